@@ -1,0 +1,185 @@
+"""Episodes: N patterns, their distorted queries, and where they were distorted.
+
+An episode, its distortion included, is a pure function of (seed, split, index). It therefore does not matter
+how many workers or devices assemble it, or where training was interrupted.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple, Self, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from lightning_ebm.memory import PatternSpec
+
+Split = Literal["train", "val", "test"]
+
+
+class Episode(NamedTuple):
+    """A batch of episodes.
+
+    Attributes:
+        patterns: (episodes, items, *shape), float32 in [0, 1].
+        queries: the same patterns, distorted.
+        mask: (episodes, items, *shape), bool, True where the distortion put a new value (by chance it may be
+            the old one).
+    """
+
+    patterns: Tensor
+    queries: Tensor
+    mask: Tensor
+
+
+class PatternSource(ABC):
+    """A data set, seen as something that patterns are drawn from.
+
+    Attributes:
+        config: dataclass of the settings; its fields are the keys of a config file.
+        citation: whom to cite.
+        spec: shape and kind of the patterns.
+    """
+
+    config: ClassVar[type]
+    citation: ClassVar[str]
+    spec: PatternSpec
+
+    @classmethod
+    @abstractmethod
+    def from_config(cls, config: Any) -> Self:
+        """Builds the source; reads its files, if it has any.
+
+        Raises:
+            ValueError: if a setting is out of range; the message names the key.
+            DataError: if a file is missing or damaged; the message names the file and the cure.
+        """
+
+    @abstractmethod
+    def draw(self, split: Split, count: int, random: np.random.Generator) -> np.ndarray:
+        """Draws patterns of one split.
+
+        Args:
+            split: which part of the data; the parts share no image.
+            count: how many.
+            random: the only source of randomness.
+
+        Returns:
+            (count, *shape), float32 in [0, 1].
+
+        Raises:
+            ValueError: if the split holds fewer patterns.
+        """
+
+
+class Distortion(ABC):
+    """A way to damage patterns.
+
+    Attributes:
+        config: dataclass of the settings; its fields are the keys of a config file.
+    """
+
+    config: ClassVar[type]
+
+    @classmethod
+    @abstractmethod
+    def from_config(cls, config: Any, spec: PatternSpec) -> Self:
+        """Builds the distortion for patterns of `spec`.
+
+        Raises:
+            ValueError: if a setting does not fit such patterns; the message names the key.
+        """
+
+    @abstractmethod
+    def __call__(self, patterns: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Distorts each pattern in its own way.
+
+        Args:
+            patterns: (items, *shape), float32 in [0, 1]; not changed.
+            random: the only source of randomness.
+
+        Returns:
+            The queries, float32, and the mask, bool, True where a value was re-drawn; both shaped as patterns.
+        """
+
+
+class DataError(ValueError):
+    """A data file that is missing or damaged; the message names it and says what to do."""
+
+
+def episode_random(seed: int, split: Split, index: int) -> np.random.Generator:
+    """The generator of one episode, independent of all others."""
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, get_args(Split).index(split), index))))
+
+
+class EpisodeDataset(Dataset[Episode]):
+    """Episodes of one split, by index; there is no last index.
+
+    Args:
+        source: where patterns come from.
+        distortion: how queries are made from them.
+        items: patterns in an episode.
+        split: train, val or test.
+        seed: any whole number from 0; a different one gives different episodes.
+    """
+
+    def __init__(
+        self, source: PatternSource, distortion: Distortion, items: int, split: Split, seed: int = 0
+    ) -> None:
+        self.source, self.distortion = source, distortion
+        self.items, self.split, self.seed = items, split, seed
+
+    def __getitem__(self, index: int) -> Episode:
+        """The episode of this index, with an episode axis of one."""
+        return self.batch([index])
+
+    def batch(self, indices: Sequence[int]) -> Episode:
+        """The episodes of these indices, stacked."""
+        shape = (len(indices), self.items, *self.source.spec.shape)
+        patterns, queries = np.empty(shape, np.float32), np.empty(shape, np.float32)
+        mask = np.empty(shape, np.bool_)
+        for row, index in enumerate(indices):
+            random = episode_random(self.seed, self.split, index)
+            patterns[row] = self.source.draw(self.split, self.items, random)
+            queries[row], mask[row] = self.distortion(patterns[row], random)
+        return Episode(torch.from_numpy(patterns), torch.from_numpy(queries), torch.from_numpy(mask))
+
+    def __getitems__(self, indices: Sequence[int]) -> Episode:
+        """What a DataLoader calls: a whole batch at once. Its `collate_fn` only has to hand it on."""
+        return self.batch(indices)
+
+
+class EpisodeSampler(Sampler[list[int]]):
+    """Indices of the episodes of each step, for one of several processes.
+
+    A step uses `batch` episodes over all processes; process r of w takes every w-th of them, from the r-th on,
+    so that the episodes of a step do not depend on the number of processes.
+
+    Args:
+        batch: episodes of a step, over all processes; divisible by `world`.
+        start: index of the first episode.
+        stop: index after the last one, so that (stop - start) is divisible by `world`; None for an endless stream.
+        rank: number of this process.
+        world: number of processes.
+
+    Raises:
+        ValueError: if the processes would not get the same number of episodes. (Padding would bias the mean.)
+    """
+
+    def __init__(self, batch: int, start: int = 0, stop: int | None = None, rank: int = 0, world: int = 1) -> None:
+        if batch % world:
+            raise ValueError(f"episodes.batch={batch} must be divisible by the number of processes, {world}")
+        if stop is not None and (stop - start) % world:
+            raise ValueError(f"{stop - start} evaluation episodes must be divisible by the number of processes, {world}")
+        self.step, self.start, self.stop, self.rank, self.world = batch, start, stop, rank, world
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """Yields the indices of one step after the other."""
+        first = self.start
+        while self.stop is None or first < self.stop:
+            last = first + self.step if self.stop is None else min(first + self.step, self.stop)
+            yield list(range(first + self.rank, last, self.world))
+            first = last

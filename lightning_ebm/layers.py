@@ -1,0 +1,180 @@
+"""Layers that energies and comparators share; every one may be differentiated three times.
+
+The meta-gradient of EBMM is a third mixed derivative (EBMM paper, eq. 3 and 4), so nothing here has a kink (no ReLU)
+and nothing uses a fused kernel whose higher derivatives are wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class LayerNorm(nn.Module):
+    """Layer normalisation over all but the first axis, with a gain and an offset per channel.
+
+    `nn.LayerNorm` has wrong third derivatives (https://github.com/pytorch/pytorch/issues/175754), because its
+    saved statistics carry no graph; made from a mean and a reciprocal root, they are right.
+
+    Args:
+        channels: size of axis 1.
+        eps: added to the variance.
+    """
+
+    def __init__(self, channels: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (items, channels, *space); returns the same shape."""
+        axes = tuple(range(1, x.ndim))
+        centred = x - x.mean(axes, keepdim=True)
+        normed = centred * torch.rsqrt(centred.square().mean(axes, keepdim=True) + self.eps)
+        per_channel = (-1,) + (1,) * (x.ndim - 2)
+        return normed * self.weight.view(per_channel) + self.bias.view(per_channel)
+
+
+class Shortcut(nn.Module):
+    """The skip path of a block: 3x3 average pooling where the block is strided, then a 1x1 convolution.
+
+    Args:
+        channels_in: channels of the block's input.
+        channels_out: channels of the block's output.
+        stride: 1 or 2.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.conv = nn.Conv2d(channels_in, channels_out, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (items, channels_in, height, width)."""
+        if self.stride > 1:
+            x = F.avg_pool2d(x, 3, self.stride, padding=1)
+        return self.conv(x)
+
+
+class ResBlock(nn.Module):
+    """Two 3x3 convolutions beside a skip path; the paper leaves the inside of its ResBlock open.
+
+    Args:
+        channels_in: channels of the input.
+        channels_out: channels of the output.
+        stride: 1 or 2, taken by the first convolution.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels_in, channels_out, 3, stride, padding=1)
+        self.norm1 = LayerNorm(channels_out)
+        self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1)
+        self.norm2 = LayerNorm(channels_out)
+        self.shortcut = Shortcut(channels_in, channels_out, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (items, channels_in, height, width); height and width are divided by the stride."""
+        y = torch.tanh(self.norm1(self.conv1(x)))
+        y = torch.tanh(self.norm2(self.conv2(y)))
+        return y + self.shortcut(x)
+
+
+class UpBlock(nn.Module):
+    """The transpose of a strided `ResBlock`: doubles height and width.
+
+    Args:
+        channels_in: channels of the input.
+        channels_out: channels of the output.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels_in, channels_in, 3, padding=1)
+        self.norm1 = LayerNorm(channels_in)
+        self.conv2 = nn.ConvTranspose2d(channels_in, channels_out, 4, stride=2, padding=1)
+        self.norm2 = LayerNorm(channels_out)
+        self.shortcut = nn.Conv2d(channels_in, channels_out, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (items, channels_in, height, width); returns (items, channels_out, 2 height, 2 width)."""
+        y = torch.tanh(self.norm1(self.conv1(x)))
+        y = torch.tanh(self.norm2(self.conv2(y)))
+        return y + F.interpolate(self.shortcut(x), scale_factor=2.0)
+
+
+class ImageEncoder(nn.Module):
+    """Image to code vector: strided ResBlocks, a linear layer, layer normalisation (paper, appendix B).
+
+    Args:
+        shape: (channels, height, width) of an image; both sides divisible by 2 ** len(widths).
+        widths: output channels of the ResBlocks; each halves height and width.
+        code: size of the code.
+
+    Raises:
+        ValueError: if the image does not divide.
+    """
+
+    def __init__(self, shape: Sequence[int], widths: Sequence[int] = (32, 64, 96), code: int = 256) -> None:
+        super().__init__()
+        channels, height, width = shape
+        self.grid = (widths[-1], *image_grid(height, width, len(widths)))
+        sizes = [channels, *widths]
+        self.blocks = nn.Sequential(*(ResBlock(a, b, 2) for a, b in zip(sizes, sizes[1:], strict=False)))
+        self.project = nn.Linear(torch.Size(self.grid).numel(), code)
+        self.norm = LayerNorm(code)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (items, channels, height, width) in [0, 1]; returns (items, code)."""
+        return self.norm(self.project(self.blocks(x).flatten(1)))
+
+
+class ImageDecoder(nn.Module):
+    """The transpose of `ImageEncoder`: code vector to the logits of an image.
+
+    Args:
+        shape: (channels, height, width) of the image; both sides divisible by 2 ** len(widths).
+        widths: channels as given to the encoder, applied in reverse.
+        code: size of the code.
+
+    Raises:
+        ValueError: if the image does not divide.
+    """
+
+    def __init__(self, shape: Sequence[int], widths: Sequence[int] = (32, 64, 96), code: int = 256) -> None:
+        super().__init__()
+        channels, height, width = shape
+        self.grid = (widths[-1], *image_grid(height, width, len(widths)))
+        self.project = nn.Linear(code, torch.Size(self.grid).numel())
+        sizes = [*reversed(widths), widths[0]]
+        self.blocks = nn.Sequential(*(UpBlock(a, b) for a, b in zip(sizes, sizes[1:], strict=False)))
+        self.logits = nn.Conv2d(widths[0], channels, 3, padding=1)
+
+    def forward(self, code: Tensor) -> Tensor:
+        """code: (items, code); returns logits (items, channels, height, width)."""
+        return self.logits(self.blocks(self.project(code).unflatten(1, self.grid)))
+
+
+def image_grid(height: int, width: int, halvings: int) -> tuple[int, int]:
+    """Height and width after a number of halvings.
+
+    Raises:
+        ValueError: if one of them cannot be halved that often.
+    """
+    factor = 2**halvings
+    if height % factor or width % factor:
+        raise ValueError(f"image sides must be divisible by {factor}, got {height}x{width}")
+    return height // factor, width // factor
+
+
+def he_init(module: nn.Module) -> None:
+    """He initialisation of all linear and convolutional layers (paper, section 4); biases start at zero."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.kaiming_normal_(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)

@@ -1,0 +1,171 @@
+"""The contract that every associative memory keeps.
+
+A memory *writes* N patterns into a state of fixed size and *reads* them back from distorted queries.
+Episodes, training, evaluation, plots and launching know nothing else about it.
+
+    memory = EBMM(GatedRNN(dim=128))
+    state = memory.write(patterns)                # patterns: (episodes, items, 128), values in [0, 1]
+    recalled = memory.read(state, queries)[-1]    # queries and recalled: the shape of patterns
+
+State in, state out: whatever an episode writes is in the returned dict of tensors, nothing is kept in the
+module. So a state can be counted, rounded, saved, moved, or handed to another process.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+State = dict[str, Tensor]
+"""What writing made: tensors of shape (episodes, ...), one entry per written thing."""
+
+
+@dataclass(frozen=True)
+class PatternSpec:
+    """What one pattern looks like.
+
+    Attributes:
+        shape: shape of one pattern, such as (128,) for bits or (1, 32, 32) for a grey image.
+        binary: whether its values are 0 and 1 only; otherwise they lie anywhere in [0, 1].
+    """
+
+    shape: tuple[int, ...]
+    binary: bool
+
+    @property
+    def size(self) -> int:
+        """Number of values in one pattern."""
+        return torch.Size(self.shape).numel()
+
+
+class AssociativeMemory(nn.Module, ABC):
+    """Base class of all memories, meta-trained or not.
+
+    Attributes:
+        config: dataclass of the settings that `from_config` takes; its fields are the keys of a config file.
+        citation: the publication that the class implements.
+        order_invariant: whether the order in which patterns are written leaves what is read unchanged.
+        bookkeeping: names of state entries that the literature's way of counting leaves out (usage counters
+            and the like). The strict count includes them.
+    """
+
+    config: ClassVar[type]
+    citation: ClassVar[str]
+    order_invariant: ClassVar[bool] = False
+    bookkeeping: ClassVar[frozenset[str]] = frozenset()
+
+    @classmethod
+    @abstractmethod
+    def from_config(cls, config: Any, spec: PatternSpec) -> Self:
+        """Builds the memory from its `config` dataclass for patterns of `spec`.
+
+        Raises:
+            ValueError: if a setting is out of range or cannot store such patterns; the message names the key.
+        """
+
+    @abstractmethod
+    def initial_state(self, episodes: int) -> State:
+        """The state of `episodes` memories into which nothing has been written yet."""
+
+    @abstractmethod
+    def write(self, patterns: Tensor) -> State:
+        """Writes all patterns of each episode, together, into a fresh state.
+
+        Args:
+            patterns: (episodes, items, *shape), values in [0, 1].
+
+        Returns:
+            The written state; every tensor has a leading episode axis.
+
+        Raises:
+            ValueError: if the patterns are not floating point or leave [0, 1].
+        """
+
+    @abstractmethod
+    def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Maps each query to the stored pattern that it resembles.
+
+        Args:
+            state: what `write` returned, for the same episodes.
+            queries: (episodes, items, *shape), values in [0, 1]. `items` may differ from that of writing.
+            mask: (episodes, items, *shape), bool, True where the query was distorted; the values elsewhere
+                are then known to be right and are kept. None: the memory is not told.
+
+        Returns:
+            The trajectory (steps, episodes, items, *shape), values in [0, 1]; its last entry is the answer.
+
+        Raises:
+            ValueError: if the queries are not floating point or leave [0, 1].
+        """
+
+    def update(self, state: State, patterns: Tensor) -> State:
+        """Adds patterns (episodes, items, *shape) to a state and returns the new state.
+
+        Raises:
+            NotImplementedError: if the memory can only write all patterns at once.
+        """
+        raise NotImplementedError(f"{type(self).__name__} writes all patterns at once: use write()")
+
+    def energy(self, state: State, patterns: Tensor) -> Tensor:
+        """Energy of each pattern under a state.
+
+        Args:
+            state: what `write` returned.
+            patterns: (episodes, items, *shape), values in [0, 1].
+
+        Returns:
+            (episodes, items); stored patterns lie in minima.
+
+        Raises:
+            NotImplementedError: if the memory has no energy.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no energy")
+
+    def meta_loss(self, patterns: Tensor, queries: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Reconstruction error that meta-training minimises (EBMM paper, section 4).
+
+        The squared error of every read step, summed over the values of a pattern and over the steps,
+        averaged over items and episodes. A memory with an objective of its own overrides this.
+
+        Args:
+            patterns: (episodes, items, *shape), values in [0, 1].
+            queries: the same patterns, distorted.
+            mask: as for `read`.
+
+        Returns:
+            A scalar.
+        """
+        trajectory = self.read(self.write(patterns), queries, mask)
+        return (trajectory - patterns).square().sum() / (patterns.shape[0] * patterns.shape[1])
+
+
+def check_patterns(patterns: Tensor, what: str = "patterns") -> None:
+    """Refuses what no memory can store; a first line for `write` and `read`.
+
+    Args:
+        patterns: (episodes, items, *shape).
+        what: how the error message calls them.
+
+    Raises:
+        ValueError: if an axis is missing, the dtype is not floating point, or a value is NaN or outside [0, 1].
+    """
+    if patterns.ndim < 3:
+        raise ValueError(f"{what} must have shape (episodes, items, *shape), got {tuple(patterns.shape)}")
+    if not patterns.is_floating_point():
+        raise ValueError(f"{what} must be floating point in [0, 1], got {patterns.dtype}")
+    if patterns.numel() == 0:
+        raise ValueError(f"{what} must not be empty, got shape {tuple(patterns.shape)}")
+    if torch.compiler.is_compiling():  # looking at values would break the graph; the data were checked on loading
+        return
+    low, high = (bound.item() for bound in torch.aminmax(patterns.detach()))
+    if not (low >= 0 and high <= 1):  # written so that NaN fails too
+        raise ValueError(f"{what} must lie in [0, 1], got values from {low:g} to {high:g}")
+
+
+def keep_known(answer: Tensor, queries: Tensor, mask: Tensor | None) -> Tensor:
+    """The answer with the query's values put back where the mask says that they are right."""
+    return answer if mask is None else torch.where(mask, answer, queries)

@@ -1,0 +1,80 @@
+"""Choices a user makes by name: memories, energies, data sets, distortions.
+
+A name is an entry point of the group (see pyproject.toml; any installed package may add some) or the import
+path of a class, `package.module:Class`. Either way the class carries its settings as a dataclass in `config`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+from collections.abc import Iterable
+from importlib.metadata import entry_points
+from typing import Any
+
+
+class UnknownNameError(ValueError):
+    """A name that nothing is registered under."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """An ending for error messages: the closest known word, then all of them."""
+    known = sorted(known)
+    close = difflib.get_close_matches(word, known, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return f"{hint} Known: {', '.join(known) or 'none'}."
+
+
+class Registry:
+    """The classes of one kind, by name.
+
+    Args:
+        kind: what is registered, in the singular; the entry-point group is `lightning_ebm.<group>`.
+        group: the plural that ends the entry-point group.
+    """
+
+    def __init__(self, kind: str, group: str) -> None:
+        self.kind = kind
+        self.group = f"lightning_ebm.{group}"
+
+    def names(self) -> list[str]:
+        """All registered names, sorted."""
+        return sorted(entry_points(group=self.group).names)
+
+    def load(self, name: str) -> Any:
+        """The class behind a name.
+
+        Args:
+            name: a registered name, or `package.module:Class`.
+
+        Raises:
+            UnknownNameError: if nothing is registered under the name, or the import path leads nowhere.
+            TypeError: if the class has no `config` dataclass.
+        """
+        if ":" in name:
+            loaded = self._import(name)
+        else:
+            found = entry_points(group=self.group, name=name)
+            if not found:
+                raise UnknownNameError(
+                    f"there is no {self.kind} called {name!r}.{did_you_mean(name, self.names())}"
+                    " A class of your own is given as package.module:Class"
+                )
+            loaded = next(iter(found)).load()
+        if not dataclasses.is_dataclass(getattr(loaded, "config", None)):
+            raise TypeError(f"{self.kind} {name!r} needs a class attribute `config` that is a dataclass")
+        return loaded
+
+    def _import(self, path: str) -> Any:
+        module, _, attribute = path.partition(":")
+        try:
+            return getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise UnknownNameError(f"the {self.kind} {path!r} cannot be imported: {error}") from error
+
+
+memories = Registry("memory", "memories")
+energies = Registry("energy", "energies")
+datasets = Registry("data set", "datasets")
+distortions = Registry("distortion", "distortions")

@@ -1,0 +1,167 @@
+"""What every memory must do. A memory's test class inherits this and says how to build a small one."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from lightning_ebm.memory import AssociativeMemory, PatternSpec
+
+EPISODES, ITEMS = 3, 4
+
+
+class MemoryContract:
+    """Subclasses set `spec` and `build`; `trained` where an untrained memory cannot recall yet."""
+
+    spec: PatternSpec
+
+    def build(self) -> AssociativeMemory:
+        """A small memory for `spec`, fresh but always with the same parameters."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def memory(self):
+        torch.manual_seed(0)
+        return self.build()
+
+    @pytest.fixture
+    def episode(self):
+        """Patterns, queries and mask: (EPISODES, ITEMS, *shape), a quarter of the values re-drawn."""
+        generator = torch.Generator().manual_seed(1)
+        shape = (EPISODES, ITEMS, *self.spec.shape)
+        patterns, noise = torch.rand(shape, generator=generator), torch.rand(shape, generator=generator)
+        if self.spec.binary:
+            patterns, noise = patterns.round(), noise.round()
+        mask = torch.rand(shape, generator=generator) < 0.25
+        return patterns, torch.where(mask, noise, patterns), mask
+
+    def test_shapes_dtypes_and_range(self, memory, episode):
+        patterns, queries, mask = episode
+        state = memory.write(patterns)
+        assert state
+        for name, tensor in state.items():
+            assert tensor.shape[0] == EPISODES, name
+        for told in (None, mask):
+            trajectory = memory.read(state, queries[:, :2], told if told is None else told[:, :2])
+            assert trajectory.shape[1:] == queries[:, :2].shape
+            assert trajectory.dtype == queries.dtype
+            assert trajectory.min() >= 0
+            assert trajectory.max() <= 1
+
+    def test_initial_state_has_the_shape_of_a_written_one(self, memory, episode):
+        written, initial = memory.write(episode[0]), memory.initial_state(EPISODES)
+        assert {k: (v.shape, v.dtype) for k, v in initial.items()} == {
+            k: (v.shape, v.dtype) for k, v in written.items()
+        }
+        assert memory.read(initial, episode[1]).isfinite().all()
+
+    def test_writing_changes_nothing_but_the_returned_state(self, memory, episode):
+        patterns, queries, mask = episode
+        before = [x.detach().clone() for x in (*episode, *memory.parameters(), *memory.buffers())]
+        state = memory.write(patterns)
+        kept = {name: tensor.detach().clone() for name, tensor in state.items()}
+        first = memory.read(state, queries, mask)
+        memory.write(1 - patterns)
+        torch.testing.assert_close(memory.read(state, queries, mask), first, rtol=0, atol=0)
+        for name in kept:
+            torch.testing.assert_close(state[name], kept[name], rtol=0, atol=0)
+        after = (*episode, *memory.parameters(), *memory.buffers())
+        for old, new in zip(before, after, strict=True):
+            torch.testing.assert_close(new.detach(), old, rtol=0, atol=0)
+
+    def test_order_of_patterns(self, memory, episode):
+        if not memory.order_invariant:
+            pytest.skip("this memory does not promise it")
+        memory = memory.double()
+        patterns, queries, _ = (x.double() for x in episode)
+        straight = memory.read(memory.write(patterns), queries)
+        reverse = memory.read(memory.write(patterns.flip(1)), queries)
+        torch.testing.assert_close(reverse, straight, rtol=1e-9, atol=1e-9)
+
+    def test_episodes_are_independent(self, memory, episode):
+        memory = memory.double()
+        patterns, queries, mask = episode[0].double(), episode[1].double(), episode[2]
+        together = memory.read(memory.write(patterns), queries, mask)
+        alone = memory.read(memory.write(patterns[1:2]), queries[1:2], mask[1:2])
+        torch.testing.assert_close(together[:, 1:2], alone, rtol=1e-9, atol=1e-9)
+
+    def test_state_survives_save_load_and_another_process(self, memory, episode, tmp_path):
+        patterns, queries, mask = episode
+        state = {k: v.detach() for k, v in memory.write(patterns).items()}
+        expected = memory.read(state, queries, mask).detach()
+        torch.save({"state": state, "episode": (queries, mask)}, tmp_path / "state.pt")
+        test_class = type(self)
+        code = (
+            "import torch, importlib;"
+            f"test = importlib.import_module({test_class.__module__!r}).{test_class.__qualname__}();"
+            "torch.manual_seed(0); memory = test.build();"
+            "saved = torch.load('state.pt', weights_only=True);"
+            "torch.save(memory.read(saved['state'], *saved['episode']).detach(), 'answer.pt')"
+        )
+        import os
+
+        import tests
+
+        root = os.path.dirname(os.path.dirname(tests.__file__))
+        env = {**os.environ, "PYTHONPATH": root}
+        subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, check=True, timeout=120)
+        answer = torch.load(tmp_path / "answer.pt", weights_only=True)
+        torch.testing.assert_close(answer, expected, rtol=1e-5, atol=1e-5)
+
+    def test_every_trainable_parameter_gets_a_finite_gradient(self, memory, episode):
+        parameters = {k: p for k, p in memory.named_parameters() if p.requires_grad}
+        if not parameters:
+            pytest.skip("not meta-trained")
+        memory.meta_loss(*episode[:2]).backward()
+        for name, parameter in parameters.items():
+            assert parameter.grad is not None, f"{name} gets no gradient"
+            assert parameter.grad.isfinite().all(), name
+            assert parameter.grad.abs().max() > 0, f"the gradient of {name} is zero"
+
+    def test_an_intact_query_is_not_recalled_worse_than_a_corrupted_one(self, memory, episode):
+        patterns, queries, _ = episode
+        state = memory.write(patterns)
+
+        def error(query):
+            return (memory.read(state, query)[-1] - patterns).square().sum().item()
+
+        assert error(patterns) <= error(queries) + 1e-6
+
+    def test_known_values_are_kept(self, memory, episode):
+        patterns, queries, mask = episode
+        answer = memory.read(memory.write(patterns), queries, mask)[-1]
+        torch.testing.assert_close(answer[~mask], patterns[~mask])
+
+    @pytest.mark.parametrize(
+        ("spoil", "message"),
+        [
+            (lambda x: x + 1, r"\[0, 1\]"),
+            (lambda x: x - 1, r"\[0, 1\]"),
+            (lambda x: x * float("nan"), r"\[0, 1\]"),
+            (lambda x: x.int(), "floating point"),
+            (lambda x: x[0, 0], "episodes, items"),
+            (lambda x: x[:, :0], "empty"),
+        ],
+    )
+    def test_bad_patterns_are_refused(self, memory, episode, spoil, message):
+        patterns, queries, _ = episode
+        with pytest.raises(ValueError, match=message):
+            memory.write(spoil(patterns))
+        with pytest.raises(ValueError, match=message):
+            memory.read(memory.write(patterns), spoil(queries))
+
+    def test_it_cites_its_paper(self, memory):
+        assert memory.citation.strip()
+
+    def test_updating_adds_to_the_state(self, memory, episode):
+        patterns, queries, _ = episode
+        try:
+            state = memory.update(memory.initial_state(EPISODES), patterns[:, :2])
+        except NotImplementedError:
+            pytest.skip("this memory writes all patterns at once")
+        memory, patterns, queries = memory.double(), patterns.double(), queries.double()
+        state = memory.update(memory.initial_state(EPISODES), patterns[:, :2])
+        both = memory.update(state, patterns[:, 2:])
+        assert memory.read(both, queries).isfinite().all()
+        assert any((both[name] != state[name]).any() for name in state)
