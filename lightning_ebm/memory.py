@@ -166,6 +166,18 @@ def check_patterns(patterns: Tensor, what: str = "patterns") -> None:
         raise ValueError(f"{what} must lie in [0, 1], got values from {low:g} to {high:g}")
 
 
+def image_shape(spec: PatternSpec) -> tuple[int, int, int]:
+    """The shape (channels, height, width) of image patterns.
+
+    Raises:
+        ValueError: if the patterns are no images.
+    """
+    if len(spec.shape) != 3:
+        raise ValueError(f"needs images (channels, height, width), got patterns of shape {spec.shape}")
+    channels, height, width = spec.shape
+    return channels, height, width
+
+
 def keep_known(answer: Tensor, queries: Tensor, mask: Tensor | None) -> Tensor:
     """The answer with the query's values put back where the mask says that they are right."""
     return answer if mask is None else torch.where(mask, answer, queries)

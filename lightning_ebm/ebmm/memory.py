@@ -1,0 +1,133 @@
+"""EBMM: an energy-based memory whose writing rule and reading rule are meta-learned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from lightning_ebm.ebmm.reading import Reading, ReadingConfig
+from lightning_ebm.ebmm.writing import Weights, Writing, WritingConfig
+from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, check_patterns
+from lightning_ebm.registry import energies
+
+
+@dataclass
+class EBMMConfig:
+    """Settings of an EBMM.
+
+    Attributes:
+        energy: an energy by name, with its own settings.
+        memory_layers: names of the energy's layers that writing changes; empty: those the energy itself names.
+        writing: the writing rule.
+        reading: the reading rule.
+    """
+
+    energy: Any = field(default="reconstruction", metadata={"registry": energies})
+    memory_layers: list[str] = field(default_factory=list)
+    writing: WritingConfig = field(default_factory=WritingConfig)
+    reading: ReadingConfig = field(default_factory=ReadingConfig)
+
+
+class EBMM(AssociativeMemory):
+    """Energy-based memory model.
+
+    The state holds the weights and biases of the memory layers, by parameter name, (episodes, *parameter):
+    starting from meta-learned values, a few steps of gradient descent on the writing loss make the patterns
+    minima of the energy. Reading descends the energy from the query. All other parameters of the energy are
+    slow: only meta-training changes them, through both loops.
+
+    Args:
+        energy: any module that maps patterns (items, *shape) to energies (items,). It must be smooth (no ReLU),
+            treat items separately (no batch normalisation) and have no buffers that it changes.
+        memory_layers: names of the energy's submodules that are written, as in `energy.get_submodule(name)`;
+            None: `energy.memory_layers`.
+        writing: the writing rule.
+        reading: the reading rule.
+
+    Raises:
+        ValueError: if a name leads to no layer, a layer has no parameters, or none is named.
+
+    Reference: S. Bartunov, J. W. Rae, S. Osindero, T. P. Lillicrap. Meta-Learning Deep Energy-Based Memory
+    Models. ICLR 2020. arXiv:1910.02720.
+    """
+
+    config = EBMMConfig
+    citation = "Bartunov, Rae, Osindero, Lillicrap: Meta-Learning Deep Energy-Based Memory Models. ICLR 2020."
+    order_invariant = True
+
+    def __init__(
+        self,
+        energy: nn.Module,
+        memory_layers: Sequence[str] | None = None,
+        writing: WritingConfig | None = None,
+        reading: ReadingConfig | None = None,
+    ) -> None:
+        super().__init__()
+        self.energy_net = energy
+        layers = written_parameters(energy, memory_layers or getattr(energy, "memory_layers", ()))
+        self.written = tuple(name for names in layers.values() for name in names)
+        self.writing = Writing(layers, writing or WritingConfig())
+        self.reading = Reading(reading or ReadingConfig())
+
+    @classmethod
+    def from_config(cls, config: EBMMConfig, spec: PatternSpec) -> Self:
+        """Builds the energy for patterns of `spec`, and the memory around it."""
+        energy = energies.load(config.energy.name).from_config(config.energy, spec)
+        return cls(energy, config.memory_layers, config.writing, config.reading)
+
+    def prior(self) -> Weights:
+        """The meta-learned weights θ̄ from which every episode is written, by parameter name."""
+        return {name: self.energy_net.get_parameter(name) for name in self.written}
+
+    def initial_state(self, episodes: int) -> State:
+        """θ̄ for each episode."""
+        return {name: weight.expand(episodes, *weight.shape) for name, weight in self.prior().items()}
+
+    def write(self, patterns: Tensor) -> State:
+        """T steps of descent on the writing loss, for each episode by itself."""
+        check_patterns(patterns)
+        return vmap(lambda episode: self.writing(self._energy, self.prior(), episode))(patterns)
+
+    def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
+        """K steps of projected descent on the energy; where the mask is given, known values stay."""
+        check_patterns(queries, "queries")
+
+        def read_episode(weights: Weights, queries: Tensor, mask: Tensor | None) -> Tensor:
+            return self.reading(lambda x: self._energy(weights, x), queries, mask)
+
+        in_dims = (0, 0, None if mask is None else 0)
+        return vmap(read_episode, in_dims, out_dims=1)(state, queries, mask)
+
+    def energy(self, state: State, patterns: Tensor) -> Tensor:
+        """Energies (episodes, items) of patterns (episodes, items, *shape)."""
+        check_patterns(patterns)
+        return vmap(self._energy)(state, patterns)
+
+    def _energy(self, weights: Weights, x: Tensor) -> Tensor:
+        energy: Tensor = functional_call(self.energy_net, weights, (x,))
+        return energy
+
+
+def written_parameters(energy: nn.Module, layers: Sequence[str]) -> dict[str, list[str]]:
+    """The parameters of each memory layer, by their full names in the energy.
+
+    Raises:
+        ValueError: if a name leads to no layer, a layer has no parameters, or none is named.
+    """
+    if not layers:
+        raise ValueError(f"memory_layers must name the layers of {type(energy).__name__} that writing changes")
+    found = {}
+    for layer in layers:
+        try:
+            names = [f"{layer}.{name}" for name, _ in energy.get_submodule(layer).named_parameters()]
+        except AttributeError:
+            known = ", ".join(name for name, _ in energy.named_modules() if name)
+            raise ValueError(f"memory_layers: there is no layer {layer!r}; the energy has {known}") from None
+        if not names:
+            raise ValueError(f"memory_layers: layer {layer!r} has no parameters to write")
+        found[layer] = names
+    return found

@@ -1,0 +1,105 @@
+"""Reading: projected gradient descent on the energy, from the query (EBMM paper, section 2 and appendix A)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import grad
+from torch.nn import functional as F
+
+from lightning_ebm.ebmm.writing import softplus_inverse
+
+Energy = Callable[[Tensor], Tensor]
+
+
+@dataclass
+class ReadingConfig:
+    """How queries are read. The paper leaves the initial values open.
+
+    Attributes:
+        steps: K, steps of descent; at least 1.
+        step_size: initial γ₁, above 0.
+        momentum: initial ψ₁, between 0 and 1, both excluded.
+        decay: initial ratio of each γ and ψ to the one before, between 0 and 1, both excluded.
+    """
+
+    steps: int = 5
+    step_size: float = 1.0
+    momentum: float = 0.5
+    decay: float = 0.9
+
+
+class Reading(nn.Module):
+    """K steps of Nesterov's descent, clipped to [0, 1], with learned steps that never grow.
+
+    With v⁰ = 0 and x⁰ the query, step k is
+
+        x̂ = clip(x + ψ_k v),   v ← ψ_k v − γ_k ∇ₓE(x̂),   x ← clip(x + v),
+
+    which mends the indices of appendix A. γ₁ is positive (softplus) and ψ₁ below 1 (sigmoid); each next γ and ψ
+    is the one before times a learned sigmoid.
+
+    Args:
+        config: number of steps and initial values.
+
+    Raises:
+        ValueError: if a setting is out of range.
+    """
+
+    def __init__(self, config: ReadingConfig) -> None:
+        super().__init__()
+        if config.steps < 1:
+            raise ValueError(f"reading.steps must be at least 1, got {config.steps}")
+        if not config.step_size > 0:
+            raise ValueError(f"reading.step_size must be above 0, got {config.step_size}")
+        for key in ("momentum", "decay"):
+            if not 0 < getattr(config, key) < 1:
+                raise ValueError(f"reading.{key} must lie between 0 and 1, got {getattr(config, key)}")
+        self.raw_step_size = nn.Parameter(torch.tensor(softplus_inverse(config.step_size)))
+        self.raw_momentum = nn.Parameter(torch.tensor(logit(config.momentum)))
+        self.step_decay = nn.Parameter(torch.full((config.steps - 1,), logit(config.decay)))
+        self.momentum_decay = nn.Parameter(torch.full((config.steps - 1,), logit(config.decay)))
+
+    def schedule(self) -> tuple[Tensor, Tensor]:
+        """Step sizes γ and momenta ψ, (K,) each; neither ever grows."""
+        return (
+            never_growing(F.softplus(self.raw_step_size), self.step_decay),
+            never_growing(torch.sigmoid(self.raw_momentum), self.momentum_decay),
+        )
+
+    def forward(self, energy: Energy, queries: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Reads the queries of one episode.
+
+        Args:
+            energy: maps (items, *shape) to energies (items,).
+            queries: (items, *shape), values in [0, 1].
+            mask: (items, *shape), bool, True where values may change; None: everywhere.
+
+        Returns:
+            The iterates (K, items, *shape) after the query, values in [0, 1].
+        """
+        slope = grad(lambda x: energy(x).sum())
+        x, velocity, iterates = queries, torch.zeros_like(queries), []
+        for step_size, momentum in zip(*self.schedule(), strict=True):
+            downhill = slope((x + momentum * velocity).clamp(0, 1))
+            if mask is not None:
+                downhill = downhill * mask  # known values get no velocity, and so never move
+            velocity = momentum * velocity - step_size * downhill
+            x = (x + velocity).clamp(0, 1)
+            iterates.append(x)
+        return torch.stack(iterates)
+
+
+def never_growing(first: Tensor, logits: Tensor) -> Tensor:
+    """A positive sequence: `first`, (), then each entry times the sigmoid of its logit, (K - 1,)."""
+    ratios = torch.cat([torch.ones_like(first)[None], torch.sigmoid(logits)])
+    return first * ratios.cumprod(0)
+
+
+def logit(probability: float) -> float:
+    """The number whose sigmoid is `probability`."""
+    return math.log(probability / (1 - probability))

@@ -1,0 +1,20 @@
+"""Every energy at a size small enough for finite differences; a new energy is tested by adding a line."""
+
+from lightning_ebm.ebmm.energies.gated_rnn import GatedRNN
+from lightning_ebm.ebmm.energies.resnet_conv import ResNetConv
+from lightning_ebm.ebmm.energies.resnet_fc import ResNetFC
+
+BITS, GREY, COLOUR = (6,), (1, 8, 8), (3, 8, 8)
+
+SMALL = {
+    "gated_rnn": (BITS, lambda: GatedRNN(6, hidden=7, memory=3, hops=2)),
+    "resnet_fc": (GREY, lambda: ResNetFC(GREY, 3, channels=(3, 4), code=6, hidden=7, hops=2, head=5)),
+    "resnet_conv": (
+        COLOUR,
+        lambda: ResNetConv(COLOUR, 2, channels=(3,), inner=3, width=4, strides=(1, 2), hops=2, head=5),
+    ),
+    "resnet_conv_large": (
+        GREY,
+        lambda: ResNetConv(GREY, 2, channels=(3,), inner=3, width=4, strides=(2, 2), hops=1, head=5),
+    ),
+}
