@@ -1,7 +1,7 @@
 """Choices a user makes by name: memories, energies, data sets, distortions.
 
 A name is an entry point of the group (see pyproject.toml; any installed package may add some) or the import
-path of a class, `package.module:Class`. Either way the class carries its settings as a dataclass in `config`.
+path of a class, `package.module:Class`. Either way the class carries its settings as a dataclass in `config`, and `from_config` builds it from them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,19 @@ from typing import Any
 
 class UnknownNameError(ValueError):
     """A name that nothing is registered under."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """A class, chosen by name, and its settings.
+
+    Attributes:
+        name: registered name or import path.
+        config: an instance of the class's `config` dataclass.
+    """
+
+    name: str
+    config: Any
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -66,12 +79,23 @@ class Registry:
             raise TypeError(f"{self.kind} {name!r} needs a class attribute `config` that is a dataclass")
         return loaded
 
+    def build(self, choice: Choice | str, *args: Any) -> Any:
+        """The chosen object: `Class.from_config(config, *args)`. A bare name takes the default settings."""
+        if isinstance(choice, str):
+            choice = Choice(choice, self.load(choice).config())
+        return self.load(choice.name).from_config(choice.config, *args)
+
     def _import(self, path: str) -> Any:
         module, _, attribute = path.partition(":")
         try:
             return getattr(importlib.import_module(module), attribute)
         except (ImportError, AttributeError, ValueError) as error:
             raise UnknownNameError(f"the {self.kind} {path!r} cannot be imported: {error}") from error
+
+
+def choice(registry: Registry, default: str) -> Any:
+    """A field of a config dataclass that names a class of `registry`, with that class's settings beside it."""
+    return dataclasses.field(default=default, metadata={"registry": registry})
 
 
 memories = Registry("memory", "memories")

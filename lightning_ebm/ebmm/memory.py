@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch.func import functional_call, vjp, vmap
 
 from lightning_ebm.ebmm.reading import Reading, ReadingConfig
 from lightning_ebm.ebmm.writing import Weights, Writing, WritingConfig
 from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, check_patterns
-from lightning_ebm.registry import energies
+from lightning_ebm.registry import choice, energies
 
 
 @dataclass
@@ -26,7 +26,7 @@ class EBMMConfig:
         reading: the reading rule.
     """
 
-    energy: Any = field(default="reconstruction", metadata={"registry": energies})
+    energy: Any = choice(energies, "reconstruction")
     memory_layers: list[str] = field(default_factory=list)
     writing: WritingConfig = field(default_factory=WritingConfig)
     reading: ReadingConfig = field(default_factory=ReadingConfig)
@@ -42,7 +42,8 @@ class EBMM(AssociativeMemory):
 
     Args:
         energy: any module that maps patterns (items, *shape) to energies (items,). It must be smooth (no ReLU),
-            treat items separately (no batch normalisation) and have no buffers that it changes.
+            treat items separately (no batch normalisation) and have no buffers that it changes. If its
+            `forward(x)` is `above(below(x))`, where `below` has no written parameter, writing runs `below` once.
         memory_layers: names of the energy's submodules that are written, as in `energy.get_submodule(name)`;
             None: `energy.memory_layers`.
         writing: the writing rule.
@@ -68,7 +69,7 @@ class EBMM(AssociativeMemory):
     ) -> None:
         super().__init__()
         self.energy_net = energy
-        layers = written_parameters(energy, memory_layers or getattr(energy, "memory_layers", ()))
+        layers = written_parameters(energy, memory_layers or tuple(getattr(energy, "memory_layers", ())))
         self.written = tuple(name for names in layers.values() for name in names)
         self.writing = Writing(layers, writing or WritingConfig())
         self.reading = Reading(reading or ReadingConfig())
@@ -76,7 +77,7 @@ class EBMM(AssociativeMemory):
     @classmethod
     def from_config(cls, config: EBMMConfig, spec: PatternSpec) -> Self:
         """Builds the energy for patterns of `spec`, and the memory around it."""
-        energy = energies.load(config.energy.name).from_config(config.energy, spec)
+        energy = energies.build(config.energy, spec)
         return cls(energy, config.memory_layers, config.writing, config.reading)
 
     def prior(self) -> Weights:
@@ -90,7 +91,12 @@ class EBMM(AssociativeMemory):
     def write(self, patterns: Tensor) -> State:
         """T steps of descent on the writing loss, for each episode by itself."""
         check_patterns(patterns)
-        return vmap(lambda episode: self.writing(self._energy, self.prior(), episode))(patterns)
+
+        def write_episode(patterns: Tensor) -> Weights:
+            features, pull = vjp(self._below, patterns)
+            return self.writing(self._energy_above, self.prior(), features, lambda slope: pull(slope)[0])
+
+        return vmap(write_episode)(patterns)
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
         """K steps of projected descent on the energy; where the mask is given, known values stay."""
@@ -109,6 +115,29 @@ class EBMM(AssociativeMemory):
 
     def _energy(self, weights: Weights, x: Tensor) -> Tensor:
         energy: Tensor = functional_call(self.energy_net, weights, (x,))
+        return energy
+
+    def _below(self, x: Tensor) -> Any:
+        return self.energy_net.below(x) if hasattr(self.energy_net, "below") else x
+
+    def _energy_above(self, weights: Weights, features: Any) -> Tensor:
+        if not hasattr(self.energy_net, "above"):
+            return self._energy(weights, features)
+        above = {f"net.{name}": weight for name, weight in weights.items()}
+        energy: Tensor = functional_call(Above(self.energy_net), above, (features,))
+        return energy
+
+
+class Above(nn.Module):
+    """The part of an energy above what writing leaves unchanged, as a module that can be called with weights."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, features: Any) -> Tensor:
+        """features: what `net.below` made of the patterns; returns energies (items,)."""
+        energy: Tensor = self.net.above(features)
         return energy
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,8 @@ from torch.func import grad
 from torch.nn import functional as F
 
 Weights = dict[str, Tensor]
-EnergyOfWeights = Callable[[Weights, Tensor], Tensor]
+EnergyAbove = Callable[[Weights, Any], Tensor]
+Pullback = Callable[[Any], Tensor]
 
 
 @dataclass
@@ -21,7 +23,9 @@ class WritingConfig:
 
     Attributes:
         steps: T, gradient steps from the meta-learned weights; at least 1.
-        rate: initial rate of every layer and term, above 0; the paper's is 1e-4.
+        rate: initial rate of the energy term in every layer, above 0; the paper's is 1e-4.
+        gradient_rate: the same for the term in the energy's gradient.
+        prior_rate: the same for the term that pulls back to the prior; from 0.5 on, the pull overshoots.
         gradient_term: whether the writing loss has the term in the squared norm of the energy's gradient.
             Without it the meta-gradient is of second instead of third order and several times cheaper; the
             paper (figure 4) puts the loss at 5 % or less.
@@ -30,6 +34,8 @@ class WritingConfig:
 
     steps: int = 5
     rate: float = 1e-4
+    gradient_rate: float = 1e-4
+    prior_rate: float = 1e-4
     gradient_term: bool = True
     per_step: bool = False
 
@@ -54,36 +60,42 @@ class Writing(nn.Module):
         super().__init__()
         if config.steps < 1:
             raise ValueError(f"writing.steps must be at least 1, got {config.steps}")
-        if not config.rate > 0:
-            raise ValueError(f"writing.rate must be above 0, got {config.rate}")
+        for key in ("rate", "gradient_rate", "prior_rate"):
+            if not getattr(config, key) > 0:
+                raise ValueError(f"writing.{key} must be above 0, got {getattr(config, key)}")
         self.steps = config.steps
         self.gradient_term = config.gradient_term
         self.layer_of = {name: row for row, names in enumerate(layers.values()) for name in names}
-        shape = (config.steps if config.per_step else 1, len(layers), 3 if config.gradient_term else 2)
-        self.raw_rates = nn.Parameter(torch.full(shape, softplus_inverse(config.rate)))
+        terms = [config.rate, config.prior_rate] + [config.gradient_rate] * config.gradient_term
+        initial = torch.tensor([softplus_inverse(rate) for rate in terms])
+        self.raw_rates = nn.Parameter(initial.repeat(config.steps if config.per_step else 1, len(layers), 1))
 
     def rates(self) -> Tensor:
         """(T, layers, terms), not negative; terms in the order energy, prior and, if it is on, gradient."""
         return F.softplus(self.raw_rates).expand(self.steps, -1, -1)
 
-    def forward(self, energy: EnergyOfWeights, prior: Weights, patterns: Tensor) -> Weights:
+    def forward(self, energy: EnergyAbove, prior: Weights, features: Any, pullback: Pullback) -> Weights:
         """Writes the patterns of one episode.
 
+        What lies below the memory layers in the energy does not change while writing. So it is run once, by
+        the caller, and writing starts from its outputs.
+
         Args:
-            energy: maps weights and patterns (items, *shape) to energies (items,).
+            energy: maps weights and the features of all patterns to energies (items,).
             prior: the meta-learned weights θ̄, by name.
-            patterns: (items, *shape).
+            features: what the patterns become below the memory layers: a tensor (items, ...), or several.
+            pullback: maps a gradient in the features to the gradient in the patterns, (items, *shape).
 
         Returns:
             The written weights, by name, shaped as the prior's.
         """
 
         def mean_energy(weights: Weights) -> Tensor:
-            return energy(weights, patterns).mean()
+            return energy(weights, features).mean()
 
         def mean_squared_gradient(weights: Weights) -> Tensor:
-            slope = grad(lambda x: energy(weights, x).sum())(patterns)
-            return slope.square().sum() / len(patterns)
+            slope = pullback(grad(lambda f: energy(weights, f).sum())(features))
+            return slope.square().sum() / len(slope)
 
         weights = prior
         for rates in self.rates():

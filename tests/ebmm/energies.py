@@ -1,6 +1,7 @@
 """Every energy at a size small enough for finite differences; a new energy is tested by adding a line."""
 
 from lightning_ebm.ebmm.energies.gated_rnn import GatedRNN
+from lightning_ebm.ebmm.energies.reconstruction import Reconstruction
 from lightning_ebm.ebmm.energies.resnet_conv import ResNetConv
 from lightning_ebm.ebmm.energies.resnet_fc import ResNetFC
 
@@ -17,4 +18,6 @@ SMALL = {
         GREY,
         lambda: ResNetConv(GREY, 2, channels=(3,), inner=3, width=4, strides=(2, 2), hops=1, head=5),
     ),
+    "reconstruction_vector": (BITS, lambda: Reconstruction(BITS, keys=3, code=5, hidden=4, slow=3)),
+    "reconstruction_image": (COLOUR, lambda: Reconstruction(COLOUR, keys=3, code=7, hidden=2, slow=3)),
 }

@@ -17,13 +17,11 @@ class GatedRNNConfig:
     """Settings of `GatedRNN`; the defaults are the paper's.
 
     Attributes:
-        name: registered name of this energy.
         hidden: width of the recurrent state.
         memory: outputs of the written layer, at most `hidden`.
         hops: recurrent steps.
     """
 
-    name: str = "gated_rnn"
     hidden: int = 1024
     memory: int = 64
     hops: int = 5

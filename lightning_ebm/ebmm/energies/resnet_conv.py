@@ -20,7 +20,6 @@ class ResNetConvConfig:
     Its large form for 64x64 images: channels [64, 128], inner 128, width 256, strides [2, 2].
 
     Attributes:
-        name: registered name of this energy.
         memory: d, written channels of each bottleneck, below `width`; the state has
             len(strides) · (9 · inner + 1) · d floats.
         channels: widths of the ResBlocks; each halves the image.
@@ -31,7 +30,6 @@ class ResNetConvConfig:
         head: width of the layer before the energy.
     """
 
-    name: str = "resnet_conv"
     memory: int = 8
     channels: list[int] = field(default_factory=lambda: [32, 64])
     inner: int = 64
@@ -147,7 +145,15 @@ class ResNetConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (items, channels, height, width) in [0, 1]; returns energies (items,)."""
-        features = self.bottlenecks(self.blocks(2 * x - 1))
+        return self.above(self.below(x))
+
+    def below(self, x: Tensor) -> Tensor:
+        """What writing leaves unchanged: the ResBlocks' output."""
+        return self.blocks(2 * x - 1)
+
+    def above(self, features: Tensor) -> Tensor:
+        """Energies (items,) from what `below` returned."""
+        features = self.bottlenecks(features)
         state = torch.zeros_like(features)
         for _ in range(self.hops):
             z = torch.cat([features, state], 1)

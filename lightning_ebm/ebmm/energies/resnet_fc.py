@@ -18,7 +18,6 @@ class ResNetFCConfig:
     """Settings of `ResNetFC`; the defaults are the paper's.
 
     Attributes:
-        name: registered name of this energy.
         memory: d, outputs of the written layer, below `hidden`; the state has (code + 1) · d floats.
         channels: widths of the encoder's ResBlocks; each halves the image.
         code: size of the encoder's output.
@@ -27,7 +26,6 @@ class ResNetFCConfig:
         head: width of the layer before the energy.
     """
 
-    name: str = "resnet_fc"
     memory: int = 32
     channels: list[int] = field(default_factory=lambda: [32, 64, 96])
     code: int = 256
@@ -96,8 +94,17 @@ class ResNetFC(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (items, channels, height, width) in [0, 1]; returns energies (items,)."""
+        return self.above(self.below(x))
+
+    def below(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What writing leaves unchanged: the code and what the static layer makes of it."""
         code = self.encoder(2 * x - 1)
-        recalled = torch.tanh(torch.cat([self.memory(code), self.static(code)], 1))
+        return code, self.static(code)
+
+    def above(self, features: tuple[Tensor, Tensor]) -> Tensor:
+        """Energies (items,) from what `below` returned."""
+        code, static = features
+        recalled = torch.tanh(torch.cat([self.memory(code), static], 1))
         state = torch.zeros_like(recalled)
         for _ in range(self.hops):
             z = torch.cat([recalled, state], 1)

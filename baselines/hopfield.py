@@ -1,0 +1,330 @@
+"""The classical Hopfield network with its learning rules: what a memory of d(d-1)/2 weights can do unlearned.
+
+    memory = Hopfield((128,), rule="storkey")
+    state = memory.write(patterns)                    # patterns: (episodes, items, 128), values in [0, 1]
+    recalled = memory.read(state, queries, mask)[-1]  # values outside the mask are clamped
+
+Nothing is meta-trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import NamedTuple, Self
+
+import torch
+from torch import Tensor
+
+from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, check_patterns, keep_known
+from lightning_ebm.registry import did_you_mean
+
+# --- Learning rules ----------------------------------------------------------------------------------------
+# Each takes weights (episodes, d, d) and patterns (episodes, items, d), and returns the new weights. Patterns
+# are ±1, or centred; d is the number of values in one.
+
+
+def hebb(weights: Tensor, patterns: Tensor) -> Tensor:
+    """W += Σ x x' / d (Hopfield 1982, eq. 2)."""
+    return weights + patterns.mT @ patterns / patterns.shape[-1]
+
+
+def storkey(weights: Tensor, patterns: Tensor) -> Tensor:
+    """W += (x x' - x h' - h x') / d with h = W x, pattern by pattern, the diagonal zeroed after each.
+
+    This simplified form leaves the terms of units i and j in the local field h. Its errors, not those of the
+    exact form, agree with the row "Hopfield (Storkey)" in table 1 of the EBMM paper (arXiv:1910.02720).
+    """
+    for x in patterns.unbind(1):
+        field = torch.einsum("eij,ej->ei", weights, x)
+        crossed = outer(x, field)
+        weights = without_diagonal(weights + (outer(x, x) - crossed - crossed.mT) / x.shape[-1])
+    return weights
+
+
+def storkey_exact(weights: Tensor, patterns: Tensor) -> Tensor:
+    """W_ij += (x_i x_j - x_i h_ji - h_ij x_j) / d with h_ij = Σ_{k≠i,j} W_ik x_k (Storkey 1997)."""
+    for x in patterns.unbind(1):
+        field = torch.einsum("eij,ej->ei", weights, x)  # k ≠ i, because the diagonal is zero
+        local = field[:, :, None] - weights * x[:, None, :]  # and k ≠ j
+        crossed = local * x[:, None, :]
+        weights = without_diagonal(weights + (outer(x, x) - crossed - crossed.mT) / x.shape[-1])
+    return weights
+
+
+def pseudo_inverse(weights: Tensor, patterns: Tensor) -> Tensor:
+    """W = X⁺ X, the projection on the span of the patterns (Personnaz, Guyon and Dreyfus 1986).
+
+    In float64, because near-duplicate images make X nearly singular. Singular values below 1e-10 of the
+    largest are rounding errors; without them, repeated and linearly dependent patterns do no harm. The old
+    weights are not used.
+    """
+    x = patterns.double()
+    return (torch.linalg.pinv(x, rtol=1e-10) @ x).to(weights)
+
+
+def outer(a: Tensor, b: Tensor) -> Tensor:
+    """Outer products (episodes, d, d) of vectors (episodes, d)."""
+    return a[:, :, None] * b[:, None, :]
+
+
+def without_diagonal(weights: Tensor) -> Tensor:
+    """(episodes, d, d) with zeros on the diagonal."""
+    return weights - torch.diag_embed(weights.diagonal(dim1=1, dim2=2))
+
+
+class Rule(NamedTuple):
+    """A rule: its function; whether it adds to old weights; whether any order of patterns will do."""
+
+    learn: Callable[[Tensor, Tensor], Tensor]
+    incremental: bool
+    order_invariant: bool
+
+
+RULES = {
+    "hebb": Rule(hebb, incremental=True, order_invariant=True),
+    "storkey": Rule(storkey, incremental=True, order_invariant=False),
+    "storkey_exact": Rule(storkey_exact, incremental=True, order_invariant=False),
+    "pseudo_inverse": Rule(pseudo_inverse, incremental=False, order_invariant=True),
+}
+
+# --- Dynamics ----------------------------------------------------------------------------------------------
+
+
+class Net(NamedTuple):
+    """An unpacked state.
+
+    Attributes:
+        weights: (episodes, d, d), symmetric, zero diagonal.
+        thresholds: (episodes, d).
+        tie: (episodes, d), fields not larger than this are zero but for rounding.
+    """
+
+    weights: Tensor
+    thresholds: Tensor
+    tie: Tensor
+
+
+def asynchronous(net: Net, units: Tensor, free: Tensor, sweep: int) -> Tensor:
+    """Updates one unit after the other in a random order that is fixed for each sweep (Hopfield 1982, eq. 1).
+
+    The energy never increases, so that this ends in a fixed point.
+
+    Args:
+        net: the network.
+        units: (episodes, d, items), ±1.
+        free: (episodes, d, items), bool, False where a unit is clamped.
+        sweep: number of the sweep; a generator seeded with it leaves the global one alone.
+
+    Returns:
+        The new units.
+    """
+    units = units.clone()
+    order = torch.randperm(units.shape[1], generator=torch.Generator().manual_seed(sweep))
+    for i in order.tolist():
+        field = torch.bmm(net.weights[:, i : i + 1], units).squeeze(1) + net.thresholds[:, i, None]
+        moves = free[:, i] & (field.abs() > net.tie[:, i, None])
+        units[:, i] = torch.where(moves, field.sign(), units[:, i])
+    return units
+
+
+def synchronous(net: Net, units: Tensor, free: Tensor, sweep: int) -> Tensor:
+    """Updates all units at once (Little 1974), and may so enter a cycle of two states; otherwise as above."""
+    field = torch.bmm(net.weights, units) + net.thresholds[:, :, None]
+    return torch.where(free & (field.abs() > net.tie[:, :, None]), field.sign(), units)
+
+
+DYNAMICS = {"asynchronous": asynchronous, "synchronous": synchronous}
+
+# --- Memory ------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class HopfieldConfig:
+    """Settings of `Hopfield`.
+
+    Attributes:
+        rule: hebb, storkey (simplified), storkey_exact or pseudo_inverse.
+        dynamics: asynchronous or synchronous.
+        max_sweeps: updates of every unit after which reading ends at the latest; at least 1.
+        center: subtract the episode's mean pattern before learning; for biased patterns, such as images.
+    """
+
+    rule: str = "hebb"
+    dynamics: str = "asynchronous"
+    max_sweeps: int = 100
+    center: bool = False
+
+
+class Hopfield(AssociativeMemory):
+    """Hopfield network: symmetric weights without a diagonal, read by running its dynamics from the query.
+
+    Units are ±1: a value of at least 0.5 is +1, any other -1, in patterns and in queries. Real-valued images
+    are so binarised, because the rules are made for ±1.
+
+    With a mask, the known values are clamped while the others are updated. This is the protocol that gives
+    the Hopfield rows of table 1 in the EBMM paper. Without a mask nothing is clamped; errors are far larger.
+
+    With `center`, the rule sees x - μ, where μ is the episode's mean pattern, and the field is that of the
+    affine model x ≈ μ + W (x - μ). So the thresholds are b = μ - W μ, with the diagonal still in W: units
+    that never vary are held at their value, and the pseudo-inverse keeps each pattern a fixed point. (The
+    covariance rule of Amit, Gutfreund and Sompolinsky, 1987, has b = -W μ, which lets go of units that
+    hardly vary.)
+
+    State: `weights` (episodes, d(d-1)/2), the upper triangle row by row; with `center` also `thresholds`
+    (episodes, d).
+
+    Args:
+        shape: shape of one pattern; d is its number of values.
+        rule: as in `HopfieldConfig`.
+        dynamics: as in `HopfieldConfig`.
+        max_sweeps: as in `HopfieldConfig`.
+        center: as in `HopfieldConfig`.
+
+    Raises:
+        ValueError: if a setting is unknown or out of range.
+    """
+
+    config = HopfieldConfig
+    citation = (
+        "J. J. Hopfield, Neural networks and physical systems with emergent collective computational"
+        " abilities, PNAS 79, 1982; A. Storkey, Increasing the capacity of a Hopfield network without"
+        " sacrificing functionality, ICANN 1997; L. Personnaz, I. Guyon and G. Dreyfus, Collective"
+        " computational properties of neural networks: New learning mechanisms, Physical Review A 34, 1986"
+    )
+    reference: Tensor
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        rule: str = "hebb",
+        dynamics: str = "asynchronous",
+        max_sweeps: int = 100,
+        center: bool = False,
+    ) -> None:
+        super().__init__()
+        if rule not in RULES:
+            raise ValueError(f"there is no rule={rule!r}.{did_you_mean(rule, RULES)}")
+        if dynamics not in DYNAMICS:
+            raise ValueError(f"there is no dynamics={dynamics!r}.{did_you_mean(dynamics, DYNAMICS)}")
+        if max_sweeps < 1:
+            raise ValueError(f"max_sweeps must be at least 1, got {max_sweeps}")
+        self.shape, self.size = tuple(shape), torch.Size(shape).numel()
+        self.rule, self.dynamics, self.max_sweeps, self.center = rule, dynamics, max_sweeps, center
+        # An empty buffer, so that .to() and .double() decide where and in which precision a state begins.
+        self.register_buffer("reference", torch.empty(0), persistent=False)
+
+    @classmethod
+    def from_config(cls, config: HopfieldConfig, spec: PatternSpec) -> Self:
+        """Builds the network for patterns of `spec`; see the base class."""
+        return cls(spec.shape, **asdict(config))
+
+    @property
+    def order_invariant(self) -> bool:  # type: ignore[override]
+        """Whether the rule gives the same weights for any order of the patterns: all but Storkey's do."""
+        return RULES[self.rule].order_invariant
+
+    def initial_state(self, episodes: int) -> State:
+        """Zero weights (and thresholds); reading from them returns the query, binarised."""
+        d = self.size
+        state = {"weights": self.reference.new_zeros(episodes, d * (d - 1) // 2)}
+        if self.center:
+            state["thresholds"] = self.reference.new_zeros(episodes, d)
+        return state
+
+    def write(self, patterns: Tensor) -> State:
+        """Learns all patterns; see the base class. State in the dtype of the patterns.
+
+        Raises:
+            ValueError: also if the weights overflow, as storkey_exact's do after many more than d patterns.
+        """
+        x = self.to_units(patterns, "patterns")
+        mean = x.mean(1) if self.center else x.new_zeros(len(x), self.size)
+        weights = self.learn(x.new_zeros(len(x), self.size, self.size), x - mean[:, None])
+        state = self.pack(weights)
+        if self.center:
+            state["thresholds"] = mean - torch.einsum("eij,ej->ei", weights, mean)
+        return state
+
+    def update(self, state: State, patterns: Tensor) -> State:
+        """Learns further patterns; see the base class.
+
+        Raises:
+            NotImplementedError: for the pseudo-inverse and for a centred network.
+        """
+        if not RULES[self.rule].incremental:
+            raise NotImplementedError(
+                f"rule={self.rule} writes all patterns at once: to add one, the diagonal of the projection"
+                " would be needed, which a Hopfield network does not keep"
+            )
+        if self.center:
+            raise NotImplementedError("center=true writes all patterns at once: new ones would move the mean")
+        return self.pack(self.learn(self.unpack(state).weights, self.to_units(patterns, "patterns")))
+
+    @torch.no_grad()
+    def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Runs the dynamics until a sweep changes nothing, or for `max_sweeps`; see the base class.
+
+        Returns:
+            (1, episodes, items, *shape): the answer alone, values 0 and 1 (known ones as in the query).
+            What each sweep left is not kept; there may be a hundred of them.
+        """
+        net = self.unpack(state)
+        units = self.to_units(queries, "queries").to(net.weights).mT.contiguous()  # (episodes, d, items)
+        free = torch.ones_like(units, dtype=torch.bool) if mask is None else mask.flatten(2).mT
+        for sweep in range(self.max_sweeps):
+            before, units = units, DYNAMICS[self.dynamics](net, units, free, sweep)
+            if torch.equal(units, before):
+                break
+        answer = (units.mT > 0).to(queries).reshape(queries.shape)
+        return keep_known(answer, queries, mask)[None]
+
+    def energy(self, state: State, patterns: Tensor) -> Tensor:
+        """E = -½ s'W s - b's of the patterns as units s = ±1 (Hopfield 1982, eq. 7); see the base class."""
+        net = self.unpack(state)
+        s = self.to_units(patterns, "patterns").to(net.weights)
+        field = s @ net.weights / 2 + net.thresholds[:, None]
+        return -(s * field).sum(-1).to(patterns)
+
+    def learn(self, weights: Tensor, x: Tensor) -> Tensor:
+        """New weights (episodes, d, d) from old ones and patterns x (episodes, items, d).
+
+        Raises:
+            ValueError: if they are not finite.
+        """
+        weights = RULES[self.rule].learn(weights, x.to(weights))
+        if not weights.isfinite().all():
+            raise ValueError(f"rule={self.rule} overflowed after {x.shape[1]} patterns of {self.size} values")
+        return weights
+
+    def to_units(self, values: Tensor, what: str) -> Tensor:
+        """Checks patterns or queries (episodes, items, *shape); returns units (episodes, items, d), ±1."""
+        check_patterns(values, what)
+        if values.shape[2:] != self.shape:
+            wanted = ", ".join(map(str, ("episodes", "items", *self.shape)))
+            raise ValueError(f"{what} must have shape ({wanted}), got {tuple(values.shape)}")
+        return torch.where(values.flatten(2) >= 0.5, 1.0, -1.0).to(values)
+
+    def pack(self, weights: Tensor) -> State:
+        """The part of symmetric weights (episodes, d, d) above the diagonal, as a state."""
+        i, j = torch.triu_indices(self.size, self.size, 1, device=weights.device)
+        return {"weights": weights[:, i, j]}
+
+    def unpack(self, state: State) -> Net:
+        """The network that a state describes, in float32 at least.
+
+        Raises:
+            ValueError: if the state is not finite: with NaN weights no unit would move, as if all were well.
+        """
+        for name, tensor in state.items():
+            if not tensor.isfinite().all():
+                raise ValueError(f"the state's {name!r} must be finite")
+        upper = state["weights"].to(torch.promote_types(state["weights"].dtype, torch.float32))
+        i, j = torch.triu_indices(self.size, self.size, 1, device=upper.device)
+        weights = upper.new_zeros(len(upper), self.size, self.size)
+        weights[:, i, j] = upper
+        weights = weights + weights.mT
+        thresholds = state["thresholds"].to(upper) if self.center else upper.new_zeros(len(upper), self.size)
+        # Fields are often exactly zero (Hebb), and the unit then keeps its value: rounding must not decide.
+        tie = 64 * torch.finfo(upper.dtype).eps * weights.abs().sum(-1).clamp_min(1)
+        return Net(weights, thresholds, tie)

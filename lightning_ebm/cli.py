@@ -1,0 +1,132 @@
+"""The command line: `lightning-ebm VERB CONFIG key=value …`, one verb, one short function."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from lightning_ebm.config import ConfigError, parse_overrides, read, read_file, resolve, run_folder, to_yaml
+from lightning_ebm.registry import datasets, distortions, energies, memories
+
+DESCRIPTION = "Meta-train, compare and launch associative memories."
+EPILOG = """\
+Any key of the configuration can be given as key=value, for example
+  training.updates=500 episodes.items=32 memory.writing.steps=3 memory=hopfield
+`lightning-ebm show CONFIG` prints all keys with their values. Nested choices by name:
+  memory: {memories}
+  memory.energy (of ebmm): {energies}
+  data: {datasets}
+  distortion: {distortions}
+or the import path of your own class, package.module:Class.
+"""
+
+console = Console(highlight=False)
+
+
+def train(config_file: Path, overrides: Sequence[str]) -> None:
+    """Meta-train one memory; goes on where an earlier run of the same configuration stopped."""
+    from lightning_ebm.training.trainer import build
+    from lightning_ebm.training.trainer import train as fit
+
+    run = build(resolve(read(config_file, overrides)))
+    best = fit(run)
+    if best is None:
+        console.print(f"{run.config.memory.name} has nothing to train; use evaluate or compare")
+    else:
+        console.print(f"best checkpoint: {best}")
+
+
+def evaluate(config_file: Path, overrides: Sequence[str]) -> None:
+    """Measure one trained memory on the test episodes and print its row."""
+    from lightning_ebm.evaluation.compare import evaluate as measure
+    from lightning_ebm.evaluation.tables import rich_table
+
+    console.print(rich_table(measure(resolve(read(config_file, overrides)))))
+
+
+def compare(config_file: Path, overrides: Sequence[str]) -> None:
+    """Train and measure every row of the configuration; print a table, write report.html and results.csv."""
+    from lightning_ebm.evaluation.compare import compare as run_all
+    from lightning_ebm.evaluation.compare import row_configs
+    from lightning_ebm.evaluation.report import write_report
+    from lightning_ebm.evaluation.tables import rich_table, wide_table
+
+    configs = row_configs(read_file(config_file), parse_overrides(overrides))
+    first = next(iter(configs.values()))
+    comparison = run_all(configs, f"Associative memories on {first.data.name}", console.print)
+    if len({result.items for result in comparison.results}) > 1:
+        console.print(wide_table(comparison))
+    else:
+        console.print(rich_table(comparison))
+    page = write_report(comparison, Path(first.output) / f"compare-{config_file.stem}")
+    console.print(f"\nThe report, with pictures of what each memory recalled:\n  {page.resolve().as_uri()}")
+
+
+def show(config_file: Path, overrides: Sequence[str]) -> None:
+    """Print the resolved configuration, and draw patterns and queries of each split."""
+    from lightning_ebm.evaluation.plots import contact_sheet
+    from lightning_ebm.training.trainer import build
+
+    config = resolve(read(config_file, overrides))
+    console.print(to_yaml(config), markup=False)
+    data = build(config).data
+    folder = run_folder(config)
+    folder.mkdir(parents=True, exist_ok=True)
+    for split, loader in {"train": data.train_dataloader, "val": data.val_dataloader, "test": data.test_dataloader}.items():
+        batch = next(iter(loader()))
+        picture = folder / f"{split}.png"
+        contact_sheet(batch.patterns[0].numpy(), batch.queries[0].numpy(), f"{config.data.name}, {split}").savefig(picture)
+        console.print(f"{split}: {picture}", markup=False)
+
+
+VERBS = {"train": train, "evaluate": evaluate, "compare": compare, "show": show}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a verb. Returns the exit code: 0, 1 for a mistake (one line says which), 130 when interrupted."""
+    parser = argparse.ArgumentParser("lightning-ebm", description=DESCRIPTION)
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    names = {
+        registry.group.removeprefix("lightning_ebm."): ", ".join(registry.names())
+        for registry in (memories, energies, datasets, distortions)
+    }
+    for name, work in VERBS.items():
+        verb = verbs.add_parser(
+            name,
+            help=(work.__doc__ or "").strip(),
+            description=work.__doc__,
+            epilog=EPILOG.format(**names),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        verb.add_argument("config", type=Path, metavar="CONFIG", help="a YAML file, such as configs/glyphs.yaml")
+        verb.add_argument("overrides", nargs="*", metavar="key=value", help="settings laid over the file")
+    parsed = parser.parse_args(arguments)
+    quieten()
+    try:
+        VERBS[parsed.verb](parsed.config, parsed.overrides)
+    except (ConfigError, ValueError, NotImplementedError, RuntimeError, OSError) as error:
+        console.print(f"[bold red]error:[/] {' '.join(str(error).split())}", markup=True, soft_wrap=True)
+        return 1
+    except KeyboardInterrupt:
+        console.print("interrupted; the same command goes on from the last checkpoint")
+        return 130
+    return 0
+
+
+def quieten() -> None:
+    """Silences advice that is not meant for our users, so that our own messages are read."""
+    import pytorch_lightning  # noqa: F401  (it sets its loggers' level when imported)
+
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for advice in (".*does not have many workers.*", ".*LeafSpec.*is deprecated.*", ".*GPU available but not used.*"):
+        warnings.filterwarnings("ignore", advice)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,317 @@
+"""Configuration: dataclass defaults < YAML file (which may name a `base:`) < key=value on the command line.
+
+    lightning-ebm train configs/glyphs.yaml training.updates=500 memory.writing.steps=3
+
+A node that chooses a class by name (memory, energy, data, distortion) holds that class's settings beside the
+name, `memory: {name: hopfield, rule: storkey}`, or is the bare name, `memory: hopfield`. Everything is strict: an
+unknown key or a value of the wrong type is an error that says what is allowed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from lightning_ebm.registry import Choice, Registry, choice, datasets, did_you_mean, distortions, memories
+
+
+class ConfigError(ValueError):
+    """A mistake in a configuration; the message names the file or the key."""
+
+
+@dataclass
+class EpisodesConfig:
+    """How episodes are made.
+
+    Attributes:
+        items: N, patterns stored in each episode.
+        batch: episodes of one update, over all devices.
+        seed: seed of all episodes; another one gives other episodes.
+        val: episodes of each validation.
+        test: episodes of the final evaluation.
+        workers: processes that assemble episodes beside training; 0 makes them in training's own.
+    """
+
+    items: int = 64
+    batch: int = 4
+    seed: int = 0
+    val: int = 32
+    test: int = 200
+    workers: int = 0
+
+
+@dataclass
+class TrainingConfig:
+    """How a memory is meta-trained; the defaults are the EBMM paper's (section 4) but for the number of updates.
+
+    Attributes:
+        updates: steps of the optimiser; 0 leaves the memory as it was initialised.
+        rate: learning rate of AdamW.
+        weight_decay: weight decay of AdamW.
+        clip: bound on the global norm of the meta-gradient; 0 for none.
+        warmup: updates over which the rate rises linearly to its full value.
+        cooldown: share of the updates, at the end, over which it falls linearly to zero.
+        mask: whether the memory is told, while training, which values were distorted.
+        validate_every: updates between validations (and checkpoints).
+        pictures: whether each validation saves a picture of pattern, query and every read step.
+    """
+
+    updates: int = 10_000
+    rate: float = 5e-5
+    weight_decay: float = 1e-6
+    clip: float = 0.05
+    warmup: int = 0
+    cooldown: float = 0.0
+    mask: bool = False
+    validate_every: int = 500
+    pictures: bool = True
+
+
+@dataclass
+class TrainerConfig:
+    """Where training runs; the names are those of `pytorch_lightning.Trainer`.
+
+    Attributes:
+        accelerator: cpu, gpu or auto.
+        devices: processes on this machine, one a device.
+        num_nodes: machines.
+        precision: arithmetic, such as 32-true or bf16-mixed.
+        threads: threads of each process on a CPU; 0 leaves torch's choice.
+    """
+
+    accelerator: str = "auto"
+    devices: int = 1
+    num_nodes: int = 1
+    precision: str = "32-true"
+    threads: int = 0
+
+
+@dataclass
+class CompareConfig:
+    """What `compare` puts in its table.
+
+    Attributes:
+        rows: a label for each row, and what it changes in the rest of the configuration.
+        items: numbers of patterns to test with, one column each; empty: `episodes.items` only.
+        mask: whether memories are told which values were distorted: unknown, known, or both in turn.
+        gallery: patterns of the first test episode that are shown in the report; 0 for none.
+    """
+
+    rows: dict[str, Any] = field(default_factory=dict)
+    items: list[int] = field(default_factory=list)
+    mask: str = "unknown"
+    gallery: int = 8
+
+
+@dataclass
+class RunConfig:
+    """Everything a run depends on.
+
+    Attributes:
+        name: begins the name of the run's folder.
+        output: folder that run folders are made in.
+        resume: auto goes on from the last checkpoint of the same configuration; never refuses to.
+        seed: seed of parameters (episodes have their own, `episodes.seed`).
+        checkpoint: what `evaluate` loads; empty: the best checkpoint of the same configuration.
+        memory: the memory, by name, with its settings.
+        data: the data set, by name, with its settings.
+        distortion: how queries are made, by name, with its settings.
+        episodes: size and number of episodes.
+        training: the optimiser.
+        trainer: devices.
+        compare: rows and columns of the comparison.
+    """
+
+    name: str = "run"
+    output: str = "runs"
+    resume: str = "auto"
+    seed: int = 0
+    checkpoint: str = ""
+    memory: Any = choice(memories, "ebmm")
+    data: Any = choice(datasets, "glyphs")
+    distortion: Any = choice(distortions, "noise_block")
+    episodes: EpisodesConfig = field(default_factory=EpisodesConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    compare: CompareConfig = field(default_factory=CompareConfig)
+
+
+ALLOWED = {
+    "resume": ("auto", "never"),
+    "compare.mask": ("unknown", "known", "both"),
+    "trainer.accelerator": ("auto", "cpu", "gpu", "cuda", "mps"),
+    "trainer.precision": ("32-true", "64-true", "bf16-mixed", "bf16-true", "16-mixed"),
+}
+AT_LEAST = {
+    "episodes.items": 1, "episodes.batch": 1, "episodes.seed": 0, "episodes.val": 1, "episodes.test": 1,
+    "episodes.workers": 0, "training.updates": 0, "training.rate": 0, "training.weight_decay": 0,
+    "training.clip": 0, "training.warmup": 0, "training.cooldown": 0, "training.validate_every": 1,
+    "trainer.devices": 1, "trainer.num_nodes": 1, "trainer.threads": 0, "compare.gallery": 0, "seed": 0,
+}  # fmt: skip
+AT_MOST = {"training.cooldown": 1}
+
+NOT_THE_RESULT = ("output", "resume", "checkpoint", "compare", "trainer")
+"""Keys that may change between runs which continue one another."""
+
+
+def read(path: Path | str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The plain configuration of a file and of key=value overrides, not yet checked against the schema.
+
+    Raises:
+        ConfigError: if a file is missing or no YAML mapping, or an override is no key=value.
+    """
+    return merge(read_file(Path(path)), parse_overrides(overrides))
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """A YAML file merged over the files that its `base:` keys name, relative to it."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from None
+    try:
+        loaded = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(loaded, dict):
+        raise ConfigError(f"{path} must hold keys and values, not a {type(loaded).__name__}")
+    base = loaded.pop("base", None)
+    return merge(read_file(path.parent / base), loaded) if base else loaded
+
+
+def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
+    """The nested mapping that key=value words stand for; values are read as YAML."""
+    for word in overrides:
+        if "=" not in word or word.startswith(("=", "-")):
+            raise ConfigError(f"{word!r} is not of the form key=value")
+    try:
+        return typing.cast(dict[str, Any], OmegaConf.to_container(OmegaConf.from_dotlist(list(overrides))))
+    except (OmegaConfBaseException, yaml.YAMLError) as error:
+        raise ConfigError(f"cannot read the overrides: {' '.join(str(error).split())}") from None
+
+
+def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`over` laid on `under`. A bare name laid on a choice, or another `name`, replaces it with its settings."""
+    merged = dict(under)
+    for key, value in over.items():
+        old = merged.get(key)
+        if isinstance(old, str) and isinstance(value, Mapping) and "name" not in value:
+            old = {"name": old}  # a choice that was given as its bare name, and now gets settings
+        renamed = isinstance(old, Mapping) and isinstance(value, Mapping) and value.get("name", old.get("name")) != old.get("name")
+        merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) and not renamed else value
+    return merged
+
+
+def resolve(plain: Mapping[str, Any]) -> RunConfig:
+    """The checked configuration of a plain one.
+
+    Raises:
+        ConfigError: on an unknown key or name, a wrong type, or a value out of range; the message names the key.
+    """
+    try:
+        interpolated = OmegaConf.to_container(OmegaConf.create(dict(plain)), resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(one_line(error)) from None
+    config: RunConfig = build(RunConfig, typing.cast(dict[str, Any], interpolated), "")
+    for key, allowed in ALLOWED.items():
+        if get(config, key) not in allowed:
+            raise ConfigError(f"{key} must be one of {', '.join(allowed)}, got {get(config, key)!r}")
+    for key, bound in AT_LEAST.items():
+        if not get(config, key) >= bound:
+            raise ConfigError(f"{key} must be at least {bound}, got {get(config, key)}")
+    for key, bound in AT_MOST.items():
+        if not get(config, key) <= bound:
+            raise ConfigError(f"{key} must be at most {bound}, got {get(config, key)}")
+    if any(count < 1 for count in config.compare.items):
+        raise ConfigError(f"compare.items must be numbers of patterns from 1, got {config.compare.items}")
+    return config
+
+
+def build(schema: type, node: Any, path: str) -> Any:
+    """An instance of the dataclass `schema` from a plain mapping; `path` is its dotted key, for errors."""
+    if not isinstance(node, Mapping):
+        raise ConfigError(f"{path} must hold keys and values, got {node!r}")
+    fields = {entry.name: entry for entry in dataclasses.fields(schema)}
+    types = typing.get_type_hints(schema)
+    for key in node:
+        if key not in fields:
+            raise ConfigError(f"unknown key {dotted(path, str(key))!r}.{did_you_mean(str(key), fields)}")
+    values: dict[str, Any] = {}
+    for key, entry in fields.items():
+        if "registry" in entry.metadata:
+            values[key] = build_choice(entry.metadata["registry"], node.get(key, entry.default), dotted(path, key))
+        elif dataclasses.is_dataclass(types[key]):
+            values[key] = build(typing.cast(type, types[key]), node.get(key, {}), dotted(path, key))
+    leaves = {key: value for key, value in node.items() if key not in values}
+    try:
+        checked = OmegaConf.merge(OmegaConf.structured(schema), leaves)
+        for key in fields.keys() - values.keys():
+            values[key] = OmegaConf.to_container(checked[key]) if OmegaConf.is_config(checked[key]) else checked[key]
+    except OmegaConfBaseException as error:
+        key = getattr(error, "full_key", None) or getattr(error, "key", None) or ""
+        raise ConfigError(f"{dotted(path, str(key))}: {one_line(error)}") from None
+    return schema(**values)
+
+
+def build_choice(registry: Registry, node: Any, path: str) -> Choice:
+    """The choice that a bare name, or a mapping with a `name`, stands for."""
+    settings = {"name": node} if isinstance(node, str) else node
+    if not isinstance(settings, Mapping) or not isinstance(settings.get("name"), str):
+        raise ConfigError(f"{path}.name must be one of {', '.join(registry.names())}, or package.module:Class")
+    try:
+        schema = registry.load(settings["name"]).config
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{path}: {error}") from None
+    return Choice(settings["name"], build(schema, {k: v for k, v in settings.items() if k != "name"}, path))
+
+
+def plain(config: Any) -> Any:
+    """A resolved configuration as plain dicts, lists and values: for YAML, checkpoints and identities."""
+    if isinstance(config, Choice):
+        return {"name": config.name, **plain(config.config)}
+    if dataclasses.is_dataclass(config):
+        return {entry.name: plain(getattr(config, entry.name)) for entry in dataclasses.fields(config)}
+    return config
+
+
+def to_yaml(config: RunConfig) -> str:
+    """The resolved configuration as a YAML file that gives it again."""
+    return yaml.safe_dump(plain(config), sort_keys=False)
+
+
+def identity(config: RunConfig) -> str:
+    """Eight hexadecimal digits that all runs with the same outcome share, on every rank and after a restart."""
+    outcome = {key: value for key, value in plain(config).items() if key not in NOT_THE_RESULT}
+    return hashlib.sha256(json.dumps(outcome, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def run_folder(config: RunConfig) -> Path:
+    """Where a run keeps everything: `<output>/<name>-<identity>`."""
+    return Path(config.output) / f"{config.name}-{identity(config)}"
+
+
+def get(config: Any, key: str) -> Any:
+    """The value at a dotted key."""
+    for part in key.split("."):
+        config = getattr(config, part)
+    return config
+
+
+def dotted(path: str, key: str) -> str:
+    """A key below a path."""
+    return f"{path}.{key}" if path else key
+
+
+def one_line(error: Exception) -> str:
+    """The first line of an error, which in OmegaConf's says what is wrong."""
+    return str(error).splitlines()[0]

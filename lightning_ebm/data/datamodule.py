@@ -1,0 +1,72 @@
+"""The one LightningDataModule: an endless stream of training episodes, fixed validation and test episodes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytorch_lightning as pl
+from torch.utils.data import DataLoader
+
+from lightning_ebm.config import EpisodesConfig
+from lightning_ebm.data.episodes import (
+    Distortion,
+    Episode,
+    EpisodeDataset,
+    EpisodeSampler,
+    PatternSource,
+    Split,
+)
+
+
+class EpisodeDataModule(pl.LightningDataModule):
+    """Loaders of episode batches for the three splits.
+
+    Training episodes are numbered through, over all processes; the position in their stream is part of a
+    checkpoint, so that a resumed run sees exactly the episodes that an uninterrupted one would have seen.
+
+    Args:
+        source: where patterns come from.
+        distortion: how queries are made from them.
+        config: size, number and seed of episodes.
+    """
+
+    def __init__(self, source: PatternSource, distortion: Distortion, config: EpisodesConfig) -> None:
+        super().__init__()
+        self.source, self.distortion, self.episodes = source, distortion, config
+        self.position = 0
+
+    def train_dataloader(self) -> DataLoader[Episode]:
+        """Batches without end, from the current position on."""
+        return self._loader("train", start=self.position)
+
+    def val_dataloader(self) -> DataLoader[Episode]:
+        """The same validation episodes each time."""
+        return self._loader("val", stop=self.episodes.val)
+
+    def test_dataloader(self) -> DataLoader[Episode]:
+        """The test episodes, the same for every memory."""
+        return self._loader("test", stop=self.episodes.test)
+
+    def _loader(self, split: Split, start: int = 0, stop: int | None = None) -> DataLoader[Episode]:
+        config, trainer = self.episodes, self.trainer
+        rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+        return DataLoader(
+            EpisodeDataset(self.source, self.distortion, config.items, split, config.seed),
+            batch_sampler=EpisodeSampler(config.batch, start, stop, rank, world),
+            collate_fn=hand_on,
+            num_workers=config.workers,
+            persistent_workers=False,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position in the stream: episodes that updates have used, not those that workers have fetched."""
+        return {"position": self.trainer.global_step * self.episodes.batch if self.trainer else self.position}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes to the position of a checkpoint."""
+        self.position = state_dict["position"]
+
+
+def hand_on(batch: Episode) -> Episode:
+    """The dataset assembles whole batches; there is nothing left to collate."""
+    return batch

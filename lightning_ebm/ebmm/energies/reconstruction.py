@@ -1,0 +1,131 @@
+"""An energy that asks how well a pattern is reconstructed from its own keys."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lightning_ebm.layers import LayerNorm
+from lightning_ebm.memory import PatternSpec
+
+
+@dataclass
+class ReconstructionConfig:
+    """Settings of `Reconstruction`.
+
+    Attributes:
+        keys: inputs of the written layer; about as many patterns can be told apart.
+        code: outputs of the written layer, at most the values in a pattern. The state has (keys + 1) · code
+            floats.
+        hidden: width of the feature net: units for vectors, channels for images.
+        slow: hidden units of the energy term that is not written.
+    """
+
+    keys: int = 31
+    code: int = 256
+    hidden: int = 32
+    slow: int = 128
+
+
+class Reconstruction(nn.Module):
+    """Energy of a pattern: the logistic loss of reconstructing it through a written layer, plus a slow prior.
+
+    With x in ±1, features f(x), keys k(x) and a basis B whose columns span what can be stored,
+
+        E(x) = Σ_d softplus(−x_d · (B · memory(k(x)) + b)_d) + slow(f(x)).
+
+    Only `memory` is written. The energy's gradient in it is the outer product of keys and reconstruction errors,
+    so that the very first write steps, before any training, are error-correcting updates of a linear
+    associative memory from keys to patterns; reading pulls x towards what its keys recall. B starts as the
+    identity for vectors and as the lowest spatial frequencies of the cosine transform for images, the ones
+    that tell most about an image; meta-training then moves it.
+
+    It is not in the paper, but an energy in the paper's sense: a smooth net, some of whose weights are written.
+
+    Args:
+        shape: shape of a pattern: (values,), or (channels, height, width) with sides divisible by 4.
+        keys: inputs of the written layer.
+        code: outputs of the written layer.
+        hidden: width of the feature net.
+        slow: hidden units of the slow term.
+
+    Raises:
+        ValueError: if `code` exceeds the values in a pattern, or image sides are not divisible by 4.
+    """
+
+    config = ReconstructionConfig
+    memory_layers = ("memory",)
+
+    def __init__(
+        self, shape: Sequence[int], keys: int = 31, code: int = 256, hidden: int = 32, slow: int = 128
+    ) -> None:
+        super().__init__()
+        size = math.prod(shape)
+        if not 1 <= code <= size:
+            raise ValueError(f"energy.code must lie between 1 and the {size} values of a pattern, got {code}")
+        self.features = image_features(shape, hidden) if len(shape) == 3 else vector_features(size, hidden)
+        width = self.features(torch.zeros(1, *shape)).shape[1]
+        self.key = nn.Sequential(nn.Linear(width, keys), LayerNorm(keys))
+        self.memory = nn.Linear(keys, code)
+        self.basis = nn.Linear(code, size)
+        self.slow = nn.Sequential(nn.Linear(width, slow), nn.Tanh(), nn.Linear(slow, 1, bias=False))
+        with torch.no_grad():
+            self.memory.weight.mul_(0.1)  # what is not written should recall next to nothing
+            self.basis.weight.copy_(cosines(shape, code) if len(shape) == 3 else torch.eye(size, code))
+            self.basis.bias.zero_()
+
+    @classmethod
+    def from_config(cls, config: ReconstructionConfig, spec: PatternSpec) -> Self:
+        """Builds the energy for patterns of `spec`."""
+        return cls(spec.shape, config.keys, config.code, config.hidden, config.slow)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (items, *shape) in [0, 1]; returns energies (items,)."""
+        return self.above(self.below(x))
+
+    def below(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What writing leaves unchanged: keys (items, keys), pattern in ±1 (items, size), slow term (items,)."""
+        x = 2 * x - 1
+        features = self.features(x)
+        return self.key(features), x.flatten(1), self.slow(features).squeeze(1)
+
+    def above(self, features: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        """Energies (items,) from what `below` returned."""
+        keys, x, slow = features
+        return F.softplus(-x * self.basis(self.memory(keys))).sum(1) + slow
+
+
+def vector_features(size: int, hidden: int) -> nn.Sequential:
+    """Two tanh layers: (items, size) to (items, hidden)."""
+    return nn.Sequential(
+        nn.Flatten(1), nn.Linear(size, hidden), nn.Tanh(), nn.Linear(hidden, hidden), nn.Tanh()
+    )
+
+
+def image_features(shape: Sequence[int], channels: int) -> nn.Sequential:
+    """One tanh layer of overlapping 8x8 windows, 4 apart: (items, *shape) to (items, channels · windows)."""
+    if shape[1] % 4 or shape[2] % 4:
+        raise ValueError(f"image sides must be divisible by 4, got {shape[1]}x{shape[2]}")
+    return nn.Sequential(nn.Conv2d(shape[0], channels, 8, stride=4, padding=2), nn.Tanh(), nn.Flatten(1))
+
+
+def cosines(shape: Sequence[int], count: int) -> Tensor:
+    """The `count` cosine waves of lowest spatial frequency, orthonormal: (channels · height · width, count)."""
+    channels, height, width = shape
+    waves = torch.einsum("cC,ay,bx->cabCyx", torch.eye(channels), cosine_matrix(height), cosine_matrix(width))
+    frequency = torch.arange(height)[:, None].square() + torch.arange(width).square()
+    order = frequency.expand(channels, height, width).flatten().argsort(stable=True)
+    return waves.reshape(channels * height * width, -1)[order[:count]].T
+
+
+def cosine_matrix(size: int) -> Tensor:
+    """The orthonormal discrete cosine transform (type II), (size, size), one wave a row."""
+    steps = torch.arange(size)
+    waves = torch.cos(math.pi / size * (steps + 0.5) * steps[:, None])
+    return waves / waves.norm(dim=1, keepdim=True)

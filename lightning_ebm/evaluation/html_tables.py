@@ -1,0 +1,122 @@
+"""The report's tables, as HTML that sorts by any column."""
+
+from __future__ import annotations
+
+import math
+from html import escape
+
+from lightning_ebm.evaluation.results import Comparison, Result, mean_and_band
+from lightning_ebm.evaluation.tables import (
+    CONTROL, NONE, best, bits, by_items, decimals, mean, number, of_setting, setting_name, settings, short,
+)  # fmt: skip
+
+SETTING = ("patterns", "mask")
+WORDS = ("memory", "mask")  # columns of words, which stand left; all others are numbers
+HEADS = (
+    "error on\ncorrupted values", "error on\nall values", "floats", "bits per\npattern", "write\nms", "read\nms",
+    "updates", "training\nseconds", "parameters",
+)  # fmt: skip
+
+
+def main_table(comparison: Comparison) -> tuple[str, str]:
+    """Everything that was measured, one row for each result: caption and table."""
+    groups, places = settings(comparison.results), decimals(comparison)
+    highs = [mean_and_band(result.error_corrupted)[2] for result in comparison.results]
+    scale = max((high for high in highs if math.isfinite(high)), default=0.0) or 1.0
+    rows = ""
+    for setting in groups:
+        results = of_setting(comparison.results, *setting)
+        winners = best(results)
+        for result in results:
+            cells = _setting_cells(result) if len(groups) > 1 else ""
+            rows += _row(result, cells + _cells(result, places, scale, result in winners))
+    one_setting = f"{setting_name(*groups[0]).capitalize()}. " if len(groups) == 1 else ""
+    caption = (
+        f"{one_setting}Errors are {escape(comparison.unit)}: the mean over test episodes and, below it, the 5th and"
+        f" 95th percentile. The least error on corrupted values{' of each setting' if len(groups) > 1 else ''} is"
+        " bold; controls, in italics, do not compete. A click on a heading sorts."
+    )
+    return caption, _table(("memory", *(SETTING if len(groups) > 1 else ()), *HEADS), rows)
+
+
+def items_table(comparison: Comparison, mask_known: bool) -> tuple[str, str]:
+    """Mean error on corrupted values, one column for each number of patterns: caption and table."""
+    counts = sorted({result.items for result in comparison.results if result.mask_known == mask_known})
+    winners = {items: best(of_setting(comparison.results, items, mask_known)) for items in counts}
+    places, rows = decimals(comparison), ""
+    for found in by_items(comparison, mask_known).values():
+        cells = ""
+        for items in counts:
+            value = mean(found[items]) if items in found else math.nan
+            text = number(value, places) if items in found else NONE
+            cells += _cell(value, text, bold=found.get(items) in winners[items])
+        rows += _row(next(iter(found.values())), cells)
+    caption = (
+        f"Mean error on corrupted values ({escape(comparison.unit)}) by number of stored patterns, mask"
+        f" {'known' if mask_known else 'unknown'}. The least of each column is bold."
+    )
+    return caption, _table(("memory", *(f"{items:,}" for items in counts)), rows)
+
+
+def _setting_cells(result: Result) -> str:
+    mask = "known" if result.mask_known else "unknown"
+    return _cell(result.items, f"{result.items:,}") + f'<td class="word" data-value="{mask}">{mask}</td>'
+
+
+def _cells(result: Result, places: int, scale: float, winner: bool) -> str:
+    """The cells under `HEADS`."""
+    control = result.memory == CONTROL  # has no state, so no size
+    strict = (
+        f"<small>strict {result.floats_strict:,}</small>" if result.floats_strict != result.floats else ""
+    )
+    return (
+        _cell(mean(result), _error(result.error_corrupted, places, scale), bold=winner)
+        + _cell(mean(result, "error"), _error(result.error, places))
+        + _cell(math.nan if control else result.floats, NONE if control else f"{result.floats:,}{strict}")
+        + _cell(
+            math.nan if control else result.bits_per_pattern,
+            NONE if control else f"{result.bits_per_pattern:,.0f}",
+        )
+        + _cell(result.write_ms, short(result.write_ms))
+        + _cell(result.read_ms, short(result.read_ms))
+        + _cell(result.updates, f"{result.updates:,}" if result.updates else NONE)
+        + _cell(result.train_seconds, short(result.train_seconds))
+        + _cell(result.parameters, f"{result.parameters:,}" if result.parameters else NONE)
+    )
+
+
+def _error(values: list[float], places: int, scale: float | None = None) -> str:
+    """Mean and, in small print below it, the band; drawn as a bar too where a scale is given."""
+    average, low, high = mean_and_band(values)
+    if not math.isfinite(average):
+        return number(average, places)
+    bar = "" if scale is None else _bar(average, low, high, scale)
+    return f"{number(average, places)}<small>{bar}&nbsp; [{number(low, places)}, {number(high, places)}]</small>"
+
+
+def _bar(average: float, low: float, high: float, scale: float) -> str:
+    """Band and mean on a scale from 0, for the eye only: the numbers stand beside it."""
+    marks = zip(("low", "mean", "high"), (low, average, high), strict=True)
+    style = ";".join(f"--{name}:{100 * min(value / scale, 1):.2f}%" for name, value in marks)
+    return f'<span class="bar" style="{style}" aria-hidden="true"><i></i><b></b></span>'
+
+
+def _cell(value: float, html: str, bold: bool = False) -> str:
+    """A number: what it sorts by, at full precision (nothing if it is not finite), and what is shown."""
+    key = repr(value) if math.isfinite(value) else ""
+    return f'<td data-value="{key}"{" class=best" * bold}>{html}</td>'
+
+
+def _row(result: Result, cells: str) -> str:
+    kind = ' class="control"' if result.memory == CONTROL else ""
+    label = escape(result.label)
+    return f'<tr{kind}><th scope="row" data-value="{label}">{label}</th>{cells}</tr>\n'
+
+
+def _table(heads: tuple[str, ...], rows: str) -> str:
+    """The headings are buttons, so that the keyboard reaches them too."""
+    cells = "".join(
+        f'<th scope="col"{" class=word" * (head in WORDS)}><button type="button">{head}</button></th>'
+        for head in heads
+    )
+    return f'<table class="sortable"><thead><tr>{cells}</tr></thead>\n<tbody>\n{rows}</tbody></table>'

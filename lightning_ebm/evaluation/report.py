@@ -1,0 +1,173 @@
+"""The report of a comparison: one HTML page that needs no network, with figures and a CSV file beside it."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable
+from html import escape
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+from lightning_ebm.evaluation import page, plots
+from lightning_ebm.evaluation.html_tables import items_table, main_table
+from lightning_ebm.evaluation.pictures import mosaic, shown_steps
+from lightning_ebm.evaluation.results import Comparison, Gallery, write_csv
+from lightning_ebm.evaluation.style import png, svg
+from lightning_ebm.evaluation.summary import summary
+
+
+def write_report(comparison: Comparison, folder: Path) -> Path:
+    """Writes report.html and, beside it, results.csv and the figures as PNG and SVG.
+
+    Args:
+        comparison: what to report.
+        folder: where to; it is made if it is not there, and files of these names are replaced.
+
+    Returns:
+        The path of the page.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    write_csv(comparison, folder / "results.csv")
+    sections = {"Results": _tables(comparison), "Figures": _figures(comparison, folder)}
+    if comparison.gallery is not None:
+        _save(plots.recall_gallery(comparison.gallery), folder / "recall_gallery")
+        sections["Recalled patterns"] = _gallery(comparison.gallery)
+    sections["How to read this"] = _definitions()
+    sections["How it was made"] = _origin(comparison)
+    path = folder / "report.html"
+    path.write_text(_page(comparison, sections), encoding="utf-8")
+    return path
+
+
+def _page(comparison: Comparison, sections: dict[str, str]) -> str:
+    """The whole page, from its sections: heading -> HTML."""
+    anchors = {heading: heading.lower().replace(" ", "-") for heading in sections}
+    body = ""
+    for heading, anchor in anchors.items():
+        body += f'<section aria-labelledby="{anchor}"><h2 id="{anchor}">{heading}</h2>\n{sections[heading]}</section>\n'
+    date = comparison.provenance.get("date", "")
+    return page.PAGE.substitute(
+        title=escape(comparison.title),
+        kicker=escape("A comparison of associative memories" + (f", {date}" if date else "")),
+        summary="\n".join(f'<p class="lead">{escape(words)}</p>' for words in summary(comparison)),
+        navigation=" ".join(f'<a href="#{anchor}">{heading}</a>' for heading, anchor in anchors.items()),
+        sections=body,
+        style=page.STYLE,
+        script=page.SCRIPT,
+    )
+
+
+def _tables(comparison: Comparison) -> str:
+    """All numbers; before them the paper's table 1, if several numbers of patterns were tried."""
+    tables = [main_table(comparison)]
+    if len({result.items for result in comparison.results}) > 1:
+        masks = sorted({result.mask_known for result in comparison.results})
+        tables = [items_table(comparison, mask_known) for mask_known in masks] + tables
+    html = ""
+    for rank, (caption, table) in enumerate(tables, start=1):
+        html += (
+            f'<figure><figcaption id="table-{rank}"><b>Table {rank}.</b> {caption}</figcaption>\n'
+            f'<div class="scroll" role="region" aria-labelledby="table-{rank}" tabindex="0">{table}</div></figure>\n'
+        )
+    return html
+
+
+def _figures(comparison: Comparison, folder: Path) -> str:
+    """The figures that have something to show; they are written to the folder too."""
+    several_counts = len({result.items for result in comparison.results}) > 1
+    drawings: list[tuple[Callable[[Comparison, bool], Figure], str, str, str]] = []
+    if several_counts:
+        marks = "Lines are means, bands"
+        drawings.append(
+            (plots.error_against_items, "error_against_items", "the number of stored patterns", marks)
+        )
+    if not several_counts or plots.has_size_sweep(comparison):
+        marks = "Points are means, bars"
+        drawings.append((plots.error_against_size, "error_against_size", "the size of the state", marks))
+    html = ""
+    for rank, (draw, name, what, marks) in enumerate(drawings, start=1):
+        light, dark = draw(comparison, False), draw(comparison, True)
+        _save(light, folder / name)
+        # As images, not inline: inline SVGs share ids, and one that is not displayed breaks the other's clipping.
+        sources = [_data(svg(figure).encode(), "svg+xml") for figure in (light, dark)]
+        narrow = " narrow" if light.get_figwidth() < 8 else ""
+        html += (
+            f'<figure class="plot{narrow}"><figcaption><b>Figure {rank}.</b> Error on corrupted values against {what}.'
+            f" {marks} reach from the 5th to the 95th percentile of test episodes.</figcaption>\n"
+            f'<button type="button" class="zoom" aria-label="Enlarge figure {rank}"><picture><source'
+            f' media="screen and (prefers-color-scheme: dark)" srcset="{sources[1]}"><img src="{sources[0]}"'
+            f' alt="Error on corrupted values against {what}; the tables give the same numbers."></picture></button>'
+            "</figure>\n"
+        )
+    return html
+
+
+def _gallery(gallery: Gallery) -> str:
+    """Patterns, queries and answers, each row one picture in its own pixels; the read steps unfold."""
+    patterns = f"patterns 1 to {len(gallery.patterns)}"
+    rows = _gallery_row("pattern", _strip(gallery.patterns, f"What was stored: {patterns}"))
+    rows += _gallery_row("query", _strip(gallery.queries, f"What was asked: {patterns}, distorted"))
+    for recall in gallery.recalls:
+        html = _strip(recall.trajectory[-1], f"What {recall.label} answered: {patterns}")
+        if len(recall.trajectory) > 1:
+            steps = ""
+            for step in shown_steps(len(recall.trajectory)):
+                picture = _strip(
+                    recall.trajectory[step], f"{recall.label} after read step {step + 1}: {patterns}"
+                )
+                steps += f"<li><span>after read step {step + 1}</span>{picture}</li>"
+            html += f"<details><summary>step by step</summary><ol>{steps}</ol></details>"
+        rows += _gallery_row(recall.label, html)
+    return (
+        '<figure><figcaption id="gallery">One test episode, or its first patterns: what was stored, what was asked,'
+        " and what each memory answered. All memories got the same queries.</figcaption>\n"
+        f'<div class="scroll gallery" role="region" aria-labelledby="gallery" tabindex="0">{rows}</div></figure>\n'
+    )
+
+
+def _gallery_row(label: str, html: str) -> str:
+    return f'<div class="row"><div>{escape(label)}</div><div>{html}</div></div>\n'
+
+
+def _strip(patterns: np.ndarray, alt: str) -> str:
+    """Patterns (items, *shape) side by side as an image of whole multiples of their pixels."""
+    pixels = np.round(255 * mosaic(patterns[None])).astype(np.uint8)
+    scale = max(1, round(64 * len(patterns) / pixels.shape[1]))
+    data = io.BytesIO()
+    Image.fromarray(pixels).save(data, format="PNG", optimize=True)
+    height, width = scale * pixels.shape[0], scale * pixels.shape[1]
+    source = _data(data.getvalue(), "png")
+    return f'<img src="{source}" width="{width}" height="{height}" alt="{escape(alt)}">'
+
+
+def _definitions() -> str:
+    terms = "".join(f"<dt>{term}</dt><dd>{text}</dd>\n" for term, text in page.HOW_TO_READ.items())
+    return f"<dl>{terms}</dl>\n"
+
+
+def _origin(comparison: Comparison) -> str:
+    """Command, configuration and provenance: what it takes to make the page again."""
+    facts = "".join(
+        f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>\n'
+        for name, value in comparison.provenance.items()
+    )
+    table = f'<div class="scroll facts"><table><tbody>\n{facts}</tbody></table></div>\n' if facts else ""
+    return (
+        f"<pre>{escape(comparison.command)}</pre>\n{table}"
+        f"<details><summary>configuration</summary><pre>{escape(comparison.config)}</pre></details>\n"
+        "<p>Beside this page lie its numbers, results.csv, and its figures as PNG and SVG.</p>\n"
+    )
+
+
+def _save(figure: Figure, path: Path) -> None:
+    """Writes the figure for print and for editing."""
+    path.with_suffix(".png").write_bytes(png(figure))
+    path.with_suffix(".svg").write_text(svg(figure), encoding="utf-8")
+
+
+def _data(content: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

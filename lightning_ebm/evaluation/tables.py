@@ -1,0 +1,206 @@
+"""Tables of a comparison for terminal and Markdown, and the words and numbers that every view shares."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import numpy as np
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from lightning_ebm.evaluation.results import Comparison, Result, mean_and_band
+
+CONTROL = "control"  # what `Result.memory` says of a row that stores nothing
+Measure = Literal["error_corrupted", "error"]
+MEASURES: dict[Measure, str] = {
+    "error_corrupted": "error on corrupted values",
+    "error": "error on all values",
+}
+NONE = "—"  # shown where a row has no such number
+
+
+def settings(results: list[Result]) -> list[tuple[int, bool]]:
+    """The (items, mask_known) that occur, those without the mask first: only rows of one setting compare."""
+    found = {(result.items, result.mask_known) for result in results}
+    return sorted(found, key=lambda setting: setting[::-1])
+
+
+def setting_name(items: int, mask_known: bool) -> str:
+    """A setting in words."""
+    return f"{items:,} pattern{'' if items == 1 else 's'}, mask {'known' if mask_known else 'unknown'}"
+
+
+def of_setting(results: list[Result], items: int, mask_known: bool) -> list[Result]:
+    """The results of one setting."""
+    return [result for result in results if (result.items, result.mask_known) == (items, mask_known)]
+
+
+def mean(result: Result, measure: Measure = "error_corrupted") -> float:
+    """Mean error over the test episodes."""
+    return mean_and_band(getattr(result, measure))[0]
+
+
+def best(results: list[Result], measure: Measure = "error_corrupted") -> list[Result]:
+    """The memories of least mean error: several if they tie, none if all diverged; controls are left out."""
+    means = [(mean(result, measure), result) for result in results if result.memory != CONTROL]
+    least = min((value for value, _ in means if math.isfinite(value)), default=math.nan)
+    return [result for value, result in means if value == least]
+
+
+def decimals(comparison: Comparison) -> int:
+    """Decimals of all errors, so that they line up: the largest finite mean has four digits."""
+    means = [mean(result, measure) for result in comparison.results for measure in MEASURES]
+    largest = max((abs(value) for value in means if math.isfinite(value)), default=0.0)
+    return int(np.clip(3 - math.floor(math.log10(largest)), 0, 8)) if largest else 2
+
+
+def number(value: float, places: int) -> str:
+    """A number with thousands separators; a diverged one in words."""
+    return f"{value:,.{places}f}" if math.isfinite(value) else "not finite"
+
+
+def short(value: float) -> str:
+    """Three significant digits, never an exponent; a dash for nothing."""
+    if not math.isfinite(value) or value == 0:
+        return NONE if value == 0 else "not finite"
+    return number(value, int(np.clip(2 - math.floor(math.log10(abs(value))), 0, 8)))
+
+
+def with_band(values: list[float], places: int) -> str:
+    """Mean and band, such as "1.20 [0.31, 2.25]"."""
+    average, low, high = mean_and_band(values)
+    if not math.isfinite(average):
+        return number(average, places)
+    return f"{number(average, places)} [{number(low, places)}, {number(high, places)}]"
+
+
+def floats(result: Result, strict: bool = False) -> str:
+    """Size of the state, the strict count added where it differs and is asked for; a control has no state."""
+    if result.memory == CONTROL:
+        return NONE
+    differs = strict and result.floats_strict != result.floats
+    return f"{result.floats:,}" + (f" ({result.floats_strict:,} strict)" if differs else "")
+
+
+def bits(result: Result) -> str:
+    """Bits of state for each pattern; a control has no state."""
+    return NONE if result.memory == CONTROL else f"{result.bits_per_pattern:,.0f}"
+
+
+def by_items(comparison: Comparison, mask_known: bool) -> dict[str, dict[int, Result]]:
+    """The results of one mask setting as label -> items -> result: the paper's table 1."""
+    rows: dict[str, dict[int, Result]] = {}
+    for result in comparison.results:
+        if result.mask_known == mask_known:
+            rows.setdefault(result.label, {})[result.items] = result
+    return rows
+
+
+def _table(title: str, caption: Text) -> Table:
+    """A table with one column for labels. They are passed as `Text`, as a label is not markup."""
+    table = Table(title=Text(title), caption=caption, title_justify="left", caption_justify="left")
+    table.box, table.show_edge, table.pad_edge, table.collapse_padding = box.SIMPLE_HEAD, False, False, True
+    table.add_column("memory", overflow="fold", min_width=12)
+    return table
+
+
+def rich_table(comparison: Comparison) -> Table:
+    """The comparison for a terminal of 100 columns; the least error of each setting is bold.
+
+    Args:
+        comparison: its results are grouped by number of patterns and mask setting.
+    """
+    places, groups = decimals(comparison), settings(comparison.results)
+    caption = Text(f"error: {comparison.unit}; mean over episodes [5th, 95th percentile]; ms for one episode")
+    if len(groups) == 1:
+        caption = Text(setting_name(*groups[0]) + "; ") + caption
+    table = _table(comparison.title, caption)
+    errors = ("error on\ncorrupted values", "error on\nall values")
+    for head in ("floats", "bits/\npattern", *errors, "write\nms", "read\nms"):
+        table.add_column(head, justify="right", no_wrap=True)
+    for setting in groups:
+        results = of_setting(comparison.results, *setting)
+        if len(groups) > 1:
+            table.add_section()
+            table.add_row(Text(setting_name(*setting), style="italic"))
+        winners = best(results)
+        for result in results:
+            table.add_row(
+                Text(result.label, style="dim" if result.memory == CONTROL else ""),
+                floats(result),
+                bits(result),
+                Text(with_band(result.error_corrupted, places), style="bold" if result in winners else ""),
+                Text(with_band(result.error, places)),
+                short(result.write_ms),
+                short(result.read_ms),
+            )
+    return table
+
+
+def wide_table(comparison: Comparison, measure: Measure = "error_corrupted") -> Table:
+    """Mean error, one row for each memory and one column for each number of patterns: the paper's table 1.
+
+    Args:
+        comparison: mask settings become sections; the least error of each column and section is bold.
+        measure: which of the two errors. The paper counts all values.
+    """
+    places, columns = decimals(comparison), sorted({result.items for result in comparison.results})
+    caption = Text(f"{MEASURES[measure]} ({comparison.unit}), by number of patterns; mean over episodes")
+    table = _table(comparison.title, caption)
+    for items in columns:
+        table.add_column(f"{items:,}", justify="right", no_wrap=True)
+    masks = sorted({result.mask_known for result in comparison.results})
+    for mask_known in masks:
+        table.add_section()
+        table.add_row(Text(f"mask {'known' if mask_known else 'unknown'}", style="italic"))
+        columns_of_mask = [of_setting(comparison.results, items, mask_known) for items in columns]
+        winners = [winner for results in columns_of_mask for winner in best(results, measure)]
+        for label, cells in by_items(comparison, mask_known).items():
+            control = all(result.memory == CONTROL for result in cells.values())
+            texts = [Text(label, style="dim" if control else "")]
+            for items in columns:
+                found = cells.get(items)
+                text = NONE if found is None else number(mean(found, measure), places)
+                texts.append(Text(text, style="bold" if found in winners else ""))
+            table.add_row(*texts)
+    return table
+
+
+def markdown_table(comparison: Comparison) -> str:
+    """The comparison as a Markdown table, one row a result; the least error of each setting is bold."""
+    places, several = decimals(comparison), len(settings(comparison.results)) > 1
+    heads = ["memory", *(["patterns", "mask"] if several else []), "floats", "bits/pattern"]
+    heads += ["error on corrupted values", "error on all values", "write ms", "read ms"]
+    heads += ["updates", "training s", "parameters"]
+    left = {"memory", "mask"}
+    lines = [heads, ["---" if head in left else "---:" for head in heads]]
+    for setting in settings(comparison.results):
+        results = of_setting(comparison.results, *setting)
+        winners = best(results)
+        for result in results:
+            corrupted = with_band(result.error_corrupted, places)
+            lines.append([
+                _markdown(result.label),
+                *([f"{result.items:,}", "known" if result.mask_known else "unknown"] if several else []),
+                floats(result, strict=True),
+                bits(result),
+                f"**{corrupted}**" if result in winners else corrupted,
+                with_band(result.error, places),
+                short(result.write_ms),
+                short(result.read_ms),
+                short(result.updates) if result.updates < 1000 else f"{result.updates:,}",
+                short(result.train_seconds),
+                f"{result.parameters:,}" if result.parameters else NONE,
+            ])  # fmt: skip
+    words = f"Errors: {_markdown(comparison.unit)}, mean over test episodes [5th, 95th percentile]."
+    if not several and comparison.results:
+        words = f"{setting_name(*settings(comparison.results)[0])}. {words}"
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + f"\n\n{words}\n"
+
+
+def _markdown(text: str) -> str:
+    """Text that can break neither out of its cell nor into HTML."""
+    text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
+    return "".join("\\" + character if character in "\\|*_`[]" else character for character in text)

@@ -1,0 +1,75 @@
+"""What is seen during training: a progress line, and pictures of recall."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress as RichProgress, TextColumn, TimeRemainingColumn
+
+from lightning_ebm.evaluation.plots import read_path
+
+
+class Progress(pl.Callback):
+    """One line: updates done, loss, the last validation's error in the units of the tables, time left.
+
+    Args:
+        name: begins the line.
+        updates: updates in all.
+    """
+
+    def __init__(self, name: str, updates: int) -> None:
+        self.name, self.updates = name, updates
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Starts the line, at the update that training resumes from."""
+        self.bar = RichProgress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[numbers]}"),
+            TimeRemainingColumn(),
+            disable=not trainer.is_global_zero,
+        )
+        self.task = self.bar.add_task(self.name, total=self.updates, completed=trainer.global_step, numbers="")
+        self.bar.start()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
+        """Moves the line on."""
+        metrics = trainer.progress_bar_metrics
+        shown = {"train/loss": "loss", "val/error": "val error", "val/error_corrupted": "on corrupted"}
+        numbers = "  ".join(f"{label} {metrics[key]:.2f}" for key, label in shown.items() if key in metrics)
+        self.bar.update(self.task, completed=trainer.global_step, numbers=numbers)
+
+    def teardown(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
+        """Leaves the line as it stands, after an error too."""
+        if hasattr(self, "bar"):
+            self.bar.stop()
+
+
+class Pictures(pl.Callback):
+    """A picture at each validation: pattern, query, and each read step, for a few patterns of the first episode.
+
+    Args:
+        folder: where `step-<update>.png` files are put.
+        items: patterns shown.
+    """
+
+    def __init__(self, folder: Path, items: int = 6) -> None:
+        self.folder, self.items = folder, items
+
+    def on_validation_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_index: int, *_: Any
+    ) -> None:
+        """Draws the first batch."""
+        if batch_index or not trainer.is_global_zero:
+            return
+        with torch.no_grad():
+            state = {key: value[:1] for key, value in module.memory.write(batch.patterns).items()}
+            trajectory = module.memory.read(state, batch.queries[:1, : self.items])
+        patterns, queries = (x[0, : self.items].cpu().numpy() for x in (batch.patterns, batch.queries))
+        self.folder.mkdir(parents=True, exist_ok=True)
+        figure = read_path(patterns, queries, trajectory[:, 0].cpu().numpy())
+        figure.savefig(self.folder / f"step-{trainer.global_step:07d}.png")

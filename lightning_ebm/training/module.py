@@ -1,0 +1,99 @@
+"""The one LightningModule: meta-trains any memory that has parameters."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+
+from lightning_ebm.config import TrainingConfig
+from lightning_ebm.data.episodes import Episode
+from lightning_ebm.evaluation.metrics import RecallError
+from lightning_ebm.memory import AssociativeMemory, PatternSpec
+
+
+class NonFiniteLossError(RuntimeError):
+    """The meta-loss became NaN or infinite."""
+
+
+class MetaTraining(pl.LightningModule):
+    """Minimises a memory's `meta_loss` over episodes with AdamW.
+
+    Logs `train/loss` (the meta-loss), and on validation episodes `val/error` and `val/error_corrupted` (error of
+    the last read step on all and on distorted values, in the units of the tables: wrong bits, or squared error,
+    per pattern).
+
+    Args:
+        memory: what is trained.
+        spec: kind of the patterns, which decides the error's unit.
+        config: optimiser and schedule.
+        record: the resolved run configuration as plain values, kept in checkpoints.
+    """
+
+    def __init__(
+        self, memory: AssociativeMemory, spec: PatternSpec, config: TrainingConfig, record: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__()
+        # plain values only: a dataclass here would make a checkpoint that weights_only loading refuses
+        self.save_hyperparameters({"config": record or {}})
+        self.memory, self.config = memory, config
+        self.seconds = 0.0
+        self.error = torch.nn.ModuleDict({"error": RecallError(spec), "error_corrupted": RecallError(spec, True)})
+
+    def training_step(self, batch: Episode, batch_index: int) -> Tensor:
+        """The meta-loss of a batch of episodes.
+
+        Raises:
+            NonFiniteLossError: if it is NaN or infinite.
+        """
+        loss = self.memory.meta_loss(batch.patterns, batch.queries, batch.mask if self.config.mask else None)
+        if not loss.isfinite():
+            raise NonFiniteLossError(
+                f"the meta-loss became {loss.item()} at update {self.global_step}; the last checkpoint is kept."
+                f" A lower training.rate (now {self.config.rate}) or training.clip (now {self.config.clip}) may help"
+            )
+        self.log("train/loss", loss, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: Episode, batch_index: int) -> None:
+        """Adds the error of the recalled patterns."""
+        state = self.memory.write(batch.patterns)
+        answer = self.memory.read(state, batch.queries, batch.mask if self.config.mask else None)[-1]
+        for name, metric in self.error.items():
+            metric.update(answer, batch.patterns, batch.mask)
+            self.log(f"val/{name}", metric, prog_bar=True)
+
+    def on_train_batch_start(self, batch: Episode, batch_index: int) -> None:
+        """Starts the clock of this update."""
+        self.started = time.perf_counter()
+
+    def on_train_batch_end(self, outputs: Any, batch: Episode, batch_index: int) -> None:
+        """Stops it. Validation does not count as training."""
+        self.seconds += time.perf_counter() - self.started
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keeps the seconds spent on updates, over all restarts."""
+        checkpoint["training_seconds"] = self.seconds
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Goes on counting them."""
+        self.seconds = checkpoint["training_seconds"]
+
+    def configure_optimizers(self) -> Any:
+        """AdamW with a linear warm-up and a linear cool-down."""
+        config = self.config
+        optimizer = torch.optim.AdamW(self.memory.parameters(), config.rate, weight_decay=config.weight_decay)
+
+        def share(update: int) -> float:
+            rising = (update + 1) / config.warmup if config.warmup else 1.0
+            falling = (config.updates - update) / max(1.0, config.cooldown * config.updates)
+            return min(1.0, rising, falling if config.cooldown else 1.0)
+
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": LambdaLR(optimizer, share), "interval": "step"},
+        }

@@ -1,0 +1,204 @@
+"""From a configuration to a trained memory: build, fit, and a run folder that says all about it."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import yaml
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.loggers import CSVLogger
+
+from lightning_ebm.config import ConfigError, RunConfig, identity, plain, run_folder, to_yaml
+from lightning_ebm.data.datamodule import EpisodeDataModule
+from lightning_ebm.memory import AssociativeMemory
+from lightning_ebm.registry import datasets, distortions, memories
+from lightning_ebm.training.callbacks import Pictures, Progress
+from lightning_ebm.training.module import MetaTraining
+
+
+@dataclass(frozen=True)
+class Run:
+    """A configuration and what was built from it.
+
+    Attributes:
+        config: the resolved configuration.
+        folder: where the run keeps everything.
+        data: episodes of the three splits.
+        memory: the memory, fresh.
+    """
+
+    config: RunConfig
+    folder: Path
+    data: EpisodeDataModule
+    memory: AssociativeMemory
+
+
+def build(config: RunConfig) -> Run:
+    """Builds data and memory. Parameters depend on `config.seed` only.
+
+    Raises:
+        ConfigError: if a setting does not fit; the message names the key.
+        DataError: if a data file is missing or damaged.
+    """
+    if config.trainer.threads:
+        torch.set_num_threads(config.trainer.threads)
+    source = datasets.build(config.data)
+    try:
+        distortion = distortions.build(config.distortion, source.spec)
+    except ValueError as error:
+        raise ConfigError(f"distortion: {error}") from None
+    pl.seed_everything(config.seed, verbose=False)
+    try:
+        memory = memories.build(config.memory, source.spec)
+    except ValueError as error:
+        raise ConfigError(f"memory: {error}") from None
+    return Run(config, run_folder(config), EpisodeDataModule(source, distortion, config.episodes), memory)
+
+
+def is_trainable(memory: AssociativeMemory) -> bool:
+    """Whether a memory has parameters to meta-train."""
+    return any(parameter.requires_grad for parameter in memory.parameters())
+
+
+def train(run: Run) -> Path | None:
+    """Meta-trains the run's memory, from where it stopped, and leaves it with the best parameters found.
+
+    Returns:
+        The best checkpoint (least error on validation episodes); None if the memory has nothing to train.
+
+    Raises:
+        ConfigError: if the run exists and `resume` is never, or validation episodes do not divide.
+        NonFiniteLossError: if the loss is NaN or infinite; checkpoints made before are kept.
+    """
+    config = run.config
+    if not is_trainable(run.memory) or config.training.updates == 0:
+        return None
+    checkpoints = run.folder / "checkpoints"
+    last = checkpoints / "last.ckpt"
+    if last.exists() and config.resume == "never":
+        raise ConfigError(f"{run.folder} holds a run of this configuration, and resume=never. Choose another name=…")
+    record_run(run)
+    if training_record(run)[0] < config.training.updates:
+        module = MetaTraining(run.memory, run.data.source.spec, config.training, plain(config))
+        trainer = make_trainer(run)
+        trainer.fit(module, datamodule=run.data, ckpt_path=last if last.exists() else None, weights_only=True)
+    best = checkpoints / "best.ckpt"
+    load(run.memory, best)
+    return best
+
+
+def make_trainer(run: Run) -> pl.Trainer:
+    """The Lightning trainer of a run."""
+    config, training = run.config, run.config.training
+    checkpoint = ModelCheckpoint(
+        run.folder / "checkpoints",
+        "best",
+        monitor="val/error",
+        save_top_k=1,
+        save_last=True,
+        enable_version_counter=False,
+        auto_insert_metric_name=False,
+    )
+    progress = Progress(config.name, training.updates)
+    return pl.Trainer(
+        accelerator=config.trainer.accelerator,
+        devices=config.trainer.devices,
+        num_nodes=config.trainer.num_nodes,
+        precision=config.trainer.precision,  # type: ignore[arg-type]
+        max_steps=training.updates,
+        max_epochs=-1,
+        val_check_interval=min(training.validate_every, training.updates),
+        check_val_every_n_epoch=None,
+        gradient_clip_val=training.clip or None,
+        logger=CSVLogger(run.folder, "metrics"),
+        callbacks=[checkpoint, progress] + [Pictures(run.folder / "pictures")] * training.pictures,
+        inference_mode=False,  # reading differentiates, in evaluation too
+        use_distributed_sampler=False,  # the episode sampler shares episodes out by itself
+        num_sanity_val_steps=0,
+        log_every_n_steps=min(50, training.updates),
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def load(memory: AssociativeMemory, checkpoint: Path) -> dict[str, Any]:
+    """Loads a memory's parameters from a checkpoint, without unpickling anything but tensors and plain values.
+
+    Returns:
+        The checkpoint.
+
+    Raises:
+        ConfigError: if the file is missing, damaged, or of another memory.
+    """
+    try:
+        saved: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        parameters = {
+            name.removeprefix("memory."): value
+            for name, value in saved["state_dict"].items()
+            if name.startswith("memory.")
+        }
+        memory.load_state_dict(parameters)
+    except FileNotFoundError:
+        raise ConfigError(f"there is no checkpoint {checkpoint}: train this configuration first") from None
+    except Exception as error:
+        raise ConfigError(f"cannot load the checkpoint {checkpoint}: {' '.join(str(error).split())[:300]}") from error
+    return saved
+
+
+def training_record(run: Run) -> tuple[int, float]:
+    """Updates done and seconds spent on them, as the run's last checkpoint says; zeros if there is none."""
+    last = run.folder / "checkpoints" / "last.ckpt"
+    if not is_trainable(run.memory) or not last.exists():
+        return 0, 0.0
+    saved = torch.load(last, map_location="cpu", weights_only=True)
+    return int(saved["global_step"]), float(saved["training_seconds"])
+
+
+def record_run(run: Run) -> None:
+    """Writes config.yaml and provenance.yaml into the run folder: the record that stands when all else is gone."""
+    run.folder.mkdir(parents=True, exist_ok=True)
+    (run.folder / "config.yaml").write_text(to_yaml(run.config), encoding="utf-8")
+    with (run.folder / "provenance.yaml").open("w", encoding="utf-8") as file:
+        yaml.safe_dump(provenance(run.config), file, sort_keys=False)
+
+
+def provenance(config: RunConfig) -> dict[str, str]:
+    """What a number depends on beside its configuration: versions, commit, hardware, command, time."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else processor()
+    return {
+        "command": " ".join(["lightning-ebm", *sys.argv[1:]]),
+        "identity": identity(config),
+        "commit": commit(),
+        "date": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "device": f"{device}, {torch.get_num_threads()} threads",
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("torch", "pytorch-lightning", "lightning-ebm")},
+    }
+
+
+def processor() -> str:
+    """The processor's name, where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def commit() -> str:
+    """The commit of the code, with a mark if files were changed since; "unknown" outside a git checkout."""
+    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"

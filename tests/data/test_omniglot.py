@@ -1,0 +1,262 @@
+"""Omniglot: the real zips, if $LIGHTNING_EBM_DATA has them, and small or broken ones made here."""
+
+import io
+import os
+import struct
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+from PIL import Image
+
+from lightning_ebm.data.distortions import NoiseBlock
+from lightning_ebm.data.episodes import DataError, EpisodeDataset
+from lightning_ebm.data.omniglot import HELD_OUT, LARGEST, Omniglot, OmniglotConfig, find_zip, load, shrink
+from lightning_ebm.registry import datasets
+
+
+def png(ink: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(~ink).save(file, "PNG")
+    return file.getvalue()
+
+
+def drawing(number: int) -> np.ndarray:
+    """A drawing of its own for every number up to 2^16: its bits as thick blocks."""
+    bits = (number >> np.arange(16).reshape(4, 4)) & 1 == 1
+    return np.pad(bits.repeat(16, 0).repeat(16, 1), ((20, 21), (20, 21)))
+
+
+def claiming(side: int) -> bytes:
+    """A small PNG file whose header says that the image is a huge square."""
+    content = bytearray(png(drawing(9)))
+    content[16:24] = struct.pack(">II", side, side)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    return bytes(content)
+
+
+BAD_IMAGES = {
+    "text": (b"<html>not found</html>", "cannot be decoded"),
+    "empty": (b"", "cannot be decoded"),
+    "cut off": (png(drawing(9))[:-40], "cannot be decoded"),
+    "no data": (png(drawing(9)).replace(b"IDAT", b"IDAU"), "cannot be decoded"),
+    "another size": (png(drawing(9)[:, :50]), "has 50x105 pixels, not 105x105"),
+    "huge": (claiming(10_000), "has 10000x10000 pixels, not 105x105"),
+    "a bomb": (claiming(100_000), "cannot be decoded .*decompression bomb"),
+    "too many bytes": (bytes(LARGEST + 1), "is larger than"),
+}
+
+
+def write_zip(path: Path, members: dict[str, bytes]) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    """A data root with two background alphabets of four images and one evaluation alphabet of three."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("LIGHTNING_EBM_DATA", raising=False)
+    (tmp_path / "omniglot").mkdir()
+    background = {
+        f"images_background/{alphabet}/character0{c}/000{c}_0{d}.png": png(drawing(first + 2 * c + d))
+        for alphabet, first in [("Greek", 10), ("Korean", 20)]
+        for c in (1, 2)
+        for d in (1, 2)
+    }
+    write_zip(tmp_path / "omniglot" / "images_background.zip", background)
+    evaluation = {
+        f"images_evaluation/Tibetan/character01/0965_0{d}.png": png(drawing(30 + d)) for d in (1, 2, 3)
+    }
+    write_zip(tmp_path / "omniglot" / "images_evaluation.zip", evaluation)
+    return tmp_path
+
+
+def small(root, **settings):
+    return Omniglot(**{"root": str(root), "validation": ["Korean"], **settings})
+
+
+def background(root) -> Path:
+    return root / "omniglot" / "images_background.zip"
+
+
+class TestSmall:
+    def test_splits(self, root):
+        splits = small(root).splits
+        for split, numbers in [
+            ("train", (13, 14, 15, 16)),
+            ("val", (23, 24, 25, 26)),
+            ("test", (31, 32, 33)),
+        ]:
+            expected = shrink(np.stack([drawing(number) for number in numbers]), 32)[:, None]
+            assert splits[split].dtype == np.uint8
+            assert (splits[split] == expected).all()
+
+    def test_the_second_reading_is_from_the_cache(self, root, monkeypatch):
+        first = small(root).splits
+        monkeypatch.setattr(Image, "open", None)
+        again = small(root).splits
+        assert all((again[split] == first[split]).all() for split in first)
+
+    def test_a_changed_zip_is_read_anew(self, root):
+        small(root)
+        write_zip(
+            background(root), {"x/Korean/c/1.png": png(drawing(77)), "x/Greek/c/1.png": png(drawing(78))}
+        )
+        assert (small(root).splits["val"] == shrink(drawing(77)[None], 32)).all()
+
+    def test_root_from_the_environment_and_without_subfolder(self, root, monkeypatch):
+        monkeypatch.setenv("LIGHTNING_EBM_DATA", str(root / "omniglot"))
+        assert len(Omniglot(validation=[]).splits["train"]) == 8
+
+    def test_what_macos_adds_is_no_drawing(self, root):
+        with zipfile.ZipFile(background(root), "a") as archive:
+            archive.writestr("__MACOSX/images_background/Korean/character01/._0001_01.png", b"junk")
+            archive.writestr("images_background/.DS_Store", b"junk")
+        assert len(small(root).splits["val"]) == 4
+
+    def test_an_image_in_two_splits_stays_in_the_later(self, root):
+        with zipfile.ZipFile(background(root), "a") as archive:
+            archive.writestr("images_background/Greek/character09/1.png", png(drawing(31)))  # also in test
+            archive.writestr("images_background/Korean/character09/1.png", png(drawing(32)))  # also in test
+            archive.writestr("images_background/Greek/character09/2.png", png(drawing(23)))  # also in val
+        assert {split: len(images) for split, images in small(root).splits.items()} == {
+            "test": 3,
+            "val": 4,
+            "train": 4,
+        }
+
+    def test_images_of_an_episode_are_different(self, root):
+        drawn = small(root).draw("train", 4, np.random.default_rng(0))
+        assert drawn.shape == (4, 1, 32, 32)
+        assert drawn.dtype == np.float32
+        assert len({image.tobytes() for image in drawn}) == 4
+
+    @pytest.mark.parametrize("size", [28, 32, 33, 105])
+    def test_sizes(self, root, size):
+        source = small(root, size=size)
+        assert source.spec.shape == source.splits["val"].shape[1:] == (1, size, size)
+        if size == 105:
+            assert (source.splits["train"][0, 0] == drawing(13)).all()
+
+    def test_from_config(self, root):
+        loaded = datasets.load("omniglot")
+        config = OmegaConf.merge(
+            OmegaConf.structured(OmniglotConfig), {"root": str(root), "validation": ["Greek"]}
+        )
+        assert (loaded.from_config(config).splits["val"] == small(root).splits["train"]).all()
+
+
+class TestShrink:
+    def test_a_pixel_is_ink_where_at_least_half_of_its_area_is(self):
+        ink = np.random.default_rng(0).random((3, 105, 105)) < 0.5
+        fine = ink.repeat(32, 1).repeat(32, 2).reshape(3, 32, 105, 32, 105)  # every pixel cut into 32 x 32
+        assert (shrink(ink, 32) == (fine.mean((2, 4)) >= 0.5)).all()
+
+    def test_exactly_half_is_ink(self):
+        ink = np.zeros((1, 105, 105), bool)
+        ink[0, :, :30] = True
+        assert (np.flatnonzero(shrink(ink, 35)[0, 0])).tolist() == list(range(10))
+        ink[0, ::2, 30:33], ink[0, 1::2, 30:33] = True, False  # rows of the new pixels get 2/3 or 1/3 of ink
+        assert shrink(ink, 35)[0, :, 10].tolist() == [row % 2 == 0 for row in range(35)]
+
+
+class TestErrors:
+    def check(self, root, message, **settings):
+        with pytest.raises(DataError, match=message) as caught:
+            small(root, **settings)
+        assert "\n" not in str(caught.value)
+
+    def test_no_root(self, root):
+        self.check("", r"Set data\.root or \$LIGHTNING_EBM_DATA")
+
+    @pytest.mark.parametrize("name", ["images_background.zip", "images_evaluation.zip"])
+    def test_a_missing_zip(self, root, name):
+        (root / "omniglot" / name).unlink()
+        self.check(root, rf"{name} is missing: set data\.root .* https://")
+
+    def test_a_missing_folder(self, root):
+        self.check(root / "nowhere", r"nowhere.*images_background\.zip is missing")
+
+    @pytest.mark.parametrize("keep", [0, 10, 500, -30])
+    def test_a_truncated_zip(self, root, keep):
+        background(root).write_bytes(background(root).read_bytes()[:keep])
+        self.check(root, r"images_background\.zip is no whole zip file .* https://")
+
+    def test_a_zip_without_images(self, root):
+        write_zip(background(root), {"images_background/readme.txt": b"see elsewhere"})
+        self.check(root, r"images_background\.zip has no images")
+
+    @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+    @pytest.mark.parametrize("case", BAD_IMAGES)
+    def test_a_bad_image(self, root, case):
+        content, message = BAD_IMAGES[case]
+        with zipfile.ZipFile(background(root), "a") as archive:
+            archive.writestr("images_background/Korean/character02/bad.png", content)
+        self.check(root, rf"character02/bad\.png in .*images_background\.zip {message}.* https://")
+
+    def test_damage_inside_the_zip(self, root):
+        content = bytearray(background(root).read_bytes())
+        content[content.index(b"IDAT") + 12] ^= 255
+        background(root).write_bytes(content)
+        self.check(root, r"\.png in .*images_background\.zip cannot be decoded")
+
+    def test_an_unknown_alphabet(self, root):
+        self.check(
+            root,
+            r"data\.validation: .* 'Koraen'. Did you mean 'Korean'\? Known: Greek, Korean",
+            validation=["Koraen"],
+        )
+
+    def test_more_than_there_are(self, root):
+        source = small(root)
+        with pytest.raises(DataError, match=r"episodes\.items must be at most 4, the train images.*got 5"):
+            source.draw("train", 5, np.random.default_rng(0))
+
+    @pytest.mark.parametrize("size", [27, 106])
+    def test_the_size_is_checked(self, size):
+        with pytest.raises(ValueError, match=rf"data\.size must lie between 28 and 105 pixels, got {size}"):
+            Omniglot(size=size)
+
+
+@pytest.fixture(scope="module")
+def omniglot():
+    return Omniglot()
+
+
+@pytest.mark.omniglot
+@pytest.mark.skipif(not os.environ.get("LIGHTNING_EBM_DATA"), reason="$LIGHTNING_EBM_DATA is not set")
+class TestReal:
+    def test_counts(self, omniglot):
+        characters = [len(omniglot.splits[split]) / 20 for split in ("train", "val", "test")]
+        assert characters == [818, 146, 659]
+
+    def test_alphabets(self):
+        background, evaluation = (
+            load(find_zip("", f"images_{part}.zip"), 32)[1] for part in ("background", "evaluation")
+        )
+        assert (len(background), len(evaluation)) == (964 * 20, 659 * 20)
+        assert (len(set(background)), len(set(evaluation))) == (30, 20)
+        assert not set(background) & set(evaluation)
+        assert set(HELD_OUT) < set(background)
+
+    def test_splits_share_no_image(self, omniglot):
+        contents = {split: {image.tobytes() for image in images} for split, images in omniglot.splits.items()}
+        assert not contents["train"] & contents["val"]
+        assert not contents["train"] & contents["test"]
+        assert not contents["val"] & contents["test"]
+
+    def test_ink_is_one_and_as_much_as_in_the_files(self, omniglot):
+        images = np.concatenate([omniglot.splits["train"], omniglot.splits["val"]])
+        assert set(np.unique(images)) == {0, 1}
+        assert abs(images.mean() - 0.07794) < 0.0005  # share of black pixels in the background zip
+        assert images.any((1, 2, 3)).all()
+
+    def test_episodes(self, omniglot):
+        episode = EpisodeDataset(omniglot, NoiseBlock(omniglot.spec), items=64, split="test").batch([0, 1])
+        assert episode.patterns.shape == (2, 64, 1, 32, 32)
+        assert episode.mask.sum((2, 3, 4)).unique().tolist() == [256]
