@@ -191,13 +191,16 @@ def read_file(path: Path) -> dict[str, Any]:
 
 def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
     """The nested mapping that key=value words stand for; values are read as YAML."""
+    parsed: dict[str, Any] = {}
     for word in overrides:
         if "=" not in word or word.startswith(("=", "-")):
             raise ConfigError(f"{word!r} is not of the form key=value")
-    try:
-        return typing.cast(dict[str, Any], OmegaConf.to_container(OmegaConf.from_dotlist(list(overrides))))
-    except (OmegaConfBaseException, yaml.YAMLError) as error:
-        raise ConfigError(f"cannot read the overrides: {' '.join(str(error).split())}") from None
+        try:
+            one = OmegaConf.to_container(OmegaConf.from_dotlist([word]))
+        except (OmegaConfBaseException, yaml.YAMLError) as error:
+            raise ConfigError(f"cannot read {word!r}: {' '.join(str(error).split())}") from None
+        parsed = merge(parsed, typing.cast(dict[str, Any], one))
+    return parsed
 
 
 def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -207,8 +210,13 @@ def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         old = merged.get(key)
         if isinstance(old, str) and isinstance(value, Mapping) and "name" not in value:
             old = {"name": old}  # a choice that was given as its bare name, and now gets settings
-        renamed = isinstance(old, Mapping) and isinstance(value, Mapping) and value.get("name", old.get("name")) != old.get("name")
-        merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) and not renamed else value
+        if (
+            isinstance(old, Mapping)
+            and isinstance(value, Mapping)
+            and value.get("name", old.get("name")) == old.get("name")
+        ):
+            value = merge(old, value)
+        merged[key] = value
     return merged
 
 
@@ -249,25 +257,32 @@ def build(schema: type, node: Any, path: str) -> Any:
     values: dict[str, Any] = {}
     for key, entry in fields.items():
         if "registry" in entry.metadata:
-            values[key] = build_choice(entry.metadata["registry"], node.get(key, entry.default), dotted(path, key))
+            values[key] = build_choice(entry, node.get(key, {}), dotted(path, key))
         elif dataclasses.is_dataclass(types[key]):
             values[key] = build(typing.cast(type, types[key]), node.get(key, {}), dotted(path, key))
     leaves = {key: value for key, value in node.items() if key not in values}
     try:
-        checked = OmegaConf.merge(OmegaConf.structured(schema), leaves)
+        checked: Any = OmegaConf.merge(OmegaConf.structured(schema), leaves)
         for key in fields.keys() - values.keys():
-            values[key] = OmegaConf.to_container(checked[key]) if OmegaConf.is_config(checked[key]) else checked[key]
+            values[key] = (
+                OmegaConf.to_container(checked[key]) if OmegaConf.is_config(checked[key]) else checked[key]
+            )
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None) or getattr(error, "key", None) or ""
         raise ConfigError(f"{dotted(path, str(key))}: {one_line(error)}") from None
     return schema(**values)
 
 
-def build_choice(registry: Registry, node: Any, path: str) -> Choice:
-    """The choice that a bare name, or a mapping with a `name`, stands for."""
+def build_choice(entry: dataclasses.Field[Any], node: Any, path: str) -> Choice:
+    """What a bare name, or a mapping with a `name`, stands for; the field's default name if it has none."""
+    registry: Registry = entry.metadata["registry"]
     settings = {"name": node} if isinstance(node, str) else node
-    if not isinstance(settings, Mapping) or not isinstance(settings.get("name"), str):
-        raise ConfigError(f"{path}.name must be one of {', '.join(registry.names())}, or package.module:Class")
+    if isinstance(settings, Mapping):
+        settings = {"name": entry.default, **settings}
+    if not isinstance(settings, Mapping) or not isinstance(settings["name"], str):
+        raise ConfigError(
+            f"{path}.name must be one of {', '.join(registry.names())}, or package.module:Class"
+        )
     try:
         schema = registry.load(settings["name"]).config
     except (ValueError, TypeError) as error:

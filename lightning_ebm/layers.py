@@ -7,6 +7,7 @@ and nothing uses a fused kernel whose higher derivatives are wrong.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -124,7 +125,7 @@ class ImageEncoder(nn.Module):
         channels, height, width = shape
         self.grid = (widths[-1], *image_grid(height, width, len(widths)))
         sizes = [channels, *widths]
-        self.blocks = nn.Sequential(*(ResBlock(a, b, 2) for a, b in zip(sizes, sizes[1:], strict=False)))
+        self.blocks = nn.Sequential(*(ResBlock(a, b, 2) for a, b in pairwise(sizes)))
         self.project = nn.Linear(torch.Size(self.grid).numel(), code)
         self.norm = LayerNorm(code)
 
@@ -151,7 +152,7 @@ class ImageDecoder(nn.Module):
         self.grid = (widths[-1], *image_grid(height, width, len(widths)))
         self.project = nn.Linear(code, torch.Size(self.grid).numel())
         sizes = [*reversed(widths), widths[0]]
-        self.blocks = nn.Sequential(*(UpBlock(a, b) for a, b in zip(sizes, sizes[1:], strict=False)))
+        self.blocks = nn.Sequential(*(UpBlock(a, b) for a, b in pairwise(sizes)))
         self.logits = nn.Conv2d(widths[0], channels, 3, padding=1)
 
     def forward(self, code: Tensor) -> Tensor:

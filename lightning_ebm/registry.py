@@ -1,7 +1,8 @@
 """Choices a user makes by name: memories, energies, data sets, distortions.
 
 A name is an entry point of the group (see pyproject.toml; any installed package may add some) or the import
-path of a class, `package.module:Class`. Either way the class carries its settings as a dataclass in `config`, and `from_config` builds it from them.
+path of a class, `package.module:Class`. Either way the class carries its settings as a dataclass in `config`,
+and `from_config` builds it from them.
 """
 
 from __future__ import annotations

@@ -140,7 +140,7 @@ class MemoryContract:
             (lambda x: x - 1, r"\[0, 1\]"),
             (lambda x: x * float("nan"), r"\[0, 1\]"),
             (lambda x: x.int(), "floating point"),
-            (lambda x: x[0, 0], "episodes, items"),
+            (lambda x: x.flatten(), "episodes, items"),
             (lambda x: x[:, :0], "empty"),
         ],
     )

@@ -1,0 +1,1 @@
+"""Episodic data: sources of patterns, distortions, episodes."""

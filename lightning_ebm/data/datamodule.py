@@ -67,6 +67,6 @@ class EpisodeDataModule(pl.LightningDataModule):
         self.position = state_dict["position"]
 
 
-def hand_on(batch: Episode) -> Episode:
+def hand_on(batch: Any) -> Any:
     """The dataset assembles whole batches; there is nothing left to collate."""
     return batch

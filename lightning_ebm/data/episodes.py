@@ -112,7 +112,9 @@ class DataError(ValueError):
 
 def episode_random(seed: int, split: Split, index: int) -> np.random.Generator:
     """The generator of one episode, independent of all others."""
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, get_args(Split).index(split), index))))
+    return np.random.Generator(
+        np.random.PCG64(np.random.SeedSequence((seed, get_args(Split).index(split), index)))
+    )
 
 
 class EpisodeDataset(Dataset[Episode]):
@@ -124,11 +126,18 @@ class EpisodeDataset(Dataset[Episode]):
         items: patterns in an episode.
         split: train, val or test.
         seed: any whole number from 0; a different one gives different episodes.
+
+    Raises:
+        ValueError: if there are no items or the seed is negative.
     """
 
     def __init__(
         self, source: PatternSource, distortion: Distortion, items: int, split: Split, seed: int = 0
     ) -> None:
+        if items < 1:
+            raise ValueError(f"episodes.items must be at least 1, got {items}")
+        if seed < 0:
+            raise ValueError(f"episodes.seed must be at least 0, got {seed}")
         self.source, self.distortion = source, distortion
         self.items, self.split, self.seed = items, split, seed
 
@@ -169,11 +178,15 @@ class EpisodeSampler(Sampler[list[int]]):
         ValueError: if the processes would not get the same number of episodes. (Padding would bias the mean.)
     """
 
-    def __init__(self, batch: int, start: int = 0, stop: int | None = None, rank: int = 0, world: int = 1) -> None:
-        if batch % world:
-            raise ValueError(f"episodes.batch={batch} must be divisible by the number of processes, {world}")
+    def __init__(
+        self, batch: int, start: int = 0, stop: int | None = None, rank: int = 0, world: int = 1
+    ) -> None:
+        if batch < 1 or batch % world:
+            raise ValueError(f"episodes.batch={batch} must be a multiple of the number of processes, {world}")
         if stop is not None and (stop - start) % world:
-            raise ValueError(f"{stop - start} evaluation episodes must be divisible by the number of processes, {world}")
+            raise ValueError(
+                f"{stop - start} evaluation episodes must be divisible by the number of processes, {world}"
+            )
         self.step, self.start, self.stop, self.rank, self.world = batch, start, stop, rank, world
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -183,3 +196,13 @@ class EpisodeSampler(Sampler[list[int]]):
             last = first + self.step if self.stop is None else min(first + self.step, self.stop)
             yield list(range(first + self.rank, last, self.world))
             first = last
+
+    def __len__(self) -> int:
+        """Number of steps.
+
+        Raises:
+            TypeError: if the stream is endless, as Python's convention for things without a length has it.
+        """
+        if self.stop is None:
+            raise TypeError("an endless stream of episodes has no length")
+        return -(-(self.stop - self.start) // self.step)

@@ -93,7 +93,7 @@ class EBMM(AssociativeMemory):
         check_patterns(patterns)
 
         def write_episode(patterns: Tensor) -> Weights:
-            features, pull = vjp(self._below, patterns)
+            features, pull = vjp(self._below, patterns)[:2]
             return self.writing(self._energy_above, self.prior(), features, lambda slope: pull(slope)[0])
 
         return vmap(write_episode)(patterns)
@@ -118,7 +118,8 @@ class EBMM(AssociativeMemory):
         return energy
 
     def _below(self, x: Tensor) -> Any:
-        return self.energy_net.below(x) if hasattr(self.energy_net, "below") else x
+        below: Any = getattr(self.energy_net, "below", lambda x: x)
+        return below(x)
 
     def _energy_above(self, weights: Weights, features: Any) -> Tensor:
         if not hasattr(self.energy_net, "above"):
@@ -133,7 +134,7 @@ class Above(nn.Module):
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
-        self.net = net
+        self.net: Any = net
 
     def forward(self, features: Any) -> Tensor:
         """features: what `net.below` made of the patterns; returns energies (items,)."""
@@ -148,7 +149,9 @@ def written_parameters(energy: nn.Module, layers: Sequence[str]) -> dict[str, li
         ValueError: if a name leads to no layer, a layer has no parameters, or none is named.
     """
     if not layers:
-        raise ValueError(f"memory_layers must name the layers of {type(energy).__name__} that writing changes")
+        raise ValueError(
+            f"memory_layers must name the layers of {type(energy).__name__} that writing changes"
+        )
     found = {}
     for layer in layers:
         try:

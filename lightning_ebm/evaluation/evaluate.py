@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from statistics import median
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -71,12 +71,10 @@ def measure(
                 state = memory.initial_state(episodes)
                 write_ms.append(0.0)
             else:
-                state, milliseconds = timed(lambda batch=batch: memory.write(batch.patterns))
+                state, milliseconds = timed(memory.write, batch.patterns)
                 write_ms.append(milliseconds / episodes)
             mask = batch.mask if mask_known else None
-            trajectory, milliseconds = timed(
-                lambda batch=batch, state=state, mask=mask: memory.read(state, batch.queries, mask)
-            )
+            trajectory, milliseconds = timed(memory.read, state, batch.queries, mask)
             read_ms.append(milliseconds / episodes)
             answer = trajectory[-1]
             if not answer.isfinite().all():
@@ -109,12 +107,12 @@ def per_episode(errors: Tensor) -> list[float]:
     return means
 
 
-def timed(work: Callable[[], T]) -> tuple[T, float]:
-    """What `work` returns, and the milliseconds it took."""
+def timed(work: Callable[..., T], *arguments: Any) -> tuple[T, float]:
+    """What `work(*arguments)` returns, and the milliseconds it took."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     start = time.perf_counter()
-    result = work()
+    result = work(*arguments)
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return result, 1000 * (time.perf_counter() - start)

@@ -5,46 +5,47 @@ from __future__ import annotations
 import math
 from html import escape
 
+from lightning_ebm.evaluation import tables
 from lightning_ebm.evaluation.results import Comparison, Result, mean_and_band
-from lightning_ebm.evaluation.tables import (
-    CONTROL, NONE, best, bits, by_items, decimals, mean, number, of_setting, setting_name, settings, short,
-)  # fmt: skip
+from lightning_ebm.evaluation.tables import CONTROL, NONE, mean, number, short
 
 SETTING = ("patterns", "mask")
 WORDS = ("memory", "mask")  # columns of words, which stand left; all others are numbers
 HEADS = (
-    "error on\ncorrupted values", "error on\nall values", "floats", "bits per\npattern", "write\nms", "read\nms",
-    "updates", "training\nseconds", "parameters",
+    "error on\ncorrupted values", "error on\nall values", "floats", "bits per\npattern",
+    "write\nms", "read\nms", "updates", "training\nseconds", "parameters",
 )  # fmt: skip
 
 
 def main_table(comparison: Comparison) -> tuple[str, str]:
     """Everything that was measured, one row for each result: caption and table."""
-    groups, places = settings(comparison.results), decimals(comparison)
+    settings, places = tables.settings(comparison.results), tables.decimals(comparison)
     highs = [mean_and_band(result.error_corrupted)[2] for result in comparison.results]
     scale = max((high for high in highs if math.isfinite(high)), default=0.0) or 1.0
     rows = ""
-    for setting in groups:
-        results = of_setting(comparison.results, *setting)
-        winners = best(results)
+    for setting in settings:
+        results = tables.of_setting(comparison.results, *setting)
+        winners = tables.best(results)
         for result in results:
-            cells = _setting_cells(result) if len(groups) > 1 else ""
+            cells = _setting_cells(result) if len(settings) > 1 else ""
             rows += _row(result, cells + _cells(result, places, scale, result in winners))
-    one_setting = f"{setting_name(*groups[0]).capitalize()}. " if len(groups) == 1 else ""
+    one = f"{tables.setting_name(*settings[0]).capitalize()}. " if len(settings) == 1 else ""
+    each = " of each setting" if len(settings) > 1 else ""
     caption = (
-        f"{one_setting}Errors are {escape(comparison.unit)}: the mean over test episodes and, below it, the 5th and"
-        f" 95th percentile. The least error on corrupted values{' of each setting' if len(groups) > 1 else ''} is"
-        " bold; controls, in italics, do not compete. A click on a heading sorts."
+        f"{one}Errors are {escape(comparison.unit)}: the mean over test episodes and, below it, the 5th and"
+        f" 95th percentile. The least error on corrupted values{each} is bold; controls, in italics, do not"
+        " compete. A click on a heading sorts."
     )
-    return caption, _table(("memory", *(SETTING if len(groups) > 1 else ()), *HEADS), rows)
+    return caption, _table(("memory", *(SETTING if len(settings) > 1 else ()), *HEADS), rows)
 
 
 def items_table(comparison: Comparison, mask_known: bool) -> tuple[str, str]:
     """Mean error on corrupted values, one column for each number of patterns: caption and table."""
     counts = sorted({result.items for result in comparison.results if result.mask_known == mask_known})
-    winners = {items: best(of_setting(comparison.results, items, mask_known)) for items in counts}
-    places, rows = decimals(comparison), ""
-    for found in by_items(comparison, mask_known).values():
+    by_count = {items: tables.of_setting(comparison.results, items, mask_known) for items in counts}
+    winners = {items: tables.best(results) for items, results in by_count.items()}
+    places, rows = tables.decimals(comparison), ""
+    for found in tables.by_items(comparison, mask_known).values():
         cells = ""
         for items in counts:
             value = mean(found[items]) if items in found else math.nan
@@ -65,18 +66,13 @@ def _setting_cells(result: Result) -> str:
 
 def _cells(result: Result, places: int, scale: float, winner: bool) -> str:
     """The cells under `HEADS`."""
-    control = result.memory == CONTROL  # has no state, so no size
-    strict = (
-        f"<small>strict {result.floats_strict:,}</small>" if result.floats_strict != result.floats else ""
-    )
+    has_state = result.memory != CONTROL
+    strict = f"<small>strict {result.floats_strict:,}</small>" * (result.floats_strict != result.floats)
     return (
         _cell(mean(result), _error(result.error_corrupted, places, scale), bold=winner)
         + _cell(mean(result, "error"), _error(result.error, places))
-        + _cell(math.nan if control else result.floats, NONE if control else f"{result.floats:,}{strict}")
-        + _cell(
-            math.nan if control else result.bits_per_pattern,
-            NONE if control else f"{result.bits_per_pattern:,.0f}",
-        )
+        + _cell(result.floats if has_state else math.nan, tables.floats(result) + strict * has_state)
+        + _cell(result.bits_per_pattern if has_state else math.nan, tables.bits(result))
         + _cell(result.write_ms, short(result.write_ms))
         + _cell(result.read_ms, short(result.read_ms))
         + _cell(result.updates, f"{result.updates:,}" if result.updates else NONE)
@@ -91,7 +87,8 @@ def _error(values: list[float], places: int, scale: float | None = None) -> str:
     if not math.isfinite(average):
         return number(average, places)
     bar = "" if scale is None else _bar(average, low, high, scale)
-    return f"{number(average, places)}<small>{bar}&nbsp; [{number(low, places)}, {number(high, places)}]</small>"
+    band = f"[{number(low, places)}, {number(high, places)}]"
+    return f"{number(average, places)}<small>{bar}&nbsp; {band}</small>"
 
 
 def _bar(average: float, low: float, high: float, scale: float) -> str:
@@ -115,8 +112,8 @@ def _row(result: Result, cells: str) -> str:
 
 def _table(heads: tuple[str, ...], rows: str) -> str:
     """The headings are buttons, so that the keyboard reaches them too."""
-    cells = "".join(
-        f'<th scope="col"{" class=word" * (head in WORDS)}><button type="button">{head}</button></th>'
-        for head in heads
-    )
+    cells = ""
+    for head in heads:
+        kind = ' class="word"' if head in WORDS else ""
+        cells += f'<th scope="col"{kind}><button type="button">{head}</button></th>'
     return f'<table class="sortable"><thead><tr>{cells}</tr></thead>\n<tbody>\n{rows}</tbody></table>'

@@ -26,7 +26,7 @@ h1, h2 {
 }
 h1 { font-size: clamp(1.6rem, 5vw, 2.3rem); margin: 0 0 1rem; text-wrap: balance; overflow-wrap: anywhere; }
 h2 { font-size: 1.4rem; margin: 3.2rem 0 .8rem; }
-p, dl, figcaption { max-width: 44rem; }
+p, figcaption { max-width: 44rem; }
 .kicker { margin: 0 0 .4rem; color: var(--faint); font-size: .875rem; }
 .lead { font-size: 1.06rem; margin: 0 0 .9rem; overflow-wrap: anywhere; }
 nav { display: flex; flex-wrap: wrap; gap: .3rem 1.3rem; margin-top: 1.5rem; font-size: .9rem; }
@@ -37,7 +37,10 @@ figcaption { margin: 0 0 .7rem; font-size: .9rem; color: var(--faint); overflow-
 figcaption b { color: var(--ink); }
 
 .scroll { overflow: auto; max-height: max(30rem, 85vh); border-block: 2px solid var(--rule); }
-table { border-collapse: separate; border-spacing: 0; width: 100%; font-size: .875rem; font-variant-numeric: tabular-nums; }
+table {
+  border-collapse: separate; border-spacing: 0; width: 100%; font-size: .875rem;
+  font-variant-numeric: tabular-nums;
+}
 th, td { padding: .4rem .6rem; text-align: right; white-space: nowrap; vertical-align: top; }
 th:first-child, .word { text-align: left; }
 thead th {
@@ -46,7 +49,7 @@ thead th {
 }
 tbody th {
   position: sticky; left: 0; z-index: 1; background: var(--paper); font-weight: 500; white-space: normal;
-  min-width: 7.5rem; max-width: 15rem; overflow-wrap: anywhere;
+  min-width: 10rem; max-width: 15rem; overflow-wrap: anywhere;
 }
 thead th:first-child { left: 0; z-index: 3; }
 tbody tr + tr > * { border-top: 1px solid var(--line); }
@@ -55,7 +58,7 @@ tbody tr:hover > * { background: var(--wash); }
 .control > th { font-style: italic; font-weight: 400; }
 .best { font-weight: 700; }
 td small {
-  display: flex; align-items: center; justify-content: flex-end; color: var(--faint); font-size: .75rem;
+  display: flex; align-items: center; justify-content: flex-end; color: var(--faint); font-size: .86em;
   font-weight: 400;
 }
 th button { all: unset; cursor: pointer; display: inline-block; white-space: pre; }
@@ -71,37 +74,52 @@ th[aria-sort=descending] button::after { content: "\\2193"; color: var(--accent)
   position: absolute; top: 3px; bottom: 3px; left: var(--low); right: calc(100% - var(--high));
   background: var(--accent); opacity: .45;
 }
-.bar b { position: absolute; top: 0; bottom: 0; left: calc(var(--mean) - 1px); width: 2px; background: var(--accent); }
+.bar b {
+  position: absolute; top: 0; bottom: 0; left: calc(var(--mean) - 1px); width: 2px;
+  background: var(--accent);
+}
 .control .bar i, .control .bar b { background: var(--faint); }
 
 .zoom { all: unset; display: block; width: 100%; cursor: zoom-in; border-radius: 4px; }
 .zoom:focus-visible { outline: 2px solid var(--accent); outline-offset: 4px; }
-.zoom img { display: block; width: 100%; height: auto; }
+.zoom img { width: 100%; height: auto; }
+.light { display: block; }
+.dark { display: none; }
+@media screen and (prefers-color-scheme: dark) {
+  .light { display: none; }
+  .dark { display: block; }
+}
 .narrow .zoom { max-width: 44rem; }
 dialog {
   width: min(96vw, 90rem); max-width: none; max-height: 94vh; padding: 0; overflow: auto;
   border: 1px solid var(--line); border-radius: 8px; background: var(--paper); color: inherit;
 }
 dialog::backdrop { background: rgb(0 0 0 / .6); }
-dialog form { position: sticky; left: 0; top: 0; padding: .5rem; text-align: right; }
+dialog form {
+  position: sticky; left: 0; top: 0; padding: .5rem; text-align: right; background: var(--paper);
+}
 dialog button { font: inherit; padding: .25rem .8rem; cursor: pointer; }
-dialog img { display: block; width: 100%; min-width: 44rem; height: auto; padding: 0 1rem 1rem; }
+dialog img { width: 100%; min-width: 44rem; height: auto; padding: 0 1rem 1rem; }
 
 .gallery { max-height: none; padding: .9rem 0 .3rem; }
 .row {
   display: grid; grid-template-columns: 11rem auto; gap: .2rem 1rem; width: max-content; margin-bottom: .7rem;
 }
 .row > :first-child {
-  position: sticky; left: 0; z-index: 1; background: var(--paper); font-size: .875rem; overflow-wrap: anywhere;
+  position: sticky; left: 0; z-index: 1; background: var(--paper); font-size: .875rem;
+  overflow-wrap: anywhere;
 }
 .gallery img {
-  display: block; box-sizing: content-box; padding: 2px; background: var(--gap); image-rendering: pixelated;
+  display: block; box-sizing: content-box; width: var(--wide); height: auto; padding: 2px;
+  background: var(--gap); image-rendering: pixelated;
 }
+.gallery summary { margin-top: .2rem; }
 .gallery ol { list-style: none; margin: 0; padding: 0 0 .6rem; }
 .gallery li span { display: block; margin-top: .4rem; color: var(--faint); font-size: .8rem; }
 summary { width: max-content; cursor: pointer; color: var(--accent); font-size: .875rem; }
 
-dt { font-weight: 600; margin-top: .9rem; }
+dl { display: grid; grid-template-columns: 11rem auto; gap: .7rem 1rem; max-width: 56rem; }
+dt { font-weight: 600; }
 dd { margin: 0; }
 pre {
   overflow-x: auto; padding: .8rem 1rem; border-radius: 6px; background: var(--wash);
@@ -112,8 +130,10 @@ pre {
 
 @media (max-width: 40rem) {
   body { padding: 1.5rem 1rem 3rem; }
-  tbody th { max-width: 8.5rem; }
-  .row { grid-template-columns: auto; }
+  tbody th { min-width: 7.5rem; max-width: 8.5rem; }
+  .row, dl { grid-template-columns: auto; }
+  .gallery img { width: var(--narrow); }
+  dt { margin-bottom: -.6rem; }
   .row > :first-child { width: max-content; max-width: 85vw; }
   .gallery li span, .gallery summary { position: sticky; left: 0; width: max-content; }
 }
@@ -122,6 +142,7 @@ pre {
   nav, th button::after { display: none; }
   .scroll { overflow: visible; max-height: none; }
   thead th, tbody th, .row > :first-child { position: static; }
+  thead th { box-shadow: none; border-bottom: 1px solid var(--rule); }
   table { font-size: 7pt; }
   th, td { padding: .2rem .3rem; }
   .bar { width: 3rem; }
@@ -154,7 +175,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
 const dialog = document.querySelector("dialog");
 for (const button of document.querySelectorAll("button.zoom")) {
   button.addEventListener("click", () => {
-    dialog.querySelector("div").replaceChildren(button.querySelector("picture").cloneNode(true));
+    dialog.querySelector("div").replaceChildren(...[...button.children].map((image) => image.cloneNode()));
     dialog.showModal();
   });
 }
@@ -190,20 +211,31 @@ $sections</main>
 """)
 
 HOW_TO_READ = {
-    "Episode": "One trial. The memory starts empty and some patterns are written into it; each is then distorted"
-    " into a query, and reading has to turn every query back into its pattern.",
-    "Error on corrupted values, on all values": "How far the answers are from the patterns, counted on the values"
-    " that the distortion put in or on all of them, averaged over the patterns of an episode. What a memory spoils"
-    " outside of the distorted part shows only in the second.",
-    "Band, in brackets": "From the 5th to the 95th percentile of the test episodes: how much episodes differ, not"
-    " how sure the mean is. The bars beside the numbers show it on a scale that starts at 0.",
+    "Episode": (
+        "One trial. The memory starts empty and some patterns are written into it; each is then distorted "
+        "into a query, and reading has to turn every query back into its pattern."
+    ),
+    "Error on corrupted values, on all values": (
+        "How far the answers are from the patterns, counted on the values that the distortion put in or "
+        "on all of them, averaged over the patterns of an episode. What a memory spoils outside of the "
+        "distorted part shows only in the second."
+    ),
+    "Band, in brackets": (
+        "From the 5th to the 95th percentile of the test episodes: how much episodes differ, not how sure "
+        "the mean is. The bars beside the numbers show it on a scale that starts at 0."
+    ),
     "Query itself": "A control that answers with the query, unchanged: the error of doing nothing.",
-    "Nothing written": "A control that reads although nothing has been written: what can be guessed from the query"
-    " and from what training taught about patterns in general. Only what lies below it is memory.",
-    "Mask known, unknown": "Whether the memory was told which values the distortion put in, or had to find out.",
-    "Floats": "Numbers of 32 bits in the written state, through which alone an episode reaches reading. The strict"
-    " count, given where it differs from the literature's, adds all else that reading needs for each episode.",
+    "Nothing written": (
+        "A control that reads although nothing has been written: what can be guessed from the query and "
+        "from what training taught about patterns in general. Only what lies below it is memory."
+    ),
+    "Mask known, unknown": ("Whether the memory was told which values the distortion put in, or had to find out."),
+    "Floats": (
+        "Numbers of 32 bits in the written state, through which alone an episode reaches reading. The "
+        "strict count, given where it differs from the literature's, adds all else that reading needs for "
+        "each episode."
+    ),
     "Bits per pattern": "Floats times 32, divided by the number of stored patterns.",
     "Write, read": "Median milliseconds to write one episode, and to read all of its queries.",
-    "Parameters": "Numbers that meta-training found and that all episodes share. They are not part of the state.",
+    "Parameters": ("Numbers that meta-training found and that all episodes share. They are not part of the state."),
 }

@@ -48,7 +48,7 @@ def mosaic(values: np.ndarray) -> np.ndarray:
         (height, width, 4), values in [0, 1].
     """
     pictures = np.stack([np.stack([as_picture(pattern) for pattern in row]) for row in values])
-    gap = max(1, pictures.shape[3] // 12)
+    gap = max(2, pictures.shape[3] // 12)
     pictures = np.pad(pictures, ((0, 0), (0, 0), (0, gap), (0, gap), (0, 0)))
     rows, columns, height, width, _ = pictures.shape
     return pictures.swapaxes(1, 2).reshape(rows * height, columns * width, 4)[:-gap, :-gap]

@@ -28,7 +28,7 @@ def error_against_size(comparison: Comparison, dark: bool = False) -> Figure:
 
     Points are means, bars reach from the 5th to the 95th percentile of the test episodes. Rows of one memory
     whose labels agree up to their first number ("EBMM conv, d = 2", "EBMM conv, d = 3") are joined by a line.
-    Controls have no size and are dashed horizontals.
+    Controls have no size and are dashed horizontals: of all memories with nothing written, only the best.
 
     Args:
         comparison: what to draw.
@@ -57,39 +57,40 @@ def error_against_size(comparison: Comparison, dark: bool = False) -> Figure:
             _draw_controls(axes, of_setting(comparison.results, *setting), dark)
             axes.set_ylim(bottom=-0.03 * axes.get_ylim()[1])  # a marker at zero is seen whole
         _name_axes(panels, "floats of state (log scale)", comparison.unit)
-        figure.legend(
-            handles.values(), handles.keys(), loc="outside lower center", ncols=max(1, min(3, len(handles)))
-        )
+        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=max(1, min(3, len(handles))))
     return figure
 
 
 def error_against_items(comparison: Comparison, dark: bool = False) -> Figure:
     """Error on the corrupted values against the number of stored patterns, one panel for each mask setting.
 
-    Lines are means, bands reach from 5th to 95th percentile of the test episodes; controls are dashed.
+    Lines are means, bands reach from 5th to 95th percentile of the test episodes. Controls are dashed: of all
+    memories with nothing written, only the best is shown.
 
     Args:
         comparison: what to draw; a row is followed over the numbers of patterns by its label.
         dark: whether it is shown on a dark background.
     """
     masks = sorted({result.mask_known for result in comparison.results})
-    memories = {result.label: result.memory for result in comparison.results}
-    looks = _looks(((label, memory) for label, memory in memories.items() if memory != CONTROL), dark)
-    control = {"color": FAINT[dark], "linestyle": (0, (4, 3)), "linewidth": 1.1}
+    lines: dict[str, list[Result]] = {}
+    for result in comparison.results:
+        if result.memory != CONTROL:
+            lines.setdefault(result.label, []).append(result)
+    looks = _looks(((label, results[0].memory) for label, results in lines.items()), dark)
+    control = {"color": FAINT[dark], "linestyle": (0, (4, 3)), "linewidth": 1.1, "zorder": 2}
     with new_figure(6.4 if len(masks) == 1 else 9.8, 4.4, dark) as figure:
         panels = figure.subplots(1, len(masks), squeeze=False, sharex=True, sharey=True)
         for mask_known, axes in zip(masks, panels.flat, strict=True):
             axes.set_title(f"mask {'known' if mask_known else 'unknown'}")
             axes.set_xticks(sorted({result.items for result in comparison.results}))
             ends: list[tuple[float, str, str]] = []
-            for label, memory in memories.items():
-                results = [r for r in comparison.results if (r.label, r.mask_known) == (label, mask_known)]
-                points = sorted(_point(result.items, result) for result in results)
+            for label, results in (_controls(comparison.results) | lines).items():
+                points = sorted(_point(result.items, result) for result in results if result.mask_known == mask_known)
                 if points:
                     items, means, lows, highs = zip(*points, strict=True)
-                    look = looks.get(label, control)
-                    axes.plot(items, means, label=label, zorder=2 if memory == CONTROL else 3, **look)
-                    if memory != CONTROL:
+                    look = {"zorder": 3, **looks[label]} if label in looks else control
+                    axes.plot(items, means, label=label, **look)
+                    if label in looks:
                         axes.fill_between(items, lows, highs, color=look["color"], alpha=0.12, linewidth=0)
                     ends.append((means[-1], label, look["color"]))
             axes.set_ylim(bottom=-0.03 * axes.get_ylim()[1])
@@ -114,6 +115,24 @@ def recall_gallery(gallery: Gallery, dark: bool = False) -> Figure:
     values = np.stack([gallery.patterns, gallery.queries, *answers.values()])
     columns = [str(1 + item) for item in range(values.shape[1])]
     return _picture_table(values, ["pattern", "query", *answers], columns, dark)
+
+
+def contact_sheet(patterns: np.ndarray, queries: np.ndarray, title: str, columns: int = 16) -> Figure:
+    """What a data set and a distortion look like: rows of patterns, each above the row of their queries.
+
+    Args:
+        patterns: of one episode, (items, *shape), values in [0, 1]; what does not fill a row is left out.
+        queries: the same, distorted.
+        title: heads the sheet.
+        columns: patterns in a row.
+    """
+    columns = min(columns, len(patterns))
+    rows = len(patterns) // columns
+    in_rows = [values[: rows * columns].reshape(rows, columns, *patterns.shape[1:]) for values in (patterns, queries)]
+    values = np.stack(in_rows, 1).reshape(2 * rows, columns, *patterns.shape[1:])
+    figure = _picture_table(values, ["pattern", "query"] * rows, [""] * columns, dark=False)
+    figure.suptitle(title)
+    return figure
 
 
 def read_path(patterns: np.ndarray, query: np.ndarray, trajectory: np.ndarray, dark: bool = False) -> Figure:
@@ -153,14 +172,26 @@ def _size_lines(results: list[Result]) -> dict[str, list[Result]]:
     return lines
 
 
+def _controls(results: list[Result]) -> dict[str, list[Result]]:
+    """The controls by kind ("EBMM, nothing written" is one of "nothing written"); of each, the best per setting."""
+    found: dict[str, list[Result]] = {}
+    for setting in settings(results):
+        best: dict[str, Result] = {}
+        for result in of_setting(results, *setting):
+            kind = result.label.rpartition(", ")[2]
+            if result.memory == CONTROL and not mean(best.setdefault(kind, result)) <= mean(result):
+                best[kind] = result
+        for kind, result in best.items():
+            found.setdefault(kind, []).append(result)
+    return found
+
+
 def _looks(lines: Iterable[tuple[str, str]], dark: bool) -> dict[str, dict[str, Any]]:
     """Colour and marker by memory, its further lines dashed and hollow; if all are one memory, by line."""
     pairs = list(lines)
     one_memory = len({memory for _, memory in pairs}) == 1
     kinds = {name: name if one_memory else memory for name, memory in pairs}
-    ranks = sorted(
-        dict.fromkeys(kinds.values()), key=lambda kind: kind != "ebmm"
-    )  # EBMM has always the first
+    ranks = sorted(dict.fromkeys(kinds.values()), key=lambda kind: kind != "ebmm")  # EBMM has always the first
     looks: dict[str, dict[str, Any]] = {}
     variants: Counter[str] = Counter()
     for name, kind in kinds.items():
@@ -178,9 +209,7 @@ def _looks(lines: Iterable[tuple[str, str]], dark: bool) -> dict[str, dict[str, 
     return looks
 
 
-def _draw_bars(
-    figure: Figure, axes: Axes, points: Sequence[Point], look: dict[str, Any], rank: int
-) -> Artist:
+def _draw_bars(figure: Figure, axes: Axes, points: Sequence[Point], look: dict[str, Any], rank: int) -> Artist:
     """Means and bars of one line; the n-th lone point at a size stands aside, not to hide the first."""
     sizes, means, lows, highs = zip(*points, strict=True)
     inches = (rank + 1) // 2 * (-1) ** rank * 7 / 72
@@ -194,8 +223,8 @@ def _draw_bars(
 
 def _draw_controls(axes: Axes, results: list[Result], dark: bool) -> None:
     """Dashed horizontals; the highest is named above its line and others below, so that names do not meet."""
-    controls = [(mean(result), result.label) for result in results if result.memory == CONTROL]
-    for rank, (level, label) in enumerate(sorted(controls, reverse=True)):
+    levels = sorted(((mean(result), kind) for kind, (result,) in _controls(results).items()), reverse=True)
+    for rank, (level, label) in enumerate(levels):
         axes.axhline(level, color=FAINT[dark], linestyle=(0, (4, 3)), linewidth=1.1)
         axes.annotate(
             label, (1 - 0.34 * (rank // 2), level), (0, -3 if rank else 3), fontsize=8, color=FAINT[dark],
@@ -207,7 +236,7 @@ def _draw_controls(axes: Axes, results: list[Result], dark: bool) -> None:
 def _size_axis(axes: Axes, sizes: list[int]) -> None:
     """A logarithmic axis with its ticks written out; a size that is alone stands in the middle."""
     axes.set_xscale("log")
-    ticks = (1, 2, 5) if sizes and max(sizes) > 12 * min(sizes) else (1, 1.5, 2, 3, 4, 6, 8)
+    ticks = (1, 2, 5) if sizes and max(sizes) > 12 * min(sizes) else (1, 1.5, 2, 3, 4, 6)
     one_size = len(set(sizes)) == 1
     axes.xaxis.set_major_locator(FixedLocator(sizes[:1]) if one_size else LogLocator(subs=ticks, numticks=20))
     axes.xaxis.set_minor_locator(NullLocator())

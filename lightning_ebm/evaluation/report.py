@@ -1,10 +1,9 @@
-"""The report of a comparison: one HTML page that needs no network, with figures and a CSV file beside it."""
+"""The report of a comparison: one HTML page that needs no network; figures and a CSV file beside it."""
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable
 from html import escape
 from pathlib import Path
 
@@ -24,7 +23,7 @@ def write_report(comparison: Comparison, folder: Path) -> Path:
     """Writes report.html and, beside it, results.csv and the figures as PNG and SVG.
 
     Args:
-        comparison: what to report.
+        comparison: what to report; it has at least one result.
         folder: where to; it is made if it is not there, and files of these names are replaced.
 
     Returns:
@@ -45,16 +44,17 @@ def write_report(comparison: Comparison, folder: Path) -> Path:
 
 def _page(comparison: Comparison, sections: dict[str, str]) -> str:
     """The whole page, from its sections: heading -> HTML."""
-    anchors = {heading: heading.lower().replace(" ", "-") for heading in sections}
-    body = ""
-    for heading, anchor in anchors.items():
-        body += f'<section aria-labelledby="{anchor}"><h2 id="{anchor}">{heading}</h2>\n{sections[heading]}</section>\n'
+    body, navigation = "", ""
+    for heading, html in sections.items():
+        anchor = heading.lower().replace(" ", "-")
+        navigation += f'<a href="#{anchor}">{heading}</a> '
+        body += f'<section aria-labelledby="{anchor}"><h2 id="{anchor}">{heading}</h2>\n{html}</section>\n'
     date = comparison.provenance.get("date", "")
     return page.PAGE.substitute(
         title=escape(comparison.title),
         kicker=escape("A comparison of associative memories" + (f", {date}" if date else "")),
-        summary="\n".join(f'<p class="lead">{escape(words)}</p>' for words in summary(comparison)),
-        navigation=" ".join(f'<a href="#{anchor}">{heading}</a>' for heading, anchor in anchors.items()),
+        summary="\n".join(f'<p class="lead">{escape(paragraph)}</p>' for paragraph in summary(comparison)),
+        navigation=navigation,
         sections=body,
         style=page.STYLE,
         script=page.SCRIPT,
@@ -67,43 +67,41 @@ def _tables(comparison: Comparison) -> str:
     if len({result.items for result in comparison.results}) > 1:
         masks = sorted({result.mask_known for result in comparison.results})
         tables = [items_table(comparison, mask_known) for mask_known in masks] + tables
-    html = ""
-    for rank, (caption, table) in enumerate(tables, start=1):
-        html += (
-            f'<figure><figcaption id="table-{rank}"><b>Table {rank}.</b> {caption}</figcaption>\n'
-            f'<div class="scroll" role="region" aria-labelledby="table-{rank}" tabindex="0">{table}</div></figure>\n'
-        )
-    return html
+    return "".join(
+        _scrolling(f"table-{rank}", f"<b>Table {rank}.</b> {caption}", table)
+        for rank, (caption, table) in enumerate(tables, start=1)
+    )
 
 
 def _figures(comparison: Comparison, folder: Path) -> str:
     """The figures that have something to show; they are written to the folder too."""
     several_counts = len({result.items for result in comparison.results}) > 1
-    drawings: list[tuple[Callable[[Comparison, bool], Figure], str, str, str]] = []
+    html, rank = "", 0
     if several_counts:
-        marks = "Lines are means, bands"
-        drawings.append(
-            (plots.error_against_items, "error_against_items", "the number of stored patterns", marks)
-        )
+        rank += 1
+        figures = [plots.error_against_items(comparison, dark) for dark in (False, True)]
+        _save(figures[0], folder / "error_against_items")
+        html += _figure(rank, "the number of stored patterns. Lines are means, bands", *figures)
     if not several_counts or plots.has_size_sweep(comparison):
-        marks = "Points are means, bars"
-        drawings.append((plots.error_against_size, "error_against_size", "the size of the state", marks))
-    html = ""
-    for rank, (draw, name, what, marks) in enumerate(drawings, start=1):
-        light, dark = draw(comparison, False), draw(comparison, True)
-        _save(light, folder / name)
-        # As images, not inline: inline SVGs share ids, and one that is not displayed breaks the other's clipping.
-        sources = [_data(svg(figure).encode(), "svg+xml") for figure in (light, dark)]
-        narrow = " narrow" if light.get_figwidth() < 8 else ""
-        html += (
-            f'<figure class="plot{narrow}"><figcaption><b>Figure {rank}.</b> Error on corrupted values against {what}.'
-            f" {marks} reach from the 5th to the 95th percentile of test episodes.</figcaption>\n"
-            f'<button type="button" class="zoom" aria-label="Enlarge figure {rank}"><picture><source'
-            f' media="screen and (prefers-color-scheme: dark)" srcset="{sources[1]}"><img src="{sources[0]}"'
-            f' alt="Error on corrupted values against {what}; the tables give the same numbers."></picture></button>'
-            "</figure>\n"
-        )
+        rank += 1
+        figures = [plots.error_against_size(comparison, dark) for dark in (False, True)]
+        _save(figures[0], folder / "error_against_size")
+        html += _figure(rank, "the size of the state. Points are means, bars", *figures)
     return html
+
+
+def _figure(rank: int, what: str, light: Figure, dark: Figure) -> str:
+    """A figure that opens large. No inline SVGs: these share ids, and a hidden one would break the other."""
+    caption = f"Error on corrupted values against {what} reach from the 5th to the 95th percentile of test episodes."
+    images = ""
+    for theme, figure in (("light", light), ("dark", dark)):
+        source = _data(svg(figure).encode(), "svg+xml")
+        images += f'<img class="{theme}" src="{source}" alt="{caption} The tables give the same numbers.">'
+    narrow = " narrow" if light.get_figwidth() < 8 else ""
+    return (
+        f'<figure class="plot{narrow}"><figcaption><b>Figure {rank}.</b> {caption} A click enlarges.</figcaption>\n'
+        f'<button type="button" class="zoom" aria-label="Enlarge figure {rank}">{images}</button></figure>\n'
+    )
 
 
 def _gallery(gallery: Gallery) -> str:
@@ -116,17 +114,15 @@ def _gallery(gallery: Gallery) -> str:
         if len(recall.trajectory) > 1:
             steps = ""
             for step in shown_steps(len(recall.trajectory)):
-                picture = _strip(
-                    recall.trajectory[step], f"{recall.label} after read step {step + 1}: {patterns}"
-                )
+                picture = _strip(recall.trajectory[step], f"{recall.label} after read step {step + 1}: {patterns}")
                 steps += f"<li><span>after read step {step + 1}</span>{picture}</li>"
             html += f"<details><summary>step by step</summary><ol>{steps}</ol></details>"
         rows += _gallery_row(recall.label, html)
-    return (
-        '<figure><figcaption id="gallery">One test episode, or its first patterns: what was stored, what was asked,'
-        " and what each memory answered. All memories got the same queries.</figcaption>\n"
-        f'<div class="scroll gallery" role="region" aria-labelledby="gallery" tabindex="0">{rows}</div></figure>\n'
+    caption = (
+        "One test episode, or its first patterns: what was stored, what was asked, and what each memory answered."
+        " All memories got the same queries."
     )
+    return _scrolling("gallery", caption, rows, "gallery")
 
 
 def _gallery_row(label: str, html: str) -> str:
@@ -134,27 +130,33 @@ def _gallery_row(label: str, html: str) -> str:
 
 
 def _strip(patterns: np.ndarray, alt: str) -> str:
-    """Patterns (items, *shape) side by side as an image of whole multiples of their pixels."""
+    """Patterns (items, *shape) side by side, shown at a whole multiple of their size on any screen."""
     pixels = np.round(255 * mosaic(patterns[None])).astype(np.uint8)
-    scale = max(1, round(64 * len(patterns) / pixels.shape[1]))
+    height, width, _ = pixels.shape
+    wide, narrow = (max(1, round(cell * len(patterns) / width)) * width for cell in (96, 64))
     data = io.BytesIO()
     Image.fromarray(pixels).save(data, format="PNG", optimize=True)
-    height, width = scale * pixels.shape[0], scale * pixels.shape[1]
-    source = _data(data.getvalue(), "png")
-    return f'<img src="{source}" width="{width}" height="{height}" alt="{escape(alt)}">'
+    size = f'width="{width}" height="{height}" style="--wide:{wide}px;--narrow:{narrow}px"'
+    return f'<img src="{_data(data.getvalue(), "png")}" {size} alt="{escape(alt)}">'
+
+
+def _scrolling(anchor: str, caption: str, html: str, kind: str = "") -> str:
+    """Something wide, under its caption; it scrolls in itself, by keyboard too, so that the page does not."""
+    return (
+        f'<figure><figcaption id="{anchor}">{caption}</figcaption>\n'
+        f'<div class="scroll {kind}" role="region" aria-labelledby="{anchor}" tabindex="0">{html}</div></figure>\n'
+    )
 
 
 def _definitions() -> str:
-    terms = "".join(f"<dt>{term}</dt><dd>{text}</dd>\n" for term, text in page.HOW_TO_READ.items())
-    return f"<dl>{terms}</dl>\n"
+    return "<dl>" + "".join(f"<dt>{term}</dt><dd>{text}</dd>\n" for term, text in page.HOW_TO_READ.items()) + "</dl>\n"
 
 
 def _origin(comparison: Comparison) -> str:
     """Command, configuration and provenance: what it takes to make the page again."""
-    facts = "".join(
-        f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>\n'
-        for name, value in comparison.provenance.items()
-    )
+    facts = ""
+    for name, value in comparison.provenance.items():
+        facts += f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>\n'
     table = f'<div class="scroll facts"><table><tbody>\n{facts}</tbody></table></div>\n' if facts else ""
     return (
         f"<pre>{escape(comparison.command)}</pre>\n{table}"

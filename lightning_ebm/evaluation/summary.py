@@ -8,7 +8,7 @@ from itertools import groupby
 from lightning_ebm.evaluation.results import Comparison, Result, mean_and_band
 from lightning_ebm.evaluation.tables import CONTROL, best, decimals, mean, number, of_setting, settings
 
-NOTHING = "nothing written"  # the control that tells what a memory adds
+NOTHING = "nothing written"  # how the label of the control ends that tells what a memory adds
 
 
 def summary(comparison: Comparison) -> list[str]:
@@ -39,8 +39,8 @@ def _what_was_done(memories: list[Result]) -> str:
     told = {result.mask_known for result in memories}
     mask = "both told and not told" if len(told) == 2 else "told" if told == {True} else "not told"
     return (
-        f"In each of {episodes} test episodes, {who} stored {items} patterns and had to recall them from distorted"
-        f" queries, {mask} which values were corrupted."
+        f"In each of {episodes} test episodes, {who} stored {items} patterns and had to recall them from"
+        f" distorted queries, {mask} which values were corrupted."
     )
 
 
@@ -53,7 +53,7 @@ def _one_setting(results: list[Result], unit: str, places: int) -> list[str]:
     sentences = [
         f"{_names(winners)} had the least error on corrupted values: {number(least, places)} ({unit};"
         f" {number(low, places)} to {number(high, places)} from the 5th to the 95th percentile of episodes),"
-        f" {_against_controls(least, results, places)}, with"
+        f" {_against_controls(winners[0], results, places)}, with"
         f" {_span(round(result.bits_per_pattern) for result in winners)} bits of state for each pattern."
     ]
     kinds = {result.memory for result in winners}
@@ -84,7 +84,7 @@ def _many_settings(by_count: dict[int, list[Result]], mask_known: bool, unit: st
     most = max(by_count)
     if winners := best(by_count[most]):
         least = mean(winners[0])
-        against = _against_controls(least, by_count[most], places)
+        against = _against_controls(winners[0], by_count[most], places)
         sentences.append(f"With {most:,} patterns, the least error is {number(least, places)}, {against}.")
     if behind := [items for items, results in by_count.items() if _beaten_ebmm(results)]:
         sentences.append(f"EBMM was not the best with {_join(behind)} patterns.")
@@ -99,15 +99,18 @@ def _beaten_ebmm(results: list[Result]) -> Result | None:
     return (best(ebmm) or ebmm)[0]
 
 
-def _against_controls(error: float, results: list[Result], places: int) -> str:
-    """How far an error lies below what is reached without any memory."""
-    controls = [(mean(result), result.label) for result in results if result.memory == CONTROL]
+def _against_controls(winner: Result, results: list[Result], places: int) -> str:
+    """How far the least error lies below what is reached without memory: by the same weights, if they were tried."""
+    error = mean(winner)
+    controls = sorted((mean(result), result.label) for result in results if result.memory == CONTROL)
     if not controls:
         return "with no control to compare it to"
-    level, label = strongest = min(controls)
+    level, label = controls[0]
     if error >= level:
         return f"no better than the {number(level, places)} of the control “{label}”"
-    level, label = min((control for control in controls if NOTHING in control[1]), default=strongest)
+    unwritten = [control for control in controls if control[1].endswith(NOTHING)]
+    own = [control for control in unwritten if control[1].startswith(winner.label)]
+    level, label = (own or unwritten or controls)[0]
     factor = f"{level / error:,.1f} times lower than" if error else "against"
     return f"{factor} the {number(level, places)} of the control “{label}”"
 

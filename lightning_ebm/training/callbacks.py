@@ -7,7 +7,15 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress as RichProgress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import (
+    Progress as RichProgress,
+)
 
 from lightning_ebm.evaluation.plots import read_path
 
@@ -33,7 +41,9 @@ class Progress(pl.Callback):
             TimeRemainingColumn(),
             disable=not trainer.is_global_zero,
         )
-        self.task = self.bar.add_task(self.name, total=self.updates, completed=trainer.global_step, numbers="")
+        self.task = self.bar.add_task(
+            self.name, total=self.updates, completed=trainer.global_step, numbers=""
+        )
         self.bar.start()
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
@@ -61,14 +71,20 @@ class Pictures(pl.Callback):
         self.folder, self.items = folder, items
 
     def on_validation_batch_end(
-        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_index: int, *_: Any
+        self,
+        trainer: pl.Trainer,
+        module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_index: int,
+        *_: Any,
     ) -> None:
         """Draws the first batch."""
         if batch_index or not trainer.is_global_zero:
             return
         with torch.no_grad():
-            state = {key: value[:1] for key, value in module.memory.write(batch.patterns).items()}
-            trajectory = module.memory.read(state, batch.queries[:1, : self.items])
+            memory: Any = module.memory
+            trajectory = memory.read(memory.write(batch.patterns[:1]), batch.queries[:1, : self.items])
         patterns, queries = (x[0, : self.items].cpu().numpy() for x in (batch.patterns, batch.queries))
         self.folder.mkdir(parents=True, exist_ok=True)
         figure = read_path(patterns, queries, trajectory[:, 0].cpu().numpy())

@@ -35,14 +35,18 @@ class MetaTraining(pl.LightningModule):
     """
 
     def __init__(
-        self, memory: AssociativeMemory, spec: PatternSpec, config: TrainingConfig, record: dict[str, Any] | None = None
+        self,
+        memory: AssociativeMemory,
+        spec: PatternSpec,
+        config: TrainingConfig,
+        record: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         # plain values only: a dataclass here would make a checkpoint that weights_only loading refuses
         self.save_hyperparameters({"config": record or {}})
         self.memory, self.config = memory, config
         self.seconds = 0.0
-        self.error = torch.nn.ModuleDict({"error": RecallError(spec), "error_corrupted": RecallError(spec, True)})
+        self.error, self.error_corrupted = RecallError(spec), RecallError(spec, corrupted=True)
 
     def training_step(self, batch: Episode, batch_index: int) -> Tensor:
         """The meta-loss of a batch of episodes.
@@ -63,7 +67,7 @@ class MetaTraining(pl.LightningModule):
         """Adds the error of the recalled patterns."""
         state = self.memory.write(batch.patterns)
         answer = self.memory.read(state, batch.queries, batch.mask if self.config.mask else None)[-1]
-        for name, metric in self.error.items():
+        for name, metric in {"error": self.error, "error_corrupted": self.error_corrupted}.items():
             metric.update(answer, batch.patterns, batch.mask)
             self.log(f"val/{name}", metric, prog_bar=True)
 

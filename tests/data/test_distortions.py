@@ -49,6 +49,7 @@ class TestAll:
         wrong = (queries != patterns)[mask].mean()
         if spec.binary:  # by chance, half of the new bits are the old ones
             assert set(np.unique(queries)) == {0, 1}
+            assert abs(queries[mask].mean() - 0.5) < 5 * 0.5 / np.sqrt(mask.sum())
             assert abs(wrong - 0.5) < 5 * 0.5 / np.sqrt(mask.sum())
         else:
             assert wrong == 1

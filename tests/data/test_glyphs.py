@@ -10,7 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from lightning_ebm.data.episodes import DataError
-from lightning_ebm.data.glyphs import SCRIPTS, Glyphs, different, draw_glyphs, is_of, thin
+from lightning_ebm.data.glyphs import SCRIPTS, Glyphs, different, draw_glyphs, first_seen, is_of, thin
 from lightning_ebm.registry import datasets
 
 SPLITS = ("train", "val", "test")
@@ -161,6 +161,10 @@ class TestDrawing:
         pictures[1, 10:30, 12:32] = True  # shares 18 of 22 columns: alike
         pictures[2, 10:30, 18:38] = True  # shares 12 of 28 columns: different; the last one is blank
         assert different(pictures).tolist() == [0, 2]
+
+    def test_a_character_that_shares_a_drawing_is_left_out(self):
+        a, b, c, d = np.eye(4, dtype=np.uint8).reshape(4, 2, 2)
+        assert first_seen(np.array([[a, b], [c, a], [d, d], [c, c]])) == [0, 2, 3]
 
     def test_a_missing_font(self, monkeypatch, tmp_path):
         monkeypatch.setattr(matplotlib, "get_data_path", lambda: str(tmp_path))

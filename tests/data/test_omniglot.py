@@ -157,7 +157,7 @@ class TestShrink:
         fine = ink.repeat(32, 1).repeat(32, 2).reshape(3, 32, 105, 32, 105)  # every pixel cut into 32 x 32
         assert (shrink(ink, 32) == (fine.mean((2, 4)) >= 0.5)).all()
 
-    def test_exactly_half_is_ink(self):
+    def test_by_hand(self):
         ink = np.zeros((1, 105, 105), bool)
         ink[0, :, :30] = True
         assert (np.flatnonzero(shrink(ink, 35)[0, 0])).tolist() == list(range(10))

@@ -1,0 +1,1 @@
+"""Energies for EBMM, one a file."""

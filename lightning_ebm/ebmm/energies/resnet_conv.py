@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Self
 
 import torch
@@ -115,7 +116,7 @@ class ResNetConv(nn.Module):
         self.hops = hops
         grid = image_grid(shape[1], shape[2], len(channels) + list(strides).count(2))
         sizes = [shape[0], *channels]
-        self.blocks = nn.Sequential(*(ResBlock(a, b, 2) for a, b in zip(sizes, sizes[1:], strict=False)))
+        self.blocks = nn.Sequential(*(ResBlock(a, b, 2) for a, b in pairwise(sizes)))
         inputs = [channels[-1]] + [width] * (len(strides) - 1)
         self.bottlenecks = nn.Sequential(
             *(Bottleneck(a, inner, width, memory, stride) for a, stride in zip(inputs, strides, strict=True))

@@ -1,0 +1,230 @@
+"""EBMM keeps the contract with every energy; sizes, rates, steps and the clip are what the paper says."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lightning_ebm.ebmm import EBMM, Reading, ReadingConfig, WritingConfig
+from lightning_ebm.ebmm.energies.gated_rnn import GatedRNN
+from lightning_ebm.ebmm.energies.reconstruction import Reconstruction, cosines
+from lightning_ebm.ebmm.energies.resnet_conv import ResNetConv
+from lightning_ebm.ebmm.energies.resnet_fc import ResNetFC
+from lightning_ebm.evaluation.evaluate import count_floats
+from lightning_ebm.memory import PatternSpec
+from tests.contract import MemoryContract
+from tests.ebmm.energies import SMALL
+
+
+class EBMMContract(MemoryContract):
+    energy: str
+
+    @property
+    def spec(self):
+        return PatternSpec(SMALL[self.energy][0], binary=False)
+
+    def build(self):
+        return EBMM(
+            SMALL[self.energy][1](),
+            writing=WritingConfig(steps=3, rate=0.01, gradient_rate=1e-3),
+            reading=ReadingConfig(steps=3, step_size=0.01),
+        )
+
+
+class TestGatedRNN(EBMMContract):
+    energy = "gated_rnn"
+
+
+class TestResNetFC(EBMMContract):
+    energy = "resnet_fc"
+
+
+class TestResNetConv(EBMMContract):
+    energy = "resnet_conv"
+
+
+class TestReconstructionOfVectors(EBMMContract):
+    energy = "reconstruction_vector"
+
+
+class TestReconstructionOfImages(EBMMContract):
+    energy = "reconstruction_image"
+
+
+@pytest.mark.parametrize(
+    ("energy", "shape", "floats"),
+    [
+        (lambda: GatedRNN(128), (128,), 8256),
+        *((lambda d=d: ResNetFC((1, 32, 32), d), (1, 32, 32), 257 * d) for d in (12, 64)),
+        *((lambda d=d: ResNetConv((3, 32, 32), d), (3, 32, 32), 1154 * d) for d in (2, 14)),
+        (
+            lambda: ResNetConv((3, 64, 64), 8, channels=(64, 128), inner=128, width=256, strides=(2, 2)),
+            (3, 64, 64),
+            2306 * 8,
+        ),
+        (lambda: Reconstruction((1, 32, 32), keys=63, code=128), (1, 32, 32), 64 * 128),
+    ],
+)
+def test_state_has_exactly_the_published_size(energy, shape, floats):
+    memory = EBMM(energy())
+    assert count_floats(memory, memory.initial_state(1)) == (floats, floats)
+    assert memory.energy(memory.initial_state(1), torch.rand(1, 2, *shape)).shape == (1, 2)
+
+
+class Linear(nn.Module):
+    """E = c·x + (w·x)², by hand differentiable."""
+
+    def __init__(self):
+        super().__init__()
+        self.slope = nn.Linear(3, 1, bias=False)
+        self.bowl = nn.Linear(3, 1, bias=False)
+
+    def forward(self, x):
+        return self.slope(x).squeeze(1) + self.bowl(x).squeeze(1).square()
+
+
+def test_reading_is_projected_nesterov():
+    """Against the update rule written out in NumPy, with a slope so steep that both clips act."""
+    slope, bowl = np.array([0.9, -1.4, 0.05]), np.array([0.3, 0.2, -0.5])
+    config = ReadingConfig(steps=4, step_size=0.7, momentum=0.6, decay=0.8)
+    queries = torch.tensor([[0.5, 0.4, 0.9], [0.0, 1.0, 0.2]], dtype=torch.float64)
+    net = Linear().double()
+    net.slope.weight.data[0], net.bowl.weight.data[0] = torch.from_numpy(slope), torch.from_numpy(bowl)
+    got = Reading(config).double()(net, queries).detach().numpy()
+    x, v = queries.numpy(), np.zeros((2, 3))
+    touched = 0
+    for k in range(4):
+        gamma, psi = 0.7 * 0.8**k, 0.6 * 0.8**k
+        ahead = np.clip(x + psi * v, 0, 1)
+        v = psi * v - gamma * (slope + 2 * (ahead @ bowl)[:, None] * bowl)
+        touched += ((x + v < 0) | (x + v > 1)).sum()
+        x = np.clip(x + v, 0, 1)
+        np.testing.assert_allclose(got[k], x, rtol=1e-6, atol=1e-7)  # the config's numbers are float32
+    assert touched > 3
+
+
+def test_steps_and_momenta_never_grow_whatever_is_learned():
+    reading = Reading(ReadingConfig(steps=6))
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        for parameter in reading.parameters():
+            parameter.data = 5 * torch.randn(parameter.shape, generator=generator)
+        for schedule in reading.schedule():
+            assert schedule.shape == (6,)
+            assert (schedule > 0).all()
+            assert (schedule.diff() <= 0).all()
+    assert (reading.schedule()[1] < 1).all()
+
+
+def test_known_values_do_not_move():
+    memory = EBMM(GatedRNN(6, 7, 3, 2), reading=ReadingConfig(step_size=1.0))
+    patterns, queries = torch.rand(2, 3, 6), torch.rand(2, 3, 6)
+    mask = torch.rand(2, 3, 6) < 0.5
+    trajectory = memory.read(memory.write(patterns), queries, mask)
+    for iterate in trajectory:
+        torch.testing.assert_close(iterate[~mask], queries[~mask], rtol=0, atol=0)
+    assert (trajectory[-1][mask] != queries[mask]).any()
+
+
+def test_writing_is_descent_with_one_rate_per_layer_and_term():
+    """Two written layers, two steps, against derivatives worked out by hand."""
+    net = Linear().double()
+    c, w = np.array([0.2, -0.1, 0.4]), np.array([0.5, -0.3, 0.1])
+    net.slope.weight.data[0], net.bowl.weight.data[0] = torch.from_numpy(c), torch.from_numpy(w)
+    memory = EBMM(net, ["slope", "bowl"], WritingConfig(steps=2)).double()
+    rates = np.array([[0.1, 0.02, 0.03], [0.2, 0.05, 0.01]])  # layers; energy, prior, gradient
+    memory.writing.raw_rates.data[0] = torch.from_numpy(np.log(np.expm1(rates)))
+    x = np.random.default_rng(0).random((4, 3))
+    state = memory.write(torch.from_numpy(x)[None])
+    c_0, w_0 = c, w
+    for _ in range(2):
+        dot = x @ w
+        slope = c + 2 * dot[:, None] * w  # ∇ₓE of each pattern
+        energy_c, energy_w = x.mean(0), (2 * dot[:, None] * x).mean(0)
+        # ‖∇ₓE‖² = ‖c + 2 (w·x) w‖², so ∂/∂c = 2 slope, ∂/∂w = 4 ((w·slope) x + (w·x) slope)
+        squared_c = (2 * slope).mean(0)
+        squared_w = (4 * ((slope @ w)[:, None] * x + dot[:, None] * slope)).mean(0)
+        c, w = (
+            c - rates[0] @ np.array([energy_c, 2 * (c - c_0), squared_c]),
+            w - rates[1] @ np.array([energy_w, 2 * (w - w_0), squared_w]),
+        )
+    np.testing.assert_allclose(state["slope.weight"][0, 0].detach(), c, rtol=1e-10)
+    np.testing.assert_allclose(state["bowl.weight"][0, 0].detach(), w, rtol=1e-10)
+
+
+def test_only_the_memory_layers_are_written():
+    memory = EBMM(Linear(), ["bowl"])
+    assert set(memory.write(torch.rand(1, 2, 3))) == {"bowl.weight"}
+
+
+@pytest.mark.parametrize("per_step", [False, True])
+def test_rates_start_where_the_config_says(per_step):
+    memory = EBMM(Linear(), ["slope", "bowl"], WritingConfig(steps=3, rate=1e-4, prior_rate=0.1, per_step=per_step))
+    rates = memory.writing.rates()
+    assert rates.shape == (3, 2, 3)
+    assert memory.writing.raw_rates.shape == ((3 if per_step else 1), 2, 3)
+    np.testing.assert_allclose(rates.detach()[..., 0], 1e-4, rtol=1e-4)
+    np.testing.assert_allclose(rates.detach()[..., 1], 0.1, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: EBMM(Linear()), "memory_layers must name"),
+        (lambda: EBMM(Linear(), ["bow"]), "no layer 'bow'.*slope, bowl"),
+        (lambda: EBMM(nn.Sequential(nn.Tanh()), ["0"]), "no parameters"),
+        (lambda: EBMM(Linear(), ["bowl"], WritingConfig(steps=0)), "writing.steps"),
+        (lambda: EBMM(Linear(), ["bowl"], WritingConfig(rate=0)), "writing.rate"),
+        (lambda: EBMM(Linear(), ["bowl"], WritingConfig(prior_rate=math.nan)), "writing.prior_rate"),
+        (lambda: EBMM(Linear(), ["bowl"], reading=ReadingConfig(steps=0)), "reading.steps"),
+        (lambda: EBMM(Linear(), ["bowl"], reading=ReadingConfig(momentum=1)), "reading.momentum"),
+        (lambda: GatedRNN(6, 4, 4), "energy.memory"),
+        (lambda: GatedRNN(6, hops=0), "energy.hops"),
+        (lambda: ResNetFC((1, 30, 32)), "divisible by 8, got 30x32"),
+        (lambda: ResNetFC((1, 32, 32), memory=512), "energy.memory"),
+        (lambda: ResNetConv((1, 32, 32), strides=(1, 3)), "energy.strides"),
+        (lambda: ResNetConv((1, 36, 36)), "divisible by 8"),
+        (lambda: Reconstruction((6,), code=7), "energy.code"),
+        (lambda: Reconstruction((1, 6, 6), code=7), "divisible by 4"),
+    ],
+)
+def test_mistakes_name_the_key(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()
+
+
+def test_the_reconstruction_energy_recalls_before_any_training():
+    """Its point: the first write steps are already a linear associative memory. 128 bits, 16 patterns."""
+    generator = torch.Generator().manual_seed(0)
+    torch.manual_seed(0)
+    memory = EBMM(
+        Reconstruction((128,), keys=63, code=128, hidden=256),
+        writing=WritingConfig(steps=5, rate=0.3, prior_rate=1e-4, gradient_term=False),
+        reading=ReadingConfig(step_size=0.3),
+    )
+    patterns = torch.rand(4, 16, 128, generator=generator).round()
+    mask = torch.rand(4, 16, 128, generator=generator) < 0.2
+    queries = torch.where(mask, torch.rand(4, 16, 128, generator=generator).round(), patterns)
+    answer = memory.read(memory.write(patterns), queries)[-1]
+    unwritten = memory.read(memory.initial_state(4), queries)[-1]
+
+    def wrong(x):
+        return (x.round() != patterns).float().sum(2).mean().item()
+
+    assert wrong(queries) > 12
+    assert wrong(answer) < 1
+    assert wrong(unwritten) > 0.9 * wrong(queries)
+
+
+def test_cosines_are_orthonormal_and_ordered_by_frequency():
+    basis = cosines((2, 8, 8), 64).double()
+    torch.testing.assert_close(basis.T @ basis, torch.eye(64, dtype=torch.float64), rtol=0, atol=1e-6)
+    images = basis.T.reshape(64, 2, 8, 8)
+    roughness = images.diff(dim=2).square().sum((1, 2, 3)) + images.diff(dim=3).square().sum((1, 2, 3))
+    # cosine waves are the eigenvectors of the grid's Laplacian, with these eigenvalues; each comes in both channels
+    waves = sorted(((a, b) for a in range(8) for b in range(8)), key=lambda wave: wave[0] ** 2 + wave[1] ** 2)
+    expected = [sum(4 * math.sin(math.pi * f / 16) ** 2 for f in wave) for wave in waves[:32] for _ in range(2)]
+    np.testing.assert_allclose(sorted(roughness), sorted(expected), atol=1e-5)
+    np.testing.assert_allclose(roughness[:6], expected[:6], atol=1e-5)

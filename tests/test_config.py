@@ -1,0 +1,124 @@
+"""Configuration: precedence, choices by name, strictness, and every shipped file."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lightning_ebm.config import ConfigError, identity, plain, read, resolve, to_yaml
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+
+
+def resolved(*overrides, text="", tmp_path=None):
+    if tmp_path is None:
+        return resolve(read_text(text, overrides))
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    return resolve(read(path, overrides))
+
+
+def read_text(text, overrides):
+    from lightning_ebm.config import merge, parse_overrides
+
+    return merge(yaml.safe_load(text) or {}, parse_overrides(overrides))
+
+
+def test_precedence_is_defaults_file_command_line(tmp_path):
+    (tmp_path / "base.yaml").write_text(
+        "training: {updates: 1, rate: 0.5, clip: 3}\nmemory: {name: hopfield, rule: storkey}"
+    )
+    (tmp_path / "run.yaml").write_text("base: base.yaml\ntraining: {rate: 0.25}")
+    config = resolve(read(tmp_path / "run.yaml", ["training.clip=2", "memory.center=true"]))
+    assert (config.training.updates, config.training.rate, config.training.clip) == (1, 0.25, 2.0)
+    assert config.training.validate_every == 500  # the default
+    assert (config.memory.name, config.memory.config.rule, config.memory.config.center) == (
+        "hopfield",
+        "storkey",
+        True,
+    )
+
+
+def test_another_name_drops_the_settings_of_the_old_one():
+    text = "memory: {name: ebmm, writing: {steps: 3}}"
+    assert resolved("memory=hopfield", text=text).memory.config.rule == "hebb"
+    assert resolved("memory.name=hopfield", "memory.rule=storkey", text=text).memory.config.rule == "storkey"
+    assert resolved("memory.writing.rate=0.5", text="memory: ebmm").memory.config.writing.rate == 0.5
+
+
+def test_nested_choice_and_import_path():
+    config = resolved("memory.energy=gated_rnn", "memory.energy.hops=2")
+    assert (config.memory.config.energy.name, config.memory.config.energy.config.hops) == ("gated_rnn", 2)
+    config = resolved("memory=baselines.hopfield:Hopfield", "memory.rule=storkey")
+    assert config.memory.config.rule == "storkey"
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("trainning.updates=3", "unknown key 'trainning'.*Did you mean 'training'"),
+        ("training.updats=3", "unknown key 'training.updats'.*Did you mean 'updates'"),
+        ("memory.energy.codes=3", "unknown key 'memory.energy.codes'.*Did you mean 'code'"),
+        ("memory=hopfeld", "memory: there is no memory called 'hopfeld'.*Did you mean 'hopfield'"),
+        ("memory=no.such:Thing", "memory: .*cannot be imported"),
+        ("memory=pathlib:Path", "memory: .*needs a class attribute `config`"),
+        ("memory.energy=3", "memory.energy.name must be one of"),
+        ("training.updates=many", "training.updates: .*many"),
+        ("training.updates=-1", "training.updates must be at least 0"),
+        ("episodes.items=0", "episodes.items must be at least 1"),
+        ("training.cooldown=2", "training.cooldown must be at most 1"),
+        ("compare.mask=maybe", "compare.mask must be one of unknown, known, both"),
+        ("resume=perhaps", "resume must be one of"),
+        ("training=5", "training must hold keys and values"),
+        ("compare.items=[0]", "compare.items must be numbers"),
+        ("name=${nowhere}", "nowhere"),
+    ],
+)
+def test_mistakes_name_the_key(override, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        resolved(override)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("word", ["training.updates", "--updates=3", "=3"])
+def test_overrides_must_be_key_value(word):
+    with pytest.raises(ConfigError, match="key=value"):
+        resolved(word)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("- a\n- b", "keys and values"), ("a: [1", "not YAML"), ("base: gone.yaml", "gone.yaml")],
+)
+def test_bad_files_are_named(tmp_path, text, message):
+    with pytest.raises(ConfigError, match=message):
+        resolved(text=text, tmp_path=tmp_path)
+    with pytest.raises(ConfigError, match=r"missing\.yaml"):
+        read(tmp_path / "missing.yaml")
+
+
+def test_a_resolved_configuration_gives_itself_again():
+    config = resolved("memory=memory_network", "episodes.items=3", "compare.rows={a: {seed: 3}}")
+    assert resolve(yaml.safe_load(to_yaml(config))) == config
+
+
+def test_identity_is_that_of_the_outcome():
+    one = resolved("training.updates=3")
+    assert identity(one) == identity(resolved("training.updates=3", "output=/elsewhere", "resume=never"))
+    assert identity(one) == identity(resolved("training.updates=3", "trainer.devices=2"))
+    assert identity(one) != identity(resolved("training.updates=4"))
+    assert identity(one) != identity(resolved("training.updates=3", "memory.energy.keys=3"))
+
+
+def test_interpolation_sees_the_final_values():
+    config = resolved("episodes.items=7", text="name: n-${episodes.items}")
+    assert config.name == "n-7"
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_shipped_configuration_resolves_with_all_its_rows(path):
+    from lightning_ebm.config import read_file
+    from lightning_ebm.evaluation.compare import row_configs
+
+    assert plain(resolve(read(path)))
+    assert row_configs(read_file(path), {})
