@@ -89,14 +89,18 @@ class EBMM(AssociativeMemory):
         return {name: weight.expand(episodes, *weight.shape) for name, weight in self.prior().items()}
 
     def write(self, patterns: Tensor) -> State:
-        """T steps of descent on the writing loss, for each episode by itself."""
+        """T steps of descent on the writing loss from θ̄, for each episode by itself."""
+        return self.update(self.initial_state(len(patterns)), patterns)
+
+    def update(self, state: State, patterns: Tensor) -> State:
+        """The same from the weights of a state, which blurs what they hold: the paper writes all at once."""
         check_patterns(patterns)
 
-        def write_episode(patterns: Tensor) -> Weights:
+        def write_episode(weights: Weights, patterns: Tensor) -> Weights:
             features, pull = vjp(self._below, patterns)[:2]
-            return self.writing(self._energy_above, self.prior(), features, lambda slope: pull(slope)[0])
+            return self.writing(self._energy_above, weights, self.prior(), features, lambda slope: pull(slope)[0])
 
-        return vmap(write_episode)(patterns)
+        return vmap(write_episode)(state, patterns)
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
         """K steps of projected descent on the energy; where the mask is given, known values stay."""

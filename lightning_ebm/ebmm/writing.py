@@ -74,7 +74,9 @@ class Writing(nn.Module):
         """(T, layers, terms), not negative; terms in the order energy, prior and, if it is on, gradient."""
         return F.softplus(self.raw_rates).expand(self.steps, -1, -1)
 
-    def forward(self, energy: EnergyAbove, prior: Weights, features: Any, pullback: Pullback) -> Weights:
+    def forward(
+        self, energy: EnergyAbove, start: Weights, prior: Weights, features: Any, pullback: Pullback
+    ) -> Weights:
         """Writes the patterns of one episode.
 
         What lies below the memory layers in the energy does not change while writing. So it is run once, by
@@ -82,12 +84,13 @@ class Writing(nn.Module):
 
         Args:
             energy: maps weights and the features of all patterns to energies (items,).
+            start: the weights to write into, by name: the prior's, or those that hold earlier patterns.
             prior: the meta-learned weights θ̄, by name.
             features: what the patterns become below the memory layers: a tensor (items, ...), or several.
             pullback: maps a gradient in the features to the gradient in the patterns, (items, *shape).
 
         Returns:
-            The written weights, by name, shaped as the prior's.
+            The written weights, by name, shaped as before.
         """
 
         def mean_energy(weights: Weights) -> Tensor:
@@ -97,7 +100,7 @@ class Writing(nn.Module):
             slope = pullback(grad(lambda f: energy(weights, f).sum())(features))
             return slope.square().sum() / len(slope)
 
-        weights = prior
+        weights = start
         for rates in self.rates():
             # softplus keeps the rates positive, so a sum of separate descents is one descent of eq. 3
             downhill = [grad(mean_energy)(weights), {k: 2 * (weights[k] - prior[k]) for k in weights}]

@@ -77,7 +77,7 @@ def error_against_items(comparison: Comparison, dark: bool = False) -> Figure:
         if result.memory != CONTROL:
             lines.setdefault(result.label, []).append(result)
     looks = _looks(((label, results[0].memory) for label, results in lines.items()), dark)
-    control = {"color": FAINT[dark], "linestyle": (0, (4, 3)), "linewidth": 1.1, "zorder": 2}
+    control: dict[str, Any] = {"color": FAINT[dark], "linestyle": (0, (4, 3)), "linewidth": 1.1, "zorder": 2}
     with new_figure(6.4 if len(masks) == 1 else 9.8, 4.4, dark) as figure:
         panels = figure.subplots(1, len(masks), squeeze=False, sharex=True, sharey=True)
         for mask_known, axes in zip(masks, panels.flat, strict=True):

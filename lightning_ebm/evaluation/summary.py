@@ -109,7 +109,7 @@ def _against_controls(winner: Result, results: list[Result], places: int) -> str
     if error >= level:
         return f"no better than the {number(level, places)} of the control “{label}”"
     unwritten = [control for control in controls if control[1].endswith(NOTHING)]
-    own = [control for control in unwritten if control[1].startswith(winner.label)]
+    own = [control for control in unwritten if control[1] == f"{winner.label}, {NOTHING}"]
     level, label = (own or unwritten or controls)[0]
     factor = f"{level / error:,.1f} times lower than" if error else "against"
     return f"{factor} the {number(level, places)} of the control “{label}”"

@@ -30,7 +30,7 @@ class ReconstructionConfig:
     keys: int = 31
     code: int = 256
     hidden: int = 32
-    slow: int = 128
+    slow: int = 32
 
 
 class Reconstruction(nn.Module):
@@ -63,7 +63,7 @@ class Reconstruction(nn.Module):
     memory_layers = ("memory",)
 
     def __init__(
-        self, shape: Sequence[int], keys: int = 31, code: int = 256, hidden: int = 32, slow: int = 128
+        self, shape: Sequence[int], keys: int = 31, code: int = 256, hidden: int = 32, slow: int = 32
     ) -> None:
         super().__init__()
         size = math.prod(shape)
