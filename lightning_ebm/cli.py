@@ -78,10 +78,16 @@ def show(config_file: Path, overrides: Sequence[str]) -> None:
     data = build(config).data
     folder = run_folder(config)
     folder.mkdir(parents=True, exist_ok=True)
-    for split, loader in {"train": data.train_dataloader, "val": data.val_dataloader, "test": data.test_dataloader}.items():
+    for split, loader in {
+        "train": data.train_dataloader,
+        "val": data.val_dataloader,
+        "test": data.test_dataloader,
+    }.items():
         batch = next(iter(loader()))
         picture = folder / f"{split}.png"
-        contact_sheet(batch.patterns[0].numpy(), batch.queries[0].numpy(), f"{config.data.name}, {split}").savefig(picture)
+        contact_sheet(batch.patterns[0].numpy(), batch.queries[0].numpy(), f"{config.data.name}, {split}").savefig(
+            picture
+        )
         console.print(f"{split}: {picture}", markup=False)
 
 
@@ -124,7 +130,12 @@ def quieten() -> None:
     import pytorch_lightning  # noqa: F401  (it sets its loggers' level when imported)
 
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    for advice in (".*does not have many workers.*", ".*LeafSpec.*is deprecated.*", ".*GPU available but not used.*"):
+    for advice in (
+        ".*does not have many workers.*",  # episodes cost less than a worker's start
+        ".*LeafSpec.*is deprecated.*",  # Lightning's own affair
+        ".*GPU available but not used.*",
+        ".*Checkpoint directory .* exists and is not empty.*",  # as it should when a run goes on
+    ):
         warnings.filterwarnings("ignore", advice)
 
 

@@ -10,6 +10,7 @@ unknown key or a value of the wrong type is an error that says what is allowed.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import typing
@@ -160,8 +161,11 @@ AT_LEAST = {
 }  # fmt: skip
 AT_MOST = {"training.cooldown": 1}
 
-NOT_THE_RESULT = ("output", "resume", "checkpoint", "compare", "trainer")
-"""Keys that may change between runs which continue one another."""
+NOT_TRAINING = (
+    *("output", "resume", "checkpoint", "compare", "trainer"),
+    *("episodes.test", "episodes.workers", "training.pictures"),
+)
+"""Keys that leave what is learned unchanged: runs that differ in them only continue one another."""
 
 
 def read(path: Path | str, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -264,9 +268,7 @@ def build(schema: type, node: Any, path: str) -> Any:
     try:
         checked: Any = OmegaConf.merge(OmegaConf.structured(schema), leaves)
         for key in fields.keys() - values.keys():
-            values[key] = (
-                OmegaConf.to_container(checked[key]) if OmegaConf.is_config(checked[key]) else checked[key]
-            )
+            values[key] = OmegaConf.to_container(checked[key]) if OmegaConf.is_config(checked[key]) else checked[key]
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None) or getattr(error, "key", None) or ""
         raise ConfigError(f"{dotted(path, str(key))}: {one_line(error)}") from None
@@ -280,9 +282,7 @@ def build_choice(entry: dataclasses.Field[Any], node: Any, path: str) -> Choice:
     if isinstance(settings, Mapping):
         settings = {"name": entry.default, **settings}
     if not isinstance(settings, Mapping) or not isinstance(settings["name"], str):
-        raise ConfigError(
-            f"{path}.name must be one of {', '.join(registry.names())}, or package.module:Class"
-        )
+        raise ConfigError(f"{path}.name must be one of {', '.join(registry.names())}, or package.module:Class")
     try:
         schema = registry.load(settings["name"]).config
     except (ValueError, TypeError) as error:
@@ -305,9 +305,12 @@ def to_yaml(config: RunConfig) -> str:
 
 
 def identity(config: RunConfig) -> str:
-    """Eight hexadecimal digits that all runs with the same outcome share, on every rank and after a restart."""
-    outcome = {key: value for key, value in plain(config).items() if key not in NOT_THE_RESULT}
-    return hashlib.sha256(json.dumps(outcome, sort_keys=True).encode()).hexdigest()[:8]
+    """Eight hexadecimal digits that all runs that learn the same share, on every rank and after a restart."""
+    learned = plain(config)
+    for key in NOT_TRAINING:
+        *path, last = key.split(".")
+        functools.reduce(dict.__getitem__, path, learned).pop(last)
+    return hashlib.sha256(json.dumps(learned, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def run_folder(config: RunConfig) -> Path:

@@ -105,7 +105,7 @@ def test_a_resolved_configuration_gives_itself_again():
 def test_identity_is_that_of_the_outcome():
     one = resolved("training.updates=3")
     assert identity(one) == identity(resolved("training.updates=3", "output=/elsewhere", "resume=never"))
-    assert identity(one) == identity(resolved("training.updates=3", "trainer.devices=2"))
+    assert identity(one) == identity(resolved("training.updates=3", "trainer.devices=2", "episodes.test=7"))
     assert identity(one) != identity(resolved("training.updates=4"))
     assert identity(one) != identity(resolved("training.updates=3", "memory.energy.keys=3"))
 

@@ -40,13 +40,9 @@ class RedrawnBits(Distortion):
 
     def __init__(self, spec: PatternSpec, count: int = 64) -> None:
         if not spec.binary:
-            raise ValueError(
-                "redrawn_bits distorts binary patterns only: choose another, such as noise_block"
-            )
+            raise ValueError("redrawn_bits distorts binary patterns only: choose another, such as noise_block")
         if not 1 <= count <= spec.size:
-            raise ValueError(
-                f"distortion.count must lie between 1 and the {spec.size} bits there are, got {count}"
-            )
+            raise ValueError(f"distortion.count must lie between 1 and the {spec.size} bits there are, got {count}")
         self.count = count
 
     @classmethod
@@ -100,9 +96,7 @@ class NoiseBlock(Distortion):
         self.height, self.width = spec.shape[1:]
         shorter = min(self.height, self.width)
         if not 1 <= size <= shorter:
-            raise ValueError(
-                f"distortion.size must lie between 1 and the shorter side, {shorter}, got {size}"
-            )
+            raise ValueError(f"distortion.size must lie between 1 and the shorter side, {shorter}, got {size}")
         self.size, self.binary = size, spec.binary
 
     @classmethod

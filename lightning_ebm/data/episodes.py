@@ -112,9 +112,7 @@ class DataError(ValueError):
 
 def episode_random(seed: int, split: Split, index: int) -> np.random.Generator:
     """The generator of one episode, independent of all others."""
-    return np.random.Generator(
-        np.random.PCG64(np.random.SeedSequence((seed, get_args(Split).index(split), index)))
-    )
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, get_args(Split).index(split), index))))
 
 
 class EpisodeDataset(Dataset[Episode]):
@@ -131,9 +129,7 @@ class EpisodeDataset(Dataset[Episode]):
         ValueError: if there are no items or the seed is negative.
     """
 
-    def __init__(
-        self, source: PatternSource, distortion: Distortion, items: int, split: Split, seed: int = 0
-    ) -> None:
+    def __init__(self, source: PatternSource, distortion: Distortion, items: int, split: Split, seed: int = 0) -> None:
         if items < 1:
             raise ValueError(f"episodes.items must be at least 1, got {items}")
         if seed < 0:
@@ -178,9 +174,7 @@ class EpisodeSampler(Sampler[list[int]]):
         ValueError: if the processes would not get the same number of episodes. (Padding would bias the mean.)
     """
 
-    def __init__(
-        self, batch: int, start: int = 0, stop: int | None = None, rank: int = 0, world: int = 1
-    ) -> None:
+    def __init__(self, batch: int, start: int = 0, stop: int | None = None, rank: int = 0, world: int = 1) -> None:
         if batch < 1 or batch % world:
             raise ValueError(f"episodes.batch={batch} must be a multiple of the number of processes, {world}")
         if stop is not None and (stop - start) % world:

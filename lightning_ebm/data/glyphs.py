@@ -133,9 +133,7 @@ def draw_glyphs(size: int, hands: int) -> dict[Split, GlyphSet]:
     images = np.stack([trace(lines, size, random) for _ in range(hands)], axis=1)
     new = first_seen(images)
     splits, characters, images = splits[kept][new], characters[kept][new], images[new][:, :, None]
-    return {
-        split: GlyphSet("".join(characters[splits == split]), images[splits == split]) for split in SCRIPTS
-    }
+    return {split: GlyphSet("".join(characters[splits == split]), images[splits == split]) for split in SCRIPTS}
 
 
 def is_of(character: str, script: str) -> bool:

@@ -153,9 +153,7 @@ def written_parameters(energy: nn.Module, layers: Sequence[str]) -> dict[str, li
         ValueError: if a name leads to no layer, a layer has no parameters, or none is named.
     """
     if not layers:
-        raise ValueError(
-            f"memory_layers must name the layers of {type(energy).__name__} that writing changes"
-        )
+        raise ValueError(f"memory_layers must name the layers of {type(energy).__name__} that writing changes")
     found = {}
     for layer in layers:
         try:

@@ -47,7 +47,7 @@ def row_configs(plain: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[
     for label, changes in rows.items():
         if not isinstance(changes, Mapping):
             raise ConfigError(f"compare.rows.{label} must hold keys and values, got {changes!r}")
-        merged = merge(merge(merge(plain, changes), {"name": slug(label)}), overrides)
+        merged = merge(merge(merge(plain, {"name": slug(label)}), changes), overrides)
         try:
             config = resolve(merged)
         except ConfigError as error:

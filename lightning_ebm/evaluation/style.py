@@ -37,9 +37,7 @@ def new_figure(width: float, height: float, dark: bool) -> Iterator[Figure]:
         "figure.facecolor": background, "axes.facecolor": background,
     }  # fmt: skip
     with matplotlib.style.context(theme, after_reset=True):
-        figure = Figure((width, height), layout="constrained")
-        yield figure
-        figure.draw_without_rendering()  # ticks take their colours when they are first drawn
+        yield Figure((width, height), layout="constrained")
 
 
 def svg(figure: Figure) -> str:

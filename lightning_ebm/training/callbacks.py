@@ -41,9 +41,7 @@ class Progress(pl.Callback):
             TimeRemainingColumn(),
             disable=not trainer.is_global_zero,
         )
-        self.task = self.bar.add_task(
-            self.name, total=self.updates, completed=trainer.global_step, numbers=""
-        )
+        self.task = self.bar.add_task(self.name, total=self.updates, completed=trainer.global_step, numbers="")
         self.bar.start()
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
@@ -52,6 +50,10 @@ class Progress(pl.Callback):
         shown = {"train/loss": "loss", "val/error": "val error", "val/error_corrupted": "on corrupted"}
         numbers = "  ".join(f"{label} {metrics[key]:.2f}" for key, label in shown.items() if key in metrics)
         self.bar.update(self.task, completed=trainer.global_step, numbers=numbers)
+
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Shows the new errors at once."""
+        self.on_train_batch_end(trainer, module)
 
     def teardown(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
         """Leaves the line as it stands, after an error too."""

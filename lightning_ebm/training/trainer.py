@@ -99,15 +99,10 @@ def train(run: Run) -> Path | None:
 def make_trainer(run: Run) -> pl.Trainer:
     """The Lightning trainer of a run."""
     config, training = run.config, run.config.training
-    checkpoint = ModelCheckpoint(
-        run.folder / "checkpoints",
-        "best",
-        monitor="val/error",
-        save_top_k=1,
-        save_last=True,
-        enable_version_counter=False,
-        auto_insert_metric_name=False,
-    )
+    folder = run.folder / "checkpoints"
+    options: Any = {"enable_version_counter": False, "save_on_train_epoch_end": False}
+    best = ModelCheckpoint(folder, "best", monitor="val/error", **options)
+    last = ModelCheckpoint(folder, "last", **options)  # after `best`, so that it holds what that one knows
     progress = Progress(config.name, training.updates)
     return pl.Trainer(
         accelerator=config.trainer.accelerator,
@@ -120,7 +115,7 @@ def make_trainer(run: Run) -> pl.Trainer:
         check_val_every_n_epoch=None,
         gradient_clip_val=training.clip or None,
         logger=CSVLogger(run.folder, "metrics"),
-        callbacks=[checkpoint, progress] + [Pictures(run.folder / "pictures")] * training.pictures,
+        callbacks=[best, last, progress] + [Pictures(run.folder / "pictures")] * training.pictures,
         inference_mode=False,  # reading differentiates, in evaluation too
         use_distributed_sampler=False,  # the episode sampler shares episodes out by itself
         num_sanity_val_steps=0,

@@ -39,9 +39,7 @@ class TestSplits:
         assert len(set(names)) == len(names)
         for split in SPLITS:
             for character in glyphs.splits[split].characters:
-                assert [s for s in SPLITS if any(is_of(character, script) for script in SCRIPTS[s])] == [
-                    split
-                ]
+                assert [s for s in SPLITS if any(is_of(character, script) for script in SCRIPTS[s])] == [split]
 
     def test_every_script_has_characters(self, glyphs):
         for split in SPLITS:

@@ -69,9 +69,7 @@ def root(tmp_path, monkeypatch):
         for d in (1, 2)
     }
     write_zip(tmp_path / "omniglot" / "images_background.zip", background)
-    evaluation = {
-        f"images_evaluation/Tibetan/character01/0965_0{d}.png": png(drawing(30 + d)) for d in (1, 2, 3)
-    }
+    evaluation = {f"images_evaluation/Tibetan/character01/0965_0{d}.png": png(drawing(30 + d)) for d in (1, 2, 3)}
     write_zip(tmp_path / "omniglot" / "images_evaluation.zip", evaluation)
     return tmp_path
 
@@ -104,9 +102,7 @@ class TestSmall:
 
     def test_a_changed_zip_is_read_anew(self, root):
         small(root)
-        write_zip(
-            background(root), {"x/Korean/c/1.png": png(drawing(77)), "x/Greek/c/1.png": png(drawing(78))}
-        )
+        write_zip(background(root), {"x/Korean/c/1.png": png(drawing(77)), "x/Greek/c/1.png": png(drawing(78))})
         assert (small(root).splits["val"] == shrink(drawing(77)[None], 32)).all()
 
     def test_root_from_the_environment_and_without_subfolder(self, root, monkeypatch):
@@ -145,9 +141,7 @@ class TestSmall:
 
     def test_from_config(self, root):
         loaded = datasets.load("omniglot")
-        config = OmegaConf.merge(
-            OmegaConf.structured(OmniglotConfig), {"root": str(root), "validation": ["Greek"]}
-        )
+        config = OmegaConf.merge(OmegaConf.structured(OmniglotConfig), {"root": str(root), "validation": ["Greek"]})
         assert (loaded.from_config(config).splits["val"] == small(root).splits["train"]).all()
 
 

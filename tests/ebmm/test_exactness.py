@@ -77,9 +77,7 @@ def loop_meta_loss(memory, patterns, queries):
             assert distance >= 0
             if memory.writing.gradient_term:
                 x = items.clone().requires_grad_()
-                (slope,) = torch.autograd.grad(
-                    functional_call(net, weights, (x,)).sum(), x, create_graph=True
-                )
+                (slope,) = torch.autograd.grad(functional_call(net, weights, (x,)).sum(), x, create_graph=True)
                 loss = slope.square().sum() / len(items)
                 terms.append(
                     dict(zip(weights, torch.autograd.grad(loss, weights.values(), create_graph=True), strict=True))

@@ -62,9 +62,7 @@ class Reconstruction(nn.Module):
     config = ReconstructionConfig
     memory_layers = ("memory",)
 
-    def __init__(
-        self, shape: Sequence[int], keys: int = 31, code: int = 256, hidden: int = 32, slow: int = 32
-    ) -> None:
+    def __init__(self, shape: Sequence[int], keys: int = 31, code: int = 256, hidden: int = 32, slow: int = 32) -> None:
         super().__init__()
         size = math.prod(shape)
         if not 1 <= code <= size:
@@ -103,9 +101,7 @@ class Reconstruction(nn.Module):
 
 def vector_features(size: int, hidden: int) -> nn.Sequential:
     """Two tanh layers: (items, size) to (items, hidden)."""
-    return nn.Sequential(
-        nn.Flatten(1), nn.Linear(size, hidden), nn.Tanh(), nn.Linear(hidden, hidden), nn.Tanh()
-    )
+    return nn.Sequential(nn.Flatten(1), nn.Linear(size, hidden), nn.Tanh(), nn.Linear(hidden, hidden), nn.Tanh())
 
 
 def image_features(shape: Sequence[int], channels: int) -> nn.Sequential:

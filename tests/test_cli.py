@@ -1,0 +1,80 @@
+"""The command line: each verb from start to end, and mistakes as one line."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from lightning_ebm.cli import VERBS, main
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+DEBUG = str(CONFIGS / "debug.yaml")
+
+
+def test_train_evaluate_compare_and_show(tmp_path, capsys):
+    output = f"output={tmp_path}"
+    assert main(["train", DEBUG, output]) == 0
+    assert "best.ckpt" in capsys.readouterr().out.replace("\n", "")
+    assert main(["evaluate", DEBUG, output]) == 0
+    assert "query itself" in capsys.readouterr().out
+    assert main(["compare", DEBUG, output]) == 0
+    assert "report.html" in capsys.readouterr().out.replace("\n", "")
+    folder = tmp_path / "compare-debug"
+    with (folder / "results.csv").open() as file:
+        rows = {row["label"]: row for row in csv.DictReader(file)}
+    assert set(rows) == {
+        "EBMM", "EBMM, nothing written", "Hopfield", "Memory network", "Memory network, nothing written",
+        "query itself",
+    }  # fmt: skip
+    assert rows["EBMM"]["floats"] == str((7 + 1) * 16)
+    assert rows["Hopfield"]["floats"] == str(1024 * 1023 // 2)
+    assert rows["EBMM"]["episodes"] == "4"
+    # 256 re-drawn pixels of binary images: half of them are wrong on average
+    assert float(rows["query itself"]["error_mean"]) == pytest.approx(128, abs=6)
+    assert rows["query itself"]["error_mean"] == rows["query itself"]["corrupted_mean"]
+    assert (folder / "report.html").stat().st_size > 10_000
+    assert main(["show", DEBUG, output]) == 0
+    assert "items: 4" in capsys.readouterr().out
+    assert len(list(tmp_path.glob("debug-*/t*.png"))) == 2
+
+
+def test_compare_keeps_the_rows_that_are_asked_for(tmp_path, capsys):
+    assert main(["compare", DEBUG, f"output={tmp_path}", "memory=hop*"]) == 0
+    assert "Memory network" not in capsys.readouterr().out
+    assert main(["compare", DEBUG, f"output={tmp_path}", "memory=boltzmann"]) == 1
+    assert "the rows are EBMM, Hopfield, Memory network" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "missing.yaml"], "cannot read the configuration missing.yaml"),
+        (["train", DEBUG, "trainning.updates=3"], "Did you mean 'training'"),
+        (["train", DEBUG, "episodes.items=100000"], "episodes.items must be at most"),
+        (["train", DEBUG, "distortion.size=40"], "size"),
+        (["train", DEBUG, "distortion=redrawn_bits", "distortion.count=2000"], "count"),
+        (["train", DEBUG, "data=omniglot", "data.root=/nowhere"], "/nowhere"),
+        (["train", DEBUG, "memory.energy.code=5000"], "energy.code must lie between 1 and the 1024"),
+        (["train", DEBUG, "memory.writing.steps=0"], "writing.steps must be at least 1"),
+        (["train", DEBUG, "data=bits", "distortion=redrawn_bits", "memory.energy=resnet_fc"], "needs images"),
+        (["evaluate", DEBUG, "output=/nowhere"], "train this configuration first"),
+        (["compare", DEBUG, "compare.rows={a: 3}"], "compare.rows.a must hold keys and values"),
+        (["compare", DEBUG, "compare.rows={a: {sed: 3}}"], "compare.rows.a: unknown key 'sed'"),
+    ],
+)
+def test_mistakes_are_one_line(tmp_path, capsys, arguments, message):
+    overrides = [] if any(word.startswith("output=") for word in arguments) else [f"output={tmp_path}"]
+    assert main([*arguments, *overrides]) == 1
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert message in lines[-1]
+    assert lines[-1].startswith("error: ")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_names_the_choices(verb, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([verb, "--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    for name in ("hopfield", "reconstruction", "omniglot", "noise_block", "package.module:Class"):
+        assert name in text

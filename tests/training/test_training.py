@@ -1,0 +1,151 @@
+"""Training: resuming is not noticed, NaN stops it and loses nothing, checkpoints hold plain values only."""
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+
+from lightning_ebm.config import ConfigError, read, resolve
+from lightning_ebm.training import trainer as training
+from lightning_ebm.training.module import MetaTraining, NonFiniteLossError
+
+DEBUG = Path(__file__).parents[2] / "configs" / "debug.yaml"
+
+
+def config(tmp_path, *overrides):
+    settings = [
+        f"output={tmp_path}", "data=bits", "data.size=12", "distortion=redrawn_bits", "distortion.count=4",
+        "memory={name: ebmm, energy: {name: gated_rnn, hidden: 8, memory: 3, hops: 2}}", "training.updates=6",
+        "training.validate_every=2",
+    ]  # fmt: skip
+    return resolve(read(DEBUG, [*settings, *overrides]))
+
+
+def final(folder):
+    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+
+
+def interrupt_at(monkeypatch, update, error=KeyboardInterrupt):
+    """Lets training fail once, before the given update."""
+    original, calls = MetaTraining.training_step, []
+
+    def step(self, batch, batch_index):
+        calls.append(self.global_step)
+        if self.global_step == update and calls.count(update) == 1:
+            raise error("power cut")
+        return original(self, batch, batch_index)
+
+    monkeypatch.setattr(MetaTraining, "training_step", step)
+    return calls
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("update", [2, 5])  # right after a checkpoint, and between two
+def test_resuming_changes_nothing(tmp_path, monkeypatch, update, workers):
+    whole = training.build(config(tmp_path / "whole"))
+    training.train(whole)
+    calls = interrupt_at(monkeypatch, update, RuntimeError)
+    overrides = [f"episodes.workers={workers}"]
+    with pytest.raises(RuntimeError, match="power cut"):
+        training.train(training.build(config(tmp_path / "cut", *overrides)))
+    cut = training.build(config(tmp_path / "cut", *overrides))
+    training.train(cut)
+    assert calls == [*range(update + 1), *range(update - update % 2, 6)]  # it went on from the last validation
+    one, other = final(whole.folder), final(cut.folder)
+    assert one["global_step"] == other["global_step"] == 6
+    assert one["EpisodeDataModule"] == other["EpisodeDataModule"] == {"position": 12}
+    for name, value in one["state_dict"].items():
+        torch.testing.assert_close(other["state_dict"][name], value, rtol=0, atol=0)
+    for key, moments in one["optimizer_states"][0]["state"].items():
+        for name, value in moments.items():
+            torch.testing.assert_close(other["optimizer_states"][0]["state"][key][name], value, rtol=0, atol=0)
+
+
+def test_each_update_sees_new_episodes_and_a_finished_run_is_not_repeated(tmp_path, monkeypatch):
+    seen = []
+    original = MetaTraining.training_step
+    monkeypatch.setattr(
+        MetaTraining, "training_step", lambda s, b, i: seen.append(b.patterns.clone()) or original(s, b, i)
+    )
+    run = training.build(config(tmp_path))
+    best = training.train(run)
+    assert len(seen) == 6
+    assert len({patterns.numpy().tobytes() for patterns in seen}) == 6
+    again = training.build(config(tmp_path))
+    assert training.train(again) == best
+    assert len(seen) == 6
+    for one, other in zip(run.memory.parameters(), again.memory.parameters(), strict=True):
+        torch.testing.assert_close(other, one, rtol=0, atol=0)
+
+
+def test_a_loss_that_is_not_finite_stops_training_and_keeps_the_last_checkpoint(tmp_path, monkeypatch):
+    run = training.build(config(tmp_path))
+    original = type(run.memory).meta_loss
+    monkeypatch.setattr(
+        type(run.memory),
+        "meta_loss",
+        lambda self, *a: original(self, *a) * (float("nan") if len(calls.append(1) or calls) == 4 else 1),
+    )
+    calls = []
+    with pytest.raises(NonFiniteLossError, match=r"nan at update 3.*training\.rate.*training\.clip"):
+        training.train(run)
+    kept = final(run.folder)
+    assert kept["global_step"] == 2
+    assert all(value.isfinite().all() for value in kept["state_dict"].values())
+
+
+def test_the_best_checkpoint_is_that_of_least_validation_error(tmp_path):
+    run = training.build(config(tmp_path, "training.rate=0.05", "training.updates=12"))
+    best = training.train(run)
+    with (run.folder / "metrics" / "version_0" / "metrics.csv").open() as file:
+        errors = {int(row["step"]): float(row["val/error"]) for row in csv.DictReader(file) if row["val/error"]}
+    assert len(errors) == 6
+    step = torch.load(best, weights_only=True)["global_step"]
+    assert errors[step - 1] == min(errors.values())
+
+
+def test_the_run_folder_says_everything(tmp_path):
+    run = training.build(config(tmp_path, "training.pictures=true"))
+    training.train(run)
+    assert resolve(read(run.folder / "config.yaml")) == run.config
+    record = (run.folder / "provenance.yaml").read_text()
+    for key in ("command", "commit", "torch", "device", "date"):
+        assert f"{key}: " in record
+    assert len(list((run.folder / "pictures").glob("*.png"))) == 3
+    assert training.training_record(run)[0] == 6
+    assert training.training_record(run)[1] > 0
+
+
+def test_seeds_decide_parameters_and_nothing_else_does(tmp_path):
+    def parameters(*overrides):
+        return [p.detach().clone() for p in training.build(config(tmp_path, *overrides)).memory.parameters()]
+
+    for one, other in zip(parameters(), parameters("episodes.seed=5", "training.rate=1"), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+    assert any((one != other).any() for one, other in zip(parameters(), parameters("seed=1"), strict=True))
+
+
+def test_an_existing_run_is_not_continued_when_told_not_to(tmp_path):
+    training.train(training.build(config(tmp_path)))
+    with pytest.raises(ConfigError, match="resume=never"):
+        training.train(training.build(config(tmp_path, "resume=never")))
+
+
+def test_damaged_missing_and_foreign_checkpoints_are_named(tmp_path):
+    run = training.build(config(tmp_path))
+    with pytest.raises(ConfigError, match="no checkpoint .*best.ckpt: train this configuration first"):
+        training.load(run.memory, run.folder / "checkpoints" / "best.ckpt")
+    best = training.train(run)
+    other = training.build(config(tmp_path, "memory.energy.hidden=9"))
+    with pytest.raises(ConfigError, match="cannot load the checkpoint .*best.ckpt"):
+        training.load(other.memory, best)
+    best.write_bytes(best.read_bytes()[:1000])
+    with pytest.raises(ConfigError, match="cannot load the checkpoint .*best.ckpt"):
+        training.load(run.memory, best)
+
+
+def test_a_memory_without_parameters_is_not_trained(tmp_path):
+    run = training.build(config(tmp_path, "memory=hopfield"))
+    assert training.train(run) is None
+    assert not run.folder.exists()
