@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -26,7 +27,8 @@ Any key of the configuration can be given as key=value, for example
 or the import path of your own class, package.module:Class.
 """
 
-console = Console(highlight=False)
+# of several processes, the first one speaks
+console = Console(highlight=False, quiet=os.environ.get("LOCAL_RANK", "0") != "0")
 
 
 def train(config_file: Path, overrides: Sequence[str]) -> None:

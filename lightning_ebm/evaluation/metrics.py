@@ -65,8 +65,9 @@ class RecallError(Metric):
     def update(self, answer: Tensor, patterns: Tensor, mask: Tensor) -> None:
         """Adds the patterns of a batch; shapes as in `pattern_errors`, `mask` True where distorted."""
         errors = pattern_errors(answer, patterns, self.spec, mask if self.corrupted else None)
-        self.total += errors.double().sum()
-        self.count += errors.numel()
+        # not in place: Lightning may have reset the sums in inference mode, and such tensors cannot be changed outside
+        self.total = self.total + errors.double().sum()
+        self.count = self.count + errors.numel()
 
     def compute(self) -> Tensor:
         """The mean over all patterns seen."""

@@ -60,7 +60,7 @@ class MetaTraining(pl.LightningModule):
                 f"the meta-loss became {loss.item()} at update {self.global_step}; the last checkpoint is kept."
                 f" A lower training.rate (now {self.config.rate}) or training.clip (now {self.config.clip}) may help"
             )
-        self.log("train/loss", loss, prog_bar=True)
+        self.log("train/loss", loss, prog_bar=True, sync_dist=True)
         return loss
 
     def validation_step(self, batch: Episode, batch_index: int) -> None:

@@ -16,6 +16,7 @@ import torch
 import yaml
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.utilities import rank_zero_only
 
 from lightning_ebm.config import ConfigError, RunConfig, identity, plain, run_folder, to_yaml
 from lightning_ebm.data.datamodule import EpisodeDataModule
@@ -158,6 +159,7 @@ def training_record(run: Run) -> tuple[int, float]:
     return int(saved["global_step"]), float(saved["training_seconds"])
 
 
+@rank_zero_only
 def record_run(run: Run) -> None:
     """Writes config.yaml and provenance.yaml into the run folder: the record that stands when all else is gone."""
     run.folder.mkdir(parents=True, exist_ok=True)

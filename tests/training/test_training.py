@@ -134,14 +134,14 @@ def test_an_existing_run_is_not_continued_when_told_not_to(tmp_path):
 
 def test_damaged_missing_and_foreign_checkpoints_are_named(tmp_path):
     run = training.build(config(tmp_path))
-    with pytest.raises(ConfigError, match="no checkpoint .*best.ckpt: train this configuration first"):
+    with pytest.raises(ConfigError, match=r"no checkpoint .*best\.ckpt: train this configuration first"):
         training.load(run.memory, run.folder / "checkpoints" / "best.ckpt")
     best = training.train(run)
     other = training.build(config(tmp_path, "memory.energy.hidden=9"))
-    with pytest.raises(ConfigError, match="cannot load the checkpoint .*best.ckpt"):
+    with pytest.raises(ConfigError, match=r"cannot load the checkpoint .*best\.ckpt"):
         training.load(other.memory, best)
     best.write_bytes(best.read_bytes()[:1000])
-    with pytest.raises(ConfigError, match="cannot load the checkpoint .*best.ckpt"):
+    with pytest.raises(ConfigError, match=r"cannot load the checkpoint .*best\.ckpt"):
         training.load(run.memory, best)
 
 
