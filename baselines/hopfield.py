@@ -55,12 +55,13 @@ def storkey_exact(weights: Tensor, patterns: Tensor) -> Tensor:
 def pseudo_inverse(weights: Tensor, patterns: Tensor) -> Tensor:
     """W = X⁺ X, the projection on the span of the patterns (Personnaz, Guyon and Dreyfus 1986).
 
-    In float64, because near-duplicate images make X nearly singular. Singular values below 1e-10 of the
-    largest are rounding errors; without them, repeated and linearly dependent patterns do no harm. The old
-    weights are not used.
+    Computed as V V' from X = U S V', which stays exact where X is nearly singular (near-duplicate images), and
+    in float64: singular values below 1e-10 of the largest are rounding errors, and without them repeated or
+    linearly dependent patterns do no harm. The old weights are not used.
     """
-    x = patterns.double()
-    return (torch.linalg.pinv(x, rtol=1e-10) @ x).to(weights)
+    _, values, basis = torch.linalg.svd(patterns.double(), full_matrices=False)
+    basis = basis * (values > 1e-10 * values.amax(-1, keepdim=True))[:, :, None]
+    return (basis.mT @ basis).to(weights)
 
 
 def outer(a: Tensor, b: Tensor) -> Tensor:
@@ -105,30 +106,29 @@ class Net(NamedTuple):
     tie: Tensor
 
 
-def asynchronous(net: Net, units: Tensor, free: Tensor, sweep: int) -> Tensor:
-    """Updates one unit after the other in a random order that is fixed for each sweep (Hopfield 1982, eq. 1).
+def asynchronous(net: Net, units: Tensor, free: Tensor) -> Tensor:
+    """Updates one unit after the other, from the first to the last (Hopfield 1982, eq. 1).
 
-    The energy never increases, so that this ends in a fixed point.
+    The energy never increases, so that sweeps end in a fixed point. The order is the same in each sweep: drawn
+    anew, it recalls slightly worse (pseudo-inverse, table 1, 64 patterns: 6.4 wrong bits instead of 6.2).
 
     Args:
         net: the network.
         units: (episodes, d, items), ±1.
         free: (episodes, d, items), bool, False where a unit is clamped.
-        sweep: number of the sweep; a generator seeded with it leaves the global one alone.
 
     Returns:
         The new units.
     """
     units = units.clone()
-    order = torch.randperm(units.shape[1], generator=torch.Generator().manual_seed(sweep))
-    for i in order.tolist():
+    for i in range(units.shape[1]):
         field = torch.bmm(net.weights[:, i : i + 1], units).squeeze(1) + net.thresholds[:, i, None]
         moves = free[:, i] & (field.abs() > net.tie[:, i, None])
         units[:, i] = torch.where(moves, field.sign(), units[:, i])
     return units
 
 
-def synchronous(net: Net, units: Tensor, free: Tensor, sweep: int) -> Tensor:
+def synchronous(net: Net, units: Tensor, free: Tensor) -> Tensor:
     """Updates all units at once (Little 1974), and may so enter a cycle of two states; otherwise as above."""
     field = torch.bmm(net.weights, units) + net.thresholds[:, :, None]
     return torch.where(free & (field.abs() > net.tie[:, :, None]), field.sign(), units)
@@ -272,8 +272,8 @@ class Hopfield(AssociativeMemory):
         net = self.unpack(state)
         units = self.to_units(queries, "queries").to(net.weights).mT.contiguous()  # (episodes, d, items)
         free = torch.ones_like(units, dtype=torch.bool) if mask is None else mask.flatten(2).mT
-        for sweep in range(self.max_sweeps):
-            before, units = units, DYNAMICS[self.dynamics](net, units, free, sweep)
+        for _ in range(self.max_sweeps):
+            before, units = units, DYNAMICS[self.dynamics](net, units, free)
             if torch.equal(units, before):
                 break
         answer = (units.mT > 0).to(queries).reshape(queries.shape)

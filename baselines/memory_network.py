@@ -107,7 +107,7 @@ class MemoryNetwork(AssociativeMemory):
             raise ValueError(f"a memory_network stores vectors or images, not patterns of shape {self.shape}")
         size = self.shape[0] if len(self.shape) == 1 else code
         width = size if width is None else width
-        counts = {"slots": slots, "width": width, "hops": hops, "hidden": hidden, "code": code}
+        counts = {"slots": slots, "hops": hops, "hidden": hidden, "code": code, "width": width}
         for name, value in (counts | {f"channels[{i}]": n for i, n in enumerate(channels)}).items():
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
@@ -129,6 +129,8 @@ class MemoryNetwork(AssociativeMemory):
                 raise ValueError(f"channels={list(channels)} does not suit {self.shape}: {error}") from error
             he_init(image_encoder)
             he_init(image_decoder)
+            with torch.no_grad():  # else σ is saturated at the start: logits would have a deviation of about 5
+                image_decoder.logits.weight.mul_(0.1)
             self.encoder = nn.Sequential(image_encoder, identity(code, width))
             self.decoder = nn.Sequential(identity(width, code), image_decoder)
 

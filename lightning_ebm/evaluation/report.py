@@ -17,10 +17,11 @@ from lightning_ebm.evaluation.pictures import mosaic, shown_steps
 from lightning_ebm.evaluation.results import Comparison, Gallery, write_csv
 from lightning_ebm.evaluation.style import png, svg
 from lightning_ebm.evaluation.summary import summary
+from lightning_ebm.evaluation.tables import markdown_table
 
 
 def write_report(comparison: Comparison, folder: Path) -> Path:
-    """Writes report.html and, beside it, results.csv and the figures as PNG and SVG.
+    """Writes report.html and, beside it, results.csv, table.md, config.yaml and the figures as PNG and SVG.
 
     Args:
         comparison: what to report; it has at least one result.
@@ -31,6 +32,8 @@ def write_report(comparison: Comparison, folder: Path) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(comparison, folder / "results.csv")
+    (folder / "table.md").write_text(_record(comparison), encoding="utf-8")
+    (folder / "config.yaml").write_text(comparison.config, encoding="utf-8")
     sections = {"Results": _tables(comparison), "Figures": _figures(comparison, folder)}
     if comparison.gallery is not None:
         _save(plots.recall_gallery(comparison.gallery), folder / "recall_gallery")
@@ -40,6 +43,12 @@ def write_report(comparison: Comparison, folder: Path) -> Path:
     path = folder / "report.html"
     path.write_text(_page(comparison, sections), encoding="utf-8")
     return path
+
+
+def _record(comparison: Comparison) -> str:
+    """The table as Markdown, with all that its numbers depend on."""
+    made = "".join(f"- {name}: {value}\n" for name, value in comparison.provenance.items())
+    return f"# {comparison.title}\n\n{markdown_table(comparison)}\n## How it was made\n\n{made}"
 
 
 def _page(comparison: Comparison, sections: dict[str, str]) -> str:
