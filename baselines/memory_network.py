@@ -158,11 +158,10 @@ class MemoryNetwork(AssociativeMemory):
     def update(self, state: State, patterns: Tensor) -> State:
         """Writes patterns into the next slots, over the oldest ones if none is free; see the base class."""
         codes = self.encode(patterns, "patterns")
-        ages = torch.arange(codes.shape[1], device=codes.device)
+        turn = state["written"][:, None] + torch.arange(codes.shape[1], device=codes.device)
         # Of more patterns than slots only the last ones stay, so that no slot is written twice.
-        codes, ages = codes[:, -self.slots :], ages[-self.slots :]
-        slot = (state["written"][:, None] + ages) % self.slots
-        index = slot[:, :, None].expand_as(codes)
+        codes, turn = codes[:, -self.slots :], turn[:, -self.slots :]
+        index = (turn % self.slots)[:, :, None].expand_as(codes)
         return {
             "slots": state["slots"].scatter(1, index, codes.to(state["slots"])),
             "written": state["written"] + patterns.shape[1],
@@ -183,7 +182,8 @@ class MemoryNetwork(AssociativeMemory):
         for hop in range(self.hops):
             if hop:
                 u = self.carry(u) + recalled
-            scores = (beta * u @ keys.mT).masked_fill(~filled, torch.finfo(u.dtype).min)
+            scores = beta * u @ keys.mT
+            scores = scores.masked_fill(~filled, torch.finfo(scores.dtype).min)
             attention = scores.softmax(-1) * filled  # all zero where nothing was written
             recalled = attention @ values
         logits = self.decoder(((u + recalled) / (self.hops + 1)).flatten(0, 1))

@@ -132,10 +132,10 @@ def test_empty_slots_get_no_attention():
     assert (nothing - expected).abs().max() > 0.01
 
 
-@pytest.mark.parametrize("hops", [1, 2, 4])
-def test_reading_is_the_published_recurrence(hops):
+@pytest.mark.parametrize(("hops", "width"), [(1, 4), (2, 9), (4, 4)])
+def test_reading_is_the_published_recurrence(hops, width):
     """One query at a time, in NumPy, from the equations in the class's docstring."""
-    memory = randomised(MemoryNetwork((6,), slots=5, width=4, hops=hops, hidden=3))
+    memory = randomised(MemoryNetwork((6,), slots=5, width=width, hops=hops, hidden=3))
     patterns, queries, _ = (x.double() if x.is_floating_point() else x for x in bits(2, 3, 6))
     weights = {name: parameter.detach().numpy() for name, parameter in memory.named_parameters()}
 
@@ -155,7 +155,8 @@ def test_reading_is_the_published_recurrence(hops):
             for hop in range(hops):
                 if hop:
                     u = weights["carry.weight"] @ u + o
-                p = np.exp([np.exp(weights["log_sharpness"]) / 4 * (k @ u) for k in keys])
+                beta = np.exp(weights["log_sharpness"]) / min(width, 6)  # six bits are the overlap at most
+                p = np.exp([beta * (k @ u) for k in keys])
                 o = sum(share * value for share, value in zip(p / p.sum(), values, strict=True))
             expected = 1 / (1 + np.exp(-coder("decoder", (u + o) / (hops + 1))))
             np.testing.assert_allclose(answer[0, episode, item].detach(), expected, atol=1e-10)
@@ -168,6 +169,12 @@ def test_images_go_through_the_image_coders():
     mixed = (memory.to_query(code) + memory.to_value(code)) / 2
     expected = memory.decoder[1](memory.decoder[0](mixed)).sigmoid()
     torch.testing.assert_close(memory.read(memory.write(image), image)[0, 0], expected)
+
+
+def test_image_answers_start_unsaturated():
+    torch.manual_seed(0)
+    memory, images = MemoryNetwork((1, 32, 32)), torch.rand(1, 4, 1, 32, 32).round()
+    assert memory.read(memory.write(images), images).logit().std() < 1
 
 
 @pytest.mark.parametrize("hops", [1, 3])

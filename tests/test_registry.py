@@ -1,0 +1,88 @@
+"""Names lead to classes: our own, those of other packages, and those given by import path."""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from lightning_ebm.memory import AssociativeMemory, PatternSpec
+from lightning_ebm.registry import Choice, UnknownNameError, datasets, distortions, energies, memories
+
+SPEC = PatternSpec((1, 32, 32), binary=True)
+
+
+@pytest.mark.parametrize("name", memories.names())
+def test_every_registered_memory_is_built_from_its_defaults_and_cites(name):
+    memory = memories.build(name, SPEC)
+    assert isinstance(memory, AssociativeMemory)
+    assert memory.citation.strip()
+
+
+@pytest.mark.parametrize("name", sorted({*energies.names()} - {"gated_rnn"}))
+def test_every_image_energy_is_built_from_its_defaults(name):
+    assert energies.build(name, SPEC).memory_layers
+
+
+def test_all_that_the_readme_names_is_there():
+    assert {"ebmm", "hopfield", "memory_network"} <= {*memories.names()}
+    assert {"gated_rnn", "resnet_fc", "resnet_conv", "reconstruction"} <= {*energies.names()}
+    assert {"bits", "glyphs", "omniglot"} <= {*datasets.names()}
+    assert {"noise_block", "redrawn_bits"} <= {*distortions.names()}
+
+
+@dataclass
+class OwnConfig:
+    size: int = 3
+
+
+class Own:
+    config: ClassVar[type] = OwnConfig
+
+    def __init__(self, size, spec):
+        self.size, self.spec = size, spec
+
+    @classmethod
+    def from_config(cls, config, spec):
+        return cls(config.size, spec)
+
+
+def test_a_class_of_ones_own_is_given_by_import_path():
+    own = memories.build(Choice("tests.test_registry:Own", OwnConfig(5)), SPEC)
+    assert (own.size, own.spec) == (5, SPEC)
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        ("hopfeld", UnknownNameError, "Did you mean 'hopfield'"),
+        ("os:nothing", UnknownNameError, "cannot be imported"),
+        (":x", UnknownNameError, "cannot be imported"),
+        ("pathlib:Path", TypeError, "config"),
+    ],
+)
+def test_names_that_lead_nowhere(name, error, message):
+    with pytest.raises(error, match=message):
+        memories.load(name)
+
+
+ROOT = Path(__file__).parent.parent
+PURE = [
+    "lightning_ebm.memory",
+    "lightning_ebm.ebmm",
+    "lightning_ebm.layers",
+    *(f"baselines.{p.stem}" for p in sorted((ROOT / "baselines").glob("[a-z]*.py"))),
+]
+
+
+@pytest.mark.parametrize("module", PURE)
+def test_the_bottom_layer_needs_neither_lightning_nor_omegaconf(module):
+    code = f"import sys, {module}; sys.exit(bool({{'pytorch_lightning', 'omegaconf', 'wandb'}} & sys.modules.keys()))"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120, cwd=ROOT)
+
+
+def test_comparators_know_nothing_of_ebmm():
+    for path in (ROOT / "baselines").glob("*.py"):
+        assert "lightning_ebm.ebmm" not in path.read_text(encoding="utf-8"), path
