@@ -220,7 +220,7 @@ class Hopfield(AssociativeMemory):
         return cls(spec.shape, **asdict(config))
 
     @property
-    def order_invariant(self) -> bool:  # type: ignore[override]
+    def order_invariant(self) -> bool:
         """Whether the rule gives the same weights for any order of the patterns: all but Storkey's do."""
         return RULES[self.rule].order_invariant
 

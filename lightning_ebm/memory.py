@@ -55,7 +55,7 @@ class AssociativeMemory(nn.Module, ABC):
 
     config: ClassVar[type]
     citation: ClassVar[str]
-    order_invariant: ClassVar[bool] = False
+    order_invariant: bool = False
     bookkeeping: ClassVar[frozenset[str]] = frozenset()
 
     @classmethod

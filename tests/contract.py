@@ -12,7 +12,7 @@ EPISODES, ITEMS = 3, 4
 
 
 class MemoryContract:
-    """Subclasses set `spec` and `build`; `trained` where an untrained memory cannot recall yet."""
+    """Subclasses set `spec` and `build`. A memory that recalls only once it is trained extends the test of recall."""
 
     spec: PatternSpec
 

@@ -7,7 +7,6 @@ from typing import Any
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
-from lightning_ebm.config import EpisodesConfig
 from lightning_ebm.data.episodes import (
     Distortion,
     Episode,
@@ -16,6 +15,7 @@ from lightning_ebm.data.episodes import (
     PatternSource,
     Split,
 )
+from lightning_ebm.schema import EpisodesConfig
 
 
 class EpisodeDataModule(pl.LightningDataModule):

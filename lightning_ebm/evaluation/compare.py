@@ -12,13 +12,14 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from lightning_ebm.config import ConfigError, RunConfig, merge, resolve, to_yaml
+from lightning_ebm.config import ConfigError, merge, resolve, to_yaml
 from lightning_ebm.data.datamodule import EpisodeDataModule
 from lightning_ebm.data.episodes import Episode
 from lightning_ebm.evaluation.evaluate import Measurement, measure, query_error
 from lightning_ebm.evaluation.metrics import unit
 from lightning_ebm.evaluation.results import Comparison, Gallery, Recall, Result
 from lightning_ebm.memory import AssociativeMemory
+from lightning_ebm.schema import RunConfig
 from lightning_ebm.training.trainer import Run, build, is_trainable, load, provenance, train, training_record
 
 Say = Callable[[str], None]

@@ -236,7 +236,8 @@ def _draw_controls(axes: Axes, results: list[Result], dark: bool) -> None:
 def _size_axis(axes: Axes, sizes: list[int]) -> None:
     """A logarithmic axis with its ticks written out; a size that is alone stands in the middle."""
     axes.set_xscale("log")
-    ticks = (1, 2, 5) if sizes and max(sizes) > 12 * min(sizes) else (1, 1.5, 2, 3, 4, 6)
+    span = max(sizes) / min(sizes) if sizes else 1.0
+    ticks = (1,) if span > 1000 else (1, 3) if span > 100 else (1, 2, 5) if span > 12 else (1, 1.5, 2, 3, 4, 6)
     one_size = len(set(sizes)) == 1
     axes.xaxis.set_major_locator(FixedLocator(sizes[:1]) if one_size else LogLocator(subs=ticks, numticks=20))
     axes.xaxis.set_minor_locator(NullLocator())

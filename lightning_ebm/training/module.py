@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
-from lightning_ebm.config import TrainingConfig
 from lightning_ebm.data.episodes import Episode
 from lightning_ebm.evaluation.metrics import RecallError
 from lightning_ebm.memory import AssociativeMemory, PatternSpec
+from lightning_ebm.schema import TrainingConfig
 
 
 class NonFiniteLossError(RuntimeError):

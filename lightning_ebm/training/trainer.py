@@ -18,10 +18,11 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.utilities import rank_zero_only
 
-from lightning_ebm.config import ConfigError, RunConfig, identity, plain, run_folder, to_yaml
+from lightning_ebm.config import ConfigError, identity, plain, run_folder, to_yaml
 from lightning_ebm.data.datamodule import EpisodeDataModule
 from lightning_ebm.memory import AssociativeMemory
 from lightning_ebm.registry import datasets, distortions, memories
+from lightning_ebm.schema import RunConfig
 from lightning_ebm.training.callbacks import Pictures, Progress
 from lightning_ebm.training.module import MetaTraining
 

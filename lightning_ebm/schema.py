@@ -1,0 +1,146 @@
+"""The schema of a configuration: every key, its type, its default and its bounds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from lightning_ebm.registry import choice, datasets, distortions, memories
+
+
+@dataclass
+class EpisodesConfig:
+    """How episodes are made.
+
+    Attributes:
+        items: N, patterns stored in each episode.
+        batch: episodes of one update, over all devices.
+        seed: seed of all episodes; another one gives other episodes.
+        val: episodes of each validation.
+        test: episodes of the final evaluation.
+        workers: processes that assemble episodes beside training; 0 makes them in training's own.
+    """
+
+    items: int = 64
+    batch: int = 4
+    seed: int = 0
+    val: int = 32
+    test: int = 200
+    workers: int = 0
+
+
+@dataclass
+class TrainingConfig:
+    """How a memory is meta-trained; the defaults are the EBMM paper's (section 4) but for the number of updates.
+
+    Attributes:
+        updates: steps of the optimiser; 0 leaves the memory as it was initialised.
+        rate: learning rate of AdamW.
+        weight_decay: weight decay of AdamW.
+        clip: bound on the global norm of the meta-gradient; 0 for none.
+        warmup: updates over which the rate rises linearly to its full value.
+        cooldown: share of the updates, at the end, over which it falls linearly to zero.
+        mask: whether the memory is told, while training, which values were distorted.
+        validate_every: updates between validations (and checkpoints).
+        pictures: whether each validation saves a picture of pattern, query and every read step.
+    """
+
+    updates: int = 10_000
+    rate: float = 5e-5
+    weight_decay: float = 1e-6
+    clip: float = 0.05
+    warmup: int = 0
+    cooldown: float = 0.0
+    mask: bool = False
+    validate_every: int = 500
+    pictures: bool = True
+
+
+@dataclass
+class TrainerConfig:
+    """Where training runs; the names are those of `pytorch_lightning.Trainer`.
+
+    Attributes:
+        accelerator: cpu, gpu or auto.
+        devices: processes on this machine, one a device.
+        num_nodes: machines.
+        precision: arithmetic, such as 32-true or bf16-mixed.
+        threads: threads of each process on a CPU; 0 leaves torch's choice.
+    """
+
+    accelerator: str = "auto"
+    devices: int = 1
+    num_nodes: int = 1
+    precision: str = "32-true"
+    threads: int = 0
+
+
+@dataclass
+class CompareConfig:
+    """What `compare` puts in its table.
+
+    Attributes:
+        rows: a label for each row, and what it changes in the rest of the configuration.
+        items: numbers of patterns to test with, one column each; empty: `episodes.items` only.
+        mask: whether memories are told which values were distorted: unknown, known, or both in turn.
+        gallery: patterns of the first test episode that are shown in the report; 0 for none.
+    """
+
+    rows: dict[str, Any] = field(default_factory=dict)
+    items: list[int] = field(default_factory=list)
+    mask: str = "unknown"
+    gallery: int = 8
+
+
+@dataclass
+class RunConfig:
+    """Everything a run depends on.
+
+    Attributes:
+        name: begins the name of the run's folder.
+        output: folder that run folders are made in.
+        resume: auto goes on from the last checkpoint of the same configuration; never refuses to.
+        seed: seed of parameters (episodes have their own, `episodes.seed`).
+        checkpoint: what `evaluate` loads; empty: the best checkpoint of the same configuration.
+        memory: the memory, by name, with its settings.
+        data: the data set, by name, with its settings.
+        distortion: how queries are made, by name, with its settings.
+        episodes: size and number of episodes.
+        training: the optimiser.
+        trainer: devices.
+        compare: rows and columns of the comparison.
+    """
+
+    name: str = "run"
+    output: str = "runs"
+    resume: str = "auto"
+    seed: int = 0
+    checkpoint: str = ""
+    memory: Any = choice(memories, "ebmm")
+    data: Any = choice(datasets, "glyphs")
+    distortion: Any = choice(distortions, "noise_block")
+    episodes: EpisodesConfig = field(default_factory=EpisodesConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    compare: CompareConfig = field(default_factory=CompareConfig)
+
+
+ALLOWED = {
+    "resume": ("auto", "never"),
+    "compare.mask": ("unknown", "known", "both"),
+    "trainer.accelerator": ("auto", "cpu", "gpu", "cuda", "mps"),
+    "trainer.precision": ("32-true", "64-true", "bf16-mixed", "bf16-true", "16-mixed"),
+}
+AT_LEAST = {
+    "episodes.items": 1, "episodes.batch": 1, "episodes.seed": 0, "episodes.val": 1, "episodes.test": 1,
+    "episodes.workers": 0, "training.updates": 0, "training.rate": 0, "training.weight_decay": 0,
+    "training.clip": 0, "training.warmup": 0, "training.cooldown": 0, "training.validate_every": 1,
+    "trainer.devices": 1, "trainer.num_nodes": 1, "trainer.threads": 0, "compare.gallery": 0, "seed": 0,
+}  # fmt: skip
+AT_MOST = {"training.cooldown": 1}
+
+NOT_TRAINING = (
+    *("output", "resume", "checkpoint", "compare", "trainer"),
+    *("episodes.test", "episodes.workers", "training.pictures"),
+)
+"""Keys that leave what is learned unchanged: runs that differ in them only continue one another."""
