@@ -211,6 +211,7 @@ class Hopfield(AssociativeMemory):
             raise ValueError(f"max_sweeps must be at least 1, got {max_sweeps}")
         self.shape, self.size = tuple(shape), torch.Size(shape).numel()
         self.rule, self.dynamics, self.max_sweeps, self.center = rule, dynamics, max_sweeps, center
+        self.order_invariant = RULES[rule].order_invariant
         # An empty buffer, so that .to() and .double() decide where and in which precision a state begins.
         self.register_buffer("reference", torch.empty(0), persistent=False)
 
@@ -218,11 +219,6 @@ class Hopfield(AssociativeMemory):
     def from_config(cls, config: HopfieldConfig, spec: PatternSpec) -> Self:
         """Builds the network for patterns of `spec`; see the base class."""
         return cls(spec.shape, **asdict(config))
-
-    @property
-    def order_invariant(self) -> bool:
-        """Whether the rule gives the same weights for any order of the patterns: all but Storkey's do."""
-        return RULES[self.rule].order_invariant
 
     def initial_state(self, episodes: int) -> State:
         """Zero weights (and thresholds); reading from them returns the query, binarised."""
