@@ -86,8 +86,8 @@ def compare(configs: Mapping[str, RunConfig], title: str, say: Say) -> Compariso
     shown = first.compare.gallery
     for label, config in configs.items():
         run = build(config)
-        trainable = is_trainable(run.memory)
-        say(f"{label}: {'meta-training' if trainable and config.training.updates else 'nothing to train'}")
+        if missing := config.training.updates - training_record(run)[0] if is_trainable(run.memory) else 0:
+            say(f"{label}: meta-training, {missing} updates")
         train(run)
         say(f"{label}: testing on {config.episodes.test} episodes")
         results += measure_row(label, run)
