@@ -73,6 +73,7 @@ def compare(config_file: Path, overrides: Sequence[str]) -> None:
 def show(config_file: Path, overrides: Sequence[str]) -> None:
     """Print the resolved configuration, and draw patterns and queries of each split."""
     from lightning_ebm.evaluation.plots import contact_sheet
+    from lightning_ebm.evaluation.style import png
     from lightning_ebm.training.trainer import build
 
     config = resolve(read(config_file, overrides))
@@ -80,17 +81,12 @@ def show(config_file: Path, overrides: Sequence[str]) -> None:
     data = build(config).data
     folder = run_folder(config)
     folder.mkdir(parents=True, exist_ok=True)
-    for split, loader in {
-        "train": data.train_dataloader,
-        "val": data.val_dataloader,
-        "test": data.test_dataloader,
-    }.items():
+    loaders = {"train": data.train_dataloader, "val": data.val_dataloader, "test": data.test_dataloader}
+    for split, loader in loaders.items():
         batch = next(iter(loader()))
-        picture = folder / f"{split}.png"
-        contact_sheet(batch.patterns[0].numpy(), batch.queries[0].numpy(), f"{config.data.name}, {split}").savefig(
-            picture
-        )
-        console.print(f"{split}: {picture}", markup=False)
+        sheet = contact_sheet(batch.patterns[0].numpy(), batch.queries[0].numpy(), f"{config.data.name}, {split}")
+        (folder / f"{split}.png").write_bytes(png(sheet))
+        console.print(f"{split}: {folder / split}.png", markup=False)
 
 
 VERBS = {"train": train, "evaluate": evaluate, "compare": compare, "show": show}

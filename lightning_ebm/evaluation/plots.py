@@ -284,7 +284,8 @@ def _picture_table(values: np.ndarray, rows: list[str], columns: list[str], dark
     picture = mosaic(values)
     height, width = picture.shape[0] / len(rows), picture.shape[1] / len(columns)
     cell = 0.75  # inches
-    with new_figure(cell * len(columns) + 1.9, cell * len(rows) * height / width + 0.4, dark) as figure:
+    names = 0.5 + 0.075 * max(map(len, rows))  # the longest name at the font size of ticks
+    with new_figure(cell * len(columns) + names, cell * len(rows) * height / width + 0.4, dark) as figure:
         axes = figure.subplots()
         axes.imshow(picture, interpolation="none")  # which keeps pixels sharp in SVG too
         axes.set_xticks((np.arange(len(columns)) + 0.5) * width - 0.5, columns)

@@ -44,7 +44,7 @@ def svg(figure: Figure) -> str:
     """The figure as SVG, byte for byte the same for the same data."""
     text = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "lightning_ebm"}):
-        figure.savefig(text, format="svg", facecolor=figure.get_facecolor(), metadata={"Date": None})
+        figure.savefig(text, format="svg", bbox_inches="tight", metadata={"Date": None})
     # The text was laid out in a wide font, so that the reader's own one fits.
     own = "font-family: system-ui, Arial, sans-serif"
     return re.sub(r"font-family: 'DejaVu Sans'[^;\"]*", own, text.getvalue())
@@ -53,5 +53,5 @@ def svg(figure: Figure) -> str:
 def png(figure: Figure) -> bytes:
     """The figure as PNG, fine enough for print."""
     data = io.BytesIO()
-    figure.savefig(data, format="png", dpi=220, facecolor=figure.get_facecolor())
+    figure.savefig(data, format="png", bbox_inches="tight", dpi=220)
     return data.getvalue()

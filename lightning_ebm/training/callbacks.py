@@ -18,6 +18,7 @@ from rich.progress import (
 )
 
 from lightning_ebm.evaluation.plots import read_path
+from lightning_ebm.evaluation.style import png
 
 
 class Progress(pl.Callback):
@@ -90,4 +91,4 @@ class Pictures(pl.Callback):
         patterns, queries = (x[0, : self.items].cpu().numpy() for x in (batch.patterns, batch.queries))
         self.folder.mkdir(parents=True, exist_ok=True)
         figure = read_path(patterns, queries, trajectory[:, 0].cpu().numpy())
-        figure.savefig(self.folder / f"step-{trainer.global_step:07d}.png")
+        (self.folder / f"step-{trainer.global_step:07d}.png").write_bytes(png(figure))
