@@ -8,7 +8,7 @@ BIN := .venv/bin
 help: ## show this help
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-demo: .venv/.installed ## meta-train EBMM on glyphs, compare it, write a report (about 10 minutes on 2 cores)
+demo: .venv/.installed ## meta-train EBMM on glyphs, compare it, write a report (6 to 10 minutes on 2 cores)
 	$(BIN)/lightning-ebm compare configs/demo.yaml
 
 test: .venv/.installed-dev ## run all tests
