@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pickle
 import platform
 import subprocess
 import sys
 import time
+import zipfile
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +20,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.utilities import rank_zero_only
 
-from lightning_ebm.config import ConfigError, identity, plain, run_folder, to_yaml
+from lightning_ebm.config import ConfigError, identity, one_line, plain, run_folder, to_yaml
 from lightning_ebm.data.datamodule import EpisodeDataModule
 from lightning_ebm.memory import AssociativeMemory
 from lightning_ebm.registry import datasets, distortions, memories
@@ -127,28 +129,18 @@ def make_trainer(run: Run) -> pl.Trainer:
     )
 
 
-def load(memory: AssociativeMemory, checkpoint: Path) -> dict[str, Any]:
-    """Loads a memory's parameters from a checkpoint, without unpickling anything but tensors and plain values.
-
-    Returns:
-        The checkpoint.
+def load(memory: AssociativeMemory, checkpoint: Path) -> None:
+    """Gives a memory the parameters of a checkpoint.
 
     Raises:
         ConfigError: if the file is missing, damaged, or of another memory.
     """
+    saved = read_checkpoint(checkpoint)["state_dict"]
+    mine = {name.removeprefix("memory."): value for name, value in saved.items() if name.startswith("memory.")}
     try:
-        saved: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        parameters = {
-            name.removeprefix("memory."): value
-            for name, value in saved["state_dict"].items()
-            if name.startswith("memory.")
-        }
-        memory.load_state_dict(parameters)
-    except FileNotFoundError:
-        raise ConfigError(f"there is no checkpoint {checkpoint}: train this configuration first") from None
-    except Exception as error:
-        raise ConfigError(f"cannot load the checkpoint {checkpoint}: {' '.join(str(error).split())[:300]}") from error
-    return saved
+        memory.load_state_dict(mine)
+    except RuntimeError as error:
+        raise ConfigError(f"the checkpoint {checkpoint} is of another memory: {one_line(error)}") from error
 
 
 def training_record(run: Run) -> tuple[int, float]:
@@ -156,8 +148,23 @@ def training_record(run: Run) -> tuple[int, float]:
     last = run.folder / "checkpoints" / "last.ckpt"
     if not is_trainable(run.memory) or not last.exists():
         return 0, 0.0
-    saved = torch.load(last, map_location="cpu", weights_only=True)
+    saved = read_checkpoint(last)
     return int(saved["global_step"]), float(saved["training_seconds"])
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint's content. Nothing but tensors and plain values is unpickled.
+
+    Raises:
+        ConfigError: if the file is missing or damaged; the message names it.
+    """
+    try:
+        saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise ConfigError(f"there is no checkpoint {path}: train this configuration first") from None
+    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        raise ConfigError(f"cannot read the checkpoint {path}, remove it to begin anew: {one_line(error)}") from error
+    return saved
 
 
 @rank_zero_only

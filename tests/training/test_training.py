@@ -138,11 +138,26 @@ def test_damaged_missing_and_foreign_checkpoints_are_named(tmp_path):
         training.load(run.memory, run.folder / "checkpoints" / "best.ckpt")
     best = training.train(run)
     other = training.build(config(tmp_path, "memory.energy.hidden=9"))
-    with pytest.raises(ConfigError, match=r"cannot load the checkpoint .*best\.ckpt"):
+    with pytest.raises(ConfigError, match=r"checkpoint .*best\.ckpt is of another memory"):
         training.load(other.memory, best)
-    best.write_bytes(best.read_bytes()[:1000])
-    with pytest.raises(ConfigError, match=r"cannot load the checkpoint .*best\.ckpt"):
+    last = best.with_name("last.ckpt")
+    for path in (best, last):
+        path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ConfigError, match=r"cannot read the checkpoint .*best\.ckpt"):
         training.load(run.memory, best)
+    with pytest.raises(ConfigError, match=r"cannot read the checkpoint .*last\.ckpt"):
+        training.train(run)
+
+
+def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "ran",))
+
+    torch.save({"state_dict": Evil()}, tmp_path / "evil.ckpt")
+    with pytest.raises(ConfigError, match=r"cannot read the checkpoint .*evil\.ckpt"):
+        training.read_checkpoint(tmp_path / "evil.ckpt")
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_memory_without_parameters_is_not_trained(tmp_path):
