@@ -76,6 +76,11 @@ def with_band(values: list[float], places: int) -> str:
     return f"{number(average, places)} [{number(low, places)}, {number(high, places)}]"
 
 
+def below(values: list[float], places: int) -> str:
+    """Mean, and the band on a line of its own."""
+    return with_band(values, places).replace(" [", "\n[")
+
+
 def floats(result: Result, strict: bool = False) -> str:
     """Size of the state, the strict count added where it differs and is asked for; a control has no state."""
     if result.memory == CONTROL:
@@ -107,7 +112,7 @@ def _table(title: str, caption: Text) -> Table:
 
 
 def rich_table(comparison: Comparison) -> Table:
-    """The comparison for a terminal of 100 columns; the least error of each setting is bold.
+    """The comparison for a terminal of 80 columns, bands below means; the least error of each setting is bold.
 
     Args:
         comparison: its results are grouped by number of patterns and mask setting.
@@ -117,7 +122,7 @@ def rich_table(comparison: Comparison) -> Table:
     if len(groups) == 1:
         caption = Text(setting_name(*groups[0]) + "; ") + caption
     table = _table(comparison.title, caption)
-    errors = ("error on\ncorrupted values", "error on\nall values")
+    errors = ("error on\ncorrupted", "error on\nall values")
     for head in ("floats", "bits/\npattern", *errors, "write\nms", "read\nms"):
         table.add_column(head, justify="right", no_wrap=True)
     for setting in groups:
@@ -131,8 +136,8 @@ def rich_table(comparison: Comparison) -> Table:
                 Text(result.label, style="dim" if result.memory == CONTROL else ""),
                 floats(result),
                 bits(result),
-                Text(with_band(result.error_corrupted, places), style="bold" if result in winners else ""),
-                Text(with_band(result.error, places)),
+                Text(below(result.error_corrupted, places), style="bold" if result in winners else ""),
+                Text(below(result.error, places)),
                 short(result.write_ms),
                 short(result.read_ms),
             )
