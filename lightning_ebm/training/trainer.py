@@ -90,8 +90,8 @@ def train(run: Run) -> Path | None:
     last = checkpoints / "last.ckpt"
     if last.exists() and config.resume == "never":
         raise ConfigError(f"{run.folder} holds a run of this configuration, and resume=never. Choose another name=…")
-    record_run(run)
     if training_record(run)[0] < config.training.updates:
+        record_run(run)
         module = MetaTraining(run.memory, run.data.source.spec, config.training, plain(config))
         trainer = make_trainer(run)
         trainer.fit(module, datamodule=run.data, ckpt_path=last if last.exists() else None, weights_only=True)
@@ -169,11 +169,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 @rank_zero_only
 def record_run(run: Run) -> None:
-    """Writes config.yaml and provenance.yaml into the run folder: the record that stands when all else is gone."""
+    """Keeps the configuration, and adds to provenance.yaml, which has one document for each start of the run."""
     run.folder.mkdir(parents=True, exist_ok=True)
     (run.folder / "config.yaml").write_text(to_yaml(run.config), encoding="utf-8")
-    with (run.folder / "provenance.yaml").open("w", encoding="utf-8") as file:
-        yaml.safe_dump(provenance(run.config), file, sort_keys=False)
+    with (run.folder / "provenance.yaml").open("a", encoding="utf-8") as file:
+        yaml.safe_dump(provenance(run.config), file, sort_keys=False, explicit_start=True)
 
 
 def provenance(config: RunConfig) -> dict[str, str]:

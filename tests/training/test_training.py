@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from lightning_ebm.config import ConfigError, read, resolve
 from lightning_ebm.training import trainer as training
@@ -52,6 +53,7 @@ def test_resuming_changes_nothing(tmp_path, monkeypatch, update, workers):
     cut = training.build(config(tmp_path / "cut", *overrides))
     training.train(cut)
     assert calls == [*range(update + 1), *range(update - update % 2, 6)]  # it went on from the last validation
+    assert len(list(yaml.safe_load_all((cut.folder / "provenance.yaml").read_text()))) == 2  # one for each start
     one, other = final(whole.folder), final(cut.folder)
     assert one["global_step"] == other["global_step"] == 6
     assert one["EpisodeDataModule"] == other["EpisodeDataModule"] == {"position": 12}
