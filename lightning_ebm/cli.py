@@ -117,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ConfigError, ValueError, NotImplementedError, RuntimeError, OSError) as error:
         console.print(f"[bold red]error:[/] {' '.join(str(error).split())}", markup=True, soft_wrap=True)
         return 1
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):  # Lightning turns an interrupt into an exit
         console.print("interrupted; the same command goes on from the last checkpoint")
         return 130
     return 0

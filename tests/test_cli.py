@@ -1,11 +1,13 @@
 """The command line: each verb from start to end, and mistakes as one line."""
 
 import csv
+import signal
 from pathlib import Path
 
 import pytest
 
 from lightning_ebm.cli import VERBS, main
+from lightning_ebm.training.module import MetaTraining
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 DEBUG = str(CONFIGS / "debug.yaml")
@@ -68,6 +70,24 @@ def test_mistakes_are_one_line(tmp_path, capsys, arguments, message):
     lines = capsys.readouterr().out.strip().splitlines()
     assert message in lines[-1]
     assert lines[-1].startswith("error: ")
+
+
+def test_an_interrupt_is_one_line_and_keeps_the_checkpoint(tmp_path, capsys, monkeypatch):
+    handler = signal.getsignal(signal.SIGINT)
+    original = MetaTraining.training_step
+
+    def step(self, batch, batch_index):
+        if self.global_step == 3:
+            raise KeyboardInterrupt
+        return original(self, batch, batch_index)
+
+    monkeypatch.setattr(MetaTraining, "training_step", step)
+    assert main(["train", DEBUG, f"output={tmp_path}"]) == 130
+    signal.signal(signal.SIGINT, handler)  # Lightning leaves it ignored
+    assert capsys.readouterr().out.strip().splitlines()[-1].startswith("interrupted; the same command goes on")
+    assert len(list(tmp_path.glob("*/checkpoints/last.ckpt"))) == 1
+    monkeypatch.undo()
+    assert main(["train", DEBUG, f"output={tmp_path}"]) == 0
 
 
 @pytest.mark.parametrize("verb", VERBS)
