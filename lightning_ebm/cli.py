@@ -54,6 +54,8 @@ def evaluate(config_file: Path, overrides: Sequence[str]) -> None:
 
 def compare(config_file: Path, overrides: Sequence[str]) -> None:
     """Train and measure every row of the configuration; print a table, write report.html and results.csv."""
+    from pytorch_lightning.utilities import rank_zero_only
+
     from lightning_ebm.evaluation.compare import compare as run_all
     from lightning_ebm.evaluation.compare import row_configs
     from lightning_ebm.evaluation.report import write_report
@@ -66,8 +68,10 @@ def compare(config_file: Path, overrides: Sequence[str]) -> None:
         console.print(wide_table(comparison, "error"))  # on all values, as the paper counts
     else:
         console.print(rich_table(comparison))
-    page = write_report(comparison, Path(first.output) / f"compare-{config_file.stem}")
-    console.print(f"\nThe report, with pictures of what each memory recalled:\n  {page.resolve().as_uri()}")
+    # of several processes, all have measured the same, and the first one writes it down
+    page = rank_zero_only(write_report)(comparison, Path(first.output) / f"compare-{config_file.stem}")
+    if page is not None:
+        console.print(f"\nThe report, with pictures of what each memory recalled:\n  {page.resolve().as_uri()}")
 
 
 def show(config_file: Path, overrides: Sequence[str]) -> None:
