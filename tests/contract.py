@@ -1,7 +1,9 @@
 """What every memory must do. A memory's test class inherits this and says how to build a small one."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -99,12 +101,7 @@ class MemoryContract:
             "saved = torch.load('state.pt', weights_only=True);"
             "torch.save(memory.read(saved['state'], *saved['episode']).detach(), 'answer.pt')"
         )
-        import os
-
-        import tests
-
-        root = os.path.dirname(os.path.dirname(tests.__file__))
-        env = {**os.environ, "PYTHONPATH": root}
+        env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
         subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, check=True, timeout=120)
         answer = torch.load(tmp_path / "answer.pt", weights_only=True)
         torch.testing.assert_close(answer, expected, rtol=1e-5, atol=1e-5)

@@ -5,7 +5,18 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lightning_ebm.config import ConfigError, identity, plain, read, resolve, to_yaml
+from lightning_ebm.config import (
+    ConfigError,
+    identity,
+    merge,
+    parse_overrides,
+    plain,
+    read,
+    read_file,
+    resolve,
+    to_yaml,
+)
+from lightning_ebm.evaluation.compare import row_configs
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 
@@ -19,8 +30,6 @@ def resolved(*overrides, text="", tmp_path=None):
 
 
 def read_text(text, overrides):
-    from lightning_ebm.config import merge, parse_overrides
-
     return merge(yaml.safe_load(text) or {}, parse_overrides(overrides))
 
 
@@ -117,8 +126,5 @@ def test_interpolation_sees_the_final_values():
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_shipped_configuration_resolves_with_all_its_rows(path):
-    from lightning_ebm.config import read_file
-    from lightning_ebm.evaluation.compare import row_configs
-
     assert plain(resolve(read(path)))
     assert row_configs(read_file(path), {})
