@@ -295,10 +295,7 @@ class Hopfield(AssociativeMemory):
 
     def to_units(self, values: Tensor, what: str) -> Tensor:
         """Checks patterns or queries (episodes, items, *shape); returns units (episodes, items, d), ±1."""
-        check_patterns(values, what)
-        if values.shape[2:] != self.shape:
-            wanted = ", ".join(map(str, ("episodes", "items", *self.shape)))
-            raise ValueError(f"{what} must have shape ({wanted}), got {tuple(values.shape)}")
+        check_patterns(values, what, self.shape)
         return torch.where(values.flatten(2) >= 0.5, 1.0, -1.0).to(values)
 
     def pack(self, weights: Tensor) -> State:

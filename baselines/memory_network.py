@@ -195,10 +195,7 @@ class MemoryNetwork(AssociativeMemory):
         Raises:
             ValueError: if they cannot be stored.
         """
-        check_patterns(patterns, what)
-        if patterns.shape[2:] != self.shape:
-            wanted = ", ".join(map(str, ("episodes", "items", *self.shape)))
-            raise ValueError(f"{what} must have shape ({wanted}), got {tuple(patterns.shape)}")
+        check_patterns(patterns, what, self.shape)
         codes = self.encoder(2 * patterns.flatten(0, 1) - 1)  # ±1: the overlap of random bits is then 0
         return codes.unflatten(0, patterns.shape[:2])
 

@@ -143,18 +143,20 @@ class AssociativeMemory(nn.Module, ABC):
         return (trajectory - patterns).square().sum() / (patterns.shape[0] * patterns.shape[1])
 
 
-def check_patterns(patterns: Tensor, what: str = "patterns") -> None:
+def check_patterns(patterns: Tensor, what: str = "patterns", shape: tuple[int, ...] | None = None) -> None:
     """Refuses what no memory can store; a first line for `write` and `read`.
 
     Args:
         patterns: (episodes, items, *shape).
         what: how the error message calls them.
+        shape: the only shape of a pattern that will do; None: any.
 
     Raises:
-        ValueError: if an axis is missing, the dtype is not floating point, or a value is NaN or outside [0, 1].
+        ValueError: if the shape or the dtype is wrong, or a value is NaN or outside [0, 1].
     """
-    if patterns.ndim < 3:
-        raise ValueError(f"{what} must have shape (episodes, items, *shape), got {tuple(patterns.shape)}")
+    if patterns.ndim < 3 or (shape is not None and patterns.shape[2:] != shape):
+        wanted = ", ".join(("episodes", "items", *(map(str, shape) if shape else ["*shape"])))
+        raise ValueError(f"{what} must have shape ({wanted}), got {tuple(patterns.shape)}")
     if not patterns.is_floating_point():
         raise ValueError(f"{what} must be floating point in [0, 1], got {patterns.dtype}")
     if patterns.numel() == 0:

@@ -51,7 +51,8 @@ class Result:
 
 def mean_and_band(values: list[float]) -> tuple[float, float, float]:
     """Mean, 5th and 95th percentile over test episodes: the paper's error bars."""
-    low, high = np.percentile(values, [5, 95])
+    with np.errstate(invalid="ignore"):  # between infinite errors there is no percentile: NaN is the right answer
+        low, high = np.percentile(values, [5, 95])
     return float(np.mean(values)), float(low), float(high)
 
 
