@@ -62,6 +62,8 @@ def test_compare_keeps_the_rows_that_are_asked_for(tmp_path, capsys):
         (["evaluate", DEBUG, "output=/nowhere"], "train this configuration first"),
         (["compare", DEBUG, "compare.rows={a: 3}"], "compare.rows.a must hold keys and values"),
         (["compare", DEBUG, "compare.rows={a: {sed: 3}}"], "compare.rows.a: unknown key 'sed'"),
+        (["compare", DEBUG, "compare.rows.EBMM.episodes.seed=3"], "episodes.seed must be the same in all rows"),
+        (["compare", DEBUG, "compare.rows.Hopfield.data=bits"], "data must be the same in all rows"),
     ],
 )
 def test_mistakes_are_one_line(tmp_path, capsys, arguments, message):

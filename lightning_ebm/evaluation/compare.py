@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from lightning_ebm.config import ConfigError, merge, resolve, to_yaml
+from lightning_ebm.config import ConfigError, get, merge, resolve, to_yaml
 from lightning_ebm.data.datamodule import EpisodeDataModule
 from lightning_ebm.data.episodes import Episode
 from lightning_ebm.evaluation.evaluate import Measurement, measure, query_error
@@ -78,8 +78,8 @@ def compare(configs: Mapping[str, RunConfig], title: str, say: Say) -> Compariso
     """
     first = next(iter(configs.values()))
     for label, config in configs.items():
-        for key in ("data", "distortion"):
-            if getattr(config, key) != getattr(first, key):
+        for key in ("data", "distortion", "episodes.seed", "episodes.test"):
+            if get(config, key) != get(first, key):
                 raise ConfigError(f"compare.rows.{label}: {key} must be the same in all rows of one table")
     results: list[Result] = []
     recalls: list[Recall] = []
