@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from lightning_ebm.config import ConfigError, get, merge, resolve, to_yaml
 from lightning_ebm.data.datamodule import EpisodeDataModule
 from lightning_ebm.data.episodes import Episode
-from lightning_ebm.evaluation.evaluate import Measurement, measure, query_error
+from lightning_ebm.evaluation.evaluate import measure, query_error
 from lightning_ebm.evaluation.metrics import unit
 from lightning_ebm.evaluation.results import Comparison, Gallery, Recall, Result
 from lightning_ebm.memory import AssociativeMemory
@@ -97,14 +97,15 @@ def compare(configs: Mapping[str, RunConfig], title: str, say: Say) -> Compariso
     results += query_rows(run)
     episode = gallery_episode(run)
     patterns, queries = (x[0, :shown].numpy() for x in (episode.patterns, episode.queries))
+    made = provenance(first)
     return Comparison(
         title=title,
         unit=unit(run.data.source.spec),
         results=sorted(results, key=lambda result: (result.mask_known, result.items)),
         gallery=Gallery(patterns, queries, recalls) if shown else None,
-        command=provenance(first)["command"],
+        command=made["command"],
         config="\n".join(f"# {label}\n{to_yaml(config)}" for label, config in configs.items()),
-        provenance={**provenance(first), "seed": str(first.seed), "episode seed": str(first.episodes.seed)},
+        provenance={**made, "seed": str(first.seed), "episode seed": str(first.episodes.seed)},
     )
 
 
@@ -117,30 +118,46 @@ def evaluate(config: RunConfig) -> Comparison:
     run = build(config)
     if is_trainable(run.memory) and (config.checkpoint or config.training.updates):
         load(run.memory, Path(config.checkpoint) if config.checkpoint else run.folder / "checkpoints" / "best.ckpt")
+    made = provenance(config)
     return Comparison(
         title=f"{config.memory.name} on {config.data.name}",
         unit=unit(run.data.source.spec),
         results=measure_row(config.name, run) + query_rows(run),
         gallery=None,
-        command=provenance(config)["command"],
+        command=made["command"],
         config=to_yaml(config),
-        provenance=provenance(config),
+        provenance=made,
     )
 
 
 def measure_row(label: str, run: Run) -> list[Result]:
     """A row's results for each number of patterns and mask setting, and its *nothing written* control."""
+    updates, seconds = training_record(run)
+    readings = {label: (run.config.memory.name, False)}
+    if is_trainable(run.memory):
+        readings[f"{label}, nothing written"] = ("control", True)
     results = []
-    trainable = is_trainable(run.memory)
-    record = training_record(run)
     for items, mask_known in settings(run.config):
-        measured = measure_on(run, items, mask_known)
-        name = run.config.memory.name
-        results.append(result(label, name, items, mask_known, measured, run.memory, *record))
-        if trainable:
-            unwritten = measure_on(run, items, mask_known, nothing_written=True)
-            label_unwritten = f"{label}, nothing written"
-            results.append(result(label_unwritten, "control", items, mask_known, unwritten, run.memory, *record))
+        for name, (memory, nothing_written) in readings.items():
+            measured = measure(
+                run.memory,
+                test_loader(run, items),
+                run.data.source.spec,
+                mask_known=mask_known,
+                nothing_written=nothing_written,
+            )
+            results.append(
+                Result(
+                    label=name,
+                    memory=memory,
+                    items=items,
+                    mask_known=mask_known,
+                    updates=updates,
+                    train_seconds=seconds,
+                    parameters=sum(p.numel() for p in run.memory.parameters() if p.requires_grad),
+                    **dataclasses.asdict(measured),
+                )
+            )
     return results
 
 
@@ -157,13 +174,6 @@ def settings(config: RunConfig) -> list[tuple[int, bool]]:
     """The table's columns: (number of patterns, whether the mask is known)."""
     masks = {"unknown": [False], "known": [True], "both": [False, True]}[config.compare.mask]
     return [(items, mask) for mask in masks for items in config.compare.items or [config.episodes.items]]
-
-
-def measure_on(run: Run, items: int, mask_known: bool, nothing_written: bool = False) -> Measurement:
-    """Measures the run's memory on test episodes of `items` patterns."""
-    spec = run.data.source.spec
-    loader = test_loader(run, items)
-    return measure(run.memory, loader, spec, mask_known=mask_known, nothing_written=nothing_written)
 
 
 def test_loader(run: Run, items: int, batch: int = 8) -> DataLoader[Episode]:
@@ -183,29 +193,6 @@ def recall(memory: AssociativeMemory, episode: Episode, shown: int) -> np.ndarra
         trajectory = memory.read(memory.write(episode.patterns), episode.queries[:, :shown])
     recalled: np.ndarray = trajectory[:, 0].numpy()
     return recalled
-
-
-def result(
-    label: str,
-    name: str,
-    items: int,
-    mask_known: bool,
-    measured: Measurement,
-    memory: AssociativeMemory,
-    updates: int,
-    seconds: float,
-) -> Result:
-    """One row of the table."""
-    return Result(
-        label=label,
-        memory=name,
-        items=items,
-        mask_known=mask_known,
-        updates=updates,
-        train_seconds=seconds,
-        parameters=sum(p.numel() for p in memory.parameters() if p.requires_grad),
-        **dataclasses.asdict(measured),
-    )
 
 
 def slug(label: str) -> str:
