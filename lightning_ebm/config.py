@@ -1,5 +1,8 @@
 """Configuration: dataclass defaults < YAML file (which may name a `base:`) < key=value on the command line.
 
+Each of them may name a `recipe:`, a packaged set of rates, steps and schedules (lightning_ebm/recipes), which lies
+directly under what else it says: `lightning-ebm train configs/binary.yaml recipe=paper`.
+
     lightning-ebm train configs/glyphs.yaml training.updates=500 memory.writing.steps=3
 
 A node that chooses a class by name (memory, energy, data, distortion) holds that class's settings beside the
@@ -25,6 +28,8 @@ from omegaconf.errors import OmegaConfBaseException
 from lightning_ebm.registry import Choice, Registry, did_you_mean
 from lightning_ebm.schema import ALLOWED, AT_LEAST, AT_MOST, NOT_TRAINING, RunConfig
 
+RECIPES = Path(__file__).parent / "recipes"
+
 
 class ConfigError(ValueError):
     """A mistake in a configuration; the message names the file or the key."""
@@ -37,6 +42,21 @@ def read(path: Path | str, overrides: Sequence[str] = ()) -> dict[str, Any]:
         ConfigError: if a file is missing or no YAML mapping, or an override is no key=value.
     """
     return merge(read_file(Path(path)), parse_overrides(overrides))
+
+
+def with_recipe(layer: Mapping[str, Any]) -> dict[str, Any]:
+    """A layer of configuration over the recipe that it names, if it does.
+
+    Raises:
+        ConfigError: if there is no such recipe.
+    """
+    name = layer.get("recipe")
+    if not name:
+        return dict(layer)
+    files = {path.stem: path for path in RECIPES.glob("*.yaml")}
+    if name not in files:
+        raise ConfigError(f"there is no recipe {name!r}.{did_you_mean(str(name), files)}")
+    return merge(read_file(files[name]), layer)
 
 
 def read_file(path: Path) -> dict[str, Any]:
@@ -52,11 +72,12 @@ def read_file(path: Path) -> dict[str, Any]:
     if not isinstance(loaded, dict):
         raise ConfigError(f"{path} must hold keys and values, not a {type(loaded).__name__}")
     base = loaded.pop("base", None)
+    loaded = with_recipe(loaded)
     return merge(read_file(path.parent / base), loaded) if base else loaded
 
 
 def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
-    """The nested mapping that key=value words stand for; values are read as YAML."""
+    """The nested mapping that key=value words stand for, over the recipe they name; values are read as YAML."""
     parsed: dict[str, Any] = {}
     for word in overrides:
         if "=" not in word or word.startswith(("=", "-")):
@@ -66,7 +87,7 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
         except (OmegaConfBaseException, yaml.YAMLError) as error:
             raise ConfigError(f"cannot read {word!r}: {' '.join(str(error).split())}") from None
         parsed = merge(parsed, typing.cast(dict[str, Any], one))
-    return parsed
+    return with_recipe(parsed)
 
 
 def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

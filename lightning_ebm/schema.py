@@ -98,6 +98,8 @@ class RunConfig:
 
     Attributes:
         name: begins the name of the run's folder.
+        recipe: a packaged set of rates, steps and schedules that lies under the file's or command line's other
+            keys: paper, or none.
         output: folder that run folders are made in.
         resume: auto goes on from the last checkpoint of the same configuration; never refuses to.
         seed: seed of parameters (episodes have their own, `episodes.seed`).
@@ -112,6 +114,7 @@ class RunConfig:
     """
 
     name: str = "run"
+    recipe: str = ""
     output: str = "runs"
     resume: str = "auto"
     seed: int = 0
@@ -140,7 +143,7 @@ AT_LEAST = {
 AT_MOST = {"training.cooldown": 1}
 
 NOT_TRAINING = (
-    *("output", "resume", "checkpoint", "compare", "trainer"),
+    *("recipe", "output", "resume", "checkpoint", "compare", "trainer"),
     *("episodes.test", "episodes.workers", "training.pictures"),
 )
 """Keys that leave what is learned unchanged: runs that differ in them only continue one another."""

@@ -30,6 +30,11 @@ class WritingConfig:
             Without it the meta-gradient is of second instead of third order and several times cheaper; the
             paper (figure 4) puts the loss at 5 % or less.
         per_step: whether each step learns rates of its own; eq. 4 allows both.
+        rates: layer, the paper's: one rate per written layer and term, never negative; or parameter: one per
+            written parameter (weight, bias) and term, of either sign, as Meta-SGD has them (Li et al., 2017).
+        bias_rate: initial rate of the energy term for biases when `rates` is parameter; may be negative.
+        reduction: mean, the paper's, or sum of the writing loss over patterns. With a sum, the same rates serve
+            any number of patterns wherever each pattern changes weights of its own.
     """
 
     steps: int = 5
@@ -38,6 +43,9 @@ class WritingConfig:
     prior_rate: float = 1e-4
     gradient_term: bool = True
     per_step: bool = False
+    rates: str = "layer"
+    bias_rate: float = 0.0
+    reduction: str = "mean"
 
 
 class Writing(nn.Module):
@@ -58,21 +66,22 @@ class Writing(nn.Module):
 
     def __init__(self, layers: Mapping[str, Sequence[str]], config: WritingConfig) -> None:
         super().__init__()
-        if config.steps < 1:
-            raise ValueError(f"writing.steps must be at least 1, got {config.steps}")
-        for key in ("rate", "gradient_rate", "prior_rate"):
-            if not getattr(config, key) > 0:
-                raise ValueError(f"writing.{key} must be above 0, got {getattr(config, key)}")
-        self.steps = config.steps
-        self.gradient_term = config.gradient_term
-        self.layer_of = {name: row for row, names in enumerate(layers.values()) for name in names}
+        check(config)
+        self.steps, self.gradient_term, self.signed = config.steps, config.gradient_term, config.rates == "parameter"
+        self.reduce = torch.sum if config.reduction == "sum" else torch.mean
+        rows = [[name] for names in layers.values() for name in names] if self.signed else list(layers.values())
+        self.row_of = {name: row for row, names in enumerate(rows) for name in names}
         terms = [config.rate, config.prior_rate] + [config.gradient_rate] * config.gradient_term
-        initial = torch.tensor([softplus_inverse(rate) for rate in terms])
-        self.raw_rates = nn.Parameter(initial.repeat(config.steps if config.per_step else 1, len(layers), 1))
+        initial = torch.tensor(terms if self.signed else [softplus_inverse(rate) for rate in terms])
+        initial = initial.repeat(config.steps if config.per_step else 1, len(rows), 1)
+        if self.signed:
+            biases = [row for name, row in self.row_of.items() if name.endswith("bias")]
+            initial[:, biases, 0] = config.bias_rate
+        self.raw_rates = nn.Parameter(initial)
 
     def rates(self) -> Tensor:
-        """(T, layers, terms), not negative; terms in the order energy, prior and, if it is on, gradient."""
-        return F.softplus(self.raw_rates).expand(self.steps, -1, -1)
+        """(T, layers or parameters, terms); terms in the order energy, prior and, if it is on, gradient."""
+        return (self.raw_rates if self.signed else F.softplus(self.raw_rates)).expand(self.steps, -1, -1)
 
     def forward(
         self, energy: EnergyAbove, start: Weights, prior: Weights, features: Any, pullback: Pullback
@@ -93,24 +102,40 @@ class Writing(nn.Module):
             The written weights, by name, shaped as before.
         """
 
-        def mean_energy(weights: Weights) -> Tensor:
-            return energy(weights, features).mean()
+        def energies(weights: Weights) -> Tensor:
+            return self.reduce(energy(weights, features))
 
-        def mean_squared_gradient(weights: Weights) -> Tensor:
+        def squared_gradients(weights: Weights) -> Tensor:
             slope = pullback(grad(lambda f: energy(weights, f).sum())(features))
-            return slope.square().sum() / len(slope)
+            return self.reduce(slope.square().flatten(1).sum(1))
 
         weights = start
         for rates in self.rates():
-            # softplus keeps the rates positive, so a sum of separate descents is one descent of eq. 3
-            downhill = [grad(mean_energy)(weights), {k: 2 * (weights[k] - prior[k]) for k in weights}]
+            # each term with a rate of its own: the sum of separate descents is one descent of eq. 3
+            downhill = [grad(energies)(weights), {k: 2 * (weights[k] - prior[k]) for k in weights}]
             if self.gradient_term:
-                downhill.append(grad(mean_squared_gradient)(weights))
+                downhill.append(grad(squared_gradients)(weights))
             weights = {
                 name: weight - sum(rate * term[name] for rate, term in zip(rates[row], downhill, strict=True))
-                for (name, weight), row in ((pair, self.layer_of[pair[0]]) for pair in weights.items())
+                for (name, weight), row in ((pair, self.row_of[pair[0]]) for pair in weights.items())
             }
         return weights
+
+
+def check(config: WritingConfig) -> None:
+    """Refuses settings that are out of range.
+
+    Raises:
+        ValueError: naming the key and what is allowed.
+    """
+    for key, allowed in (("rates", ("layer", "parameter")), ("reduction", ("mean", "sum"))):
+        if getattr(config, key) not in allowed:
+            raise ValueError(f"writing.{key} must be one of {', '.join(allowed)}, got {getattr(config, key)!r}")
+    if config.steps < 1:
+        raise ValueError(f"writing.steps must be at least 1, got {config.steps}")
+    for key in ("rate", "gradient_rate", "prior_rate") if config.rates == "layer" else ():
+        if not getattr(config, key) > 0:
+            raise ValueError(f"writing.{key} must be above 0 while writing.rates is layer, got {getattr(config, key)}")
 
 
 def softplus_inverse(value: float) -> float:

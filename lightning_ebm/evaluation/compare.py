@@ -12,12 +12,13 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from lightning_ebm.config import ConfigError, get, merge, resolve, to_yaml
+from lightning_ebm.config import ConfigError, get, merge, resolve, to_yaml, with_recipe
 from lightning_ebm.data.datamodule import EpisodeDataModule
 from lightning_ebm.data.episodes import Episode
+from lightning_ebm.evaluation.curves import read_curve
 from lightning_ebm.evaluation.evaluate import measure, query_error
 from lightning_ebm.evaluation.metrics import unit
-from lightning_ebm.evaluation.results import Comparison, Gallery, Recall, Result
+from lightning_ebm.evaluation.results import Comparison, Curve, Gallery, Recall, Result
 from lightning_ebm.memory import AssociativeMemory
 from lightning_ebm.schema import RunConfig
 from lightning_ebm.training.trainer import Run, build, is_trainable, load, provenance, train, training_record
@@ -48,9 +49,8 @@ def row_configs(plain: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[
     for label, changes in rows.items():
         if not isinstance(changes, Mapping):
             raise ConfigError(f"compare.rows.{label} must hold keys and values, got {changes!r}")
-        merged = merge(merge(merge(plain, {"name": slug(label)}), changes), overrides)
         try:
-            config = resolve(merged)
+            config = resolve(merge(merge(merge(plain, {"name": slug(label)}), with_recipe(changes)), overrides))
         except ConfigError as error:
             raise ConfigError(f"compare.rows.{label}: {error}") from None
         if any(fnmatch.fnmatch(name, wanted) for name in (label, config.name, config.memory.name)):
@@ -83,12 +83,14 @@ def compare(configs: Mapping[str, RunConfig], title: str, say: Say) -> Compariso
                 raise ConfigError(f"compare.rows.{label}: {key} must be the same in all rows of one table")
     results: list[Result] = []
     recalls: list[Recall] = []
+    curves: list[Curve] = []
     shown = first.compare.gallery
     for label, config in configs.items():
         run = build(config)
         if missing := config.training.updates - training_record(run)[0] if is_trainable(run.memory) else 0:
             say(f"{label}: meta-training, {missing} updates")
-        train(run)
+        if train(run):
+            curves.append(read_curve(label, run.folder))
         say(f"{label}: testing on {config.episodes.test} episodes")
         results += measure_row(label, run)
         if shown:
@@ -106,6 +108,7 @@ def compare(configs: Mapping[str, RunConfig], title: str, say: Say) -> Compariso
         command=made["command"],
         config="\n".join(f"# {label}\n{to_yaml(config)}" for label, config in configs.items()),
         provenance={**made, "seed": str(first.seed), "episode seed": str(first.episodes.seed)},
+        curves=curves,
     )
 
 

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from lightning_ebm.evaluation import page, plots
+from lightning_ebm.evaluation.curves import learning_curves, write_curves
 from lightning_ebm.evaluation.html_tables import items_table, main_table
 from lightning_ebm.evaluation.pictures import mosaic, shown_steps
 from lightning_ebm.evaluation.results import Comparison, Gallery, write_csv
@@ -90,18 +91,27 @@ def _figures(comparison: Comparison, folder: Path) -> str:
         rank += 1
         figures = [plots.error_against_items(comparison, dark) for dark in (False, True)]
         _save(figures[0], folder / "error_against_items")
-        html += _figure(rank, "the number of stored patterns. Lines are means, bands", *figures)
+        html += _figure(rank, _against("the number of stored patterns. Lines are means, bands"), *figures)
     if not several_counts or plots.has_size_sweep(comparison):
         rank += 1
         figures = [plots.error_against_size(comparison, dark) for dark in (False, True)]
         _save(figures[0], folder / "error_against_size")
-        html += _figure(rank, "the size of the state. Points are means, bars", *figures)
+        html += _figure(rank, _against("the size of the state. Points are means, bars"), *figures)
+    if any(curve.points for curve in comparison.curves):
+        rank += 1
+        figures = [learning_curves(comparison.curves, comparison.unit, dark) for dark in (False, True)]
+        _save(figures[0], folder / "learning_curves")
+        write_curves(comparison.curves, folder / "learning_curves.csv")
+        html += _figure(rank, "Error on validation episodes while training.", *figures)
     return html
 
 
-def _figure(rank: int, what: str, light: Figure, dark: Figure) -> str:
+def _against(what: str) -> str:
+    return f"Error on corrupted values against {what} reach from the 5th to the 95th percentile of test episodes."
+
+
+def _figure(rank: int, caption: str, light: Figure, dark: Figure) -> str:
     """A figure that opens large. No inline SVGs: these share ids, and a hidden one would break the other."""
-    caption = f"Error on corrupted values against {what} reach from the 5th to the 95th percentile of test episodes."
     images = ""
     for theme, figure in (("light", light), ("dark", dark)):
         source = _data(svg(figure).encode(), "svg+xml")

@@ -85,6 +85,19 @@ class Gallery:
 
 
 @dataclass(frozen=True)
+class Curve:
+    """How a memory learned.
+
+    Attributes:
+        label: row name, as in `Result`.
+        points: (update, seconds of training until then, error on the validation episodes in `Comparison.unit`).
+    """
+
+    label: str
+    points: list[tuple[int, float, float]]
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Everything that one `compare` found.
 
@@ -96,6 +109,7 @@ class Comparison:
         command: the command line that made it.
         config: the resolved configuration, as YAML text.
         provenance: versions, commit, hardware, seed, date: name to value.
+        curves: learning curves of the rows that were trained.
     """
 
     title: str
@@ -105,6 +119,7 @@ class Comparison:
     command: str
     config: str
     provenance: dict[str, str] = field(default_factory=dict)
+    curves: list[Curve] = field(default_factory=list)
 
 
 COLUMNS = (

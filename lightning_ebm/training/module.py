@@ -25,7 +25,7 @@ class MetaTraining(pl.LightningModule):
 
     Logs `train/loss` (the meta-loss), and on validation episodes `val/error` and `val/error_corrupted` (error of
     the last read step on all and on distorted values, in the units of the tables: wrong bits, or squared error,
-    per pattern).
+    per pattern), with `train/seconds`, the seconds spent on updates until then.
 
     Args:
         memory: what is trained.
@@ -70,6 +70,10 @@ class MetaTraining(pl.LightningModule):
         for name, metric in {"error": self.error, "error_corrupted": self.error_corrupted}.items():
             metric.update(answer, batch.patterns, batch.mask)
             self.log(f"val/{name}", metric, prog_bar=True)
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs the seconds of training so far beside the errors, for learning curves."""
+        self.log("train/seconds", self.seconds)
 
     def on_train_batch_start(self, batch: Episode, batch_index: int) -> None:
         """Starts the clock of this update."""

@@ -81,7 +81,7 @@ def loop_meta_loss(memory, patterns, queries):
                     dict(zip(weights, torch.autograd.grad(loss, weights.values(), create_graph=True), strict=True))
                 )
             weights = {
-                k: w - sum(rates[t, memory.writing.layer_of[k], i] * term[k] for i, term in enumerate(terms))
+                k: w - sum(rates[t, memory.writing.row_of[k], i] * term[k] for i, term in enumerate(terms))
                 for k, w in weights.items()
             }
         gamma = torch.log1p(memory.reading.raw_step_size.exp())
