@@ -48,6 +48,27 @@ def test_precedence_is_defaults_file_command_line(tmp_path):
     )
 
 
+def test_a_recipe_lies_under_what_its_layer_says_and_over_the_layers_below(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text("training: {rate: 0.25, clip: 3, updates: 7}\nmemory: {writing: {rate: 2.0}}")
+    config = resolve(read(path, ["recipe=paper", "training.clip=2"]))
+    assert (config.training.rate, config.training.clip, config.training.updates) == (5e-5, 2.0, 7)
+    assert config.memory.config.writing.rate == 1e-4
+    assert config.recipe == "paper"
+    path.write_text("recipe: paper\ntraining: {rate: 0.25}")
+    assert (resolve(read(path)).training.rate, resolve(read(path)).training.clip) == (0.25, 0.05)
+    rows = row_configs({"compare": {"rows": {"a": {"recipe": "paper"}, "b": {}}}, "training": {"rate": 0.25}}, {})
+    assert [config.training.rate for config in rows.values()] == [5e-5, 0.25]
+    with pytest.raises(ConfigError, match=r"no recipe 'papre'.*Did you mean 'paper'"):
+        read(path, ["recipe=papre"])
+
+
+def test_a_recipes_name_is_not_part_of_what_is_learned(tmp_path):
+    named = resolve(parse_overrides(["recipe=paper"]))
+    spelled = resolve({key: value for key, value in parse_overrides(["recipe=paper"]).items() if key != "recipe"})
+    assert identity(named) == identity(spelled)
+
+
 def test_another_name_drops_the_settings_of_the_old_one():
     text = "memory: {name: ebmm, writing: {steps: 3}}"
     assert resolved("memory=hopfield", text=text).memory.config.rule == "hebb"

@@ -98,7 +98,8 @@ class EBMM(AssociativeMemory):
 
         def write_episode(weights: Weights, patterns: Tensor) -> Weights:
             features, pull = vjp(self._below, patterns)[:2]
-            return self.writing(self._energy_above, weights, self.prior(), features, lambda slope: pull(slope)[0])
+            prior, items = self.prior(), len(patterns)
+            return self.writing(self._energy_above, weights, prior, features, items, lambda slope: pull(slope)[0])
 
         return vmap(write_episode)(state, patterns)
 

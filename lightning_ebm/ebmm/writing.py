@@ -68,7 +68,7 @@ class Writing(nn.Module):
         super().__init__()
         check(config)
         self.steps, self.gradient_term, self.signed = config.steps, config.gradient_term, config.rates == "parameter"
-        self.reduce = torch.sum if config.reduction == "sum" else torch.mean
+        self.mean = config.reduction == "mean"
         rows = [[name] for names in layers.values() for name in names] if self.signed else list(layers.values())
         self.row_of = {name: row for row, names in enumerate(rows) for name in names}
         terms = [config.rate, config.prior_rate] + [config.gradient_rate] * config.gradient_term
@@ -84,7 +84,7 @@ class Writing(nn.Module):
         return (self.raw_rates if self.signed else F.softplus(self.raw_rates)).expand(self.steps, -1, -1)
 
     def forward(
-        self, energy: EnergyAbove, start: Weights, prior: Weights, features: Any, pullback: Pullback
+        self, energy: EnergyAbove, start: Weights, prior: Weights, features: Any, items: int, pullback: Pullback
     ) -> Weights:
         """Writes the patterns of one episode.
 
@@ -96,27 +96,33 @@ class Writing(nn.Module):
             start: the weights to write into, by name: the prior's, or those that hold earlier patterns.
             prior: the meta-learned weights θ̄, by name.
             features: what the patterns become below the memory layers: a tensor (items, ...), or several.
+            items: number of patterns.
             pullback: maps a gradient in the features to the gradient in the patterns, (items, *shape).
 
         Returns:
             The written weights, by name, shaped as before.
         """
 
-        def energies(weights: Weights) -> Tensor:
-            return self.reduce(energy(weights, features))
+        def energies(weights: Weights, features: Any) -> Tensor:
+            return energy(weights, features).sum()
 
-        def squared_gradients(weights: Weights) -> Tensor:
-            slope = pullback(grad(lambda f: energy(weights, f).sum())(features))
-            return self.reduce(slope.square().flatten(1).sum(1))
+        def squared_gradients(weights: Weights) -> tuple[Tensor, Weights]:
+            # one derivative of the energy serves both terms
+            downhill, slope = grad(energies, argnums=(0, 1))(weights, features)
+            return pullback(slope).square().sum(), downhill
 
+        share = 1 / items if self.mean else 1
         weights = start
         for rates in self.rates():
             # each term with a rate of its own: the sum of separate descents is one descent of eq. 3
-            downhill = [grad(energies)(weights), {k: 2 * (weights[k] - prior[k]) for k in weights}]
+            to_prior = {name: 2 * (weights[name] - prior[name]) for name in weights}
             if self.gradient_term:
-                downhill.append(grad(squared_gradients)(weights))
+                of_gradient, of_energy = grad(squared_gradients, has_aux=True)(weights)
+                downhill = [(of_energy, share), (to_prior, 1), (of_gradient, share)]
+            else:
+                downhill = [(grad(energies)(weights, features), share), (to_prior, 1)]
             weights = {
-                name: weight - sum(rate * term[name] for rate, term in zip(rates[row], downhill, strict=True))
+                name: weight - sum(r * part * term[name] for r, (term, part) in zip(rates[row], downhill, strict=True))
                 for (name, weight), row in ((pair, self.row_of[pair[0]]) for pair in weights.items())
             }
         return weights

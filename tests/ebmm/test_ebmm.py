@@ -45,6 +45,10 @@ class TestResNetConv(EBMMContract):
     energy = "resnet_conv"
 
 
+class TestMixture(EBMMContract):
+    energy = "mixture"
+
+
 class TestReconstructionOfVectors(EBMMContract):
     energy = "reconstruction_vector"
 
@@ -169,6 +173,29 @@ def test_rates_start_where_the_config_says(per_step):
     np.testing.assert_allclose(rates.detach()[..., 1], 0.1, rtol=1e-4)
 
 
+def test_rates_per_parameter_have_either_sign_and_biases_start_apart():
+    config = WritingConfig(steps=2, rate=2.0, prior_rate=0.0, bias_rate=-0.5, gradient_rate=0.3, rates="parameter")
+    memory = EBMM(GatedRNN(6, 7, 3, 2), writing=config)
+    rates = memory.writing.rates().detach().clone()
+    np.testing.assert_allclose(rates, np.tile([[2.0, 0.0, 0.3], [-0.5, 0.0, 0.3]], (2, 1, 1)), rtol=1e-6)
+    memory.writing.raw_rates.data.neg_()  # and stay as they are learned
+    np.testing.assert_allclose(memory.writing.rates().detach(), -rates)
+
+
+@pytest.mark.parametrize("gradient_term", [True, False])
+def test_a_sum_over_patterns_is_the_mean_at_as_many_times_the_rates(gradient_term):
+    torch.manual_seed(0)
+    net = GatedRNN(6, 7, 3, 2).double()
+    settings = dict(steps=2, rates="parameter", gradient_term=gradient_term)
+    rates = dict(rate=0.25, gradient_rate=0.125, bias_rate=-0.25)  # exact in float32, and five times as well
+    total = EBMM(net, writing=WritingConfig(**rates, prior_rate=0.0625, reduction="sum", **settings)).double()
+    times = {key: 5 * rate for key, rate in rates.items()}
+    mean = EBMM(net, writing=WritingConfig(**times, prior_rate=0.0625, reduction="mean", **settings)).double()
+    patterns = torch.rand(2, 5, 6, dtype=torch.float64)
+    for name, value in total.write(patterns).items():
+        torch.testing.assert_close(value, mean.write(patterns)[name], rtol=1e-6, atol=1e-9)
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [
@@ -178,6 +205,8 @@ def test_rates_start_where_the_config_says(per_step):
         (lambda: EBMM(Linear(), ["bowl"], WritingConfig(steps=0)), "writing.steps"),
         (lambda: EBMM(Linear(), ["bowl"], WritingConfig(rate=0)), "writing.rate"),
         (lambda: EBMM(Linear(), ["bowl"], WritingConfig(prior_rate=math.nan)), "writing.prior_rate"),
+        (lambda: EBMM(Linear(), ["bowl"], WritingConfig(rates="each")), "writing.rates must be one of layer, param"),
+        (lambda: EBMM(Linear(), ["bowl"], WritingConfig(reduction="max")), "writing.reduction must be one of mean"),
         (lambda: EBMM(Linear(), ["bowl"], reading=ReadingConfig(steps=0)), "reading.steps"),
         (lambda: EBMM(Linear(), ["bowl"], reading=ReadingConfig(momentum=1)), "reading.momentum"),
         (lambda: GatedRNN(6, 4, 4), "energy.memory"),

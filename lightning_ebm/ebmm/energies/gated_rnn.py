@@ -7,6 +7,7 @@ from typing import Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lightning_ebm.layers import he_init
 from lightning_ebm.memory import PatternSpec
@@ -56,7 +57,7 @@ class GatedRNN(nn.Module):
             raise ValueError(f"energy.memory must lie between 1 and hidden - 1 = {hidden - 1}, got {memory}")
         if hops < 1:
             raise ValueError(f"energy.hops must be at least 1, got {hops}")
-        self.hidden, self.hops = hidden, hops
+        self.hops = hops
         self.memory = nn.Linear(dim, memory)
         self.static = nn.Linear(dim + hidden, hidden - memory)
         self.gate = nn.Linear(dim + hidden, hidden)
@@ -70,12 +71,25 @@ class GatedRNN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (items, *shape) in [0, 1] with `dim` values; returns energies (items,)."""
+        return self.above(self.below(x))
+
+    def below(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What writing leaves unchanged: x in ±1 (items, dim), and the share of x in each hop's static and gate."""
         x = 2 * x.flatten(1) - 1
+        static, gate = (
+            F.linear(x, layer.weight[:, : x.shape[1]], layer.bias)  # the same at all hops, so computed once
+            for layer in (self.static, self.gate)
+        )
+        return x, static, gate
+
+    def above(self, features: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        """Energies (items,) from what `below` returned."""
+        x, static, gate = features
         recalled = self.memory(x)
-        state = x.new_zeros(len(x), self.hidden)
-        for _ in range(self.hops):
-            z = torch.cat([x, state], 1)
-            candidate = torch.tanh(torch.cat([recalled, self.static(z)], 1))
-            update = torch.sigmoid(self.gate(z))
-            state = update * candidate + (1 - update) * state
+        from_static, from_gate = (layer.weight[:, x.shape[1] :] for layer in (self.static, self.gate))
+        state = torch.sigmoid(gate) * torch.tanh(torch.cat([recalled, static], 1))  # the first hop, from zero
+        for _ in range(self.hops - 1):
+            candidate = torch.tanh(torch.cat([recalled, static + F.linear(state, from_static)], 1))
+            update = torch.sigmoid(gate + F.linear(state, from_gate))
+            state = state + update * (candidate - state)
         return self.output(state).squeeze(1)
