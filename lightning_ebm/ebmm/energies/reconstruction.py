@@ -108,7 +108,16 @@ def image_features(shape: Sequence[int], channels: int) -> nn.Sequential:
     """One tanh layer of overlapping 8x8 windows, 4 apart: (items, *shape) to (items, channels · windows)."""
     if shape[1] % 4 or shape[2] % 4:
         raise ValueError(f"image sides must be divisible by 4, got {shape[1]}x{shape[2]}")
-    return nn.Sequential(nn.Conv2d(shape[0], channels, 8, stride=4, padding=2), nn.Tanh(), nn.Flatten(1))
+    return nn.Sequential(Windows(shape[0], channels, 8, stride=4, padding=2), nn.Tanh(), nn.Flatten(1))
+
+
+class Windows(nn.Conv2d):
+    """A strided convolution as one matrix product over unfolded windows: on CPUs, its derivatives are faster."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (items, channels_in, height, width); returns (items, channels_out, windows)."""
+        windows = F.unfold(x, self.kernel_size, padding=self.padding, stride=self.stride)  # type: ignore[arg-type]
+        return F.linear(windows.transpose(1, 2), self.weight.flatten(1), self.bias).transpose(1, 2)
 
 
 def cosines(shape: Sequence[int], count: int) -> Tensor:
