@@ -26,6 +26,14 @@ Any key of the configuration can be given as key=value, for example
   distortion: {distortions}
 or the import path of your own class, package.module:Class.
 """
+BENCH_EPILOG = """\
+Settings, each with what it is if not given:
+  cases=[mlp,gated_rnn,resnet_conv,resnet_conv_quarter]  settings=[third_order,second_order]
+  contenders=[ours,autograd_loop,higher,torchopt,jax_unrolled,jax_scan]  (or ours_compiled; the default on CUDA differs)
+  device=cpu (or cuda)  rounds=7  threads=1  steps=0 (those of the case)  timeout=3600 (seconds)
+  growth=false  growth_case=mlp  output=runs/bench
+The other tools are installed by `pip install 'lightning-ebm[bench]'`; one that is missing is named in the table.
+"""
 
 # of several processes, the first one speaks
 console = Console(highlight=False, quiet=os.environ.get("LOCAL_RANK", "0") != "0")
@@ -93,6 +101,25 @@ def show(config_file: Path, overrides: Sequence[str]) -> None:
         console.print(f"{split}: {folder / split}.png", markup=False)
 
 
+def bench(overrides: Sequence[str]) -> None:
+    """Time a meta-step of EBMM against other tools, at equal results; print a table, write bench.md and figures."""
+    from rich.live import Live
+
+    from lightning_ebm.benchmark.config import resolve as settings
+    from lightning_ebm.benchmark.growth import grow
+    from lightning_ebm.benchmark.report import write_report
+    from lightning_ebm.benchmark.run import run
+    from lightning_ebm.benchmark.tables import rich_tables
+
+    config = settings(overrides)
+    with Live(console=console, auto_refresh=False) as live:
+        rows = run(config, lambda rows: live.update(rich_tables(rows), refresh=True))
+    folder = write_report(config, rows, [])
+    if config.growth:
+        write_report(config, rows, grow(config, console.print))
+    console.print(f"\nTables and figures: {folder.resolve()}", markup=False)
+
+
 VERBS = {"train": train, "evaluate": evaluate, "compare": compare, "show": show}
 
 
@@ -114,15 +141,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         verb.add_argument("config", type=Path, metavar="CONFIG", help="a YAML file, such as configs/glyphs.yaml")
         verb.add_argument("overrides", nargs="*", metavar="key=value", help="settings laid over the file")
+    verb = verbs.add_parser(
+        "bench",
+        help=(bench.__doc__ or "").strip(),
+        description=bench.__doc__,
+        epilog=BENCH_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verb.add_argument("overrides", nargs="*", metavar="key=value", help="settings laid over the defaults")
     parsed = parser.parse_args(arguments)
     quieten()
     try:
-        VERBS[parsed.verb](parsed.config, parsed.overrides)
+        if parsed.verb == "bench":
+            bench(parsed.overrides)
+        else:
+            VERBS[parsed.verb](parsed.config, parsed.overrides)
     except (ConfigError, ValueError, NotImplementedError, RuntimeError, OSError) as error:
         console.print(f"[bold red]error:[/] {' '.join(str(error).split())}", markup=True, soft_wrap=True)
         return 1
     except (KeyboardInterrupt, SystemExit):  # Lightning turns an interrupt into an exit
-        console.print("interrupted; the same command goes on from the last checkpoint")
+        goes_on = "" if parsed.verb == "bench" else "; the same command goes on from the last checkpoint"
+        console.print(f"interrupted{goes_on}")
         return 130
     return 0
 

@@ -59,6 +59,7 @@ class EBMM(AssociativeMemory):
     config = EBMMConfig
     citation = "Bartunov, Rae, Osindero, Lillicrap: Meta-Learning Deep Energy-Based Memory Models. ICLR 2020."
     order_invariant = True
+    energy_above: Above
 
     def __init__(
         self,
@@ -69,6 +70,8 @@ class EBMM(AssociativeMemory):
     ) -> None:
         super().__init__()
         self.energy_net = energy
+        # not a registered submodule, which would list every parameter twice; and made once, for torch.compile
+        object.__setattr__(self, "energy_above", Above(energy))
         layers = written_parameters(energy, memory_layers or tuple(getattr(energy, "memory_layers", ())))
         self.written = tuple(name for names in layers.values() for name in names)
         self.writing = Writing(layers, writing or WritingConfig())
@@ -127,10 +130,8 @@ class EBMM(AssociativeMemory):
         return below(x)
 
     def _energy_above(self, weights: Weights, features: Any) -> Tensor:
-        if not hasattr(self.energy_net, "above"):
-            return self._energy(weights, features)
         above = {f"net.{name}": weight for name, weight in weights.items()}
-        energy: Tensor = functional_call(Above(self.energy_net), above, (features,))
+        energy: Tensor = functional_call(self.energy_above, above, (features,))
         return energy
 
 
@@ -142,8 +143,8 @@ class Above(nn.Module):
         self.net: Any = net
 
     def forward(self, features: Any) -> Tensor:
-        """features: what `net.below` made of the patterns; returns energies (items,)."""
-        energy: Tensor = self.net.above(features)
+        """features: what `net.below` made of the patterns, if it has one; returns energies (items,)."""
+        energy: Tensor = self.net.above(features) if hasattr(self.net, "above") else self.net(features)
         return energy
 
 
