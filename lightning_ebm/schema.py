@@ -31,7 +31,7 @@ class EpisodesConfig:
 
 @dataclass
 class TrainingConfig:
-    """How a memory is meta-trained; the defaults are the EBMM paper's (section 4) but for the number of updates.
+    """How a memory is meta-trained. The EBMM paper's settings (section 4) are those of recipe=paper.
 
     Attributes:
         updates: steps of the optimiser; 0 leaves the memory as it was initialised.
@@ -45,12 +45,12 @@ class TrainingConfig:
         pictures: whether each validation saves a picture of pattern, query and every read step.
     """
 
-    updates: int = 10_000
-    rate: float = 5e-5
+    updates: int = 4000
+    rate: float = 0.01
     weight_decay: float = 1e-6
-    clip: float = 0.05
-    warmup: int = 0
-    cooldown: float = 0.0
+    clip: float = 1.0
+    warmup: int = 50
+    cooldown: float = 0.5
     mask: bool = False
     validate_every: int = 500
     pictures: bool = True

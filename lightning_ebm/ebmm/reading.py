@@ -28,7 +28,7 @@ class ReadingConfig:
     """
 
     steps: int = 5
-    step_size: float = 1.0
+    step_size: float = 0.1
     momentum: float = 0.5
     decay: float = 0.9
 

@@ -19,7 +19,7 @@ Pullback = Callable[[Any], Tensor]
 
 @dataclass
 class WritingConfig:
-    """How patterns are written.
+    """How patterns are written. The defaults suit the reconstruction energy; the paper's are those of recipe=paper.
 
     Attributes:
         steps: T, gradient steps from the meta-learned weights; at least 1.
@@ -38,10 +38,10 @@ class WritingConfig:
     """
 
     steps: int = 5
-    rate: float = 1e-4
+    rate: float = 0.3
     gradient_rate: float = 1e-4
-    prior_rate: float = 1e-4
-    gradient_term: bool = True
+    prior_rate: float = 0.01
+    gradient_term: bool = False
     per_step: bool = False
     rates: str = "layer"
     bias_rate: float = 0.0

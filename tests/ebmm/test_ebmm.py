@@ -28,7 +28,7 @@ class EBMMContract(MemoryContract):
     def build(self):
         return EBMM(
             SMALL[self.energy][1](),
-            writing=WritingConfig(steps=3, rate=0.01, gradient_rate=1e-3),
+            writing=WritingConfig(steps=3, rate=0.01, gradient_rate=1e-3, gradient_term=True),
             reading=ReadingConfig(steps=3, step_size=0.01),
         )
 
@@ -137,7 +137,7 @@ def test_writing_is_descent_with_one_rate_per_layer_and_term():
     net = Linear().double()
     c, w = np.array([0.2, -0.1, 0.4]), np.array([0.5, -0.3, 0.1])
     net.slope.weight.data[0], net.bowl.weight.data[0] = torch.from_numpy(c), torch.from_numpy(w)
-    memory = EBMM(net, ["slope", "bowl"], WritingConfig(steps=2)).double()
+    memory = EBMM(net, ["slope", "bowl"], WritingConfig(steps=2, gradient_term=True)).double()
     rates = np.array([[0.1, 0.02, 0.03], [0.2, 0.05, 0.01]])  # layers; energy, prior, gradient
     memory.writing.raw_rates.data[0] = torch.from_numpy(np.log(np.expm1(rates)))
     x = np.random.default_rng(0).random((4, 3))
@@ -165,7 +165,11 @@ def test_only_the_memory_layers_are_written():
 
 @pytest.mark.parametrize("per_step", [False, True])
 def test_rates_start_where_the_config_says(per_step):
-    memory = EBMM(Linear(), ["slope", "bowl"], WritingConfig(steps=3, rate=1e-4, prior_rate=0.1, per_step=per_step))
+    memory = EBMM(
+        Linear(),
+        ["slope", "bowl"],
+        WritingConfig(steps=3, rate=1e-4, prior_rate=0.1, gradient_term=True, per_step=per_step),
+    )
     rates = memory.writing.rates()
     assert rates.shape == (3, 2, 3)
     assert memory.writing.raw_rates.shape == ((3 if per_step else 1), 2, 3)
@@ -174,7 +178,9 @@ def test_rates_start_where_the_config_says(per_step):
 
 
 def test_rates_per_parameter_have_either_sign_and_biases_start_apart():
-    config = WritingConfig(steps=2, rate=2.0, prior_rate=0.0, bias_rate=-0.5, gradient_rate=0.3, rates="parameter")
+    config = WritingConfig(
+        steps=2, rate=2.0, prior_rate=0.0, bias_rate=-0.5, gradient_rate=0.3, gradient_term=True, rates="parameter"
+    )
     memory = EBMM(GatedRNN(6, 7, 3, 2), writing=config)
     rates = memory.writing.rates().detach().clone()
     np.testing.assert_allclose(rates, np.tile([[2.0, 0.0, 0.3], [-0.5, 0.0, 0.3]], (2, 1, 1)), rtol=1e-6)

@@ -11,12 +11,12 @@ from tests.ebmm.energies import SMALL
 STEPS = 2
 
 
-def small(name, writing_rate=0.02, step_size=0.02, **writing):
+def small(name, writing_rate=0.02, step_size=0.02, gradient_term=True, **writing):
     torch.manual_seed(0)
     shape, build = SMALL[name]
     memory = EBMM(
         build(),
-        writing=WritingConfig(steps=STEPS, rate=writing_rate, **writing),
+        writing=WritingConfig(steps=STEPS, rate=writing_rate, prior_rate=1e-4, gradient_term=gradient_term, **writing),
         reading=ReadingConfig(steps=STEPS, step_size=step_size),
     ).double()
     generator = torch.Generator().manual_seed(1)
