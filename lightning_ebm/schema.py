@@ -40,6 +40,8 @@ class TrainingConfig:
         clip: bound on the global norm of the meta-gradient; 0 for none.
         warmup: updates over which the rate rises linearly to its full value.
         cooldown: share of the updates, at the end, over which it falls linearly to zero.
+        average: decay of an exponential moving average of the parameters, from 0 (none) to below 1, which is then
+            what is validated, saved and tested.
         mask: whether the memory is told, while training, which values were distorted.
         validate_every: updates between validations (and checkpoints).
         pictures: whether each validation saves a picture of pattern, query and every read step.
@@ -51,6 +53,7 @@ class TrainingConfig:
     clip: float = 1.0
     warmup: int = 50
     cooldown: float = 0.5
+    average: float = 0.0
     mask: bool = False
     validate_every: int = 500
     pictures: bool = True
@@ -137,10 +140,10 @@ ALLOWED = {
 AT_LEAST = {
     "episodes.items": 1, "episodes.batch": 1, "episodes.seed": 0, "episodes.val": 1, "episodes.test": 1,
     "episodes.workers": 0, "training.updates": 0, "training.rate": 0, "training.weight_decay": 0,
-    "training.clip": 0, "training.warmup": 0, "training.cooldown": 0, "training.validate_every": 1,
-    "trainer.devices": 1, "trainer.num_nodes": 1, "trainer.threads": 0, "compare.gallery": 0, "seed": 0,
+    "training.clip": 0, "training.warmup": 0, "training.cooldown": 0, "training.average": 0,
+    "training.validate_every": 1, "trainer.devices": 1, "trainer.num_nodes": 1, "trainer.threads": 0, "compare.gallery": 0, "seed": 0,
 }  # fmt: skip
-AT_MOST = {"training.cooldown": 1}
+AT_MOST = {"training.cooldown": 1, "training.average": 0.99999}
 
 NOT_TRAINING = (
     *("recipe", "output", "resume", "checkpoint", "compare", "trainer"),

@@ -16,7 +16,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 import yaml
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.utilities import rank_zero_only
 
@@ -107,7 +107,11 @@ def make_trainer(run: Run) -> pl.Trainer:
     options: Any = {"enable_version_counter": False, "save_on_train_epoch_end": False}
     best = ModelCheckpoint(folder, "best", monitor="val/error", **options)
     last = ModelCheckpoint(folder, "last", **options)  # after `best`, so that it holds what that one knows
-    progress = Progress(config.name, training.updates)
+    callbacks: list[Callback] = [best, last, Progress(config.name, training.updates)]
+    if training.pictures:
+        callbacks.append(Pictures(run.folder / "pictures"))
+    if training.average:
+        callbacks.append(EMAWeightAveraging(decay=training.average))
     return pl.Trainer(
         accelerator=config.trainer.accelerator,
         devices=config.trainer.devices,
@@ -119,7 +123,7 @@ def make_trainer(run: Run) -> pl.Trainer:
         check_val_every_n_epoch=None,
         gradient_clip_val=training.clip or None,
         logger=CSVLogger(run.folder, "metrics"),
-        callbacks=[best, last, progress] + [Pictures(run.folder / "pictures")] * training.pictures,
+        callbacks=callbacks,
         inference_mode=False,  # reading differentiates, in evaluation too
         use_distributed_sampler=False,  # the episode sampler shares episodes out by itself
         num_sanity_val_steps=0,

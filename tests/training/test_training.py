@@ -41,13 +41,13 @@ def interrupt_at(monkeypatch, update, error=KeyboardInterrupt):
     return calls
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(("workers", "average"), [(0, 0.0), (2, 0.0), (0, 0.5)])
 @pytest.mark.parametrize("update", [2, 5])  # right after a checkpoint, and between two
-def test_resuming_changes_nothing(tmp_path, monkeypatch, update, workers):
-    whole = training.build(config(tmp_path / "whole"))
+def test_resuming_changes_nothing(tmp_path, monkeypatch, update, workers, average):
+    whole = training.build(config(tmp_path / "whole", f"training.average={average}"))
     training.train(whole)
     calls = interrupt_at(monkeypatch, update, RuntimeError)
-    overrides = [f"episodes.workers={workers}"]
+    overrides = [f"episodes.workers={workers}", f"training.average={average}"]
     with pytest.raises(RuntimeError, match="power cut"):
         training.train(training.build(config(tmp_path / "cut", *overrides)))
     cut = training.build(config(tmp_path / "cut", *overrides))
@@ -62,6 +62,27 @@ def test_resuming_changes_nothing(tmp_path, monkeypatch, update, workers):
     for key, moments in one["optimizer_states"][0]["state"].items():
         for name, value in moments.items():
             torch.testing.assert_close(other["optimizer_states"][0]["state"][key][name], value, rtol=0, atol=0)
+
+
+def test_the_average_is_what_is_saved_and_left(tmp_path, monkeypatch):
+    weights = []
+    original = MetaTraining.on_train_batch_end
+
+    def keep(module, *arguments):
+        original(module, *arguments)
+        weights.append([p.detach().clone() for p in module.memory.parameters()])
+
+    monkeypatch.setattr(MetaTraining, "on_train_batch_end", keep)
+    run = training.build(config(tmp_path, "training.average=0.5"))
+    training.train(run)
+    average = weights[0]  # the first is taken as it is
+    for later in weights[1:]:
+        average = [0.5 * old + 0.5 * new for old, new in zip(average, later, strict=True)]
+    saved = final(run.folder)
+    names = [f"memory.{name}" for name, _ in run.memory.named_parameters()]
+    for name, expected, last in zip(names, average, weights[-1], strict=True):
+        torch.testing.assert_close(saved["state_dict"][name], expected, rtol=1e-5, atol=1e-7)
+        torch.testing.assert_close(saved["current_model_state"][name], last, rtol=0, atol=0)
 
 
 def test_each_update_sees_new_episodes_and_a_finished_run_is_not_repeated(tmp_path, monkeypatch):
