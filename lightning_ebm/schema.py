@@ -137,13 +137,14 @@ ALLOWED = {
     "trainer.accelerator": ("auto", "cpu", "gpu", "cuda", "mps"),
     "trainer.precision": ("32-true", "64-true", "bf16-mixed", "bf16-true", "16-mixed"),
 }
-AT_LEAST = {
+AT_LEAST: dict[str, float] = {
     "episodes.items": 1, "episodes.batch": 1, "episodes.seed": 0, "episodes.val": 1, "episodes.test": 1,
     "episodes.workers": 0, "training.updates": 0, "training.rate": 0, "training.weight_decay": 0,
     "training.clip": 0, "training.warmup": 0, "training.cooldown": 0, "training.average": 0,
-    "training.validate_every": 1, "trainer.devices": 1, "trainer.num_nodes": 1, "trainer.threads": 0, "compare.gallery": 0, "seed": 0,
+    "training.validate_every": 1, "trainer.devices": 1, "trainer.num_nodes": 1, "trainer.threads": 0,
+    "compare.gallery": 0, "seed": 0,
 }  # fmt: skip
-AT_MOST = {"training.cooldown": 1, "training.average": 0.99999}
+AT_MOST: dict[str, float] = {"training.cooldown": 1, "training.average": 0.99999}
 
 NOT_TRAINING = (
     *("recipe", "output", "resume", "checkpoint", "compare", "trainer"),
