@@ -85,10 +85,11 @@ class Reading(nn.Module):
         slope = grad(lambda x: energy(x).sum())
         x, velocity, iterates = queries, torch.zeros_like(queries), []
         for step_size, momentum in zip(*self.schedule(), strict=True):
-            downhill = slope((x + momentum * velocity).clamp(0, 1))
+            carried = momentum * velocity
+            downhill = slope((x + carried).clamp(0, 1))
             if mask is not None:
                 downhill = downhill * mask  # known values get no velocity, and so never move
-            velocity = momentum * velocity - step_size * downhill
+            velocity = torch.addcmul(carried, -step_size, downhill)
             x = (x + velocity).clamp(0, 1)
             iterates.append(x)
         return torch.stack(iterates)

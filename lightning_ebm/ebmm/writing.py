@@ -115,17 +115,32 @@ class Writing(nn.Module):
         weights = start
         for rates in self.rates():
             # each term with a rate of its own: the sum of separate descents is one descent of eq. 3
-            to_prior = {name: 2 * (weights[name] - prior[name]) for name in weights}
             if self.gradient_term:
                 of_gradient, of_energy = grad(squared_gradients, has_aux=True)(weights)
-                downhill = [(of_energy, share), (to_prior, 1), (of_gradient, share)]
+                descents = [of_energy, of_gradient]
             else:
-                downhill = [(grad(energies)(weights, features), share), (to_prior, 1)]
+                descents = [grad(energies)(weights, features)]
             weights = {
-                name: weight - sum(r * part * term[name] for r, (term, part) in zip(rates[row], downhill, strict=True))
-                for (name, weight), row in ((pair, self.row_of[pair[0]]) for pair in weights.items())
+                name: step(weight, prior[name], [term[name] for term in descents], rates[self.row_of[name]], share)
+                for name, weight in weights.items()
             }
         return weights
+
+
+def step(weight: Tensor, prior: Tensor, gradients: Sequence[Tensor], rates: Tensor, share: float) -> Tensor:
+    """One parameter after one step, in few passes over it: parameters are large, and passes are what costs.
+
+    Args:
+        weight: the parameter.
+        prior: its prior, to which the prior term, of gradient 2 (weight - prior), pulls.
+        gradients: those of the other terms, summed over patterns.
+        rates: (terms,), of the energy term, the prior term and the others.
+        share: what each pattern counts.
+    """
+    weight = torch.lerp(weight, prior, 2 * rates[1])
+    for rate, gradient in zip((rates[0], *rates[2:]), gradients, strict=True):
+        weight = torch.addcmul(weight, -share * rate, gradient)
+    return weight
 
 
 def check(config: WritingConfig) -> None:
