@@ -17,7 +17,7 @@ from lightning_ebm.benchmark.contenders import REFERENCE
 from lightning_ebm.benchmark.results import GrowthRow, Row, write_csv, write_growth
 from lightning_ebm.benchmark.run import TOLERANCES
 from lightning_ebm.benchmark.tables import growth_table, markdown_tables
-from lightning_ebm.evaluation.style import png, svg
+from lightning_ebm.evaluation.style import save
 from lightning_ebm.training.trainer import commit, processor
 
 PACKAGES = ("torch", "higher", "torchopt", "jax", "jaxlib", "lightning-ebm")
@@ -48,9 +48,7 @@ def write_report(config: BenchConfig, rows: Sequence[Row], growth: Sequence[Grow
     folder = Path(config.output)
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(rows, folder / "bench.csv")
-    figure = time_bars(rows)
-    (folder / "bench.png").write_bytes(png(figure))
-    (folder / "bench.svg").write_text(svg(figure), encoding="utf-8")
+    save(time_bars(rows), folder / "bench")
     text = f"# Time of a meta-step\n\n{EXPLANATION}{markdown_tables(rows)}"
     if growth:
         write_growth(growth, folder / "growth.csv")

@@ -16,7 +16,7 @@ from lightning_ebm.evaluation.curves import learning_curves, write_curves
 from lightning_ebm.evaluation.html_tables import items_table, main_table
 from lightning_ebm.evaluation.pictures import mosaic, shown_steps
 from lightning_ebm.evaluation.results import Comparison, Gallery, write_csv
-from lightning_ebm.evaluation.style import png, svg
+from lightning_ebm.evaluation.style import save, svg
 from lightning_ebm.evaluation.summary import summary
 from lightning_ebm.evaluation.tables import markdown_table
 
@@ -37,7 +37,7 @@ def write_report(comparison: Comparison, folder: Path) -> Path:
     (folder / "config.yaml").write_text(comparison.config, encoding="utf-8")
     sections = {"Results": _tables(comparison), "Figures": _figures(comparison, folder)}
     if comparison.gallery is not None:
-        _save(plots.recall_gallery(comparison.gallery), folder / "recall_gallery")
+        save(plots.recall_gallery(comparison.gallery), folder / "recall_gallery")
         sections["Recalled patterns"] = _gallery(comparison.gallery)
     sections["How to read this"] = _definitions()
     sections["How it was made"] = _origin(comparison)
@@ -90,17 +90,17 @@ def _figures(comparison: Comparison, folder: Path) -> str:
     if several_counts:
         rank += 1
         figures = [plots.error_against_items(comparison, dark) for dark in (False, True)]
-        _save(figures[0], folder / "error_against_items")
+        save(figures[0], folder / "error_against_items")
         html += _figure(rank, _against("the number of stored patterns. Lines are means, bands"), *figures)
     if not several_counts or plots.has_size_sweep(comparison):
         rank += 1
         figures = [plots.error_against_size(comparison, dark) for dark in (False, True)]
-        _save(figures[0], folder / "error_against_size")
+        save(figures[0], folder / "error_against_size")
         html += _figure(rank, _against("the size of the state. Points are means, bars"), *figures)
     if any(curve.points for curve in comparison.curves):
         rank += 1
         figures = [learning_curves(comparison.curves, comparison.unit, dark) for dark in (False, True)]
-        _save(figures[0], folder / "learning_curves")
+        save(figures[0], folder / "learning_curves")
         write_curves(comparison.curves, folder / "learning_curves.csv")
         html += _figure(rank, "Error on validation episodes while training.", *figures)
     return html
@@ -182,12 +182,6 @@ def _origin(comparison: Comparison) -> str:
         f"<details><summary>configuration</summary><pre>{escape(comparison.config)}</pre></details>\n"
         "<p>Beside this page lie its numbers, results.csv, and its figures as PNG and SVG.</p>\n"
     )
-
-
-def _save(figure: Figure, path: Path) -> None:
-    """Writes the figure for print and for editing."""
-    path.with_suffix(".png").write_bytes(png(figure))
-    path.with_suffix(".svg").write_text(svg(figure), encoding="utf-8")
 
 
 def _data(content: bytes, kind: str) -> str:

@@ -6,6 +6,7 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import matplotlib.style
 from matplotlib.figure import Figure
@@ -55,3 +56,9 @@ def png(figure: Figure) -> bytes:
     data = io.BytesIO()
     figure.savefig(data, format="png", bbox_inches="tight", dpi=220)
     return data.getvalue()
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Writes the figure for print (.png) and for editing (.svg); `path` is without an ending."""
+    path.with_suffix(".png").write_bytes(png(figure))
+    path.with_suffix(".svg").write_text(svg(figure), encoding="utf-8")
