@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from baselines.coders import CodersConfig
 from baselines.memory_network import MemoryNetwork, MemoryNetworkConfig
 from lightning_ebm.memory import PatternSpec
 from tests.contract import MemoryContract
@@ -13,14 +14,14 @@ class TestBits(MemoryContract):
     spec = PatternSpec((24,), binary=True)
 
     def build(self):
-        return MemoryNetwork.from_config(MemoryNetworkConfig(slots=6, hidden=16), self.spec)
+        return MemoryNetwork.from_config(MemoryNetworkConfig(slots=6, coders=CodersConfig(hidden=16)), self.spec)
 
 
 class TestImages(MemoryContract):
     spec = PatternSpec((1, 8, 8), binary=False)
 
     def build(self):
-        settings = MemoryNetworkConfig(slots=5, width=12, hops=2, channels=[4, 8], code=16)
+        settings = MemoryNetworkConfig(slots=5, width=12, hops=2, coders=CodersConfig(channels=[4, 8], code=16))
         return MemoryNetwork.from_config(settings, self.spec)
 
     def test_an_intact_query_is_not_recalled_worse_than_a_corrupted_one(self, memory, episode):
@@ -91,7 +92,7 @@ def test_overwritten_patterns_cost_what_their_unknown_bits_cost():
 
 def test_the_oldest_slot_is_overwritten():
     memory, (patterns, _, _) = MemoryNetwork((8,), slots=3), bits(2, 8, 8)
-    codes = memory.encode(patterns, "patterns")
+    codes = memory.coders.encode(patterns, "patterns")
     state = memory.write(patterns[:, :5])
     assert state["written"].tolist() == [5, 5]
     torch.testing.assert_close(state["slots"], codes[:, [3, 4, 2]])
@@ -135,14 +136,14 @@ def test_empty_slots_get_no_attention():
 @pytest.mark.parametrize(("hops", "width"), [(1, 4), (2, 9), (4, 4)])
 def test_reading_is_the_published_recurrence(hops, width):
     """One query at a time, in NumPy, from the equations in the class's docstring."""
-    memory = randomised(MemoryNetwork((6,), slots=5, width=width, hops=hops, hidden=3))
+    memory = randomised(MemoryNetwork((6,), slots=5, width=width, hops=hops, coders=CodersConfig(hidden=3)))
     patterns, queries, _ = (x.double() if x.is_floating_point() else x for x in bits(2, 3, 6))
     weights = {name: parameter.detach().numpy() for name, parameter in memory.named_parameters()}
 
     def coder(name, x):
-        inner = np.tanh(weights[f"{name}.inner.weight"] @ x + weights[f"{name}.inner.bias"])
-        straight = weights[f"{name}.straight.weight"] @ x + weights[f"{name}.straight.bias"]
-        return straight + weights[f"{name}.outer.weight"] @ inner
+        inner = np.tanh(weights[f"coders.{name}.inner.weight"] @ x + weights[f"coders.{name}.inner.bias"])
+        straight = weights[f"coders.{name}.straight.weight"] @ x + weights[f"coders.{name}.straight.bias"]
+        return straight + weights[f"coders.{name}.outer.weight"] @ inner
 
     answer = memory.read(memory.write(patterns), queries)
     assert answer.shape == (1, 2, 3, 6)
@@ -163,11 +164,13 @@ def test_reading_is_the_published_recurrence(hops, width):
 
 
 def test_images_go_through_the_image_coders():
-    memory = randomised(MemoryNetwork((2, 8, 8), slots=3, width=6, hops=1, channels=[3, 4], code=8))
+    memory = randomised(
+        MemoryNetwork((2, 8, 8), slots=3, width=6, hops=1, coders=CodersConfig(channels=[3, 4], code=8))
+    )
     image = torch.rand(1, 1, 2, 8, 8, generator=torch.Generator().manual_seed(0)).double()
-    code = memory.encoder[1](memory.encoder[0](2 * image[0] - 1))  # one slot gets all attention
+    code = memory.coders.encoder[1](memory.coders.encoder[0](2 * image[0] - 1))  # one slot gets all attention
     mixed = (memory.to_query(code) + memory.to_value(code)) / 2
-    expected = memory.decoder[1](memory.decoder[0](mixed)).sigmoid()
+    expected = memory.coders.decoder[1](memory.coders.decoder[0](mixed)).sigmoid()
     torch.testing.assert_close(memory.read(memory.write(image), image)[0, 0], expected)
 
 
@@ -194,8 +197,12 @@ def blocks(seed):
 @pytest.mark.parametrize(
     ("shape", "settings", "episodes"),
     [
-        ((32,), {"slots": 8, "hidden": 32, "sharpness": 2.0}, lambda seed: bits(8, 8, 32, seed)[:2]),
-        ((1, 8, 8), {"slots": 8, "width": 16, "channels": [4, 8], "code": 16}, blocks),
+        (
+            (32,),
+            {"slots": 8, "coders": CodersConfig(hidden=32), "sharpness": 2.0},
+            lambda seed: bits(8, 8, 32, seed)[:2],
+        ),
+        ((1, 8, 8), {"slots": 8, "width": 16, "coders": CodersConfig(channels=[4, 8], code=16)}, blocks),
     ],
 )
 def test_training_reduces_the_loss_of_new_episodes(shape, settings, episodes):
@@ -215,12 +222,16 @@ def test_training_reduces_the_loss_of_new_episodes(shape, settings, episodes):
         ({"slots": 0}, (8,), "slots must be at least 1, got 0"),
         ({"width": 0}, (8,), "width must be at least 1, got 0"),
         ({"hops": 0}, (8,), "hops must be at least 1, got 0"),
-        ({"hidden": -1}, (8,), "hidden must be at least 1, got -1"),
-        ({"code": 0}, (1, 8, 8), "code must be at least 1, got 0"),
+        ({"coders": CodersConfig(hidden=-1)}, (8,), "coders.hidden must be at least 1, got -1"),
+        ({"coders": CodersConfig(code=0)}, (1, 8, 8), "coders.code must be at least 1, got 0"),
         ({"sharpness": 0.0}, (8,), "sharpness must be above 0 and finite, got 0"),
-        ({"channels": [4, 0]}, (1, 8, 8), r"channels\[1\] must be at least 1, got 0"),
-        ({"channels": [4, 4]}, (1, 6, 6), r"channels=\[4, 4\] does not suit .*divisible by 4, got 6x6"),
-        ({"channels": []}, (1, 8, 8), r"channels=\[\] does not suit"),
+        ({"coders": CodersConfig(channels=[4, 0])}, (1, 8, 8), r"coders.channels\[1\] must be at least 1, got 0"),
+        (
+            {"coders": CodersConfig(channels=[4, 4])},
+            (1, 6, 6),
+            r"coders.channels=\[4, 4\] does not suit .*divisible by 4, got 6x6",
+        ),
+        ({"coders": CodersConfig(channels=[])}, (1, 8, 8), r"coders.channels=\[\] does not suit"),
         ({}, (4, 4), r"vectors or images, not patterns of shape \(4, 4\)"),
     ],
 )

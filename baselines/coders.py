@@ -1,0 +1,130 @@
+"""Encoder and decoder that all learned comparators share: patterns to codes and back (EBMM paper, appendix B)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from lightning_ebm.layers import ImageDecoder, ImageEncoder, he_init
+from lightning_ebm.memory import check_patterns
+
+
+@dataclass
+class CodersConfig:
+    """Settings of `Coders`; the defaults are for 32x32 images.
+
+    Attributes:
+        hidden: hidden units of the coders of vector patterns.
+        channels: widths of the image encoder's ResBlocks; each halves the image.
+        code: size of the image encoder's output.
+    """
+
+    hidden: int = 256
+    channels: list[int] = field(default_factory=lambda: [32, 64, 96])
+    code: int = 256
+
+
+class Coders(nn.Module):
+    """An encoder from patterns to codes, and a decoder from codes to logits of patterns.
+
+    Images pass through the paper's encoder and its transpose; vectors through coders that start close to the
+    identity, so that a code is the pattern in ±1 at first, cut off or padded with zeros.
+
+    Args:
+        shape: shape of one pattern: (size,) or (channels, height, width).
+        width: size of a code; None: that of a vector pattern, or `config.code` for images.
+        config: sizes of the nets; None: the defaults.
+
+    Raises:
+        ValueError: if a setting is out of range, or the patterns are neither vectors nor images that can be
+            halved as often as there are channels.
+    """
+
+    def __init__(self, shape: Sequence[int], width: int | None = None, config: CodersConfig | None = None) -> None:
+        super().__init__()
+        config = config or CodersConfig()
+        self.shape = tuple(shape)
+        if len(self.shape) not in (1, 3):
+            raise ValueError(f"this memory stores vectors or images, not patterns of shape {self.shape}")
+        size = self.shape[0] if len(self.shape) == 1 else config.code
+        self.width = size if width is None else width
+        self.overlap = min(self.width, size)  # largest product of two codes that start as ±1 in `size` places
+        counts = {"coders.hidden": config.hidden, "coders.code": config.code, "width": self.width}
+        for name, value in (counts | {f"coders.channels[{i}]": n for i, n in enumerate(config.channels)}).items():
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+
+        self.encoder: nn.Module
+        self.decoder: nn.Module
+        if len(self.shape) == 1:
+            self.encoder = VectorCoder(size, self.width, config.hidden)
+            self.decoder = VectorCoder(self.width, size, config.hidden, gain=6.0)  # σ(6) is 1 but for 0.0025
+        else:
+            try:
+                image_encoder = ImageEncoder(self.shape, config.channels, config.code)
+                image_decoder = ImageDecoder(self.shape, config.channels, config.code)
+            except (ValueError, IndexError) as error:
+                raise ValueError(f"coders.channels={config.channels} does not suit {self.shape}: {error}") from error
+            he_init(image_encoder)
+            he_init(image_decoder)
+            with torch.no_grad():  # else σ is saturated at the start: logits would have a deviation of about 5
+                image_decoder.logits.weight.mul_(0.1)
+            self.encoder = nn.Sequential(image_encoder, identity(config.code, self.width))
+            self.decoder = nn.Sequential(identity(self.width, config.code), image_decoder)
+
+    def encode(self, patterns: Tensor, what: str = "patterns") -> Tensor:
+        """Codes (episodes, items, width) of patterns or queries (episodes, items, *shape) in [0, 1].
+
+        Args:
+            patterns: what is encoded.
+            what: how an error message calls them.
+
+        Raises:
+            ValueError: if they cannot be stored.
+        """
+        check_patterns(patterns, what, self.shape)
+        codes = self.encoder(2 * patterns.flatten(0, 1) - 1)  # ±1: the overlap of random bits is then 0
+        return codes.unflatten(0, patterns.shape[:2])
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Patterns (episodes, items, *shape) in [0, 1], the sigmoid of logits, from codes (episodes, items, width)."""
+        return self.logits(codes).sigmoid()
+
+    def logits(self, codes: Tensor) -> Tensor:
+        """Logits (episodes, items, *shape) of patterns from codes (episodes, items, width)."""
+        return self.decoder(codes.flatten(0, 1)).unflatten(0, codes.shape[:2])
+
+
+class VectorCoder(nn.Module):
+    """x ↦ gain · x, plus a small two-layer perceptron; everything is learned from there.
+
+    Args:
+        size_in: size of the input.
+        size_out: size of the output; the identity between different sizes cuts off, or pads with zeros.
+        hidden: hidden units.
+        gain: factor of the identity at the start.
+    """
+
+    def __init__(self, size_in: int, size_out: int, hidden: int, gain: float = 1.0) -> None:
+        super().__init__()
+        self.straight = nn.Linear(size_in, size_out)
+        self.inner = nn.Linear(size_in, hidden)
+        self.outer = nn.Linear(hidden, size_out, bias=False)  # `straight` has one
+        with torch.no_grad():
+            nn.init.eye_(self.straight.weight).mul_(gain)
+            nn.init.zeros_(self.straight.bias)
+            nn.init.normal_(self.outer.weight, std=0.01)  # small, but at zero `inner` would get no gradient
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (items, size_in); returns (items, size_out)."""
+        return self.straight(x) + self.outer(torch.tanh(self.inner(x)))
+
+
+def identity(size_in: int, size_out: int) -> nn.Linear:
+    """A learned matrix without bias that starts as the identity, cut off or padded with zeros."""
+    linear = nn.Linear(size_in, size_out, bias=False)
+    nn.init.eye_(linear.weight)
+    return linear
