@@ -62,24 +62,25 @@ def evaluate(config_file: Path, overrides: Sequence[str]) -> None:
 
 def compare(config_file: Path, overrides: Sequence[str]) -> None:
     """Train and measure every row of the configuration; print a table, write report.html and results.csv."""
-    from pytorch_lightning.utilities import rank_zero_only
-
     from lightning_ebm.evaluation.compare import compare as run_all
-    from lightning_ebm.evaluation.compare import row_configs
+    from lightning_ebm.evaluation.grid import cells, slug
     from lightning_ebm.evaluation.report import write_report
+    from lightning_ebm.evaluation.results import write_cells
     from lightning_ebm.evaluation.tables import rich_table, wide_table
 
-    configs = row_configs(read_file(config_file), parse_overrides(overrides))
-    first = next(iter(configs.values()))
-    comparison = run_all(configs, f"Associative memories on {first.data.name}", console.print)
-    if len({result.items for result in comparison.results}) > 1:
-        console.print(wide_table(comparison, "error"))  # on all values, as the paper counts
-    else:
-        console.print(rich_table(comparison))
-    # of several processes, all have measured the same, and the first one writes it down
-    page = rank_zero_only(write_report)(comparison, Path(first.output) / f"compare-{config_file.stem}")
-    if page is not None:
+    grid = cells(read_file(config_file), parse_overrides(overrides))
+    folder = Path(grid[0].config.output) / f"compare-{config_file.stem}"
+    comparisons = run_all(grid, console)
+    for variation, comparison in comparisons.items():
+        if len({result.items for result in comparison.results}) > 1:
+            console.print(wide_table(comparison, "error"))  # on all values, as the paper counts
+        else:
+            console.print(rich_table(comparison))
+        page = write_report(comparison, folder / slug(variation) if variation else folder)
         console.print(f"\nThe report, with pictures of what each memory recalled:\n  {page.resolve().as_uri()}")
+    write_cells([result for cell in grid if cell.is_done() for result in cell.results()], folder)
+    if failed := [label for comparison in comparisons.values() for label in comparison.failed]:
+        raise ConfigError(f"not finished, see above and log.txt in the run's folder: {', '.join(failed)}")
 
 
 def show(config_file: Path, overrides: Sequence[str]) -> None:

@@ -26,7 +26,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lightning_ebm.registry import Choice, Registry, did_you_mean
-from lightning_ebm.schema import ALLOWED, AT_LEAST, AT_MOST, NOT_TRAINING, RunConfig
+from lightning_ebm.schema import ALLOWED, AT_LEAST, AT_MOST, NOT_TRAINING, PRECISIONS, RunConfig
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -129,6 +129,12 @@ def resolve(plain: Mapping[str, Any]) -> RunConfig:
             raise ConfigError(f"{key} must be at most {bound}, got {get(config, key)}")
     if any(count < 1 for count in config.compare.items):
         raise ConfigError(f"compare.items must be numbers of patterns from 1, got {config.compare.items}")
+    if any(seed < 0 for seed in config.compare.seeds):
+        raise ConfigError(f"compare.seeds must be whole numbers from 0, got {config.compare.seeds}")
+    if not config.compare.precisions or not set(config.compare.precisions) <= set(PRECISIONS):
+        raise ConfigError(
+            f"compare.precisions must be some of {', '.join(PRECISIONS)}, got {config.compare.precisions}"
+        )
     return config
 
 

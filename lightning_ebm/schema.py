@@ -83,16 +83,26 @@ class CompareConfig:
     """What `compare` puts in its table.
 
     Attributes:
-        rows: a label for each row, and what it changes in the rest of the configuration.
+        rows: a label for each row, and what it changes in the rest of the configuration. With `sizes:` (label ->
+            changes) in it, a row becomes one for each size.
+        vary: axes of the task, such as data or distortion: axis -> label -> changes; a table for each combination.
+        seeds: seeds that every row is trained with; empty: `seed`.
         items: numbers of patterns to test with, one column each; empty: `episodes.items` only.
         mask: whether memories are told which values were distorted: unknown, known, or both in turn.
+        precisions: how the state is kept between writing and reading: float32, float16, int8, int4.
         gallery: patterns of the first test episode that are shown in the report; 0 for none.
+        jobs: cells that run at a time, each in a process of its own; 1: here, one after the other; 0: one for
+            each GPU or, without, each core.
     """
 
     rows: dict[str, Any] = field(default_factory=dict)
+    vary: dict[str, Any] = field(default_factory=dict)
+    seeds: list[int] = field(default_factory=list)
     items: list[int] = field(default_factory=list)
     mask: str = "unknown"
+    precisions: list[str] = field(default_factory=lambda: ["float32"])
     gallery: int = 8
+    jobs: int = 1
 
 
 @dataclass
@@ -142,9 +152,12 @@ AT_LEAST: dict[str, float] = {
     "episodes.workers": 0, "training.updates": 0, "training.rate": 0, "training.weight_decay": 0,
     "training.clip": 0, "training.warmup": 0, "training.cooldown": 0, "training.average": 0,
     "training.validate_every": 1, "trainer.devices": 1, "trainer.num_nodes": 1, "trainer.threads": 0,
-    "compare.gallery": 0, "seed": 0,
+    "compare.gallery": 0, "compare.jobs": 0, "seed": 0,
 }  # fmt: skip
 AT_MOST: dict[str, float] = {"training.cooldown": 1, "training.average": 0.99999}
+
+PRECISIONS = {"float32": 32, "float16": 16, "int8": 8, "int4": 4}
+"""How a state may be kept between writing and reading, and the bits of each of its values."""
 
 NOT_TRAINING = (
     *("recipe", "output", "resume", "checkpoint", "compare", "trainer"),

@@ -16,7 +16,7 @@ from lightning_ebm.config import (
     resolve,
     to_yaml,
 )
-from lightning_ebm.evaluation.compare import row_configs
+from lightning_ebm.evaluation.grid import cells
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 
@@ -57,8 +57,8 @@ def test_a_recipe_lies_under_what_its_layer_says_and_over_the_layers_below(tmp_p
     assert config.recipe == "paper"
     path.write_text("recipe: paper\ntraining: {rate: 0.25}")
     assert (resolve(read(path)).training.rate, resolve(read(path)).training.clip) == (0.25, 0.05)
-    rows = row_configs({"compare": {"rows": {"a": {"recipe": "paper"}, "b": {}}}, "training": {"rate": 0.25}}, {})
-    assert [config.training.rate for config in rows.values()] == [5e-5, 0.25]
+    rows = cells({"compare": {"rows": {"a": {"recipe": "paper"}, "b": {}}}, "training": {"rate": 0.25}}, {})
+    assert [cell.config.training.rate for cell in rows] == [5e-5, 0.25]
     with pytest.raises(ConfigError, match=r"no recipe 'papre'.*Did you mean 'paper'"):
         read(path, ["recipe=papre"])
 
@@ -148,4 +148,4 @@ def test_interpolation_sees_the_final_values():
 @pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: path.stem)
 def test_every_shipped_configuration_resolves_with_all_its_rows(path):
     assert plain(resolve(read(path)))
-    assert row_configs(read_file(path), {})
+    assert cells(read_file(path), {})

@@ -1,115 +1,47 @@
-"""The comparison: every row's memory is trained, if it can be, and measured on the same test episodes."""
+"""The comparison: all cells of a grid are run, and what they found is put together, one table for each variation."""
 
 from __future__ import annotations
 
-import dataclasses
-import fnmatch
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
-from torch.utils.data import DataLoader
+from rich.console import Console
 
-from lightning_ebm.config import ConfigError, get, merge, resolve, to_yaml, with_recipe
-from lightning_ebm.data.datamodule import EpisodeDataModule
-from lightning_ebm.data.episodes import Episode
-from lightning_ebm.evaluation.curves import read_curve
-from lightning_ebm.evaluation.evaluate import measure, query_error
-from lightning_ebm.evaluation.metrics import unit
-from lightning_ebm.evaluation.results import Comparison, Curve, Gallery, Recall, Result
-from lightning_ebm.memory import AssociativeMemory
+from lightning_ebm.config import ConfigError, to_yaml
+from lightning_ebm.evaluation.cell import QUERY, Cell, measured
+from lightning_ebm.evaluation.jobs import name_of, run_cells
+from lightning_ebm.evaluation.results import Comparison, Gallery, Recall, pooled
 from lightning_ebm.schema import RunConfig
-from lightning_ebm.training.trainer import Run, build, is_trainable, load, provenance, train, training_record
-
-Say = Callable[[str], None]
+from lightning_ebm.training.trainer import build, is_trainable, load, provenance
 
 
-def row_configs(plain: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, RunConfig]:
-    """The configuration of each row: file < row < command line.
-
-    On the command line `memory=PATTERN`, a bare name or glob, keeps the rows whose label or memory matches;
-    in a file without rows it is the memory itself.
+def compare(cells: Sequence[Cell], console: Console) -> dict[str, Comparison]:
+    """Runs all cells that are not done.
 
     Args:
-        plain: the file's configuration; its `compare.rows` maps labels to what they change.
-        overrides: the command line's.
+        cells: the grid, as `grid.cells` makes it.
+        console: shows what is going on.
+
+    Returns:
+        One comparison for each variation of the task, by its name.
 
     Raises:
-        ConfigError: if a row does not resolve, or no row is left; the message names the row.
+        ConfigError: if every cell failed.
     """
-    overrides = dict(overrides)
-    rows: dict[str, Any] = resolve(merge(plain, without_memory_filter(overrides))).compare.rows
-    if not rows:
-        config = resolve(merge(plain, overrides))
-        return {config.memory.name: config}
-    wanted = overrides.pop("memory") if isinstance(overrides.get("memory"), str) else "*"
-    configs: dict[str, RunConfig] = {}
-    for label, changes in rows.items():
-        if not isinstance(changes, Mapping):
-            raise ConfigError(f"compare.rows.{label} must hold keys and values, got {changes!r}")
-        try:
-            config = resolve(merge(merge(merge(plain, {"name": slug(label)}), with_recipe(changes)), overrides))
-        except ConfigError as error:
-            raise ConfigError(f"compare.rows.{label}: {error}") from None
-        if any(fnmatch.fnmatch(name, wanted) for name in (label, config.name, config.memory.name)):
-            configs[label] = config
-    if not configs:
-        raise ConfigError(f"memory={wanted} matches no row; the rows are {', '.join(rows)}")
-    return configs
-
-
-def without_memory_filter(overrides: dict[str, Any]) -> dict[str, Any]:
-    """Overrides without a bare `memory`, which may be a pattern and then is no memory's name."""
-    return {key: value for key, value in overrides.items() if key != "memory" or not isinstance(value, str)}
-
-
-def compare(configs: Mapping[str, RunConfig], title: str, say: Say) -> Comparison:
-    """Trains and measures all rows.
-
-    Args:
-        configs: label -> configuration; data, distortion and test episodes must be the same in all rows.
-        title: heads the report.
-        say: is told what happens next.
-
-    Raises:
-        ConfigError: if the rows differ in what must be equal.
-    """
-    first = next(iter(configs.values()))
-    for label, config in configs.items():
-        for key in ("data", "distortion", "episodes.seed", "episodes.test"):
-            if get(config, key) != get(first, key):
-                raise ConfigError(f"compare.rows.{label}: {key} must be the same in all rows of one table")
-    results: list[Result] = []
-    recalls: list[Recall] = []
-    curves: list[Curve] = []
-    shown = first.compare.gallery
-    for label, config in configs.items():
-        run = build(config)
-        if missing := config.training.updates - training_record(run)[0] if is_trainable(run.memory) else 0:
-            say(f"{label}: meta-training, {missing} updates")
-        if train(run):
-            curves.append(read_curve(label, run.folder))
-        say(f"{label}: testing on {config.episodes.test} episodes")
-        results += measure_row(label, run)
-        if shown:
-            recalls.append(Recall(label, recall(run.memory, gallery_episode(run), shown)))
-    run = build(first)
-    results += query_rows(run)
-    episode = gallery_episode(run)
-    patterns, queries = (x[0, :shown].numpy() for x in (episode.patterns, episode.queries))
-    made = provenance(first)
-    return Comparison(
-        title=title,
-        unit=unit(run.data.source.spec),
-        results=sorted(results, key=lambda result: (result.mask_known, result.items)),
-        gallery=Gallery(patterns, queries, recalls) if shown else None,
-        command=made["command"],
-        config="\n".join(f"# {label}\n{to_yaml(config)}" for label, config in configs.items()),
-        provenance={**made, "seed": str(first.seed), "episode seed": str(first.episodes.seed)},
-        curves=curves,
-    )
+    failed = run_cells(cells, cells[0].config.compare.jobs, console)
+    if len(failed) == len(cells):
+        raise ConfigError(f"{cells[0].label}: {failed[0]}")
+    by_variation: dict[str, list[int]] = {}
+    for rank, cell in enumerate(cells):
+        by_variation.setdefault(cell.variation, []).append(rank)
+    return {
+        variation: together(
+            [cells[rank] for rank in ranks if rank not in failed],
+            {cells[rank].label: failed[rank] for rank in ranks if rank in failed},
+        )
+        for variation, ranks in by_variation.items()
+        if not failed.keys() >= set(ranks)
+    }
 
 
 def evaluate(config: RunConfig) -> Comparison:
@@ -121,11 +53,13 @@ def evaluate(config: RunConfig) -> Comparison:
     run = build(config)
     if is_trainable(run.memory) and (config.checkpoint or config.training.updates):
         load(run.memory, Path(config.checkpoint) if config.checkpoint else run.folder / "checkpoints" / "best.ckpt")
+    cell = Cell(config.name, config.name, "", config)
+    results = [result for setting in cell.settings() for result in cell.labelled(setting, measured(run, setting))]
     made = provenance(config)
     return Comparison(
         title=f"{config.memory.name} on {config.data.name}",
-        unit=unit(run.data.source.spec),
-        results=measure_row(config.name, run) + query_rows(run),
+        unit=results[0].unit,
+        results=results,
         gallery=None,
         command=made["command"],
         config=to_yaml(config),
@@ -133,72 +67,41 @@ def evaluate(config: RunConfig) -> Comparison:
     )
 
 
-def measure_row(label: str, run: Run) -> list[Result]:
-    """A row's results for each number of patterns and mask setting, and its *nothing written* control."""
-    updates, seconds = training_record(run)
-    readings = {label: (run.config.memory.name, False)}
-    if is_trainable(run.memory):
-        readings[f"{label}, nothing written"] = ("control", True)
-    results = []
-    for items, mask_known in settings(run.config):
-        for name, (memory, nothing_written) in readings.items():
-            measured = measure(
-                run.memory,
-                test_loader(run, items),
-                run.data.source.spec,
-                mask_known=mask_known,
-                nothing_written=nothing_written,
-            )
-            results.append(
-                Result(
-                    label=name,
-                    memory=memory,
-                    items=items,
-                    mask_known=mask_known,
-                    updates=updates,
-                    train_seconds=seconds,
-                    parameters=sum(p.numel() for p in run.memory.parameters() if p.requires_grad),
-                    **dataclasses.asdict(measured),
-                )
-            )
-    return results
+def together(cells: Sequence[Cell], failed: dict[str, str]) -> Comparison:
+    """What the cells of one table found, seeds pooled.
+
+    Args:
+        cells: those that are done, at least one.
+        failed: label and error of those that are not.
+    """
+    first = cells[0].config
+    results = [result for cell in cells for result in cell.results()]
+    queries = {(r.items, r.mask_known): r for r in reversed(results) if r.label == QUERY}  # the same in all cells
+    results = pooled(r for r in results if r.label != QUERY) + list(queries.values())
+    firsts = {cell.label: cell for cell in reversed(cells)}  # of several seeds, the first one is shown
+    shown = [firsts[label] for label in dict.fromkeys(cell.label for cell in cells)]
+    made = provenance(first)
+    seeds = sorted({cell.config.seed for cell in cells})
+    variation = f", {cells[0].variation}" if cells[0].variation else ""
+    return Comparison(
+        title=f"Associative memories on {first.data.name}{variation}",
+        unit=results[0].unit,
+        results=sorted(results, key=lambda result: (result.mask_known, result.items)),
+        gallery=gallery(shown) if first.compare.gallery else None,
+        command=made["command"],
+        config="\n".join(f"# {name_of(cell)}\n{to_yaml(cell.config)}" for cell in cells),
+        provenance={**made, "seed": ", ".join(map(str, seeds)), "episode seed": str(first.episodes.seed)},
+        curves=[curve for cell in shown if (curve := cell.curve()).points],
+        failed=failed,
+    )
 
 
-def query_rows(run: Run) -> list[Result]:
-    """The *query itself* control for each number of patterns and mask setting."""
-    results = []
-    for items, mask_known in settings(run.config):
-        error, corrupted = query_error(test_loader(run, items), run.data.source.spec)
-        results.append(Result("query itself", "control", items, mask_known, 0, 0, error, corrupted, 0.0, 0.0))
-    return results
-
-
-def settings(config: RunConfig) -> list[tuple[int, bool]]:
-    """The table's columns: (number of patterns, whether the mask is known)."""
-    masks = {"unknown": [False], "known": [True], "both": [False, True]}[config.compare.mask]
-    return [(items, mask) for mask in masks for items in config.compare.items or [config.episodes.items]]
-
-
-def test_loader(run: Run, items: int, batch: int = 8) -> DataLoader[Episode]:
-    """The test episodes with `items` patterns each, in batches of the same size for every memory."""
-    episodes = dataclasses.replace(run.config.episodes, items=items, batch=batch, workers=0)
-    return EpisodeDataModule(run.data.source, run.data.distortion, episodes).test_dataloader()
-
-
-def gallery_episode(run: Run) -> Episode:
-    """The first test episode, (1, items, *shape)."""
-    return next(iter(test_loader(run, run.config.episodes.items, batch=1)))
-
-
-def recall(memory: AssociativeMemory, episode: Episode, shown: int) -> np.ndarray:
-    """The trajectory (steps, shown, *shape) of reading the first queries after writing all patterns."""
-    with torch.no_grad():
-        trajectory = memory.read(memory.write(episode.patterns), episode.queries[:, :shown])
-    recalled: np.ndarray = trajectory[:, 0].numpy()
-    return recalled
-
-
-def slug(label: str) -> str:
-    """A label as the name of a folder: lower-case letters, digits and single hyphens."""
-    words = "".join(letter if letter.isalnum() else " " for letter in label.lower()).split()
-    return "-".join(words) or "row"
+def gallery(cells: Sequence[Cell]) -> Gallery:
+    """What the memories recalled of the first test episode."""
+    recalls = {cell.label: cell.recall() for cell in cells}
+    episode = next(iter(recalls.values()))
+    return Gallery(
+        episode["patterns"],
+        episode["queries"],
+        [Recall(label, saved["trajectory"]) for label, saved in recalls.items()],
+    )

@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from statistics import median
+from statistics import mean, median
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from lightning_ebm.data.episodes import Episode
-from lightning_ebm.evaluation.metrics import pattern_errors
+from lightning_ebm.evaluation.metrics import pattern_errors, recalled, similarity
+from lightning_ebm.evaluation.rate import rounded, state_bits
 from lightning_ebm.memory import AssociativeMemory, PatternSpec, State
 
 T = TypeVar("T")
@@ -29,6 +30,11 @@ class Measurement:
         floats_strict: all values in the state of one episode.
         write_ms: median milliseconds to write one episode.
         read_ms: median milliseconds to read all queries of one episode.
+        precision: how the state was kept between writing and reading, as in `schema.PRECISIONS`.
+        bits: bits of the state of one episode, as the literature counts, at that precision.
+        mse: squared error of a value, averaged over all values of all episodes.
+        ssim: structural similarity, averaged over all patterns; NaN where patterns are no images.
+        exact: share of patterns that were recalled, as in `metrics.recalled`.
     """
 
     error: list[float]
@@ -37,6 +43,11 @@ class Measurement:
     floats_strict: int
     write_ms: float
     read_ms: float
+    precision: str
+    bits: int
+    mse: float
+    ssim: float
+    exact: float
 
 
 def measure(
@@ -46,6 +57,7 @@ def measure(
     *,
     mask_known: bool = False,
     nothing_written: bool = False,
+    precision: str = "float32",
 ) -> Measurement:
     """Writes and reads each episode.
 
@@ -55,6 +67,7 @@ def measure(
         spec: kind of the patterns.
         mask_known: tell the memory which values were distorted.
         nothing_written: read from the unwritten state instead: what the reader can do without memory.
+        precision: keep the state at this precision between writing and reading.
 
     Raises:
         ValueError: if the memory recalls something that is not finite.
@@ -63,6 +76,9 @@ def measure(
     corrupted: list[float] = []
     write_ms: list[float] = []
     read_ms: list[float] = []
+    squares: list[float] = []
+    similar: list[float] = []
+    exact: list[float] = []
     state: State = {}
     with torch.no_grad():
         for batch in batches:
@@ -73,6 +89,7 @@ def measure(
             else:
                 state, milliseconds = timed(memory.write, batch.patterns)
                 write_ms.append(milliseconds / episodes)
+            state = rounded(state, precision)
             mask = batch.mask if mask_known else None
             trajectory, milliseconds = timed(memory.read, state, batch.queries, mask)
             read_ms.append(milliseconds / episodes)
@@ -81,18 +98,23 @@ def measure(
                 raise ValueError(f"{type(memory).__name__} recalled values that are not finite")
             errors += per_episode(pattern_errors(answer, batch.patterns, spec))
             corrupted += per_episode(pattern_errors(answer, batch.patterns, spec, batch.mask))
+            squares += per_episode((answer - batch.patterns).square().flatten(2).mean(2))
+            similar += per_episode(similarity(answer, batch.patterns))
+            exact += per_episode(recalled(answer, batch.patterns, spec))
     literature, strict = count_floats(memory, state)
-    return Measurement(errors, corrupted, literature, strict, median(write_ms), median(read_ms))
-
-
-def query_error(batches: Iterable[Episode], spec: PatternSpec) -> tuple[list[float], list[float]]:
-    """Errors of the queries themselves, on all and on distorted values: what a memory starts from."""
-    errors: list[float] = []
-    corrupted: list[float] = []
-    for batch in batches:
-        errors += per_episode(pattern_errors(batch.queries, batch.patterns, spec))
-        corrupted += per_episode(pattern_errors(batch.queries, batch.patterns, spec, batch.mask))
-    return errors, corrupted
+    return Measurement(
+        error=errors,
+        error_corrupted=corrupted,
+        floats=literature,
+        floats_strict=strict,
+        write_ms=median(write_ms),
+        read_ms=median(read_ms),
+        precision=precision,
+        bits=state_bits(memory, state, precision),
+        mse=mean(squares),
+        ssim=mean(similar),
+        exact=mean(exact),
+    )
 
 
 def count_floats(memory: AssociativeMemory, state: State) -> tuple[int, int]:

@@ -6,14 +6,14 @@ import math
 from html import escape
 
 from lightning_ebm.evaluation import tables
-from lightning_ebm.evaluation.results import Comparison, Result, mean_and_band
-from lightning_ebm.evaluation.tables import CONTROL, NONE, mean, number, short
+from lightning_ebm.evaluation.results import CONTROL, Comparison, Result, mean_and_band
+from lightning_ebm.evaluation.tables import NONE, mean, number, short
 
 SETTING = ("patterns", "mask")
 WORDS = ("memory", "mask")  # columns of words, which stand left; all others are numbers
 HEADS = (
     "error on\ncorrupted values", "error on\nall values", "floats", "bits per\npattern",
-    "write\nms", "read\nms", "updates", "training\nseconds", "parameters",
+    "write\nms", "read\nms", "recalled\nexactly", "PSNR\ndB", "SSIM", "updates", "training\nseconds", "parameters",
 )  # fmt: skip
 
 
@@ -30,11 +30,12 @@ def main_table(comparison: Comparison) -> tuple[str, str]:
             cells = _setting_cells(result) if len(settings) > 1 else ""
             rows += _row(result, cells + _cells(result, places, scale, result in winners))
     one = f"{tables.setting_name(*settings[0]).capitalize()}. " if len(settings) == 1 else ""
+    seeds = " ± is half the 95 % interval over training seeds." if tables.several_seeds(comparison) else ""
     each = " of each setting" if len(settings) > 1 else ""
     caption = (
         f"{one}Errors are {escape(comparison.unit)}: the mean over test episodes and, below it, the 5th and"
         f" 95th percentile. The least error on corrupted values{each} is bold; controls, in italics, do not"
-        " compete. A click on a heading sorts."
+        f" compete.{seeds} A click on a heading sorts."
     )
     return caption, _table(("memory", *(SETTING if len(settings) > 1 else ()), *HEADS), rows)
 
@@ -69,26 +70,27 @@ def _cells(result: Result, places: int, scale: float, winner: bool) -> str:
     has_state = result.memory != CONTROL
     strict = f"<small>strict {result.floats_strict:,}</small>" * (result.floats_strict != result.floats)
     return (
-        _cell(mean(result), _error(result.error_corrupted, places, scale), bold=winner)
-        + _cell(mean(result, "error"), _error(result.error, places))
+        _cell(mean(result), _error(result.error_corrupted, result.corrupted_by_seed, places, scale), bold=winner)
+        + _cell(mean(result, "error"), _error(result.error, result.error_by_seed, places))
         + _cell(result.floats if has_state else math.nan, tables.floats(result) + strict * has_state)
         + _cell(result.bits_per_pattern if has_state else math.nan, tables.bits(result))
         + _cell(result.write_ms, short(result.write_ms))
         + _cell(result.read_ms, short(result.read_ms))
+        + "".join(map(_cell, (result.exact, result.psnr, result.ssim), tables.quality(result)))
         + _cell(result.updates, f"{result.updates:,}" if result.updates else NONE)
         + _cell(result.train_seconds, short(result.train_seconds))
         + _cell(result.parameters, f"{result.parameters:,}" if result.parameters else NONE)
     )
 
 
-def _error(values: list[float], places: int, scale: float | None = None) -> str:
-    """Mean and, in small print below it, the band; drawn as a bar too where a scale is given."""
+def _error(values: list[float], by_seed: list[float], places: int, scale: float | None = None) -> str:
+    """Mean, interval over seeds and, in small print below, the band; drawn as a bar too where a scale is given."""
     average, low, high = mean_and_band(values)
     if not math.isfinite(average):
         return number(average, places)
     bar = "" if scale is None else _bar(average, low, high, scale)
     band = f"[{number(low, places)}, {number(high, places)}]"
-    return f"{number(average, places)}<small>{bar}&nbsp; {band}</small>"
+    return f"{tables.with_seeds(average, by_seed, places)}<small>{bar}&nbsp; {band}</small>"
 
 
 def _bar(average: float, low: float, high: float, scale: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torchmetrics import Metric
+from torchmetrics.functional.image import structural_similarity_index_measure
 
 from lightning_ebm.memory import PatternSpec
 
@@ -40,6 +41,35 @@ def pattern_errors(answer: Tensor, patterns: Tensor, spec: PatternSpec, where: T
     """
     errors = value_errors(answer, patterns, spec)
     return (errors if where is None else errors * where).flatten(2).sum(2)
+
+
+def recalled(answer: Tensor, patterns: Tensor, spec: PatternSpec) -> Tensor:
+    """Which patterns were recalled: binary ones without a wrong value, others with a small mean squared error.
+
+    Small is below 0.00125, the criterion of BayesPCN (Yoo and Wood, 2022; there 0.005, on values from -1 to 1).
+
+    Returns:
+        (episodes, items), bool.
+    """
+    errors = pattern_errors(answer, patterns, spec)
+    return errors == 0 if spec.binary else errors / spec.size < 0.00125
+
+
+def similarity(answer: Tensor, patterns: Tensor) -> Tensor:
+    """Structural similarity (Wang et al., 2004) of each image with its pattern, windows of 11x11 pixels.
+
+    Args:
+        answer: (episodes, items, channels, height, width), values in [0, 1].
+        patterns: the same.
+
+    Returns:
+        (episodes, items), at most 1; NaN where patterns are no images of at least 11x11 pixels.
+    """
+    if patterns.ndim != 5 or min(patterns.shape[3:]) < 11:
+        return torch.full(patterns.shape[:2], torch.nan)
+    answer, images = answer.flatten(0, 1).double(), patterns.flatten(0, 1).double()  # variances are differences
+    each = structural_similarity_index_measure(answer, images, data_range=1.0, reduction="none")
+    return torch.as_tensor(each).view(patterns.shape[:2])
 
 
 class RecallError(Metric):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -16,9 +15,9 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocat
 from matplotlib.transforms import ScaledTranslation
 
 from lightning_ebm.evaluation.pictures import mosaic, shown_steps
-from lightning_ebm.evaluation.results import Comparison, Gallery, Result, mean_and_band
+from lightning_ebm.evaluation.results import CONTROL, Comparison, Gallery, Result, mean_and_band
 from lightning_ebm.evaluation.style import BACKGROUND, COLOURS, DASHES, FAINT, MARKERS, new_figure
-from lightning_ebm.evaluation.tables import CONTROL, mean, of_setting, setting_name, settings
+from lightning_ebm.evaluation.tables import mean, of_setting, setting_name, settings
 
 Point = tuple[int, float, float, float]  # size or number of patterns; mean, 5th, 95th percentile of the error
 
@@ -26,8 +25,8 @@ Point = tuple[int, float, float, float]  # size or number of patterns; mean, 5th
 def error_against_size(comparison: Comparison, dark: bool = False) -> Figure:
     """Error on the corrupted values against the size of the state, one panel for each setting.
 
-    Points are means, bars reach from the 5th to the 95th percentile of the test episodes. Rows of one memory
-    whose labels agree up to their first number ("EBMM conv, d = 2", "EBMM conv, d = 3") are joined by a line.
+    Points are means, bars reach from the 5th to the 95th percentile of the test episodes. The sizes of one row are
+    joined by a line.
     Controls have no size and are dashed horizontals: of all memories with nothing written, only the best.
 
     Args:
@@ -156,20 +155,12 @@ def _point(position: int, result: Result) -> Point:
 
 
 def _size_lines(results: list[Result]) -> dict[str, list[Result]]:
-    """Results by the line they are points of: the label's start, or all of it where joining would mislead."""
-    starts: dict[str, list[Result]] = {}
-    for result in results:
-        if result.memory != CONTROL:
-            start = re.split(r"[^\w)]*\S*\d", result.label, maxsplit=1)[0]
-            starts.setdefault(start or result.label, []).append(result)
+    """Results by the line they are points of, along it."""
     lines: dict[str, list[Result]] = {}
-    for start, members in starts.items():
-        places = {(result.memory, result.items, result.mask_known, result.floats) for result in members}
-        one_memory = len({result.memory for result in members}) == 1
-        joined = one_memory and len(places) == len(members) and len({result.label for result in members}) > 1
-        for result in sorted(members, key=lambda result: result.floats):
-            lines.setdefault(start if joined else result.label, []).append(result)
-    return lines
+    for result in sorted(results, key=lambda result: result.floats):
+        if result.memory != CONTROL:
+            lines.setdefault(result.series or result.label, []).append(result)
+    return {name: lines[name] for name in dict.fromkeys(r.series or r.label for r in results) if name in lines}
 
 
 def _controls(results: list[Result]) -> dict[str, list[Result]]:

@@ -32,13 +32,15 @@ def write_report(comparison: Comparison, folder: Path) -> Path:
         The path of the page.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    write_csv(comparison, folder / "results.csv")
+    write_csv(comparison.results, folder / "results.csv")
     (folder / "table.md").write_text(_record(comparison), encoding="utf-8")
     (folder / "config.yaml").write_text(comparison.config, encoding="utf-8")
     sections = {"Results": _tables(comparison), "Figures": _figures(comparison, folder)}
     if comparison.gallery is not None:
         save(plots.recall_gallery(comparison.gallery), folder / "recall_gallery")
         sections["Recalled patterns"] = _gallery(comparison.gallery)
+    if comparison.failed:
+        sections["Not finished"] = _failed(comparison.failed)
     sections["How to read this"] = _definitions()
     sections["How it was made"] = _origin(comparison)
     path = folder / "report.html"
@@ -165,6 +167,12 @@ def _scrolling(anchor: str, caption: str, html: str, kind: str = "") -> str:
         f'<figure><figcaption id="{anchor}">{caption}</figcaption>\n'
         f'<div class="scroll {kind}" role="region" aria-labelledby="{anchor}" tabindex="0">{html}</div></figure>\n'
     )
+
+
+def _failed(failed: dict[str, str]) -> str:
+    """Rows that are missing in the tables, and why."""
+    rows = "".join(f"<dt>{escape(label)}</dt><dd>{escape(error)}</dd>\n" for label, error in failed.items())
+    return f"<dl>{rows}</dl>\n"
 
 
 def _definitions() -> str:

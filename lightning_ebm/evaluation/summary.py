@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import groupby
 
-from lightning_ebm.evaluation.results import Comparison, Result, mean_and_band
-from lightning_ebm.evaluation.tables import CONTROL, best, decimals, mean, number, of_setting, settings
+from lightning_ebm.evaluation.results import CONTROL, Comparison, Result, mean_and_band
+from lightning_ebm.evaluation.tables import best, decimals, mean, number, of_setting, settings
 
 NOTHING = "nothing written"  # how the label of the control ends that tells what a memory adds
 

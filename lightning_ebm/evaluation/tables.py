@@ -10,9 +10,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from lightning_ebm.evaluation.results import Comparison, Result, mean_and_band
+from lightning_ebm.evaluation.results import CONTROL, Comparison, Result, mean_and_band, spread
 
-CONTROL = "control"  # what `Result.memory` says of a row that stores nothing
 Measure = Literal["error_corrupted", "error"]
 MEASURES: dict[Measure, str] = {
     "error_corrupted": "error on corrupted values",
@@ -68,17 +67,23 @@ def short(value: float) -> str:
     return number(value, int(np.clip(2 - math.floor(math.log10(abs(value))), 0, 8)))
 
 
-def with_band(values: list[float], places: int) -> str:
-    """Mean and band, such as "1.20 [0.31, 2.25]"."""
+def with_seeds(average: float, by_seed: list[float], places: int) -> str:
+    """A mean, with half its 95 % interval over seeds where there are several, such as "1.20 ±0.15"."""
+    text = number(average, places)
+    return f"{text} ±{number(spread(by_seed), places)}" if len(by_seed) > 1 and math.isfinite(average) else text
+
+
+def with_band(values: list[float], by_seed: list[float], places: int) -> str:
+    """Mean, interval over seeds, and band over episodes, such as "1.20 ±0.15 [0.31, 2.25]"."""
     average, low, high = mean_and_band(values)
     if not math.isfinite(average):
         return number(average, places)
-    return f"{number(average, places)} [{number(low, places)}, {number(high, places)}]"
+    return f"{with_seeds(average, by_seed, places)} [{number(low, places)}, {number(high, places)}]"
 
 
-def below(values: list[float], places: int) -> str:
-    """Mean, and the band on a line of its own."""
-    return with_band(values, places).replace(" [", "\n[")
+def below(values: list[float], by_seed: list[float], places: int) -> str:
+    """Mean and interval, and the band on a line of its own."""
+    return with_band(values, by_seed, places).replace(" [", "\n[")
 
 
 def floats(result: Result, strict: bool = False) -> str:
@@ -92,6 +97,16 @@ def floats(result: Result, strict: bool = False) -> str:
 def bits(result: Result) -> str:
     """Bits of state for each pattern; a control has no state."""
     return NONE if result.memory == CONTROL else f"{result.bits_per_pattern:,.0f}"
+
+
+def quality(result: Result) -> tuple[str, str, str]:
+    """Share of patterns recalled, peak signal-to-noise ratio in decibels, structural similarity."""
+    psnr = "∞" if result.psnr == math.inf else _or_none(result.psnr, "{:.1f}")
+    return _or_none(result.exact, "{:.1%}"), psnr, _or_none(result.ssim, "{:.3f}")
+
+
+def _or_none(value: float, form: str) -> str:
+    return NONE if math.isnan(value) else form.format(value)
 
 
 def by_items(comparison: Comparison, mask_known: bool) -> dict[str, dict[int, Result]]:
@@ -118,7 +133,8 @@ def rich_table(comparison: Comparison) -> Table:
         comparison: its results are grouped by number of patterns and mask setting.
     """
     places, groups = decimals(comparison), settings(comparison.results)
-    caption = Text(f"error: {comparison.unit}; mean over episodes [5th, 95th percentile]; ms for one episode")
+    seeds = " ± interval over seeds" if several_seeds(comparison) else ""
+    caption = Text(f"error: {comparison.unit}; mean{seeds} over episodes [5th, 95th percentile]; ms for one episode")
     if len(groups) == 1:
         caption = Text(setting_name(*groups[0]) + "; ") + caption
     table = _table(comparison.title, caption)
@@ -136,8 +152,11 @@ def rich_table(comparison: Comparison) -> Table:
                 Text(result.label, style="dim" if result.memory == CONTROL else ""),
                 floats(result),
                 bits(result),
-                Text(below(result.error_corrupted, places), style="bold" if result in winners else ""),
-                Text(below(result.error, places)),
+                Text(
+                    below(result.error_corrupted, result.corrupted_by_seed, places),
+                    style="bold" if result in winners else "",
+                ),
+                Text(below(result.error, result.error_by_seed, places)),
                 short(result.write_ms),
                 short(result.read_ms),
             )
@@ -178,31 +197,39 @@ def markdown_table(comparison: Comparison) -> str:
     places, several = decimals(comparison), len(settings(comparison.results)) > 1
     heads = ["memory", *(["patterns", "mask"] if several else []), "floats", "bits/pattern"]
     heads += ["error on corrupted values", "error on all values", "write ms", "read ms"]
-    heads += ["updates", "training s", "parameters"]
+    heads += ["exact", "PSNR", "SSIM", "updates", "training s", "parameters"]
     left = {"memory", "mask"}
     lines = [heads, ["---" if head in left else "---:" for head in heads]]
     for setting in settings(comparison.results):
         results = of_setting(comparison.results, *setting)
         winners = best(results)
         for result in results:
-            corrupted = with_band(result.error_corrupted, places)
+            corrupted = with_band(result.error_corrupted, result.corrupted_by_seed, places)
             lines.append([
                 _markdown(result.label),
                 *([f"{result.items:,}", "known" if result.mask_known else "unknown"] if several else []),
                 floats(result, strict=True),
                 bits(result),
                 f"**{corrupted}**" if result in winners else corrupted,
-                with_band(result.error, places),
+                with_band(result.error, result.error_by_seed, places),
                 short(result.write_ms),
                 short(result.read_ms),
+                *quality(result),
                 short(result.updates) if result.updates < 1000 else f"{result.updates:,}",
                 short(result.train_seconds),
                 f"{result.parameters:,}" if result.parameters else NONE,
             ])  # fmt: skip
     words = f"Errors: {_markdown(comparison.unit)}, mean over test episodes [5th, 95th percentile]."
+    if several_seeds(comparison):
+        words += " ±: half the 95 % interval over training seeds."
     if not several and comparison.results:
         words = f"{setting_name(*settings(comparison.results)[0])}. {words}"
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + f"\n\n{words}\n"
+
+
+def several_seeds(comparison: Comparison) -> bool:
+    """Whether any row was trained from several seeds."""
+    return any(len(result.error_by_seed) > 1 for result in comparison.results)
 
 
 def _markdown(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,17 @@ from lightning_ebm.evaluation.style import png
 class Progress(pl.Callback):
     """One line: updates done, loss, the last validation's error in the units of the tables, time left.
 
+    About once a second, the updates done are also put into a file, for whoever waits for this process.
+
     Args:
         name: begins the line.
         updates: updates in all.
+        path: the file.
     """
 
-    def __init__(self, name: str, updates: int) -> None:
-        self.name, self.updates = name, updates
+    def __init__(self, name: str, updates: int, path: Path) -> None:
+        self.name, self.updates, self.path = name, updates, path
+        self.written = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Starts the line, at the update that training resumes from."""
@@ -51,6 +56,9 @@ class Progress(pl.Callback):
         shown = {"train/loss": "loss", "val/error": "val error", "val/error_corrupted": "on corrupted"}
         numbers = "  ".join(f"{label} {metrics[key]:.2f}" for key, label in shown.items() if key in metrics)
         self.bar.update(self.task, completed=trainer.global_step, numbers=numbers)
+        if trainer.is_global_zero and time.monotonic() > self.written + 1:
+            self.written = time.monotonic()
+            self.path.write_text(str(trainer.global_step))
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Shows the new errors at once."""

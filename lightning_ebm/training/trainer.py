@@ -107,7 +107,7 @@ def make_trainer(run: Run) -> pl.Trainer:
     options: Any = {"enable_version_counter": False, "save_on_train_epoch_end": False}
     best = ModelCheckpoint(folder, "best", monitor="val/error", **options)
     last = ModelCheckpoint(folder, "last", **options)  # after `best`, so that it holds what that one knows
-    callbacks: list[Callback] = [best, last, Progress(config.name, training.updates)]
+    callbacks: list[Callback] = [best, last, Progress(config.name, training.updates, run.folder / "progress")]
     if training.pictures:
         callbacks.append(Pictures(run.folder / "pictures"))
     if training.average:

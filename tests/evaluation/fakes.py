@@ -17,8 +17,9 @@ def errors(mean: float, episodes: int = 40, seed: int = 0) -> list[float]:
 
 def result(label: str, memory: str, mean: float, floats: int = 1000, **changes) -> Result:
     made = Result(
-        label, memory, 16, False, floats, floats, errors(1.5 * mean, seed=1), errors(mean), 2.5, 1.25, 300, 12.0, 5000
-    )
+        label, memory, 16, False, floats, floats, errors(1.5 * mean, seed=1), errors(mean), 2.5, 1.25, 300, 12.0, 5000,
+        series=label.split(", ")[0], bits=32 * floats, mse=0.01, ssim=0.5, exact=0.25,
+    )  # fmt: skip
     return dataclasses.replace(made, **changes)
 
 

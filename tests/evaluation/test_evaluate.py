@@ -8,8 +8,10 @@ import torch
 
 from lightning_ebm.config import read_file, resolve
 from lightning_ebm.data.episodes import Episode
-from lightning_ebm.evaluation.compare import evaluate, row_configs
-from lightning_ebm.evaluation.evaluate import count_floats, measure, query_error
+from lightning_ebm.evaluation.compare import evaluate
+from lightning_ebm.evaluation.controls import QueryItself
+from lightning_ebm.evaluation.evaluate import count_floats, measure
+from lightning_ebm.evaluation.grid import cells
 from lightning_ebm.evaluation.metrics import RecallError, pattern_errors, unit
 from lightning_ebm.memory import AssociativeMemory, PatternSpec
 
@@ -59,7 +61,9 @@ def test_a_known_mask_and_an_unwritten_state():
     assert known.error == known.error_corrupted == pytest.approx([1 / 3, 2 / 3])
     unwritten = measure(Mean(), [batch()], BITS, nothing_written=True)
     assert unwritten.error == pytest.approx([6 / 3, 8 / 3])  # all zeros: every one is wrong
-    assert query_error([batch()], BITS) == (pytest.approx([2, 2]), pytest.approx([2, 2]))
+    query = measure(QueryItself(), [batch()], BITS)
+    assert (query.error, query.error_corrupted) == (pytest.approx([2, 2]), pytest.approx([2, 2]))
+    assert (query.floats, query.bits, query.exact) == (0, 0, 0)
 
 
 def test_squared_errors_are_summed_over_the_pattern():
@@ -111,13 +115,14 @@ def test_table_1_of_the_paper_hopfield_rows():
     }
     within = {"Hopfield (Hebb)": [0.4 + 0.2] * 5, "Hopfield (Storkey)": [0.7 + 0.2] * 5}
     within["Hopfield (pseudo-inverse)"] = [0.6, 0.6, 0.6, 2.1 + 0.2, 0.6 + 0.2]
-    configs = row_configs(
+    found = cells(
         read_file(CONFIGS / "binary.yaml"),
         {"memory": "hopfield", "episodes": {"test": 40}, "compare": {"mask": "both"}},
     )
-    assert set(configs) == set(published)
-    for label, config in configs.items():
-        results = {(r.mask_known, r.items): r for r in evaluate(config).results if r.memory == "hopfield"}
+    assert {cell.label for cell in found} == set(published)
+    for cell in found:
+        label = cell.label
+        results = {(r.mask_known, r.items): r for r in evaluate(cell.config).results if r.memory == "hopfield"}
         for items, expected, bound in zip((16, 32, 48, 64, 96), published[label], within[label], strict=True):
             clamped = np.mean(results[True, items].error)
             assert clamped == pytest.approx(expected, abs=bound), (label, items)

@@ -41,12 +41,12 @@ def test_controls_are_horizontals_of_which_the_best_nothing_written_is_kept():
     assert {text.get_text() for text in axes.texts} == {"query itself", "nothing written"}
 
 
-def test_labels_that_differ_in_more_than_a_number_are_not_joined():
+def test_rows_of_other_series_are_not_joined():
     results = [fakes.result(f"Hopfield ({rule})", "hopfield", 2.0, 100) for rule in ("Hebb", "Storkey")]
     results += [fakes.result("EBMM K=5", "ebmm", 2.0, 100), fakes.result("EBMM K=10", "ebmm", 1.0, 100)]
     figure = plots.error_against_size(fakes.comparison(results))
     found = {text.get_text() for legend in figure.legends for text in legend.get_texts()}
-    assert found == {result.label for result in results}  # two of one size would be a vertical line
+    assert found == {result.label for result in results}
     assert not plots.has_size_sweep(fakes.comparison(results))
     assert plots.has_size_sweep(fakes.comparison(fakes.sizes()))
 

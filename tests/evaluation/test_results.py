@@ -28,15 +28,16 @@ def test_row_holds_every_field_of_a_result():
     flat = row(made)
     assert tuple(flat) == COLUMNS
     for field in dataclasses.fields(Result):
-        if not field.name.startswith("error"):
+        if field.name not in {"error", "error_corrupted", "error_by_seed", "corrupted_by_seed", "mse"}:
             assert flat[field.name] == getattr(made, field.name)
     assert flat["error_mean"] == pytest.approx(3.0) and flat["corrupted_mean"] == pytest.approx(2.0)
+    assert flat["psnr"] == pytest.approx(20.0)  # of a mean squared error of 0.01
     assert flat["episodes"] == len(made.error)
 
 
 def test_csv_round_trip(tmp_path):
     results = fakes.sizes()
-    write_csv(fakes.comparison(results), tmp_path / "results.csv")
+    write_csv(results, tmp_path / "results.csv")
     with (tmp_path / "results.csv").open(newline="", encoding="utf-8") as file:
         lines = list(csv.DictReader(file))
     assert [line["label"] for line in lines] == [result.label for result in results]

@@ -1,0 +1,280 @@
+"""One cell of a comparison: a memory that is trained, if it can be, and measured; done once and kept.
+
+    python -m lightning_ebm.evaluation.cell FILE        what `compare` starts for a cell of its own process
+
+Everything is in the run's folder: checkpoints, and results/ with one file for each test setting, which appears when
+it is whole. So a comparison that was stopped at any moment, and in any way, goes on where it was.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from torch.utils.data import DataLoader
+
+from lightning_ebm.config import plain, resolve, run_folder
+from lightning_ebm.data.datamodule import EpisodeDataModule
+from lightning_ebm.data.episodes import Episode
+from lightning_ebm.evaluation.controls import QueryItself
+from lightning_ebm.evaluation.curves import read_curve
+from lightning_ebm.evaluation.evaluate import measure
+from lightning_ebm.evaluation.metrics import unit
+from lightning_ebm.evaluation.results import CONTROL, Curve, Result
+from lightning_ebm.memory import AssociativeMemory
+from lightning_ebm.schema import RunConfig
+from lightning_ebm.training.trainer import Run, build, commit, is_trainable, train, training_record
+
+Say = Callable[[str], None]
+
+NOTHING_WRITTEN = "nothing written"  # how the label of the control ends that tells what a memory adds
+QUERY = "query itself"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a cell is tested; one file of results.
+
+    Attributes:
+        items: patterns in an episode.
+        mask_known: whether the memory is told which values were distorted.
+        precision: how its state is kept, as in `schema.PRECISIONS`.
+    """
+
+    items: int
+    mask_known: bool
+    precision: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One memory of a comparison, at one size, on one data set and distortion, from one seed.
+
+    Attributes:
+        label: name of its row; cells that differ in the seed only share it.
+        series: name of the line that it is a point of; cells that differ in their size only share it.
+        variation: name of its table; empty if there is one only.
+        config: its configuration.
+    """
+
+    label: str
+    series: str
+    variation: str
+    config: RunConfig
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return run_folder(self.config)
+
+    def settings(self) -> list[Setting]:
+        """What it is tested with: every precision for each mask and number of patterns."""
+        compare = self.config.compare
+        masks = {"unknown": [False], "known": [True], "both": [False, True]}[compare.mask]
+        counts = compare.items or [self.config.episodes.items]
+        return [Setting(n, mask, precision) for mask in masks for n in counts for precision in compare.precisions]
+
+    def path(self, setting: Setting | str) -> Path:
+        """The file of a setting's results, or of another thing that depends on the test episodes."""
+        tested = {"test": self.config.episodes.test, "items": self.config.episodes.items}
+        key = hashlib.sha256(json.dumps(tested, sort_keys=True).encode()).hexdigest()[:8]
+        if isinstance(setting, Setting):
+            mask = "known" if setting.mask_known else "unknown"
+            setting = f"{setting.items}-{mask}-{setting.precision}"
+        return self.folder / "results" / f"{setting}-{key}"
+
+    def missing(self) -> list[Setting]:
+        """Settings that are still to be measured."""
+        return [setting for setting in self.settings() if not self.path(setting).exists()]
+
+    def is_done(self) -> bool:
+        """Whether nothing is missing."""
+        return not self.missing() and (not self.config.compare.gallery or self.path("gallery.npz").exists())
+
+    def results(self) -> list[Result]:
+        """All that was measured."""
+        found: list[Result] = []
+        for setting in self.settings():
+            found += self.labelled(setting, json.loads(self.path(setting).read_text(encoding="utf-8")))
+        return found
+
+    def labelled(self, setting: Setting, rows: Iterable[dict[str, Any]]) -> list[Result]:
+        """What `measured` returned, under the cell's name."""
+        kept = "" if setting.precision == "float32" else f", {setting.precision}"
+        results = []
+        for fields in rows:
+            role = fields["role"]
+            ending = f"{kept}, {role}" if role else kept
+            label, series = (QUERY, QUERY) if role == QUERY else (self.label + ending, self.series + ending)
+            others = {name: value for name, value in fields.items() if name != "role"}
+            results.append(Result(label=label, series=series, cell=self.folder.name, **others))
+        return results
+
+    def recall(self) -> dict[str, np.ndarray]:
+        """The gallery's episode and what was recalled: `patterns`, `queries`, `trajectory`, as in `Gallery`."""
+        with np.load(self.path("gallery.npz"), allow_pickle=False) as saved:
+            return dict(saved)
+
+    def curve(self) -> Curve:
+        """How it learned; without points if it is not trained."""
+        return read_curve(self.label, self.folder)
+
+    def progress(self) -> int:
+        """Updates done, as the training of another process last said."""
+        try:
+            return int((self.folder / "progress").read_text())
+        except (OSError, ValueError):
+            return 0
+
+
+def run_cell(cell: Cell, say: Say) -> None:
+    """Trains a cell's memory, as far as that is not done, and measures what is missing.
+
+    Args:
+        cell: what to do.
+        say: is told what happens next.
+
+    Raises:
+        ValueError, RuntimeError, OSError: whatever training or measuring raises; what was done before is kept.
+    """
+    if cell.is_done():
+        return
+    with held(cell.folder):  # a process that outlived its parent may still be at it
+        run = build(cell.config)
+        trainable = is_trainable(run.memory)
+        if missing := cell.config.training.updates - training_record(run)[0] if trainable else 0:
+            say(f"{cell.label}: meta-training, {missing} updates")
+        train(run)
+        if int(os.environ.get("LOCAL_RANK", "0")):
+            return  # of several processes that have trained together, the first one measures
+        if cell.missing():
+            say(f"{cell.label}: testing on {cell.config.episodes.test} episodes")
+        for setting in cell.missing():
+            keep(cell.path(setting), json.dumps(measured(run, setting)).encode())
+        if cell.config.compare.gallery and not cell.path("gallery.npz").exists():
+            write_gallery(run, cell.path("gallery.npz"), cell.config.compare.gallery)
+
+
+def measured(run: Run, setting: Setting) -> list[dict[str, Any]]:
+    """A memory's results in one setting, those of its *nothing written* control, and those of the query itself.
+
+    Returns:
+        Fields of `Result` for each, with its `role` in place of label and series.
+    """
+    updates, seconds = training_record(run)
+    name = run.config.memory.name
+    roles: dict[str, tuple[AssociativeMemory, str]] = {"": (run.memory, name)}
+    if is_trainable(run.memory):
+        roles[NOTHING_WRITTEN] = run.memory, CONTROL
+    if setting.precision == "float32":
+        roles[QUERY] = QueryItself(), CONTROL
+    rows = []
+    for role, (memory, memory_name) in roles.items():
+        found = measure(
+            memory,
+            test_loader(run, setting.items),
+            run.data.source.spec,
+            mask_known=setting.mask_known,
+            nothing_written=role == NOTHING_WRITTEN,
+            precision=setting.precision,
+        )
+        trained = role != QUERY
+        rows.append({
+            "role": role,
+            "memory": memory_name,
+            "items": setting.items,
+            "mask_known": setting.mask_known,
+            "updates": updates * trained,
+            "train_seconds": seconds * trained,
+            "parameters": sum(p.numel() for p in memory.parameters() if p.requires_grad),
+            "unit": unit(run.data.source.spec),
+            "data": run.config.data.name,
+            "distortion": run.config.distortion.name,
+            "seed": run.config.seed,
+            "commit": commit(),
+            **dataclasses.asdict(found),
+        })  # fmt: skip
+    return rows
+
+
+def test_loader(run: Run, items: int, batch: int = 8) -> DataLoader[Episode]:
+    """The test episodes with `items` patterns each, in batches of the same size for every memory."""
+    episodes = dataclasses.replace(run.config.episodes, items=items, batch=batch, workers=0)
+    return EpisodeDataModule(run.data.source, run.data.distortion, episodes).test_dataloader()
+
+
+def write_gallery(run: Run, path: Path, shown: int) -> None:
+    """Keeps what the memory recalls of the first test episode: `shown` patterns, queries, and the trajectory."""
+    episode = next(iter(test_loader(run, run.config.episodes.items, batch=1)))
+    with torch.no_grad():
+        trajectory = run.memory.read(run.memory.write(episode.patterns), episode.queries[:, :shown])
+    arrays = {
+        "patterns": episode.patterns[0, :shown].numpy(),
+        "queries": episode.queries[0, :shown].numpy(),
+        "trajectory": trajectory[:, 0].numpy(),
+    }
+    unfinished = path.with_suffix(".unfinished.npz")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(unfinished, allow_pickle=False, **arrays)
+    os.replace(unfinished, path)
+
+
+def keep(path: Path, content: bytes) -> None:
+    """Writes a file that is either whole or not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(path.name + ".unfinished")
+    with unfinished.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(unfinished, path)
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keeps other processes out of a run's folder; waits for one that is in it. Death lets go of it too."""
+    if int(os.environ.get("LOCAL_RANK", "0")):
+        yield  # the first process of a group holds it for all
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def write_cell(cell: Cell, path: Path) -> None:
+    """Puts a cell into a file for another process."""
+    values = {"label": cell.label, "series": cell.series, "variation": cell.variation, "config": plain(cell.config)}
+    keep(path, yaml.safe_dump(values, sort_keys=False).encode())
+
+
+def read_cell(path: Path) -> Cell:
+    """The cell of a file."""
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return Cell(values["label"], values["series"], values["variation"], resolve(values["config"]))
+
+
+def main(path: str) -> int:
+    """Runs the cell of a file. Returns 0, or 1 for a failure, with one line that says which."""
+    try:
+        run_cell(read_cell(Path(path)), print)
+    except (ValueError, NotImplementedError, RuntimeError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", flush=True)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

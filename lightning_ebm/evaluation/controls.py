@@ -1,0 +1,40 @@
+"""What every table has beside the memories: the query itself, which a memory has to improve on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+from torch import Tensor
+
+from lightning_ebm.memory import AssociativeMemory, PatternSpec, State
+
+
+@dataclass
+class NoSettings:
+    """`QueryItself` has none."""
+
+
+class QueryItself(AssociativeMemory):
+    """Stores nothing and answers with the query. The state is empty."""
+
+    config = NoSettings
+    citation = "none"
+    order_invariant = True
+
+    @classmethod
+    def from_config(cls, config: Any, spec: PatternSpec) -> Self:
+        """Any patterns will do."""
+        return cls()
+
+    def initial_state(self, episodes: int) -> State:
+        """Nothing."""
+        return {}
+
+    def write(self, patterns: Tensor) -> State:
+        """Nothing."""
+        return {}
+
+    def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The queries, as a trajectory of one step."""
+        return queries[None]
