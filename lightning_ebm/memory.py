@@ -14,6 +14,7 @@ module. So a state can be counted, rounded, saved, moved, or handed to another p
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -125,7 +126,13 @@ class AssociativeMemory(nn.Module, ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} has no energy")
 
-    def meta_loss(self, patterns: Tensor, queries: Tensor, mask: Tensor | None = None) -> Tensor:
+    def meta_loss(
+        self,
+        patterns: Tensor,
+        queries: Tensor,
+        mask: Tensor | None = None,
+        keep: Callable[[State], State] = lambda state: state,
+    ) -> Tensor:
         """Reconstruction error that meta-training minimises (EBMM paper, section 4).
 
         The squared error of every read step, summed over the values of a pattern and over the steps,
@@ -135,11 +142,12 @@ class AssociativeMemory(nn.Module, ABC):
             patterns: (episodes, items, *shape), values in [0, 1].
             queries: the same patterns, distorted.
             mask: as for `read`.
+            keep: what happens to the state between writing and reading, such as rounding.
 
         Returns:
             A scalar.
         """
-        trajectory = self.read(self.write(patterns), queries, mask)
+        trajectory = self.read(keep(self.write(patterns)), queries, mask)
         return (trajectory - patterns).square().sum() / (patterns.shape[0] * patterns.shape[1])
 
 

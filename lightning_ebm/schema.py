@@ -43,6 +43,8 @@ class TrainingConfig:
         average: decay of an exponential moving average of the parameters, from 0 (none) to below 1, which is then
             what is validated, saved and tested.
         mask: whether the memory is told, while training, which values were distorted.
+        state_precision: how the state is kept between writing and reading while training: float32, float16, int8,
+            int4. Rounding passes gradients on as if it were not there.
         validate_every: updates between validations (and checkpoints).
         pictures: whether each validation saves a picture of pattern, query and every read step.
     """
@@ -55,6 +57,7 @@ class TrainingConfig:
     cooldown: float = 0.5
     average: float = 0.0
     mask: bool = False
+    state_precision: str = "float32"
     validate_every: int = 500
     pictures: bool = True
 
@@ -141,9 +144,13 @@ class RunConfig:
     compare: CompareConfig = field(default_factory=CompareConfig)
 
 
+PRECISIONS = {"float32": 32, "float16": 16, "int8": 8, "int4": 4}
+"""How a state may be kept between writing and reading, and the bits of each of its values."""
+
 ALLOWED = {
     "resume": ("auto", "never"),
     "compare.mask": ("unknown", "known", "both"),
+    "training.state_precision": tuple(PRECISIONS),
     "trainer.accelerator": ("auto", "cpu", "gpu", "cuda", "mps"),
     "trainer.precision": ("32-true", "64-true", "bf16-mixed", "bf16-true", "16-mixed"),
 }
@@ -155,9 +162,6 @@ AT_LEAST: dict[str, float] = {
     "compare.gallery": 0, "compare.jobs": 0, "seed": 0,
 }  # fmt: skip
 AT_MOST: dict[str, float] = {"training.cooldown": 1, "training.average": 0.99999}
-
-PRECISIONS = {"float32": 32, "float16": 16, "int8": 8, "int4": 4}
-"""How a state may be kept between writing and reading, and the bits of each of its values."""
 
 NOT_TRAINING = (
     *("recipe", "output", "resume", "checkpoint", "compare", "trainer"),

@@ -40,6 +40,11 @@ def round_tensor(tensor: Tensor, precision: str) -> Tensor:
     return (tensor / step).round() * step
 
 
+def straight_through(state: State, precision: str) -> State:
+    """The rounded state, whose gradient is that of the state itself (Bengio, Léonard and Courville, 2013)."""
+    return {name: state[name] + (kept - state[name]).detach() for name, kept in rounded(state, precision).items()}
+
+
 def state_bits(memory: AssociativeMemory, state: State, precision: str) -> int:
     """Bits of the state of one episode, as the literature counts it (without bookkeeping), scales included.
 

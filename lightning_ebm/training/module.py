@@ -12,7 +12,8 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from lightning_ebm.data.episodes import Episode
 from lightning_ebm.evaluation.metrics import RecallError
-from lightning_ebm.memory import AssociativeMemory, PatternSpec
+from lightning_ebm.evaluation.rate import straight_through
+from lightning_ebm.memory import AssociativeMemory, PatternSpec, State
 from lightning_ebm.schema import TrainingConfig
 
 
@@ -54,7 +55,8 @@ class MetaTraining(pl.LightningModule):
         Raises:
             NonFiniteLossError: if it is NaN or infinite.
         """
-        loss = self.memory.meta_loss(batch.patterns, batch.queries, batch.mask if self.config.mask else None)
+        mask = batch.mask if self.config.mask else None
+        loss = self.memory.meta_loss(batch.patterns, batch.queries, mask, self.keep)
         if not loss.isfinite():
             raise NonFiniteLossError(
                 f"the meta-loss became {loss.item()} at update {self.global_step}; the last checkpoint is kept."
@@ -63,9 +65,14 @@ class MetaTraining(pl.LightningModule):
         self.log("train/loss", loss, prog_bar=True, sync_dist=True)
         return loss
 
+    def keep(self, state: State) -> State:
+        """The state as it is kept between writing and reading; gradients pass through the rounding."""
+        precision = self.config.state_precision
+        return state if precision == "float32" else straight_through(state, precision)
+
     def validation_step(self, batch: Episode, batch_index: int) -> None:
         """Adds the error of the recalled patterns."""
-        state = self.memory.write(batch.patterns)
+        state = self.keep(self.memory.write(batch.patterns))
         answer = self.memory.read(state, batch.queries, batch.mask if self.config.mask else None)[-1]
         for name, metric in {"error": self.error, "error_corrupted": self.error_corrupted}.items():
             metric.update(answer, batch.patterns, batch.mask)

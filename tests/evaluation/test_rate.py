@@ -9,7 +9,7 @@ from baselines.memory_network import MemoryNetwork
 from lightning_ebm.evaluation.controls import QueryItself
 from lightning_ebm.evaluation.evaluate import measure
 from lightning_ebm.evaluation.metrics import recalled, similarity
-from lightning_ebm.evaluation.rate import rounded, state_bits
+from lightning_ebm.evaluation.rate import rounded, state_bits, straight_through
 from lightning_ebm.memory import PatternSpec
 from tests.evaluation.test_evaluate import BITS, REAL, Mean, batch
 
@@ -69,7 +69,7 @@ def test_exact_recall():
 
 def test_similarity_is_one_for_equal_images_and_nothing_for_vectors():
     image = torch.rand(2, 3, 1, 16, 16, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(similarity(image, image), torch.ones(2, 3))
+    torch.testing.assert_close(similarity(image, image), torch.ones(2, 3).double())
     assert (similarity(1 - image, image) < 0.5).all()
     assert similarity(image[..., :8, :8], image[..., :8, :8]).isnan().all()
     assert math.isnan(measure(QueryItself(), [batch()], BITS).ssim)
@@ -80,3 +80,18 @@ def test_similarity_of_flat_images_follows_the_formula():
     a, b = torch.full((1, 1, 1, 16, 16), 0.25), torch.full((1, 1, 1, 16, 16), 0.75)
     expected = (2 * 0.25 * 0.75 + 1e-4) / (0.25**2 + 0.75**2 + 1e-4)
     assert similarity(a, b).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_training_with_rounding_passes_gradients_through_it():
+    """d/dw of (round(w) - y)² is 2 (round(w) - y) when rounding counts as the identity."""
+    weight = torch.tensor([[7.0, 3.4, -3.6]], requires_grad=True)
+    target = torch.tensor([[0.0, 1.0, 2.0]])
+    (straight_through({"w": weight}, "int4")["w"] - target).square().sum().backward()
+    torch.testing.assert_close(weight.grad, 2 * (torch.tensor([[7.0, 3.0, -4.0]]) - target))
+
+
+def test_the_meta_loss_is_that_of_the_kept_state():
+    memory, (patterns, queries, _) = Mean(), batch()
+    loss = memory.meta_loss(patterns, queries, keep=lambda state: rounded(state, "int4"))
+    kept = rounded(memory.write(patterns), "int4")["mean"][:, None]
+    torch.testing.assert_close(loss, (kept - patterns).square().sum((1, 2)).mean() / 3)
