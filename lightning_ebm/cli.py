@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 from lightning_ebm.config import ConfigError, parse_overrides, read, read_file, resolve, run_folder, to_yaml
-from lightning_ebm.registry import datasets, distortions, energies, memories
+from lightning_ebm.registry import analyses, datasets, distortions, energies, memories
 
 DESCRIPTION = "Meta-train, compare and launch associative memories."
 EPILOG = """\
@@ -24,6 +24,7 @@ Any key of the configuration can be given as key=value, for example
   memory.energy (of ebmm): {energies}
   data: {datasets}
   distortion: {distortions}
+  analysis: {analyses}
 or the import path of your own class, package.module:Class.
 """
 BENCH_EPILOG = """\
@@ -83,6 +84,18 @@ def compare(config_file: Path, overrides: Sequence[str]) -> None:
         raise ConfigError(f"not finished, see above and log.txt in the run's folder: {', '.join(failed)}")
 
 
+def analyse(config_file: Path, overrides: Sequence[str]) -> None:
+    """Ask one question (analysis=NAME) of the memories of every row; print a table, write it and a figure."""
+    from lightning_ebm.evaluation.analysis import analyse as answer
+    from lightning_ebm.evaluation.analysis import terminal_table
+    from lightning_ebm.evaluation.grid import cells
+
+    grid = cells(read_file(config_file), parse_overrides(overrides))
+    folder = Path(grid[0].config.output) / f"analysis-{config_file.stem}-{grid[0].config.analysis.name}"
+    console.print(terminal_table(answer(grid, folder, console)))
+    console.print(f"\nTable and figure: {folder.resolve()}", markup=False)
+
+
 def show(config_file: Path, overrides: Sequence[str]) -> None:
     """Print the resolved configuration, and draw patterns and queries of each split."""
     from lightning_ebm.evaluation.plots import contact_sheet
@@ -129,7 +142,7 @@ def bench(overrides: Sequence[str]) -> None:
     console.print(f"\nTables and figures: {folder.resolve()}", markup=False)
 
 
-VERBS = {"train": train, "evaluate": evaluate, "compare": compare, "show": show}
+VERBS = {"train": train, "evaluate": evaluate, "compare": compare, "analyse": analyse, "show": show}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -138,7 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     names = {
         registry.group.removeprefix("lightning_ebm."): ", ".join(registry.names())
-        for registry in (memories, energies, datasets, distortions)
+        for registry in (memories, energies, datasets, distortions, analyses)
     }
     for name, work in VERBS.items():
         verb = verbs.add_parser(

@@ -1,4 +1,4 @@
-"""Choices a user makes by name: memories, energies, data sets, distortions.
+"""Choices a user makes by name: memories, energies, data sets, distortions, analyses.
 
 A name is an entry point of the group (see pyproject.toml; any installed package may add some) or the import
 path of a class, `package.module:Class`. Either way the class carries its settings as a dataclass in `config`,
@@ -103,3 +103,4 @@ memories = Registry("memory", "memories")
 energies = Registry("energy", "energies")
 datasets = Registry("data set", "datasets")
 distortions = Registry("distortion", "distortions")
+analyses = Registry("analysis", "analyses")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from lightning_ebm.registry import choice, datasets, distortions, memories
+from lightning_ebm.registry import analyses, choice, datasets, distortions, memories
 
 
 @dataclass
@@ -127,6 +127,7 @@ class RunConfig:
         training: the optimiser.
         trainer: devices.
         compare: rows and columns of the comparison.
+        analysis: the question that `analyse` asks of the rows, by name, with its settings.
     """
 
     name: str = "run"
@@ -142,6 +143,7 @@ class RunConfig:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     compare: CompareConfig = field(default_factory=CompareConfig)
+    analysis: Any = choice(analyses, "capacity")
 
 
 PRECISIONS = {"float32": 32, "float16": 16, "int8": 8, "int4": 4}
@@ -164,7 +166,7 @@ AT_LEAST: dict[str, float] = {
 AT_MOST: dict[str, float] = {"training.cooldown": 1, "training.average": 0.99999}
 
 NOT_TRAINING = (
-    *("recipe", "output", "resume", "checkpoint", "compare", "trainer"),
+    *("recipe", "output", "resume", "checkpoint", "compare", "analysis", "trainer"),
     *("episodes.test", "episodes.workers", "training.pictures"),
 )
 """Keys that leave what is learned unchanged: runs that differ in them only continue one another."""

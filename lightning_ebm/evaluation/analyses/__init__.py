@@ -1,0 +1,1 @@
+"""Questions about trained memories, one a file: each gives one table and one figure."""
