@@ -84,6 +84,7 @@ def compare(config_file: Path, overrides: Sequence[str]) -> None:
 
 def show(config_file: Path, overrides: Sequence[str]) -> None:
     """Print the resolved configuration, and draw patterns and queries of each split."""
+    from lightning_ebm.config import tested_with
     from lightning_ebm.evaluation.plots import contact_sheet
     from lightning_ebm.evaluation.style import png
     from lightning_ebm.training.trainer import build
@@ -96,7 +97,9 @@ def show(config_file: Path, overrides: Sequence[str]) -> None:
     loaders = {"train": data.train_dataloader, "val": data.val_dataloader, "test": data.test_dataloader}
     for split, loader in loaders.items():
         batch = next(iter(loader()))
-        sheet = contact_sheet(batch.patterns[0].numpy(), batch.queries[0].numpy(), f"{config.data.name}, {split}")
+        distortion = tested_with(config) if split == "test" else config.distortion
+        title = f"{config.data.name}, {split}, {distortion}"
+        sheet = contact_sheet(batch.patterns[0].numpy(), batch.queries[0].numpy(), title)
         (folder / f"{split}.png").write_bytes(png(sheet))
         console.print(f"{split}: {folder / split}.png", markup=False)
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from lightning_ebm.config import ConfigError, get, merge, resolve, to_yaml, with_recipe
+from lightning_ebm.config import ConfigError, get, merge, resolve, tested_with, to_yaml, with_recipe
 from lightning_ebm.data.datamodule import EpisodeDataModule
 from lightning_ebm.data.episodes import Episode
 from lightning_ebm.evaluation.curves import read_curve
@@ -69,8 +69,9 @@ def compare(configs: Mapping[str, RunConfig], title: str, say: Say) -> Compariso
     """Trains and measures all rows.
 
     Args:
-        configs: label -> configuration; data, distortion and test episodes must be the same in all rows.
-        title: heads the report.
+        configs: label -> configuration; data and test episodes, their distortion included, must be the same in all
+            rows; what memories are trained with may differ.
+        title: heads the report, with the distortion of the test after it.
         say: is told what happens next.
 
     Raises:
@@ -78,9 +79,14 @@ def compare(configs: Mapping[str, RunConfig], title: str, say: Say) -> Compariso
     """
     first = next(iter(configs.values()))
     for label, config in configs.items():
-        for key in ("data", "distortion", "episodes.seed", "episodes.test"):
+        for key in ("data", "episodes.seed", "episodes.test"):
             if get(config, key) != get(first, key):
                 raise ConfigError(f"compare.rows.{label}: {key} must be the same in all rows of one table")
+        if tested_with(config) != tested_with(first):
+            raise ConfigError(
+                f"compare.rows.{label}: test_distortion, or distortion where that is empty, must be the same in all"
+                " rows of one table"
+            )
     results: list[Result] = []
     recalls: list[Recall] = []
     curves: list[Curve] = []
@@ -101,7 +107,7 @@ def compare(configs: Mapping[str, RunConfig], title: str, say: Say) -> Compariso
     patterns, queries = (x[0, :shown].numpy() for x in (episode.patterns, episode.queries))
     made = provenance(first)
     return Comparison(
-        title=title,
+        title=f"{title}, {tested_with(first)}",
         unit=unit(run.data.source.spec),
         results=sorted(results, key=lambda result: (result.mask_known, result.items)),
         gallery=Gallery(patterns, queries, recalls) if shown else None,
@@ -123,7 +129,7 @@ def evaluate(config: RunConfig) -> Comparison:
         load(run.memory, Path(config.checkpoint) if config.checkpoint else run.folder / "checkpoints" / "best.ckpt")
     made = provenance(config)
     return Comparison(
-        title=f"{config.memory.name} on {config.data.name}",
+        title=f"{config.memory.name} on {config.data.name}, {tested_with(config)}",
         unit=unit(run.data.source.spec),
         results=measure_row(config.name, run) + query_rows(run),
         gallery=None,
@@ -181,8 +187,8 @@ def settings(config: RunConfig) -> list[tuple[int, bool]]:
 
 def test_loader(run: Run, items: int, batch: int = 8) -> DataLoader[Episode]:
     """The test episodes with `items` patterns each, in batches of the same size for every memory."""
-    episodes = dataclasses.replace(run.config.episodes, items=items, batch=batch, workers=0)
-    return EpisodeDataModule(run.data.source, run.data.distortion, episodes).test_dataloader()
+    episodes = dataclasses.replace(run.config.episodes, items=items, batch=batch, workers=0, train_items=[])
+    return EpisodeDataModule(run.data.source, run.data.test_distortion, episodes).test_dataloader()
 
 
 def gallery_episode(run: Run) -> Episode:
