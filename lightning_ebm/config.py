@@ -218,7 +218,7 @@ def run_folder(config: RunConfig) -> Path:
     return Path(config.output) / f"{config.name}-{identity(config)}"
 
 
-def tested_with(config: RunConfig) -> Choice:
+def distortion_in_test(config: RunConfig) -> Choice:
     """The distortion of the test's queries."""
     chosen: Choice = config.test_distortion or config.distortion
     return chosen

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from lightning_ebm.config import ConfigError, get, merge, resolve, tested_with, to_yaml, with_recipe
+from lightning_ebm.config import ConfigError, distortion_in_test, get, merge, resolve, to_yaml, with_recipe
 from lightning_ebm.data.datamodule import EpisodeDataModule
 from lightning_ebm.data.episodes import Episode
 from lightning_ebm.evaluation.curves import read_curve
@@ -82,7 +82,7 @@ def compare(configs: Mapping[str, RunConfig], title: str, say: Say) -> Compariso
         for key in ("data", "episodes.seed", "episodes.test"):
             if get(config, key) != get(first, key):
                 raise ConfigError(f"compare.rows.{label}: {key} must be the same in all rows of one table")
-        if tested_with(config) != tested_with(first):
+        if distortion_in_test(config) != distortion_in_test(first):
             raise ConfigError(
                 f"compare.rows.{label}: test_distortion, or distortion where that is empty, must be the same in all"
                 " rows of one table"
@@ -107,7 +107,7 @@ def compare(configs: Mapping[str, RunConfig], title: str, say: Say) -> Compariso
     patterns, queries = (x[0, :shown].numpy() for x in (episode.patterns, episode.queries))
     made = provenance(first)
     return Comparison(
-        title=f"{title}, {tested_with(first)}",
+        title=f"{title}, {distortion_in_test(first)}",
         unit=unit(run.data.source.spec),
         results=sorted(results, key=lambda result: (result.mask_known, result.items)),
         gallery=Gallery(patterns, queries, recalls) if shown else None,
@@ -129,7 +129,7 @@ def evaluate(config: RunConfig) -> Comparison:
         load(run.memory, Path(config.checkpoint) if config.checkpoint else run.folder / "checkpoints" / "best.ckpt")
     made = provenance(config)
     return Comparison(
-        title=f"{config.memory.name} on {config.data.name}, {tested_with(config)}",
+        title=f"{config.memory.name} on {config.data.name}, {distortion_in_test(config)}",
         unit=unit(run.data.source.spec),
         results=measure_row(config.name, run) + query_rows(run),
         gallery=None,

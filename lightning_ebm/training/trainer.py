@@ -20,7 +20,7 @@ from pytorch_lightning.callbacks import Callback, EMAWeightAveraging, ModelCheck
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.utilities import rank_zero_only
 
-from lightning_ebm.config import ConfigError, identity, one_line, plain, run_folder, tested_with, to_yaml
+from lightning_ebm.config import ConfigError, distortion_in_test, identity, one_line, plain, run_folder, to_yaml
 from lightning_ebm.data.datamodule import EpisodeDataModule
 from lightning_ebm.memory import AssociativeMemory
 from lightning_ebm.registry import datasets, distortions, memories
@@ -57,7 +57,7 @@ def build(config: RunConfig) -> Run:
         torch.set_num_threads(config.trainer.threads)
     source = datasets.build(config.data)
     distort = {}
-    for key, chosen in {"distortion": config.distortion, "test_distortion": tested_with(config)}.items():
+    for key, chosen in {"distortion": config.distortion, "test_distortion": distortion_in_test(config)}.items():
         try:
             distort[key] = distortions.build(chosen, source.spec)
         except ValueError as error:

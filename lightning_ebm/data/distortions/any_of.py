@@ -45,7 +45,13 @@ class AnyOf(Distortion):
     @classmethod
     def from_config(cls, config: AnyOfConfig, spec: PatternSpec) -> Self:
         """See `Distortion.from_config`."""
-        return cls([distortions.build(one, spec) for one in config.of])
+        of = []
+        for place, one in enumerate(config.of):
+            try:
+                of.append(distortions.build(one, spec))
+            except ValueError as error:
+                raise ValueError(f"distortion.of[{place}]: {error}") from None
+        return cls(of)
 
     def __call__(self, patterns: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """See `Distortion.__call__`."""
