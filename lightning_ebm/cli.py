@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from lightning_ebm.config import ConfigError, parse_overrides, read, read_file, resolve, run_folder, to_yaml
 from lightning_ebm.registry import analyses, datasets, distortions, energies, memories
@@ -98,6 +99,7 @@ def analyse(config_file: Path, overrides: Sequence[str]) -> None:
 
 def show(config_file: Path, overrides: Sequence[str]) -> None:
     """Print the resolved configuration, and draw patterns and queries of each split."""
+    from lightning_ebm.config import distortion_in_test
     from lightning_ebm.evaluation.plots import contact_sheet
     from lightning_ebm.evaluation.style import png
     from lightning_ebm.training.trainer import build
@@ -110,7 +112,9 @@ def show(config_file: Path, overrides: Sequence[str]) -> None:
     loaders = {"train": data.train_dataloader, "val": data.val_dataloader, "test": data.test_dataloader}
     for split, loader in loaders.items():
         batch = next(iter(loader()))
-        sheet = contact_sheet(batch.patterns[0].numpy(), batch.queries[0].numpy(), f"{config.data.name}, {split}")
+        distortion = distortion_in_test(config) if split == "test" else config.distortion
+        title = f"{config.data.name}, {split}\n{distortion}"
+        sheet = contact_sheet(batch.patterns[0].numpy(), batch.queries[0].numpy(), title)
         (folder / f"{split}.png").write_bytes(png(sheet))
         console.print(f"{split}: {folder / split}.png", markup=False)
 
@@ -179,7 +183,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             VERBS[parsed.verb](parsed.config, parsed.overrides)
     except (ConfigError, ValueError, NotImplementedError, RuntimeError, OSError) as error:
-        console.print(f"[bold red]error:[/] {' '.join(str(error).split())}", markup=True, soft_wrap=True)
+        message = escape(" ".join(str(error).split()))  # lists in brackets are no markup
+        console.print(f"[bold red]error:[/] {message}", markup=True, soft_wrap=True)
         return 1
     except (KeyboardInterrupt, SystemExit):  # Lightning turns an interrupt into an exit
         goes_on = "" if parsed.verb == "bench" else "; the same command goes on from the last checkpoint"

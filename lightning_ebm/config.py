@@ -135,6 +135,10 @@ def resolve(plain: Mapping[str, Any]) -> RunConfig:
         raise ConfigError(
             f"compare.precisions must be some of {', '.join(PRECISIONS)}, got {config.compare.precisions}"
         )
+    if (items := config.episodes.train_items) and not (len(items) == 2 and 1 <= items[0] <= items[1]):
+        raise ConfigError(f"episodes.train_items must be a range [low, high] from 1, or empty, got {items}")
+    if config.episodes.curriculum and not items:
+        raise ConfigError("episodes.curriculum raises the upper end of episodes.train_items, which is empty")
     return config
 
 
@@ -150,7 +154,7 @@ def build(schema: type, node: Any, path: str) -> Any:
     values: dict[str, Any] = {}
     for key, entry in fields.items():
         if "registry" in entry.metadata:
-            values[key] = build_choice(entry, node.get(key, {}), dotted(path, key))
+            values[key] = build_choices(entry, node, dotted(path, key))
         elif dataclasses.is_dataclass(types[key]):
             values[key] = build(typing.cast(type, types[key]), node.get(key, {}), dotted(path, key))
     leaves = {key: value for key, value in node.items() if key not in values}
@@ -164,13 +168,24 @@ def build(schema: type, node: Any, path: str) -> Any:
     return schema(**values)
 
 
-def build_choice(entry: dataclasses.Field[Any], node: Any, path: str) -> Choice:
-    """What a bare name, or a mapping with a `name`, stands for; the field's default name if it has none."""
+def build_choices(entry: dataclasses.Field[Any], node: Mapping[str, Any], path: str) -> Choice | list[Choice] | str:
+    """What a mapping says for a field made by `registry.choice`, which may be empty, or by `registry.choices`."""
     registry: Registry = entry.metadata["registry"]
+    if entry.default is not dataclasses.MISSING:
+        chosen = node.get(entry.name, {})
+        return build_choice(registry, entry.default, chosen, path) if chosen or entry.default else ""
+    several = node.get(entry.name, [])
+    if not isinstance(several, list):
+        raise ConfigError(f"{path} must be a list of {registry.kind} names, each with its settings, got {several!r}")
+    return [build_choice(registry, "", one, f"{path}[{place}]") for place, one in enumerate(several)]
+
+
+def build_choice(registry: Registry, default: str, node: Any, path: str) -> Choice:
+    """What a bare name, or a mapping with a `name`, stands for; the default name if it has none."""
     settings = {"name": node} if isinstance(node, str) else node
     if isinstance(settings, Mapping):
-        settings = {"name": entry.default, **settings}
-    if not isinstance(settings, Mapping) or not isinstance(settings["name"], str):
+        settings = {"name": default, **settings}
+    if not isinstance(settings, Mapping) or not isinstance(settings["name"], str) or not settings["name"]:
         raise ConfigError(f"{path}.name must be one of {', '.join(registry.names())}, or package.module:Class")
     try:
         schema = registry.load(settings["name"]).config
@@ -185,6 +200,8 @@ def plain(config: Any) -> Any:
         return {"name": config.name, **plain(config.config)}
     if dataclasses.is_dataclass(config):
         return {entry.name: plain(getattr(config, entry.name)) for entry in dataclasses.fields(config)}
+    if isinstance(config, list):
+        return [plain(value) for value in config]
     return config
 
 
@@ -205,6 +222,12 @@ def identity(config: RunConfig) -> str:
 def run_folder(config: RunConfig) -> Path:
     """Where a run keeps everything: `<output>/<name>-<identity>`."""
     return Path(config.output) / f"{config.name}-{identity(config)}"
+
+
+def distortion_in_test(config: RunConfig) -> Choice:
+    """The distortion of the test's queries."""
+    chosen: Choice = config.test_distortion or config.distortion
+    return chosen
 
 
 def get(config: Any, key: str) -> Any:

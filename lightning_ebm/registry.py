@@ -31,6 +31,15 @@ class Choice:
     name: str
     config: Any
 
+    def __str__(self) -> str:
+        """The name with all settings, as titles say it: `noise_block (size 16)`."""
+        words = []
+        for entry in dataclasses.fields(self.config):
+            value = getattr(self.config, entry.name)
+            several = isinstance(value, list) and all(isinstance(one, Choice) for one in value)
+            words.append(f"{entry.name} {' or '.join(map(str, value)) if several else value}")
+        return f"{self.name} ({', '.join(words)})" if words else self.name
+
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """An ending for error messages: the closest known word, then all of them."""
@@ -97,6 +106,11 @@ class Registry:
 def choice(registry: Registry, default: str) -> Any:
     """A field of a config dataclass that names a class of `registry`, with that class's settings beside it."""
     return dataclasses.field(default=default, metadata={"registry": registry})
+
+
+def choices(registry: Registry) -> Any:
+    """A field of a config dataclass that names any number of classes of `registry`, each with its settings."""
+    return dataclasses.field(default_factory=list, metadata={"registry": registry})
 
 
 memories = Registry("memory", "memories")

@@ -19,6 +19,10 @@ class EpisodesConfig:
         val: episodes of each validation.
         test: episodes of the final evaluation.
         workers: processes that assemble episodes beside training; 0 makes them in training's own.
+        train_items: range [low, high] that N is drawn from for each update, the same in all of its episodes; empty:
+            always `items`. Validation and test episodes have `items` in any case.
+        curriculum: updates over which the upper end of `train_items` rises linearly from low to high; 0 starts
+            with the whole range.
     """
 
     items: int = 64
@@ -27,6 +31,8 @@ class EpisodesConfig:
     val: int = 32
     test: int = 200
     workers: int = 0
+    train_items: list[int] = field(default_factory=list)
+    curriculum: int = 0
 
 
 @dataclass
@@ -123,6 +129,7 @@ class RunConfig:
         memory: the memory, by name, with its settings.
         data: the data set, by name, with its settings.
         distortion: how queries are made, by name, with its settings.
+        test_distortion: how those of test episodes are made; empty: as all others.
         episodes: size and number of episodes.
         training: the optimiser.
         trainer: devices.
@@ -139,6 +146,7 @@ class RunConfig:
     memory: Any = choice(memories, "ebmm")
     data: Any = choice(datasets, "glyphs")
     distortion: Any = choice(distortions, "noise_block")
+    test_distortion: Any = choice(distortions, "")
     episodes: EpisodesConfig = field(default_factory=EpisodesConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
@@ -158,15 +166,15 @@ ALLOWED = {
 }
 AT_LEAST: dict[str, float] = {
     "episodes.items": 1, "episodes.batch": 1, "episodes.seed": 0, "episodes.val": 1, "episodes.test": 1,
-    "episodes.workers": 0, "training.updates": 0, "training.rate": 0, "training.weight_decay": 0,
-    "training.clip": 0, "training.warmup": 0, "training.cooldown": 0, "training.average": 0,
+    "episodes.workers": 0, "episodes.curriculum": 0, "training.updates": 0, "training.rate": 0,
+    "training.weight_decay": 0, "training.clip": 0, "training.warmup": 0, "training.cooldown": 0, "training.average": 0,
     "training.validate_every": 1, "trainer.devices": 1, "trainer.num_nodes": 1, "trainer.threads": 0,
     "compare.gallery": 0, "compare.jobs": 0, "seed": 0,
 }  # fmt: skip
 AT_MOST: dict[str, float] = {"training.cooldown": 1, "training.average": 0.99999}
 
 NOT_TRAINING = (
-    *("recipe", "output", "resume", "checkpoint", "compare", "analysis", "trainer"),
+    *("recipe", "output", "resume", "checkpoint", "compare", "analysis", "trainer", "test_distortion"),
     *("episodes.test", "episodes.workers", "training.pictures"),
 )
 """Keys that leave what is learned unchanged: runs that differ in them only continue one another."""

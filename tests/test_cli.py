@@ -40,6 +40,18 @@ def test_train_evaluate_compare_and_show(tmp_path, capsys):
     assert len(list(tmp_path.glob("debug-*/t*.png"))) == 2
 
 
+def test_rows_that_train_otherwise_are_tested_on_the_same(tmp_path, capsys):
+    other = "{distortion: {name: any_of, of: [half, occlusion]}, episodes: {train_items: [2, 5]}}"
+    rows = f"compare.rows={{block: {{}}, other: {other}}}"
+    test = "test_distortion={name: erased_block, size: 8, value: 0}"
+    assert main(["compare", DEBUG, f"output={tmp_path}", rows, test]) == 0
+    assert "on glyphs, erased_block (size 8, value 0.0)" in " ".join(capsys.readouterr().out.split())
+    assert "erased_block (size 8, value 0.0)" in (tmp_path / "compare-debug" / "report.html").read_text()
+    with (tmp_path / "compare-debug" / "results.csv").open() as file:
+        errors = {row["label"]: float(row["error_mean"]) for row in csv.DictReader(file)}
+    assert errors["query itself"] < 64  # of a block, of which the glyph is a part
+
+
 def test_compare_keeps_the_rows_that_are_asked_for(tmp_path, capsys):
     assert main(["compare", DEBUG, f"output={tmp_path}", "memory=hop*"]) == 0
     assert "Memory network" not in capsys.readouterr().out
@@ -64,6 +76,11 @@ def test_compare_keeps_the_rows_that_are_asked_for(tmp_path, capsys):
         (["compare", DEBUG, "compare.rows={a: {sed: 3}}"], "compare.rows.a: unknown key 'sed'"),
         (["compare", DEBUG, "compare.rows.EBMM.episodes.seed=3"], "episodes.seed must be the same in all rows"),
         (["compare", DEBUG, "compare.rows.Hopfield.data=bits"], "data must be the same in all rows"),
+        (["compare", DEBUG, "compare.rows.Hopfield.distortion=half"], "test_distortion, or distortion where that"),
+        (["compare", DEBUG, "compare.rows.Hopfield.test_distortion=half"], "must be the same in all rows"),
+        (["train", DEBUG, "test_distortion={name: half, side: up}"], "test_distortion: distortion.side must be one of"),
+        (["train", DEBUG, "distortion.size=[9, 3]"], "distortion.size must be a range [low, high] that rises, got [9"),
+        (["train", DEBUG, "episodes.train_items=[2, 99999]"], "episodes.train_items: episodes.items must be at most"),
     ],
 )
 def test_mistakes_are_one_line(tmp_path, capsys, arguments, message):

@@ -7,6 +7,7 @@ import yaml
 
 from lightning_ebm.config import (
     ConfigError,
+    distortion_in_test,
     identity,
     merge,
     parse_overrides,
@@ -102,6 +103,21 @@ def test_nested_choice_and_import_path():
         ("training=5", "training must hold keys and values"),
         ("compare.items=[0]", "compare.items must be numbers"),
         ("name=${nowhere}", "nowhere"),
+        ("episodes.train_items=[3]", r"episodes.train_items must be a range \[low, high\] from 1, or empty, got \[3\]"),
+        ("episodes.train_items=[0, 3]", "episodes.train_items must be a range"),
+        ("episodes.train_items=[9, 3]", "episodes.train_items must be a range"),
+        ("episodes.train_items=[1, many]", "episodes.train_items.*many"),
+        ("episodes.curriculum=9", "episodes.curriculum raises .* episodes.train_items, which is empty"),
+        ("test_distortion.size=3", "test_distortion.name must be one of any_of"),
+        ("test_distortion=haf", "test_distortion: there is no distortion called 'haf'.*Did you mean 'half'"),
+        ("distortion=", "distortion.name must be one of any_of"),
+        ("distortion={name: any_of, of: half}", "distortion.of must be a list of distortion names"),
+        ("distortion={name: any_of, of: [half, haf]}", r"distortion.of\[1\]: .*Did you mean 'half'"),
+        (
+            "distortion={name: any_of, of: [{name: half, sied: left}]}",
+            r"'distortion.of\[0\].sied'.*Did you mean 'side'",
+        ),
+        ("distortion={name: any_of, of: [{side: left}]}", r"distortion.of\[0\].name must be one of"),
     ],
 )
 def test_mistakes_name_the_key(override, message):
@@ -130,6 +146,23 @@ def test_bad_files_are_named(tmp_path, text, message):
 def test_a_resolved_configuration_gives_itself_again():
     config = resolved("memory=memory_network", "episodes.items=3", "compare.rows={a: {seed: 3}}")
     assert resolve(yaml.safe_load(to_yaml(config))) == config
+
+
+def test_a_list_of_choices_is_resolved_one_by_one():
+    config = resolved("distortion={name: any_of, of: [half, {name: noise_block, size: [2, 5]}]}")
+    half, block = config.distortion.config.of
+    assert (half.name, half.config.side, block.name, block.config.size) == ("half", "random", "noise_block", [2, 5])
+    assert resolve(yaml.safe_load(to_yaml(config))) == config
+    assert str(config.distortion) == "any_of (of half (side random, fill noise) or noise_block (size [2, 5]))"
+
+
+def test_the_test_is_distorted_as_training_unless_said():
+    assert distortion_in_test(resolved("distortion.size=3")) == resolved("distortion.size=3").distortion
+    config = resolved("test_distortion={name: half, side: left}")
+    assert (distortion_in_test(config).name, distortion_in_test(config).config.side) == ("half", "left")
+    assert resolved("test_distortion=", text="test_distortion: half") == resolved()
+    assert identity(config) == identity(resolved()) != identity(resolved("distortion=half"))
+    assert identity(resolved("episodes.train_items=[2, 3]")) != identity(resolved())
 
 
 def test_identity_is_that_of_the_outcome():

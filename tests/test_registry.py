@@ -30,7 +30,10 @@ def test_all_that_the_readme_names_is_there():
     assert {"ebmm", "hopfield", "memory_network"} <= {*memories.names()}
     assert {"gated_rnn", "resnet_fc", "resnet_conv", "reconstruction"} <= {*energies.names()}
     assert {"bits", "glyphs", "omniglot"} <= {*datasets.names()}
-    assert {"noise_block", "redrawn_bits"} <= {*distortions.names()}
+    assert {
+        "any_of", "erased_block", "gaussian", "half", "noise_block", "occlusion", "random_pixels", "redrawn_bits",
+        "salt_and_pepper",
+    } <= {*distortions.names()}  # fmt: skip
 
 
 @dataclass

@@ -7,6 +7,7 @@ from typing import Any
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
+from lightning_ebm.data.curriculum import Curriculum
 from lightning_ebm.data.episodes import (
     Distortion,
     Episode,
@@ -28,11 +29,23 @@ class EpisodeDataModule(pl.LightningDataModule):
         source: where patterns come from.
         distortion: how queries are made from them.
         config: size, number and seed of episodes.
+        test_distortion: how those of test episodes are made; None: as all others.
+
+    Raises:
+        ValueError: if `episodes.train_items` asks for more patterns than there are, or fewer than a distortion needs.
     """
 
-    def __init__(self, source: PatternSource, distortion: Distortion, config: EpisodesConfig) -> None:
+    def __init__(
+        self,
+        source: PatternSource,
+        distortion: Distortion,
+        config: EpisodesConfig,
+        test_distortion: Distortion | None = None,
+    ) -> None:
         super().__init__()
         self.source, self.distortion, self.episodes = source, distortion, config
+        self.test_distortion = test_distortion or distortion
+        self.curriculum = curriculum(source, distortion, config) if config.train_items else None
         self.position = 0
 
     def train_dataloader(self) -> DataLoader[Episode]:
@@ -50,8 +63,10 @@ class EpisodeDataModule(pl.LightningDataModule):
     def _loader(self, split: Split, start: int = 0, stop: int | None = None) -> DataLoader[Episode]:
         config, trainer = self.episodes, self.trainer
         rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+        distortion = self.test_distortion if split == "test" else self.distortion
+        items = self.curriculum if self.curriculum and split == "train" else config.items
         return DataLoader(
-            EpisodeDataset(self.source, self.distortion, config.items, split, config.seed),
+            EpisodeDataset(self.source, distortion, items, split, config.seed),
             batch_sampler=EpisodeSampler(config.batch, start, stop, rank, world),
             collate_fn=hand_on,
             num_workers=config.workers,
@@ -65,6 +80,21 @@ class EpisodeDataModule(pl.LightningDataModule):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes to the position of a checkpoint."""
         self.position = state_dict["position"]
+
+
+def curriculum(source: PatternSource, distortion: Distortion, config: EpisodesConfig) -> Curriculum:
+    """How many patterns training episodes hold, after a trial with the fewest and the most, which may come late.
+
+    Raises:
+        ValueError: if no such episode can be made.
+    """
+    low, high = config.train_items
+    try:
+        for items in (low, high):
+            EpisodeDataset(source, distortion, items, "train", config.seed)[0]
+    except ValueError as error:
+        raise ValueError(f"episodes.train_items: {error}") from None
+    return Curriculum(low, high, config.batch, config.curriculum, config.seed)
 
 
 def hand_on(batch: Any) -> Any:

@@ -7,7 +7,7 @@ how many workers or devices assemble it, or where training was interrupted.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple, Self, get_args
 
 import numpy as np
@@ -121,7 +121,7 @@ class EpisodeDataset(Dataset[Episode]):
     Args:
         source: where patterns come from.
         distortion: how queries are made from them.
-        items: patterns in an episode.
+        items: patterns in an episode; or what tells them for the episode of an index, such as a `Curriculum`.
         split: train, val or test.
         seed: any whole number from 0; a different one gives different episodes.
 
@@ -129,8 +129,15 @@ class EpisodeDataset(Dataset[Episode]):
         ValueError: if there are no items or the seed is negative.
     """
 
-    def __init__(self, source: PatternSource, distortion: Distortion, items: int, split: Split, seed: int = 0) -> None:
-        if items < 1:
+    def __init__(
+        self,
+        source: PatternSource,
+        distortion: Distortion,
+        items: int | Callable[[int], int],
+        split: Split,
+        seed: int = 0,
+    ) -> None:
+        if isinstance(items, int) and items < 1:
             raise ValueError(f"episodes.items must be at least 1, got {items}")
         if seed < 0:
             raise ValueError(f"episodes.seed must be at least 0, got {seed}")
@@ -142,13 +149,21 @@ class EpisodeDataset(Dataset[Episode]):
         return self.batch([index])
 
     def batch(self, indices: Sequence[int]) -> Episode:
-        """The episodes of these indices, stacked."""
-        shape = (len(indices), self.items, *self.source.spec.shape)
+        """The episodes of these indices, stacked.
+
+        Raises:
+            ValueError: if they do not all have the same number of patterns.
+        """
+        items = {self.items if isinstance(self.items, int) else self.items(index) for index in indices}
+        if len(items) != 1:
+            raise ValueError(f"episodes of one batch must have the same number of patterns, got {sorted(items)}")
+        (count,) = items
+        shape = (len(indices), count, *self.source.spec.shape)
         patterns, queries = np.empty(shape, np.float32), np.empty(shape, np.float32)
         mask = np.empty(shape, np.bool_)
         for row, index in enumerate(indices):
             random = episode_random(self.seed, self.split, index)
-            patterns[row] = self.source.draw(self.split, self.items, random)
+            patterns[row] = self.source.draw(self.split, count, random)
             queries[row], mask[row] = self.distortion(patterns[row], random)
         return Episode(torch.from_numpy(patterns), torch.from_numpy(queries), torch.from_numpy(mask))
 

@@ -25,7 +25,7 @@ import torch
 import yaml
 from torch.utils.data import DataLoader
 
-from lightning_ebm.config import plain, resolve, run_folder
+from lightning_ebm.config import distortion_in_test, plain, resolve, run_folder
 from lightning_ebm.data.datamodule import EpisodeDataModule
 from lightning_ebm.data.episodes import Episode
 from lightning_ebm.evaluation.controls import QueryItself
@@ -88,7 +88,8 @@ class Cell:
 
     def path(self, setting: Setting | str) -> Path:
         """The file of a setting's results, or of another thing that depends on the test episodes."""
-        tested = {"test": self.config.episodes.test, "items": self.config.episodes.items}
+        distortion = plain(distortion_in_test(self.config))
+        tested = {"test": self.config.episodes.test, "items": self.config.episodes.items, "distortion": distortion}
         key = hashlib.sha256(json.dumps(tested, sort_keys=True).encode()).hexdigest()[:8]
         if isinstance(setting, Setting):
             mask = "known" if setting.mask_known else "unknown"
@@ -201,7 +202,7 @@ def measured(run: Run, setting: Setting) -> list[dict[str, Any]]:
             "parameters": sum(p.numel() for p in memory.parameters() if p.requires_grad),
             "unit": unit(run.data.source.spec),
             "data": run.config.data.name,
-            "distortion": run.config.distortion.name,
+            "distortion": str(distortion_in_test(run.config)),
             "seed": run.config.seed,
             "commit": commit(),
             **dataclasses.asdict(found),
@@ -211,8 +212,8 @@ def measured(run: Run, setting: Setting) -> list[dict[str, Any]]:
 
 def test_loader(run: Run, items: int, batch: int = 8) -> DataLoader[Episode]:
     """The test episodes with `items` patterns each, in batches of the same size for every memory."""
-    episodes = dataclasses.replace(run.config.episodes, items=items, batch=batch, workers=0)
-    return EpisodeDataModule(run.data.source, run.data.distortion, episodes).test_dataloader()
+    episodes = dataclasses.replace(run.config.episodes, items=items, batch=batch, workers=0, train_items=[])
+    return EpisodeDataModule(run.data.source, run.data.test_distortion, episodes).test_dataloader()
 
 
 def write_gallery(run: Run, path: Path, shown: int) -> None:

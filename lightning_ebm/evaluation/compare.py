@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from lightning_ebm.config import ConfigError, to_yaml
+from lightning_ebm.config import ConfigError, distortion_in_test, to_yaml
 from lightning_ebm.evaluation.cell import QUERY, Cell, measured
 from lightning_ebm.evaluation.jobs import name_of, run_cells
 from lightning_ebm.evaluation.results import Comparison, Gallery, Recall, pooled
@@ -57,7 +57,7 @@ def evaluate(config: RunConfig) -> Comparison:
     results = [result for setting in cell.settings() for result in cell.labelled(setting, measured(run, setting))]
     made = provenance(config)
     return Comparison(
-        title=f"{config.memory.name} on {config.data.name}",
+        title=f"{config.memory.name} on {config.data.name}, {distortion_in_test(config)}",
         unit=results[0].unit,
         results=results,
         gallery=None,
@@ -84,7 +84,7 @@ def together(cells: Sequence[Cell], failed: dict[str, str]) -> Comparison:
     seeds = sorted({cell.config.seed for cell in cells})
     variation = f", {cells[0].variation}" if cells[0].variation else ""
     return Comparison(
-        title=f"Associative memories on {first.data.name}{variation}",
+        title=f"Associative memories on {first.data.name}, {distortion_in_test(first)}{variation}",
         unit=results[0].unit,
         results=sorted(results, key=lambda result: (result.mask_known, result.items)),
         gallery=gallery(shown) if first.compare.gallery else None,

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lightning_ebm.config import ConfigError, get, merge, resolve, with_recipe
+from lightning_ebm.config import ConfigError, distortion_in_test, get, merge, resolve, with_recipe
 from lightning_ebm.evaluation.cell import Cell
 from lightning_ebm.schema import RunConfig
 
@@ -105,9 +105,14 @@ def check_tests(found: list[Cell]) -> None:
     firsts: dict[str, RunConfig] = {}
     for cell in found:
         first = firsts.setdefault(cell.variation, cell.config)
-        for key in ("data", "distortion", "episodes.seed", "episodes.test"):
+        for key in ("data", "episodes.seed", "episodes.test"):
             if get(cell.config, key) != get(first, key):
                 raise ConfigError(f"compare.rows.{cell.label}: {key} must be the same in all rows of one table")
+        if distortion_in_test(cell.config) != distortion_in_test(first):
+            raise ConfigError(
+                f"compare.rows.{cell.label}: test_distortion, or distortion where that is empty, must be the same in"
+                " all rows of one table"
+            )
 
 
 def without_memory_filter(overrides: dict[str, Any]) -> dict[str, Any]:

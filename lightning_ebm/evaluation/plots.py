@@ -116,7 +116,14 @@ def recall_gallery(gallery: Gallery, dark: bool = False) -> Figure:
     return _picture_table(values, ["pattern", "query", *answers], columns, dark)
 
 
-def contact_sheet(patterns: np.ndarray, queries: np.ndarray, title: str, columns: int = 16) -> Figure:
+def contact_sheet(
+    patterns: np.ndarray,
+    queries: np.ndarray,
+    title: str,
+    columns: int = 16,
+    masks: np.ndarray | None = None,
+    names: Sequence[str] | None = None,
+) -> Figure:
     """What a data set and a distortion look like: rows of patterns, each above the row of their queries.
 
     Args:
@@ -124,12 +131,16 @@ def contact_sheet(patterns: np.ndarray, queries: np.ndarray, title: str, columns
         queries: the same, distorted.
         title: heads the sheet.
         columns: patterns in a row.
+        masks: where they were distorted, of the same shape; below the queries, light where True. None: not shown.
+        names: what each row of queries is called; None: query.
     """
     columns = min(columns, len(patterns))
     rows = len(patterns) // columns
-    in_rows = [values[: rows * columns].reshape(rows, columns, *patterns.shape[1:]) for values in (patterns, queries)]
-    values = np.stack(in_rows, 1).reshape(2 * rows, columns, *patterns.shape[1:])
-    figure = _picture_table(values, ["pattern", "query"] * rows, [""] * columns, dark=False)
+    kinds = [patterns, queries] if masks is None else [patterns, queries, 0.7 * masks.astype(np.float32)]
+    in_rows = [one[: rows * columns].reshape(rows, columns, *patterns.shape[1:]) for one in kinds]
+    values = np.stack(in_rows, 1).reshape(len(kinds) * rows, columns, *patterns.shape[1:])
+    labels = [label for name in names or ["query"] * rows for label in ("pattern", name, "mask")[: len(kinds)]]
+    figure = _picture_table(values, labels, [""] * columns, dark=False)
     figure.suptitle(title)
     return figure
 

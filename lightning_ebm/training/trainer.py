@@ -20,7 +20,7 @@ from pytorch_lightning.callbacks import Callback, EMAWeightAveraging, ModelCheck
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.utilities import rank_zero_only
 
-from lightning_ebm.config import ConfigError, identity, one_line, plain, run_folder, to_yaml
+from lightning_ebm.config import ConfigError, distortion_in_test, identity, one_line, plain, run_folder, to_yaml
 from lightning_ebm.data.datamodule import EpisodeDataModule
 from lightning_ebm.memory import AssociativeMemory
 from lightning_ebm.registry import datasets, distortions, memories
@@ -56,16 +56,19 @@ def build(config: RunConfig) -> Run:
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
     source = datasets.build(config.data)
-    try:
-        distortion = distortions.build(config.distortion, source.spec)
-    except ValueError as error:
-        raise ConfigError(f"distortion: {error}") from None
+    distort = {}
+    for key, chosen in {"distortion": config.distortion, "test_distortion": distortion_in_test(config)}.items():
+        try:
+            distort[key] = distortions.build(chosen, source.spec)
+        except ValueError as error:
+            raise ConfigError(f"{key}: {error}") from None
+    data = EpisodeDataModule(source, distort["distortion"], config.episodes, distort["test_distortion"])
     pl.seed_everything(config.seed, verbose=False)
     try:
         memory = memories.build(config.memory, source.spec)
     except ValueError as error:
         raise ConfigError(f"memory: {error}") from None
-    return Run(config, run_folder(config), EpisodeDataModule(source, distortion, config.episodes), memory)
+    return Run(config, run_folder(config), data, memory)
 
 
 def is_trainable(memory: AssociativeMemory) -> bool:

@@ -160,3 +160,13 @@ def test_themes_differ_and_leave_no_trace():
 def test_nothing_but_controls_or_diverged_memories(results):
     for draw in (plots.error_against_size, plots.error_against_items):
         assert style.svg(draw(fakes.comparison(results)))
+
+
+def test_a_contact_sheet_shows_masks_and_names_when_asked():
+    patterns = np.zeros((6, 1, 4, 4), np.float32)
+    for arguments, names in (
+        ({}, ["pattern", "query"] * 2),
+        ({"masks": patterns > 0, "names": ["a", "b"]}, ["pattern", "a", "mask", "pattern", "b", "mask"]),
+    ):
+        figure = plots.contact_sheet(patterns, patterns, "glyphs", columns=3, **arguments)
+        assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == names

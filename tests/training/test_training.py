@@ -44,10 +44,11 @@ def interrupt_at(monkeypatch, update, error=KeyboardInterrupt):
 @pytest.mark.parametrize(("workers", "average"), [(0, 0.0), (2, 0.0), (0, 0.5)])
 @pytest.mark.parametrize("update", [2, 5])  # right after a checkpoint, and between two
 def test_resuming_changes_nothing(tmp_path, monkeypatch, update, workers, average):
-    whole = training.build(config(tmp_path / "whole", f"training.average={average}"))
+    curriculum = ["episodes.train_items=[2, 9]", "episodes.curriculum=3"]
+    whole = training.build(config(tmp_path / "whole", *curriculum, f"training.average={average}"))
     training.train(whole)
     calls = interrupt_at(monkeypatch, update, RuntimeError)
-    overrides = [f"episodes.workers={workers}", f"training.average={average}"]
+    overrides = [*curriculum, f"episodes.workers={workers}", f"training.average={average}"]
     with pytest.raises(RuntimeError, match="power cut"):
         training.train(training.build(config(tmp_path / "cut", *overrides)))
     cut = training.build(config(tmp_path / "cut", *overrides))

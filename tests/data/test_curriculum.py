@@ -1,0 +1,125 @@
+"""The number of patterns of an update: in its range, as likely, and the same for every process and after a resume."""
+
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+
+from lightning_ebm.data.bits import RandomBits
+from lightning_ebm.data.curriculum import Curriculum
+from lightning_ebm.data.datamodule import EpisodeDataModule
+from lightning_ebm.data.distortions import Occlusion, RedrawnBits
+from lightning_ebm.data.episodes import Episode, EpisodeDataset
+from lightning_ebm.data.glyphs import Glyphs
+from lightning_ebm.schema import EpisodesConfig
+
+
+class Process:
+    """What the data module asks of a trainer."""
+
+    def __init__(self, rank, world, update=0):
+        self.global_rank, self.world_size, self.global_step = rank, world, update
+
+
+def module(rank=0, world=1, position=0, workers=0, **settings):
+    """Bits of which a range is re-drawn, 3 to 9 patterns, rising for 8 updates."""
+    source = RandomBits(size=24)
+    settings = {"train_items": [3, 9], "curriculum": 8, "items": 5, "batch": 4, "val": 4, "test": 4, **settings}
+    config = EpisodesConfig(workers=workers, **settings)
+    data = EpisodeDataModule(source, RedrawnBits(source.spec, [4, 12]), config)
+    data.trainer = Process(rank, world)
+    data.load_state_dict({"position": position})
+    return data
+
+
+def updates(data, count, start=0):
+    return list(islice(iter(data.train_dataloader()), start, count))
+
+
+def same(a: Episode, b: Episode) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+class TestCurriculum:
+    def test_all_numbers_are_equally_likely(self):
+        draw = Curriculum(low=16, high=24, batch=2)
+        counts = np.bincount([draw(2 * update) for update in range(3600)])
+        assert counts[:16].sum() == 0 and len(counts) == 25
+        assert 8 - 5 * 4 < ((counts[16:] - 400) ** 2 / 400).sum() < 8 + 5 * 4  # chi square, 8 degrees of freedom
+
+    def test_episodes_of_an_update_have_the_same_number(self):
+        draw = Curriculum(low=1, high=1000, batch=4, rising=5)
+        for update in range(20):
+            assert len({draw(4 * update + place) for place in range(4)}) == 1
+        assert len({draw(4 * update) for update in range(5, 20)}) > 10
+
+    def test_the_upper_end_rises_linearly(self):
+        draw = Curriculum(low=16, high=64, batch=1, rising=300)
+        assert [draw.upper(update) for update in (0, 100, 150, 299, 300, 9999)] == [16, 32, 40, 63, 64, 64]
+        assert draw(0) == 16
+        drawn = np.array(
+            [[Curriculum(16, 64, 1, 300, seed)(update) for seed in range(400)] for update in (100, 200, 400)]
+        )
+        assert (drawn.min(1) == 16).all() and (drawn.max(1) == [32, 48, 64]).all()
+
+    def test_a_range_of_one_number_is_that_number(self):
+        assert {Curriculum(7, 7, 2, 10)(index) for index in range(50)} == {7}
+
+    def test_seed_and_split_make_a_difference(self):
+        draws = [
+            [Curriculum(1, 1000, 1, seed=seed, split=split)(index) for index in range(20)]
+            for seed, split in ((0, "train"), (1, "train"), (0, "val"))
+        ]
+        assert len({tuple(row) for row in draws}) == 3
+
+
+class TestEpisodes:
+    @pytest.mark.parametrize("world", [2, 4])
+    def test_processes_together_equal_one(self, world):
+        ranks = [updates(module(rank, world), 12) for rank in range(world)]
+        for whole, *parts in zip(updates(module(), 12), *ranks, strict=True):
+            assert same(whole, Episode(*(torch.stack(part, 1).flatten(0, 1) for part in zip(*parts, strict=True))))
+
+    def test_workers_make_no_difference(self):
+        for one, other in zip(updates(module(), 6), updates(module(workers=2), 6), strict=True):
+            assert same(one, other)
+
+    @pytest.mark.parametrize("world", [1, 2])
+    def test_a_resumed_stream_goes_on_with_the_same(self, world):
+        for rank in range(world):
+            whole, resumed = updates(module(rank, world), 12, start=5), updates(module(rank, world, position=20), 7)
+            assert len({part.patterns.shape[1] for part in whole}) > 2
+            assert all(same(one, other) for one, other in zip(whole, resumed, strict=True))
+
+    def test_the_number_is_the_curriculums(self):
+        draw = Curriculum(3, 9, 4, 8)
+        assert [part.patterns.shape[1] for part in updates(module(), 12)] == [draw(4 * update) for update in range(12)]
+
+    def test_validation_and_test_do_not_follow_it(self):
+        for split in ("val", "test"):
+            ranged, fixed = (getattr(data, f"{split}_dataloader")() for data in (module(), module(train_items=[])))
+            (one,), (other,) = ranged, fixed
+            assert one.patterns.shape == (4, 5, 24) and same(one, other)
+
+    def test_episodes_of_one_batch_must_agree(self):
+        source = RandomBits(size=24)
+        episodes = EpisodeDataset(source, RedrawnBits(source.spec, 3), Curriculum(1, 1000, 2), "train")
+        assert episodes.batch([2, 3]).patterns.shape[0] == 2
+        with pytest.raises(ValueError, match="of one batch must have the same number of patterns"):
+            episodes.batch([1, 2])
+
+    def test_too_many_and_too_few_are_noticed_before_training(self):
+        source = Glyphs()
+        with pytest.raises(ValueError, match=r"episodes\.train_items: .* must be at most"):
+            EpisodeDataModule(source, Occlusion(source.spec), EpisodesConfig(train_items=[2, 10**6]))
+        with pytest.raises(ValueError, match=r"episodes\.train_items: occlusion .* at least 2"):
+            EpisodeDataModule(source, Occlusion(source.spec), EpisodesConfig(train_items=[1, 4]))
+
+
+def test_test_episodes_may_have_another_distortion():
+    source = RandomBits(size=24)
+    many, few = RedrawnBits(source.spec, 20), RedrawnBits(source.spec, 2)
+    data = EpisodeDataModule(source, many, EpisodesConfig(items=3, batch=2, val=2, test=2), few)
+    for loader, count in ((data.train_dataloader, 20), (data.val_dataloader, 20), (data.test_dataloader, 2)):
+        assert (next(iter(loader())).mask.sum(2) == count).all()
