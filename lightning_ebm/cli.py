@@ -176,6 +176,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     verb.add_argument("overrides", nargs="*", metavar="key=value", help="settings laid over the defaults")
     parsed = parser.parse_args(arguments)
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # where the files that import paths name are, as for `python -m`
     quieten()
     try:
         if parsed.verb == "bench":
