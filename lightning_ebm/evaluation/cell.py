@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader
 
 from lightning_ebm.config import distortion_in_test, plain, resolve, run_folder
 from lightning_ebm.data.datamodule import EpisodeDataModule
-from lightning_ebm.data.episodes import Episode
+from lightning_ebm.data.episodes import Distortion, Episode, PatternSource
 from lightning_ebm.evaluation.controls import QueryItself
 from lightning_ebm.evaluation.curves import read_curve
 from lightning_ebm.evaluation.evaluate import measure
@@ -210,10 +210,28 @@ def measured(run: Run, setting: Setting) -> list[dict[str, Any]]:
     return rows
 
 
-def test_loader(run: Run, items: int, batch: int = 8) -> DataLoader[Episode]:
-    """The test episodes with `items` patterns each, in batches of the same size for every memory."""
-    episodes = dataclasses.replace(run.config.episodes, items=items, batch=batch, workers=0, train_items=[])
-    return EpisodeDataModule(run.data.source, run.data.test_distortion, episodes).test_dataloader()
+def test_loader(
+    run: Run,
+    items: int,
+    batch: int = 8,
+    source: PatternSource | None = None,
+    distortion: Distortion | None = None,
+    **episodes: Any,
+) -> DataLoader[Episode]:
+    """The test episodes with `items` patterns each, in batches of the same size for every memory.
+
+    Args:
+        run: its data are taken where nothing else is said.
+        items: patterns in an episode.
+        batch: episodes at a time.
+        source: where patterns come from instead.
+        distortion: how queries are made instead.
+        episodes: what else to change in `EpisodesConfig`.
+    """
+    changes: dict[str, Any] = {"items": items, "batch": batch, "workers": 0, "train_items": []} | episodes
+    config = dataclasses.replace(run.config.episodes, **changes)
+    data = EpisodeDataModule(source or run.data.source, distortion or run.data.test_distortion, config)
+    return data.test_dataloader()
 
 
 def write_gallery(run: Run, path: Path, shown: int) -> None:

@@ -39,7 +39,7 @@ def error_lines(
             marker, dashes = MARKERS[rank % len(MARKERS)], DASHES[rank // 8 % len(DASHES)]
             axes.plot(places, means, label=label, color=colour, marker=marker, linestyle=dashes)
             axes.fill_between(places, lows, highs, color=colour, alpha=0.12, linewidth=0)
-        axes.set(xlabel=horizontal, ylabel=f"error on corrupted values\n({unit})", **axes_settings)
+        axes.set(xlabel=horizontal, ylabel=f"error ({unit})", **axes_settings)
         if axes.get_xscale() == "log":
             ticks = sorted({place for points in lines.values() for place, *_ in points})
             axes.xaxis.set_major_locator(FixedLocator(ticks))
