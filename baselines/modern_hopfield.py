@@ -68,8 +68,7 @@ class ModernHopfield(SlotMemory):
 
     Weights of power and identity mean little where similarities are negative distances; this is refused.
 
-    With a mask, similarities are those of the known values, which are also kept in each step. Steps after the
-    first then change nothing, for what they read is known from the start.
+    With a mask, the first step compares the known values alone, the others being noise; each step keeps them.
 
     State: as of `SlotMemory`, with rows of d values.
 
@@ -123,9 +122,7 @@ class ModernHopfield(SlotMemory):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
         if learned and (separation != "softmax" or binary):
-            raise ValueError(
-                "learned=true needs separation=softmax and binary=false, or beta has no gradient"
-            )
+            raise ValueError("learned=true needs separation=softmax and binary=false, or beta has no gradient")
         self.similarity, self.separation, self.power, self.steps = similarity, separation, power, steps
         self.center, self.binary = center, binary
         self.log_beta = nn.Parameter(torch.tensor(math.log(beta)), requires_grad=learned)
@@ -150,12 +147,15 @@ class ModernHopfield(SlotMemory):
         stored, q = state["slots"] - mean, self.rows(queries, "queries").to(mean) - mean
         known = None if mask is None else ~mask.flatten(2)
         trajectory = []
-        for _ in range(self.steps):
-            weights = self.separate(SIMILARITIES[self.similarity](q, stored, known), self.filled(state))
+        for step in range(self.steps):
+            scores = SIMILARITIES[self.similarity](q, stored, None if step else known)
+            weights = self.separate(scores, self.filled(state))
             total = weights.abs().sum(-1, keepdim=True)
             mixed = weights @ stored / total.clamp_min(torch.finfo(total.dtype).tiny)
             if self.binary:
-                mixed = torch.where(mixed + mean > 0, 1.0, -1.0).to(mixed) - mean
+                field = mixed + mean
+                tie = field.abs() < 64 * torch.finfo(field.dtype).eps  # zero but for rounding: the unit stays
+                mixed = torch.where(tie, q, field.sign() - mean)
             moves = total > 0 if known is None else (total > 0) & ~known
             q = torch.where(moves, mixed, q)
             answer = ((q + mean + 1) / 2).clamp(0, 1).to(queries).reshape(queries.shape)
@@ -177,7 +177,7 @@ class ModernHopfield(SlotMemory):
         stored, q = state["slots"] - mean, self.rows(patterns).to(mean) - mean
         scores = beta * SIMILARITIES[self.similarity](q, stored)
         free_energy = -scores.masked_fill(~filled, -torch.inf).logsumexp(-1) / beta
-        free_energy = free_energy + state["written"].clamp(1, stored.shape[1])[:, None].log() / beta
+        free_energy = free_energy + state["written"].clamp(1, stored.shape[1])[:, None].to(scores).log() / beta
         if self.similarity == "euclidean":
             return free_energy.to(patterns)
         largest = (stored.square().sum(-1)[:, None] * filled).amax(-1)  # the greatest squared norm

@@ -28,7 +28,8 @@ def error_against_size(comparison: Comparison, dark: bool = False) -> Figure:
 
     Points are means, bars reach from the 5th to the 95th percentile of the test episodes. Rows of one memory
     whose labels agree up to their first number ("EBMM conv, d = 2", "EBMM conv, d = 3") are joined by a line.
-    Controls have no size and are dashed horizontals: of all memories with nothing written, only the best.
+    Controls, and memories without a state, have no size and are dashed horizontals: of all memories with nothing
+    written, only the best.
 
     Args:
         comparison: what to draw.
@@ -156,10 +157,10 @@ def _point(position: int, result: Result) -> Point:
 
 
 def _size_lines(results: list[Result]) -> dict[str, list[Result]]:
-    """Results by the line they are points of: the label's start, or all of it where joining would mislead."""
+    """Results of a size by the line they are points of: the label's start, or all of it where joining would mislead."""
     starts: dict[str, list[Result]] = {}
     for result in results:
-        if result.memory != CONTROL:
+        if result.memory != CONTROL and result.floats:
             start = re.split(r"[^\w)]*\S*\d", result.label, maxsplit=1)[0]
             starts.setdefault(start or result.label, []).append(result)
     lines: dict[str, list[Result]] = {}
@@ -223,7 +224,9 @@ def _draw_bars(figure: Figure, axes: Axes, points: Sequence[Point], look: dict[s
 
 def _draw_controls(axes: Axes, results: list[Result], dark: bool) -> None:
     """Dashed horizontals; the highest is named above its line and others below, so that names do not meet."""
-    levels = sorted(((mean(result), kind) for kind, (result,) in _controls(results).items()), reverse=True)
+    without_size = {kind: result for kind, (result,) in _controls(results).items()}
+    without_size |= {result.label: result for result in results if result.memory != CONTROL and not result.floats}
+    levels = sorted(((mean(result), label) for label, result in without_size.items()), reverse=True)
     for rank, (level, label) in enumerate(levels):
         axes.axhline(level, color=FAINT[dark], linestyle=(0, (4, 3)), linewidth=1.1)
         axes.annotate(

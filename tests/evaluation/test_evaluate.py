@@ -102,6 +102,12 @@ def test_states_are_counted_by_the_harness():
     assert count_floats(Mean(), state) == (15, 17)
 
 
+def test_states_of_other_types_are_counted_in_words_of_32_bits():
+    state = {"mean": torch.zeros(7, 5, dtype=torch.uint8), "count": torch.zeros(7, 2, dtype=torch.float64)}
+    assert count_floats(Mean(), state) == (2, 6)  # 40 bits, and 128 more: 168 / 32, rounded up
+    assert count_floats(Mean(), {}) == (0, 0)
+
+
 def test_table_1_of_the_paper_hopfield_rows():
     """Through the shipped configuration; 40 episodes instead of 200, so the bounds leave room for sampling."""
     published = {
