@@ -45,11 +45,24 @@ def storkey(weights: Tensor, patterns: Tensor) -> Tensor:
 def storkey_exact(weights: Tensor, patterns: Tensor) -> Tensor:
     """W_ij += (x_i x_j - x_i h_ji - h_ij x_j) / d with h_ij = Σ_{k≠i,j} W_ik x_k (Storkey 1997)."""
     for x in patterns.unbind(1):
-        field = torch.einsum("eij,ej->ei", weights, x)  # k ≠ i, because the diagonal is zero
-        local = field[:, :, None] - weights * x[:, None, :]  # and k ≠ j
-        crossed = local * x[:, None, :]
+        crossed = local_fields(weights, x) * x[:, None, :]
         weights = without_diagonal(weights + (outer(x, x) - crossed - crossed.mT) / x.shape[-1])
     return weights
+
+
+def storkey_second_order(weights: Tensor, patterns: Tensor) -> Tensor:
+    """As `storkey_exact`, with + h_ij h_ji / d besides. The weights grow beyond bounds from about 0.7 d patterns."""
+    for x in patterns.unbind(1):
+        local = local_fields(weights, x)
+        crossed = local * x[:, None, :]
+        weights = without_diagonal(weights + (outer(x, x) - crossed - crossed.mT + local * local.mT) / x.shape[-1])
+    return weights
+
+
+def local_fields(weights: Tensor, x: Tensor) -> Tensor:
+    """h_ij = Σ_{k≠i,j} W_ik x_k, (episodes, d, d), of one pattern x (episodes, d)."""
+    field = torch.einsum("eij,ej->ei", weights, x)  # k ≠ i, because the diagonal is zero
+    return field[:, :, None] - weights * x[:, None, :]  # and k ≠ j
 
 
 def pseudo_inverse(weights: Tensor, patterns: Tensor) -> Tensor:
@@ -86,6 +99,7 @@ RULES = {
     "hebb": Rule(hebb, incremental=True, order_invariant=True),
     "storkey": Rule(storkey, incremental=True, order_invariant=False),
     "storkey_exact": Rule(storkey_exact, incremental=True, order_invariant=False),
+    "storkey_second_order": Rule(storkey_second_order, incremental=True, order_invariant=False),
     "pseudo_inverse": Rule(pseudo_inverse, incremental=False, order_invariant=True),
 }
 
@@ -144,7 +158,7 @@ class HopfieldConfig:
     """Settings of `Hopfield`.
 
     Attributes:
-        rule: hebb, storkey (simplified), storkey_exact or pseudo_inverse.
+        rule: hebb, storkey (simplified), storkey_exact, storkey_second_order or pseudo_inverse.
         dynamics: asynchronous or synchronous.
         max_sweeps: updates of every unit after which reading ends at the latest; at least 1.
         center: subtract the episode's mean pattern before learning; for biased patterns, such as images.
@@ -232,7 +246,8 @@ class Hopfield(AssociativeMemory):
         """Learns all patterns; see the base class. State in the dtype of the patterns.
 
         Raises:
-            ValueError: also if the weights overflow, as storkey_exact's do after many more than d patterns.
+            ValueError: also if the weights overflow, as storkey_second_order's do before there are d patterns, and
+                storkey_exact's after many more.
         """
         x = self.to_units(patterns, "patterns")
         mean = x.mean(1) if self.center else x.new_zeros(len(x), self.size)

@@ -37,8 +37,8 @@ class PCA(SlotMemory):
     """Patterns as codes c = Q'(x - μ) in an orthonormal basis Q; a query is answered by the nearest μ + Q c.
 
     Q and μ are learned by gradient on the mean squared error of μ + Q c, of which the principal components and the
-    mean of the training patterns are the only minimum, but for a rotation within their span (Baldi and Hornik 1989).
-    Queries play no part in it. With a mask, "nearest" means on the known values, and these are kept.
+    mean of the training patterns are the only minimum, but for rotations and shifts within their span (Baldi and
+    Hornik 1989). Queries play no part in it. With a mask, "nearest" means on the known values, and these are kept.
 
     State: as of `SlotMemory`, with rows of `components` values.
 
