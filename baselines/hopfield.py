@@ -51,7 +51,7 @@ def storkey_exact(weights: Tensor, patterns: Tensor) -> Tensor:
 
 
 def storkey_second_order(weights: Tensor, patterns: Tensor) -> Tensor:
-    """As `storkey_exact`, with + h_ij h_ji / d besides. The weights grow beyond bounds from about 0.7 d patterns."""
+    """As `storkey_exact`, with + h_ij h_ji / d besides. The weights grow beyond bounds above 0.7 d patterns."""
     for x in patterns.unbind(1):
         local = local_fields(weights, x)
         crossed = local * x[:, None, :]
@@ -246,8 +246,8 @@ class Hopfield(AssociativeMemory):
         """Learns all patterns; see the base class. State in the dtype of the patterns.
 
         Raises:
-            ValueError: also if the weights overflow, as storkey_second_order's do before there are d patterns, and
-                storkey_exact's after many more.
+            ValueError: also if the weights overflow, as storkey_second_order's do with about d patterns, and
+                storkey_exact's with many more.
         """
         x = self.to_units(patterns, "patterns")
         mean = x.mean(1) if self.center else x.new_zeros(len(x), self.size)
