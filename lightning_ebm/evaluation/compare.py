@@ -137,7 +137,7 @@ def measure_row(label: str, run: Run) -> list[Result]:
     """A row's results for each number of patterns and mask setting, and its *nothing written* control."""
     updates, seconds = training_record(run)
     readings = {label: (run.config.memory.name, False)}
-    if is_trainable(run.memory):
+    if is_trainable(run.memory) and run.memory.initial_state(1):  # without a state, it is its own control
         readings[f"{label}, nothing written"] = ("control", True)
     results = []
     for items, mask_known in settings(run.config):
