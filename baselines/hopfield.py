@@ -9,85 +9,15 @@ Nothing is meta-trained.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
 
+from baselines.hopfield_rules import RULES
 from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, check_patterns, keep_known
 from lightning_ebm.registry import did_you_mean
-
-# --- Learning rules ----------------------------------------------------------------------------------------
-# Each takes weights (episodes, d, d) and patterns (episodes, items, d), and returns the new weights. Patterns
-# are ±1, or centred; d is the number of values in one.
-
-
-def hebb(weights: Tensor, patterns: Tensor) -> Tensor:
-    """W += Σ x x' / d (Hopfield 1982, eq. 2)."""
-    return weights + patterns.mT @ patterns / patterns.shape[-1]
-
-
-def storkey(weights: Tensor, patterns: Tensor) -> Tensor:
-    """W += (x x' - x h' - h x') / d with h = W x, pattern by pattern, the diagonal zeroed after each.
-
-    This simplified form leaves the terms of units i and j in the local field h. Its errors, not those of the
-    exact form, agree with the row "Hopfield (Storkey)" in table 1 of the EBMM paper (arXiv:1910.02720).
-    """
-    for x in patterns.unbind(1):
-        field = torch.einsum("eij,ej->ei", weights, x)
-        crossed = outer(x, field)
-        weights = without_diagonal(weights + (outer(x, x) - crossed - crossed.mT) / x.shape[-1])
-    return weights
-
-
-def storkey_exact(weights: Tensor, patterns: Tensor) -> Tensor:
-    """W_ij += (x_i x_j - x_i h_ji - h_ij x_j) / d with h_ij = Σ_{k≠i,j} W_ik x_k (Storkey 1997)."""
-    for x in patterns.unbind(1):
-        field = torch.einsum("eij,ej->ei", weights, x)  # k ≠ i, because the diagonal is zero
-        local = field[:, :, None] - weights * x[:, None, :]  # and k ≠ j
-        crossed = local * x[:, None, :]
-        weights = without_diagonal(weights + (outer(x, x) - crossed - crossed.mT) / x.shape[-1])
-    return weights
-
-
-def pseudo_inverse(weights: Tensor, patterns: Tensor) -> Tensor:
-    """W = X⁺ X, the projection on the span of the patterns (Personnaz, Guyon and Dreyfus 1986).
-
-    Computed as V V' from X = U S V', which stays exact where X is nearly singular (near-duplicate images), and
-    in float64: singular values below 1e-10 of the largest are rounding errors, and without them repeated or
-    linearly dependent patterns do no harm. The old weights are not used.
-    """
-    _, values, basis = torch.linalg.svd(patterns.double(), full_matrices=False)
-    basis = basis * (values > 1e-10 * values.amax(-1, keepdim=True))[:, :, None]
-    return (basis.mT @ basis).to(weights)
-
-
-def outer(a: Tensor, b: Tensor) -> Tensor:
-    """Outer products (episodes, d, d) of vectors (episodes, d)."""
-    return a[:, :, None] * b[:, None, :]
-
-
-def without_diagonal(weights: Tensor) -> Tensor:
-    """(episodes, d, d) with zeros on the diagonal."""
-    return weights - torch.diag_embed(weights.diagonal(dim1=1, dim2=2))
-
-
-class Rule(NamedTuple):
-    """A rule: its function; whether it adds to old weights; whether any order of patterns will do."""
-
-    learn: Callable[[Tensor, Tensor], Tensor]
-    incremental: bool
-    order_invariant: bool
-
-
-RULES = {
-    "hebb": Rule(hebb, incremental=True, order_invariant=True),
-    "storkey": Rule(storkey, incremental=True, order_invariant=False),
-    "storkey_exact": Rule(storkey_exact, incremental=True, order_invariant=False),
-    "pseudo_inverse": Rule(pseudo_inverse, incremental=False, order_invariant=True),
-}
 
 # --- Dynamics ----------------------------------------------------------------------------------------------
 
@@ -144,7 +74,7 @@ class HopfieldConfig:
     """Settings of `Hopfield`.
 
     Attributes:
-        rule: hebb, storkey (simplified), storkey_exact or pseudo_inverse.
+        rule: hebb, storkey (simplified), storkey_exact, storkey_second_order or pseudo_inverse.
         dynamics: asynchronous or synchronous.
         max_sweeps: updates of every unit after which reading ends at the latest; at least 1.
         center: subtract the episode's mean pattern before learning; for biased patterns, such as images.
@@ -232,7 +162,8 @@ class Hopfield(AssociativeMemory):
         """Learns all patterns; see the base class. State in the dtype of the patterns.
 
         Raises:
-            ValueError: also if the weights overflow, as storkey_exact's do after many more than d patterns.
+            ValueError: also if the weights overflow, as storkey_second_order's do with about d patterns, and
+                storkey_exact's with many more.
         """
         x = self.to_units(patterns, "patterns")
         mean = x.mean(1) if self.center else x.new_zeros(len(x), self.size)

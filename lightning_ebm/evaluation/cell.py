@@ -177,7 +177,7 @@ def measured(run: Run, setting: Setting) -> list[dict[str, Any]]:
     updates, seconds = training_record(run)
     name = run.config.memory.name
     roles: dict[str, tuple[AssociativeMemory, str]] = {"": (run.memory, name)}
-    if is_trainable(run.memory):
+    if is_trainable(run.memory) and run.memory.initial_state(1):  # without a state, it is its own control
         roles[NOTHING_WRITTEN] = run.memory, CONTROL
     if setting.precision == "float32":
         roles[QUERY] = QueryItself(), CONTROL

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -26,8 +27,8 @@ class Measurement:
     Attributes:
         error: error of each episode, averaged over its patterns, on all values; in `metrics.unit`.
         error_corrupted: the same, on the distorted values only.
-        floats: values in the state of one episode, as the literature counts them.
-        floats_strict: all values in the state of one episode.
+        floats: float32 values in the state of one episode, as the literature counts them.
+        floats_strict: the same, of everything in that state.
         write_ms: median milliseconds to write one episode.
         read_ms: median milliseconds to read all queries of one episode.
         precision: how the state was kept between writing and reading, as in `schema.PRECISIONS`.
@@ -118,9 +119,14 @@ def measure(
 
 
 def count_floats(memory: AssociativeMemory, state: State) -> tuple[int, int]:
-    """Values in the state of one episode: as the literature counts (without bookkeeping), and all of them."""
-    sizes = {name: tensor[0].numel() for name, tensor in state.items()}
-    return sum(size for name, size in sizes.items() if name not in memory.bookkeeping), sum(sizes.values())
+    """Size of one episode's state in float32 values, that is, in words of 32 bits of whatever it holds, rounded up.
+
+    Returns:
+        As the literature counts (without bookkeeping), and all of it.
+    """
+    sizes = {name: tensor[0].nbytes for name, tensor in state.items()}
+    counted = sum(size for name, size in sizes.items() if name not in memory.bookkeeping)
+    return math.ceil(counted / 4), math.ceil(sum(sizes.values()) / 4)
 
 
 def per_episode(errors: Tensor) -> list[float]:

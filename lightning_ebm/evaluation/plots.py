@@ -27,7 +27,8 @@ def error_against_size(comparison: Comparison, dark: bool = False) -> Figure:
 
     Points are means, bars reach from the 5th to the 95th percentile of the test episodes. The sizes of one row are
     joined by a line.
-    Controls have no size and are dashed horizontals: of all memories with nothing written, only the best.
+    Controls, and memories without a state, have no size and are dashed horizontals: of all memories with nothing
+    written, only the best.
 
     Args:
         comparison: what to draw.
@@ -166,10 +167,10 @@ def _point(position: int, result: Result) -> Point:
 
 
 def _size_lines(results: list[Result]) -> dict[str, list[Result]]:
-    """Results by the line they are points of, along it."""
+    """Results that have a size, by the line they are points of, along it."""
     lines: dict[str, list[Result]] = {}
     for result in sorted(results, key=lambda result: result.floats):
-        if result.memory != CONTROL:
+        if result.memory != CONTROL and result.floats:
             lines.setdefault(result.series or result.label, []).append(result)
     return {name: lines[name] for name in dict.fromkeys(r.series or r.label for r in results) if name in lines}
 
@@ -225,7 +226,9 @@ def _draw_bars(figure: Figure, axes: Axes, points: Sequence[Point], look: dict[s
 
 def _draw_controls(axes: Axes, results: list[Result], dark: bool) -> None:
     """Dashed horizontals; the highest is named above its line and others below, so that names do not meet."""
-    levels = sorted(((mean(result), kind) for kind, (result,) in _controls(results).items()), reverse=True)
+    without_size = {kind: result for kind, (result,) in _controls(results).items()}
+    without_size |= {result.label: result for result in results if result.memory != CONTROL and not result.floats}
+    levels = sorted(((mean(result), label) for label, result in without_size.items()), reverse=True)
     for rank, (level, label) in enumerate(levels):
         axes.axhline(level, color=FAINT[dark], linestyle=(0, (4, 3)), linewidth=1.1)
         axes.annotate(

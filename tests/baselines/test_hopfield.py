@@ -88,7 +88,7 @@ def naive_storkey(patterns):
     return w
 
 
-def naive_storkey_exact(patterns):
+def naive_storkey_exact(patterns, second_order=0):
     d = patterns.shape[1]
     w = np.zeros((d, d))
     for x in patterns:
@@ -99,7 +99,8 @@ def naive_storkey_exact(patterns):
         new = w.copy()
         for i in range(d):
             for j in range(d):
-                new[i, j] = 0 if i == j else w[i, j] + (x[i] * x[j] - x[i] * h(j, i) - h(i, j) * x[j]) / d
+                change = x[i] * x[j] - x[i] * h(j, i) - h(i, j) * x[j] + second_order * h(i, j) * h(j, i)
+                new[i, j] = 0 if i == j else w[i, j] + change / d
         w = new
     return w
 
@@ -114,6 +115,7 @@ NAIVE = {
     "hebb": naive_hebb,
     "storkey": naive_storkey,
     "storkey_exact": naive_storkey_exact,
+    "storkey_second_order": lambda x: naive_storkey_exact(x, second_order=1),
     "pseudo_inverse": naive_projection,
 }
 
@@ -127,7 +129,7 @@ def test_weights_are_those_of_the_equations(rule):
     np.testing.assert_allclose(full(state, 9), NAIVE[rule](2 * patterns[0].numpy() - 1), atol=1e-12)
 
 
-@pytest.mark.parametrize("rule", ["hebb", "storkey", "storkey_exact"])
+@pytest.mark.parametrize("rule", ["hebb", "storkey", "storkey_second_order", "storkey_exact"])
 def test_writing_in_two_parts_is_writing_at_once(rule):
     memory, patterns = Hopfield((20,), rule=rule).double(), bits(3, 7, 20)
     parts = memory.update(memory.update(memory.initial_state(3), patterns[:, :3]), patterns[:, 3:])
@@ -142,7 +144,7 @@ def test_only_storkeys_rules_depend_on_the_order():
         assert torch.allclose(straight, reverse, atol=1e-12) == memory.order_invariant == ("storkey" not in rule)
 
 
-@pytest.mark.parametrize("rule", ["storkey", "storkey_exact"])
+@pytest.mark.parametrize("rule", ["storkey", "storkey_second_order", "storkey_exact"])
 def test_storkey_of_one_pattern_is_hebb(rule):
     one = bits(4, 1, 16)
     torch.testing.assert_close(Hopfield((16,), rule=rule).write(one), Hopfield((16,)).write(one))
@@ -279,6 +281,16 @@ def test_a_state_that_is_not_finite_is_refused():
         Hopfield((8,), rule="storkey_exact").write(bits(1, 2000, 8, dtype=torch.float32))
 
 
+@pytest.mark.parametrize(("load", "finite"), [(0.5, True), (1.5, False)])
+def test_storkeys_second_order_overflows(load, finite):
+    memory, patterns = Hopfield((100,), rule="storkey_second_order"), bits(3, int(100 * load), 100, dtype=torch.float32)
+    if finite:
+        assert memory.write(patterns)["weights"].abs().max() < 1
+    else:
+        with pytest.raises(ValueError, match="storkey_second_order overflowed after 150 patterns of 100 values"):
+            memory.write(patterns)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -327,7 +339,13 @@ def test_table_1(rule, published):
 
 
 @pytest.mark.parametrize(
-    ("rule", "holds", "fails"), [("hebb", 0.10, 0.20), ("storkey_exact", 0.20, 0.40), ("pseudo_inverse", 0.20, 0.40)]
+    ("rule", "holds", "fails"),
+    [
+        ("hebb", 0.10, 0.20),
+        ("storkey_exact", 0.20, 0.40),
+        ("storkey_second_order", 0.20, 0.44),
+        ("pseudo_inverse", 0.20, 0.40),
+    ],
 )
 def test_capacity(rule, holds, fails):
     """From a fifth of the bits flipped, below and above the load that each rule bears."""

@@ -41,6 +41,16 @@ def test_controls_are_horizontals_of_which_the_best_nothing_written_is_kept():
     assert {text.get_text() for text in axes.texts} == {"query itself", "nothing written"}
 
 
+def test_a_memory_without_a_state_is_a_horizontal_too():
+    results = [*fakes.sizes(), fakes.result("No memory", "no_memory", 20.0, 0)]
+    figure = plots.error_against_size(fakes.comparison(results))
+    (axes,) = figure.axes
+    assert "No memory" in {text.get_text() for text in axes.texts}
+    assert any(np.allclose(line.get_ydata(), 20.0) for line in axes.get_lines() if line.get_marker() == "None")
+    assert "No memory" not in {text.get_text() for legend in figure.legends for text in legend.get_texts()}
+    plots.error_against_size(fakes.comparison(results[-1:]))  # nothing with a size
+
+
 def test_rows_of_other_series_are_not_joined():
     results = [fakes.result(f"Hopfield ({rule})", "hopfield", 2.0, 100) for rule in ("Hebb", "Storkey")]
     results += [fakes.result("EBMM K=5", "ebmm", 2.0, 100), fakes.result("EBMM K=10", "ebmm", 1.0, 100)]

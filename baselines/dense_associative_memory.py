@@ -1,0 +1,164 @@
+"""The dense associative memory: a Hopfield network with a steeper energy, updated bit by bit.
+
+    memory = DenseAssociativeMemory((128,), power=3)
+    state = memory.write(patterns)                    # patterns: (episodes, items, 128), values in [0, 1]
+    recalled = memory.read(state, queries, mask)[-1]  # values outside the mask are clamped
+
+Nothing is meta-trained. Unless `slots` is set, the state grows with the number of patterns: it is then no memory of
+fixed size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from baselines.slots import SlotMemory
+from lightning_ebm.memory import PatternSpec, State, check_patterns, keep_known
+from lightning_ebm.registry import did_you_mean
+
+FUNCTIONS = ("rectified", "polynomial", "exponential")
+
+
+@dataclass
+class DenseAssociativeMemoryConfig:
+    """Settings of `DenseAssociativeMemory`.
+
+    Attributes:
+        function: rectified, F(u) = max(u, 0)^n; polynomial, F(u) = u^n; or exponential, F(u) = exp(u).
+        power: n, at least 2; exponential has none.
+        max_sweeps: updates of every unit after which reading ends at the latest; at least 1.
+        slots: patterns that there is room for; one more overwrites the oldest. None: the state grows.
+    """
+
+    function: str = "rectified"
+    power: int = 3
+    max_sweeps: int = 20
+    slots: int | None = None
+
+
+class DenseAssociativeMemory(SlotMemory):
+    """Units s_i = ±1 with the energy E = -Σ_m F(x_m·s) of the stored patterns x_m (Krotov and Hopfield 2016, eq. 1).
+
+    Each unit in turn takes the value of lower energy (eq. 3), and keeps its own on a tie,
+
+        s_i ← sign(Σ_m F(x_mi + r_mi) - F(-x_mi + r_mi)),   r_mi = Σ_{j≠i} x_mj s_j.
+
+    With the polynomial of n = 2 it is Hebb's network; the exponential is that of Demircigil et al. (2017).
+    A value of at least 0.5 is +1, any other -1. With a mask, the known values are clamped.
+
+    State: as of `SlotMemory`, with rows of d values.
+
+    Args:
+        shape: shape of one pattern; d is its number of values.
+        function: as in `DenseAssociativeMemoryConfig`.
+        power: as in `DenseAssociativeMemoryConfig`.
+        max_sweeps: as in `DenseAssociativeMemoryConfig`.
+        slots: as in `DenseAssociativeMemoryConfig`.
+
+    Raises:
+        ValueError: if a setting is unknown or out of range.
+    """
+
+    config = DenseAssociativeMemoryConfig
+    citation = (
+        "D. Krotov and J. J. Hopfield, Dense Associative Memory for Pattern Recognition, NeurIPS 2016,"
+        " arXiv:1606.01164; M. Demircigil et al., On a Model of Associative Memory with Huge Storage Capacity,"
+        " Journal of Statistical Physics 168, 2017"
+    )
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        function: str = "rectified",
+        power: int = 3,
+        max_sweeps: int = 20,
+        slots: int | None = None,
+    ) -> None:
+        super().__init__(shape, slots, torch.Size(shape).numel())
+        if function not in FUNCTIONS:
+            raise ValueError(f"there is no function={function!r}.{did_you_mean(function, FUNCTIONS)}")
+        if power < 2:
+            raise ValueError(f"power must be at least 2, got {power}")
+        if max_sweeps < 1:
+            raise ValueError(f"max_sweeps must be at least 1, got {max_sweeps}")
+        self.function, self.power, self.max_sweeps = function, power, max_sweeps
+
+    @classmethod
+    def from_config(cls, config: DenseAssociativeMemoryConfig, spec: PatternSpec) -> Self:
+        """Builds the memory for patterns of `spec`; see the base class."""
+        return cls(spec.shape, **asdict(config))
+
+    def rows(self, patterns: Tensor, what: str = "patterns") -> Tensor:
+        """Units ±1, flattened; see the base class."""
+        check_patterns(patterns, what, self.shape)
+        return torch.where(patterns.flatten(2) >= 0.5, 1.0, -1.0).to(patterns)
+
+    @torch.no_grad()
+    def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Updates unit after unit until a sweep changes nothing, or for `max_sweeps`; see the base class.
+
+        Returns:
+            (1, episodes, items, *shape): the answer alone, values 0 and 1 (known ones as in the query).
+        """
+        stored = self.stored(state)
+        units = self.rows(queries, "queries").to(stored)
+        free = torch.ones_like(units, dtype=torch.bool) if mask is None else mask.flatten(2)
+        for _ in range(self.max_sweeps):
+            before, units = units, self.sweep(stored, units, free)
+            if torch.equal(units, before):
+                break
+        answer = (units > 0).to(queries).reshape(queries.shape)
+        return keep_known(answer, queries, mask)[None]
+
+    def energy(self, state: State, patterns: Tensor) -> Tensor:
+        """E = -Σ_m F(x_m·s / d) of the patterns as units; of exponential, -log Σ_m exp(x_m·s), for it may overflow.
+
+        See the base class. Empty slots of the state count as patterns of zeros.
+        """
+        stored = self.stored(state)
+        overlaps = self.rows(patterns).to(stored) @ stored.mT
+        if self.function == "exponential":
+            return -overlaps.logsumexp(-1).to(patterns)
+        return -self.steepen(overlaps / self.width).sum(-1).to(patterns)
+
+    def stored(self, state: State) -> Tensor:
+        """The stored patterns (episodes, slots, d) in float32 at least."""
+        return state["slots"].to(torch.promote_types(state["slots"].dtype, torch.float32))
+
+    def sweep(self, stored: Tensor, units: Tensor, free: Tensor) -> Tensor:
+        """Updates all units once, from the first to the last.
+
+        Args:
+            stored: (episodes, slots, d); empty slots are zero and have no say.
+            units: (episodes, items, d), ±1.
+            free: (episodes, items, d), bool, False where a unit is clamped.
+
+        Returns:
+            The new units.
+        """
+        units, overlaps = units.clone(), units @ stored.mT  # (episodes, items, slots)
+        for i in range(self.width):
+            x = stored[:, None, :, i]
+            rest = overlaps - x * units[:, :, i, None]
+            up, down = rest + x, rest - x
+            if self.function == "exponential":
+                highest = torch.maximum(up, down).amax(-1, keepdim=True)
+                up, down = (up - highest).exp(), (down - highest).exp()
+            else:
+                up, down = self.steepen(up / self.width), self.steepen(down / self.width)
+            gain = (up - down).sum(-1)
+            # Fields are often exactly zero but for rounding, and the unit then keeps its value.
+            tie = 64 * torch.finfo(gain.dtype).eps * (up.abs() + down.abs()).sum(-1)
+            new = torch.where(free[:, :, i] & (gain.abs() > tie), gain.sign(), units[:, :, i])
+            overlaps = overlaps + x * (new - units[:, :, i])[:, :, None]
+            units[:, :, i] = new
+        return units
+
+    def steepen(self, u: Tensor) -> Tensor:
+        """F of overlaps u, a power."""
+        return (u.clamp_min(0) if self.function == "rectified" else u) ** self.power

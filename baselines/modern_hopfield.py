@@ -1,0 +1,210 @@
+"""The modern continuous Hopfield network, as one of a family: similarity to the stored patterns, then separation.
+
+    memory = ModernHopfield((128,), beta=0.125)
+    state = memory.write(patterns)                # patterns: (episodes, items, 128), values in [0, 1]
+    recalled = memory.read(state, queries)[-1]
+
+Every pattern is kept as it is. Unless `slots` is set, the state grows with their number: it is then no memory of
+fixed size.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from baselines.similarity import SIMILARITIES
+from baselines.slots import SlotMemory
+from lightning_ebm.memory import PatternSpec, State, check_patterns, keep_known
+from lightning_ebm.registry import did_you_mean
+
+SEPARATIONS = ("softmax", "power", "max", "identity")
+DISTANCES = ("euclidean", "manhattan")
+
+
+@dataclass
+class ModernHopfieldConfig:
+    """Settings of `ModernHopfield`.
+
+    Attributes:
+        similarity: dot, cosine, euclidean (minus the squared distance) or manhattan (minus the distance).
+        separation: softmax, power, max or identity.
+        beta: inverse temperature of softmax, above 0; for similarities of values in ±1.
+        power: exponent of power, at least 1.
+        steps: updates of a query, at least 1.
+        slots: patterns that there is room for; one more overwrites the oldest. None: the state grows.
+        center: subtract the mean of the stored patterns; with dot and images, or the brightest one answers all.
+        binary: make each value ±1 by its sign after every update.
+        learned: meta-train beta.
+    """
+
+    similarity: str = "dot"
+    separation: str = "softmax"
+    beta: float = 0.125
+    power: int = 3
+    steps: int = 3
+    slots: int | None = None
+    center: bool = False
+    binary: bool = False
+    learned: bool = False
+
+
+class ModernHopfield(SlotMemory):
+    """Universal Hopfield network (Millidge et al. 2022): q ← Σ_i w_i x_i / Σ_i |w_i| with w = sep(sim(x_i, q)).
+
+    Patterns x_i and queries q are in ±1 (twice the value, less 1). The separations are
+
+        softmax   w_i = exp(β s_i): the modern continuous Hopfield network (Ramsauer et al. 2021, eq. 3) with dot,
+                  and one step of it is attention; with `binary`, the exponential network of Demircigil et al.;
+        power     w_i = max(s_i, 0)^n: with `binary`, the dense associative memory of energy max(s, 0)^(n+1) with all
+                  units updated at once (`DenseAssociativeMemory` updates them one by one);
+        max       the most similar pattern alone, the limit of large β; equals share;
+        identity  w_i = s_i: with `binary`, the classical Hebb rule with its diagonal.
+
+    Weights of power and identity mean little where similarities are negative distances; this is refused.
+
+    With a mask, the first step compares the known values alone, the others being noise; each step keeps them.
+
+    State: as of `SlotMemory`, with rows of d values.
+
+    Args:
+        shape: shape of one pattern; d is its number of values.
+        similarity: as in `ModernHopfieldConfig`.
+        separation: as in `ModernHopfieldConfig`.
+        beta: as in `ModernHopfieldConfig`.
+        power: as in `ModernHopfieldConfig`.
+        steps: as in `ModernHopfieldConfig`.
+        slots: as in `ModernHopfieldConfig`.
+        center: as in `ModernHopfieldConfig`.
+        binary: as in `ModernHopfieldConfig`.
+        learned: as in `ModernHopfieldConfig`.
+
+    Raises:
+        ValueError: if a setting is unknown, out of range, or does not go with another.
+    """
+
+    config = ModernHopfieldConfig
+    citation = (
+        "H. Ramsauer et al., Hopfield Networks is All You Need, ICLR 2021, arXiv:2008.02217; B. Millidge,"
+        " T. Salvatori, Y. Song, T. Lukasiewicz and R. Bogacz, Universal Hopfield Networks: A General Framework"
+        " for Single-Shot Associative Memory Models, ICML 2022, arXiv:2202.04557; M. Demircigil et al., On a Model"
+        " of Associative Memory with Huge Storage Capacity, Journal of Statistical Physics 168, 2017"
+    )
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        similarity: str = "dot",
+        separation: str = "softmax",
+        beta: float = 0.125,
+        power: int = 3,
+        steps: int = 3,
+        slots: int | None = None,
+        center: bool = False,
+        binary: bool = False,
+        learned: bool = False,
+    ) -> None:
+        super().__init__(shape, slots, torch.Size(shape).numel())
+        if similarity not in SIMILARITIES:
+            raise ValueError(f"there is no similarity={similarity!r}.{did_you_mean(similarity, SIMILARITIES)}")
+        if separation not in SEPARATIONS:
+            raise ValueError(f"there is no separation={separation!r}.{did_you_mean(separation, SEPARATIONS)}")
+        if similarity in DISTANCES and separation in ("power", "identity"):
+            raise ValueError(f"separation={separation} needs similarity=dot or cosine, got {similarity}")
+        if not (beta > 0 and math.isfinite(beta)):
+            raise ValueError(f"beta must be above 0 and finite, got {beta}")
+        for name, value in {"power": power, "steps": steps}.items():
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        if learned and (separation != "softmax" or binary):
+            raise ValueError("learned=true needs separation=softmax and binary=false, or beta has no gradient")
+        self.similarity, self.separation, self.power, self.steps = similarity, separation, power, steps
+        self.center, self.binary = center, binary
+        self.log_beta = nn.Parameter(torch.tensor(math.log(beta)), requires_grad=learned)
+
+    @classmethod
+    def from_config(cls, config: ModernHopfieldConfig, spec: PatternSpec) -> Self:
+        """Builds the network for patterns of `spec`; see the base class."""
+        return cls(spec.shape, **asdict(config))
+
+    def rows(self, patterns: Tensor, what: str = "patterns") -> Tensor:
+        """The values in ±1, flattened; see the base class."""
+        check_patterns(patterns, what, self.shape)
+        return 2 * patterns.flatten(2) - 1
+
+    def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Updates the queries `steps` times; see the base class. Where nothing was written, they stay.
+
+        Returns:
+            (steps, episodes, items, *shape): what each update left.
+        """
+        mean = self.mean(state)
+        stored, q = state["slots"] - mean, self.rows(queries, "queries").to(mean) - mean
+        known = None if mask is None else ~mask.flatten(2)
+        trajectory = []
+        for step in range(self.steps):
+            scores = SIMILARITIES[self.similarity](q, stored, None if step else known)
+            weights = self.separate(scores, self.filled(state))
+            total = weights.abs().sum(-1, keepdim=True)
+            mixed = weights @ stored / total.clamp_min(torch.finfo(total.dtype).tiny)
+            if self.binary:
+                field = mixed + mean
+                tie = field.abs() < 64 * torch.finfo(field.dtype).eps  # zero but for rounding: the unit stays
+                mixed = torch.where(tie, q, field.sign() - mean)
+            moves = total > 0 if known is None else (total > 0) & ~known
+            q = torch.where(moves, mixed, q)
+            answer = ((q + mean + 1) / 2).clamp(0, 1).to(queries).reshape(queries.shape)
+            trajectory.append(keep_known(answer, queries, mask))
+        return torch.stack(trajectory)
+
+    def energy(self, state: State, patterns: Tensor) -> Tensor:
+        """Energy whose descent reading is; not negative, infinite where nothing was written; see the base class.
+
+        With dot, E = -1/β log Σ_i exp(β x_i·q) + ½ q·q + 1/β log N + ½ max_i |x_i|² (Ramsauer et al. 2021, eq. 2);
+        with euclidean, E = -1/β log 1/N Σ_i exp(-β |x_i - q|²), and reading is the mean shift.
+
+        Raises:
+            NotImplementedError: for other similarities and separations, whose updates descend no energy in q.
+        """
+        if self.separation != "softmax" or self.similarity not in ("dot", "euclidean"):
+            raise NotImplementedError("an energy is known for separation=softmax with similarity=dot or euclidean only")
+        mean, filled, beta = self.mean(state), self.filled(state), self.log_beta.exp()
+        stored, q = state["slots"] - mean, self.rows(patterns).to(mean) - mean
+        scores = beta * SIMILARITIES[self.similarity](q, stored)
+        free_energy = -scores.masked_fill(~filled, -torch.inf).logsumexp(-1) / beta
+        free_energy = free_energy + state["written"].clamp(1, stored.shape[1])[:, None].to(scores).log() / beta
+        if self.similarity == "euclidean":
+            return free_energy.to(patterns)
+        largest = (stored.square().sum(-1)[:, None] * filled).amax(-1)  # the greatest squared norm
+        return (free_energy + q.square().sum(-1) / 2 + largest / 2).to(patterns)
+
+    def mean(self, state: State) -> Tensor:
+        """The mean of the stored rows, (episodes, 1, d); zeros if they are not to be centred."""
+        slots = state["slots"].to(torch.promote_types(state["slots"].dtype, torch.float32))
+        if not self.center:
+            return torch.zeros_like(slots[:, :1])
+        return slots.sum(1, keepdim=True) / state["written"].clamp(1, slots.shape[1])[:, None, None]
+
+    def separate(self, scores: Tensor, filled: Tensor) -> Tensor:
+        """Weights of the stored patterns, up to a factor for each query; those of empty slots are zero.
+
+        Args:
+            scores: (episodes, items, slots), similarities.
+            filled: (episodes, 1, slots), bool.
+        """
+        scores = scores.masked_fill(~filled, torch.finfo(scores.dtype).min)
+        highest = scores.detach().amax(-1, keepdim=True)
+        if self.separation == "softmax":
+            weights = (self.log_beta.exp() * (scores - highest)).exp()
+        elif self.separation == "power":
+            weights = (scores.clamp_min(0) / highest.clamp_min(torch.finfo(scores.dtype).tiny)) ** self.power
+        elif self.separation == "max":
+            weights = (scores == highest).to(scores)
+        else:
+            weights = scores
+        return torch.where(filled, weights, 0)

@@ -1,0 +1,104 @@
+"""Principal components, a reference line: each pattern as a few numbers in a basis learned for its kind.
+
+    memory = PCA((1, 32, 32), components=64, slots=32)
+    recalled = memory.read(memory.write(patterns), queries, mask)[-1]
+
+The basis is meta-trained; an episode has its codes for a state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from baselines.similarity import nearest
+from baselines.slots import SlotMemory
+from lightning_ebm.memory import PatternSpec, State, check_patterns, keep_known
+
+
+@dataclass
+class PCAConfig:
+    """Settings of `PCA`.
+
+    Attributes:
+        components: numbers kept of each pattern, at most the number of its values.
+        slots: patterns that there is room for; one more overwrites the oldest. None: the state grows.
+    """
+
+    components: int = 128
+    slots: int | None = 64
+
+
+class PCA(SlotMemory):
+    """Patterns as codes c = Q'(x - μ) in an orthonormal basis Q; a query is answered by the nearest μ + Q c.
+
+    Q and μ are learned by gradient on the mean squared error of μ + Q c, of which the principal components and the
+    mean of the training patterns are the only minimum, but for rotations and shifts within their span (Baldi and
+    Hornik 1989). Queries play no part in it. With a mask, "nearest" means on the known values, and these are kept.
+
+    State: as of `SlotMemory`, with rows of `components` values.
+
+    Args:
+        shape: shape of one pattern.
+        components: as in `PCAConfig`.
+        slots: as in `PCAConfig`.
+
+    Raises:
+        ValueError: if a setting is out of range.
+    """
+
+    config = PCAConfig
+    citation = (
+        "H. Hotelling, Analysis of a complex of statistical variables into principal components, Journal of"
+        " Educational Psychology 24, 1933; P. Baldi and K. Hornik, Neural networks and principal component analysis:"
+        " Learning from examples without local minima, Neural Networks 2, 1989"
+    )
+
+    def __init__(self, shape: Sequence[int], components: int = 128, slots: int | None = 64) -> None:
+        super().__init__(shape, slots, components)
+        size = torch.Size(shape).numel()
+        if components > size:
+            raise ValueError(f"components must be at most the {size} values of a pattern, got {components}")
+        self.mean = nn.Parameter(torch.full((size,), 0.5))
+        self.directions = nn.Parameter(torch.empty(size, components))  # Q before it is made orthonormal
+        nn.init.orthogonal_(self.directions)
+
+    @classmethod
+    def from_config(cls, config: PCAConfig, spec: PatternSpec) -> Self:
+        """Builds the memory for patterns of `spec`; see the base class."""
+        return cls(spec.shape, **asdict(config))
+
+    def basis(self) -> Tensor:
+        """Q, (d, components), with orthonormal columns."""
+        return torch.linalg.qr(self.directions).Q
+
+    def rows(self, patterns: Tensor, what: str = "patterns") -> Tensor:
+        """Codes; see the base class."""
+        check_patterns(patterns, what, self.shape)
+        return (patterns.flatten(2) - self.mean) @ self.basis()
+
+    def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Decodes all slots and finds the nearest; see the base class. Where nothing was written, the mean answers.
+
+        Returns:
+            (1, episodes, items, *shape): the answer.
+        """
+        check_patterns(queries, "queries", self.shape)
+        decoded = self.mean + state["slots"].to(queries) @ self.basis().T
+        found = nearest(queries.flatten(2), decoded, self.filled(state), None if mask is None else mask.flatten(2))
+        return keep_known(found.reshape(queries.shape).clamp(0, 1), queries, mask)[None]
+
+    def meta_loss(
+        self,
+        patterns: Tensor,
+        queries: Tensor,
+        mask: Tensor | None = None,
+        keep: Callable[[State], State] = lambda state: state,
+    ) -> Tensor:
+        """The squared error of the patterns' projections, summed over values; see the base class."""
+        decoded = self.mean + keep({"slots": self.rows(patterns)})["slots"] @ self.basis().T
+        return (decoded - patterns.flatten(2)).square().sum(-1).mean()

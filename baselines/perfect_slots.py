@@ -1,0 +1,110 @@
+"""Perfect slots, a reference line: S whole patterns are kept, and an oracle finds the right one.
+
+    memory = PerfectSlots((128,), slots=64)
+    recalled = memory.read(memory.write(patterns), queries, mask)[-1]
+
+The best that a memory can do which keeps whole patterns in float32 and has room for S of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from baselines.similarity import pick, which_is_nearest
+from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, check_patterns, keep_known
+
+
+@dataclass
+class PerfectSlotsConfig:
+    """Settings of `PerfectSlots`.
+
+    Attributes:
+        slots: patterns that there is room for; of more, the last ones are kept.
+    """
+
+    slots: int = 64
+
+
+class PerfectSlots(AssociativeMemory):
+    """The last S patterns, and an oracle that has seen all of them and says which one a query is of.
+
+    A pattern that is kept is answered without error. For one that is lost the answer is the query, so that with P
+    patterns and half of a query's c re-drawn bits wrong, the error is max(0, (P - S) / P) · c / 2 bits.
+
+    The oracle takes the nearest of all patterns, of the known values if it is told the mask. What it needs for that,
+    `all_patterns`, is no part of the slots: it is bookkeeping here, which the strict count includes.
+
+    State: `slots` (episodes, S, d), zero where there were fewer patterns; `all_patterns` (episodes, items, d).
+
+    Args:
+        shape: shape of one pattern; d is its number of values.
+        slots: as in `PerfectSlotsConfig`.
+
+    Raises:
+        ValueError: if there is no slot.
+    """
+
+    config = PerfectSlotsConfig
+    citation = (
+        "S. Bartunov, J. Rae, S. Osindero and T. Lillicrap, Meta-Learning Deep Energy-Based Memory Models, ICLR"
+        " 2020, arXiv:1910.02720 (the task; the line itself is arithmetic)"
+    )
+    order_invariant = True
+    bookkeeping = frozenset({"all_patterns"})
+    reference: Tensor
+
+    def __init__(self, shape: Sequence[int], slots: int = 64) -> None:
+        super().__init__()
+        if slots < 1:
+            raise ValueError(f"slots must be at least 1, got {slots}")
+        self.shape, self.slots, self.size = tuple(shape), slots, torch.Size(shape).numel()
+        # An empty buffer, so that .to() and .double() decide where and in which precision a state begins.
+        self.register_buffer("reference", torch.empty(0), persistent=False)
+
+    @classmethod
+    def from_config(cls, config: PerfectSlotsConfig, spec: PatternSpec) -> Self:
+        """Builds the memory for patterns of `spec`; see the base class."""
+        return cls(spec.shape, config.slots)
+
+    def initial_state(self, episodes: int) -> State:
+        """Empty slots, and an oracle that has seen nothing."""
+        return {
+            "slots": self.reference.new_zeros(episodes, self.slots, self.size),
+            "all_patterns": self.reference.new_zeros(episodes, 0, self.size),
+        }
+
+    def write(self, patterns: Tensor) -> State:
+        """Keeps the last patterns; see the base class."""
+        check_patterns(patterns, "patterns", self.shape)
+        return self.update(self.initial_state(len(patterns)), patterns)
+
+    def update(self, state: State, patterns: Tensor) -> State:
+        """Keeps the last of the old and the new patterns; see the base class."""
+        check_patterns(patterns, "patterns", self.shape)
+        everything = torch.cat([state["all_patterns"], patterns.flatten(2).to(state["slots"])], dim=1)
+        kept = everything[:, -self.slots :]
+        slots = torch.zeros_like(state["slots"])
+        slots[:, : kept.shape[1]] = kept
+        return {"slots": slots, "all_patterns": everything}
+
+    def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Asks the oracle, and looks into the slot; see the base class.
+
+        Returns:
+            (1, episodes, items, *shape): the answer.
+        """
+        check_patterns(queries, "queries", self.shape)
+        q, everything = queries.flatten(2), state["all_patterns"].to(queries)
+        seen = everything.shape[1]
+        if seen == 0:
+            return queries[None]
+        all_count = torch.ones(len(q), 1, seen, dtype=torch.bool, device=q.device)
+        index = which_is_nearest(q, everything, all_count, None if mask is None else mask.flatten(2))
+        slot = index - max(0, seen - self.slots)  # negative: lost
+        answer = torch.where(slot[:, :, None] >= 0, pick(state["slots"].to(q), slot.clamp_min(0)), q)
+        return keep_known(answer.reshape(queries.shape), queries, mask)[None]

@@ -1,0 +1,245 @@
+"""Reference lines against arithmetic: what they cost, and what they must recall."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from baselines.coders import CodersConfig
+from baselines.image_codec import ImageCodec, ImageCodecConfig
+from baselines.nearest_pattern import NearestPattern, NearestPatternConfig
+from baselines.no_memory import NoMemory, NoMemoryConfig
+from baselines.pca import PCA, PCAConfig
+from baselines.perfect_slots import PerfectSlots, PerfectSlotsConfig
+from lightning_ebm.memory import PatternSpec
+from tests.baselines.test_hopfield import bits, redrawn, wrong_bits
+from tests.contract import MemoryContract
+
+
+class TestNoMemory(MemoryContract):
+    spec = PatternSpec((1, 8, 8), binary=False)
+    has_state = False
+
+    def build(self):
+        return NoMemory.from_config(NoMemoryConfig(coders=CodersConfig(channels=[2, 2], code=8)), self.spec)
+
+    def test_an_intact_query_is_not_recalled_worse_than_a_corrupted_one(self, memory, episode):
+        """Nor is it here, once image coders have learned anything: see below, for bits."""
+
+
+class TestNearestPattern(MemoryContract):
+    spec = PatternSpec((24,), binary=True)
+
+    def build(self):
+        return NearestPattern.from_config(NearestPatternConfig(), self.spec)
+
+    def test_initial_state_has_the_shape_of_a_written_one(self, memory, episode):
+        """It has a row for each pattern instead."""
+        assert memory.write(episode[0])["slots"].shape == (3, 4, 24)
+        assert torch.equal(memory.read(memory.initial_state(3), episode[1])[-1], episode[1])
+
+    def test_updating_adds_to_the_state(self, memory, episode):
+        """By new rows."""
+        patterns = episode[0]
+        state = memory.update(memory.update(memory.initial_state(3), patterns[:, :2]), patterns[:, 2:])
+        torch.testing.assert_close(state, memory.write(patterns))
+
+
+class TestPerfectSlots(MemoryContract):
+    spec = PatternSpec((24,), binary=True)
+
+    def build(self):
+        return PerfectSlots.from_config(PerfectSlotsConfig(slots=5), self.spec)
+
+    def test_initial_state_has_the_shape_of_a_written_one(self, memory, episode):
+        """All but what the oracle has seen, which is bookkeeping."""
+        assert memory.write(episode[0])["slots"].shape == memory.initial_state(3)["slots"].shape == (3, 5, 24)
+        assert torch.equal(memory.read(memory.initial_state(3), episode[1])[-1], episode[1])
+
+    def test_updating_adds_to_the_state(self, memory, episode):
+        """One pattern after the other, as all at once."""
+        patterns, state = episode[0], memory.initial_state(3)
+        for item in range(4):
+            state = memory.update(state, patterns[:, item : item + 1])
+        torch.testing.assert_close(state, memory.write(patterns))
+
+
+class TestPCA(MemoryContract):
+    spec = PatternSpec((1, 8, 8), binary=False)
+
+    def build(self):
+        return PCA.from_config(PCAConfig(components=20, slots=5), self.spec)
+
+
+class TestWebP(MemoryContract):
+    spec = PatternSpec((3, 8, 8), binary=False)
+
+    def build(self):
+        return ImageCodec.from_config(ImageCodecConfig(size=4096), self.spec)
+
+    def test_known_values_are_kept(self, memory, episode):
+        """As in the query; rounded to a byte, they would not be."""
+        patterns, queries, mask = episode
+        answer = memory.read(memory.write(patterns), queries, mask)[-1]
+        assert torch.equal(answer[~mask], patterns[~mask])
+        torch.testing.assert_close(answer[mask], patterns[mask], rtol=0, atol=0.5 / 255 + 1e-6)  # lossless
+
+
+def test_no_memory_learns_what_patterns_have_in_common():
+    """Every pattern is twice the same half: the one that was lost follows from the other."""
+    torch.manual_seed(0)
+    memory = NoMemory((16,), coders=CodersConfig(hidden=32))
+    optimiser = torch.optim.Adam(memory.parameters(), lr=3e-3)
+
+    def episode(seed):
+        patterns = bits(8, 8, 8, seed=seed, dtype=torch.float32).repeat(1, 1, 2)
+        queries = patterns.clone()
+        queries[..., :8] = bits(8, 8, 8, seed=seed + 10000, dtype=torch.float32)
+        return patterns, queries
+
+    for seed in range(150):
+        optimiser.zero_grad()
+        memory.meta_loss(*episode(seed)).backward()
+        optimiser.step()
+    patterns, queries = episode(5000)
+    state = memory.write(patterns)
+    assert state == memory.initial_state(8) == {}
+    wrong = (memory.read(state, queries)[-1].round() != patterns).float().sum(-1).mean()
+    assert wrong < 0.5
+    intact = (memory.read(state, patterns)[-1].round() != patterns).float().sum(-1).mean()
+    assert intact <= wrong
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_the_nearest_pattern_is_that_of_a_loop(told):
+    patterns, queries = (torch.rand(2, 7, 9, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    mask = torch.rand(2, 7, 9, generator=torch.Generator().manual_seed(2)) < 0.5 if told else None
+    answer = NearestPattern((9,)).read(NearestPattern((9,)).write(patterns), queries, mask)[-1]
+    for place in np.ndindex(2, 7):
+        q, known = queries[place].numpy(), np.ones(9, bool) if mask is None else ~mask[place].numpy()
+        distances = [((x.numpy() - q)[known] ** 2).sum() for x in patterns[place[0]]]
+        expected = np.where(known & told, q, patterns[place[0], int(np.argmin(distances))].numpy())
+        np.testing.assert_array_equal(answer[place].numpy(), expected)
+
+
+def test_nearest_of_random_bits_is_the_right_one():
+    patterns = bits(20, 96, 128, dtype=torch.float32)
+    queries, mask = redrawn(patterns, 64)
+    assert wrong_bits(NearestPattern((128,)), patterns, queries, mask) == 0
+    assert wrong_bits(NearestPattern((128,)), patterns, queries) < 0.2
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_perfect_slots_err_by_what_has_no_room(told):
+    patterns = bits(20, 96, 128, dtype=torch.float32)
+    queries, mask = redrawn(patterns, 64)
+    memory = PerfectSlots((128,), slots=64)
+    wrong = wrong_bits(memory, patterns, queries, mask if told else None)
+    assert wrong == pytest.approx((96 - 64) / 96 * 32, abs=0.3)
+    assert wrong_bits(memory, patterns[:, :64], queries[:, :64], mask[:, :64]) == 0
+    answer = memory.read(memory.write(patterns), queries, mask)[-1]
+    assert torch.equal(answer[:, :32], queries[:, :32])  # the oldest are lost
+    assert torch.equal(answer[:, 32:], patterns[:, 32:])
+
+
+def test_pca_learns_the_principal_components():
+    """Of Gaussian patterns: the error left is the sum of the smallest eigenvalues of their covariance."""
+    generator = torch.Generator().manual_seed(0)
+    scales = torch.tensor([0.12, 0.1, 0.08, 0.03, 0.02, 0.01, 0.01, 0.01])
+    rotation = torch.linalg.qr(torch.randn(8, 8, generator=generator)).Q
+    patterns = (0.4 + (torch.randn(4, 100, 8, generator=generator) * scales) @ rotation).clamp(0, 1)
+    flat = patterns.flatten(0, 1).double()
+    spectrum = torch.linalg.eigvalsh(flat.T.cov(correction=0))
+    torch.manual_seed(0)
+    memory = PCA((8,), components=3, slots=None)
+    optimiser = torch.optim.Adam(memory.parameters(), lr=0.02)
+    for _ in range(300):
+        optimiser.zero_grad()
+        memory.meta_loss(patterns, patterns).backward()
+        optimiser.step()
+    assert memory.meta_loss(patterns, patterns).item() == pytest.approx(spectrum[:5].sum().item(), rel=0.01)
+    basis = memory.basis().detach()
+    off = memory.mean.detach() - flat.mean(0).float()
+    assert (off - basis @ basis.T @ off).abs().max() < 0.01  # within the span any mean will do
+    torch.testing.assert_close(basis.T @ basis, torch.eye(3), atol=1e-5, rtol=0)
+    assert memory.write(patterns)["slots"].shape == (4, 100, 3)
+
+
+def test_pca_with_all_components_forgets_nothing():
+    torch.manual_seed(0)
+    patterns = bits(5, 32, 64, dtype=torch.float32)
+    queries, mask = redrawn(patterns, 16)
+    memory = PCA((64,), components=64, slots=32)
+    with torch.no_grad():
+        answer = memory.read(memory.write(patterns), queries, mask)[-1]
+    torch.testing.assert_close(answer, patterns, atol=1e-4, rtol=0)
+
+
+def drawings(episodes, items, side=32):
+    """Images of a few random bars in black and white."""
+    generator = torch.Generator().manual_seed(0)
+    bars = (torch.rand(episodes, items, side // 8, 2, generator=generator) < 0.5).float()
+    return bars.repeat_interleave(8, 2).repeat_interleave(side // 2, 3)[:, :, None]
+
+
+@pytest.mark.parametrize(("format", "size"), [("webp", 3000), ("jpeg", 12000)])
+def test_files_fit_and_are_found(format, size):
+    patterns = drawings(2, 8)
+    noise = torch.rand(patterns.shape, generator=torch.Generator().manual_seed(1)).round()
+    mask = torch.zeros_like(patterns, dtype=torch.bool)
+    mask[..., 8:24, 8:24] = True
+    queries = torch.where(mask, noise, patterns)
+    memory = ImageCodec((1, 32, 32), format=format, size=size)
+    state = memory.write(patterns)
+    assert state["files"].shape == (2, size)
+    assert state["files"].dtype == torch.uint8
+    answer = memory.read(state, queries, mask)[-1]
+    assert ((answer > 0.5) != (patterns > 0.5)).float().mean() < 0.01
+    share = size // 8  # by hand: what Pillow makes of the bytes of the second share
+    with Image.open(io.BytesIO(state["files"][0, share : 2 * share].numpy().tobytes())) as image:
+        assert image.format == format.upper()
+        pixels = np.asarray(image.convert("L")) / 255
+    np.testing.assert_allclose(memory.read(state, patterns)[-1, 0, 1, 0], pixels, atol=1e-6)
+
+
+def test_quality_falls_with_the_bytes_until_patterns_are_lost():
+    patterns = torch.rand(1, 4, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    errors = []
+    for size in (2000, 1000, 500, 40):
+        memory = ImageCodec((1, 16, 16), size=size)
+        state = memory.write(patterns)
+        errors.append((memory.read(state, patterns)[-1] - patterns).square().mean().item())
+    assert errors[0] < 1e-5
+    assert errors[0] < errors[1] < errors[2]
+    assert errors[3] == 0  # nothing fits: the queries themselves
+    assert not state["files"].any()
+
+
+def test_a_damaged_file_is_refused():
+    memory, patterns = ImageCodec((1, 16, 16), size=4000), torch.rand(1, 2, 1, 16, 16)
+    state = memory.write(patterns)
+    state["files"][0, :30] = 7
+    with pytest.raises(ValueError, match="'files' hold no webp image"):
+        memory.read(state, patterns)
+    other = ImageCodec((1, 8, 8), size=4000).write(torch.rand(1, 2, 1, 8, 8))
+    with pytest.raises(ValueError, match=r"an image of shape \(1, 8, 8\)"):
+        memory.read(other, patterns)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: PerfectSlots((8,), slots=0), "slots must be at least 1, got 0"),
+        (lambda: PCA((8,), components=9), "components must be at most the 8 values of a pattern, got 9"),
+        (lambda: PCA((8,), components=0), "at least 1 value, got 0"),
+        (lambda: ImageCodec((8,)), r"needs images .* got patterns of shape \(8,\)"),
+        (lambda: ImageCodec((2, 8, 8)), "1 or 3 channels"),
+        (lambda: ImageCodec((1, 8, 8), format="jpg"), "format='jpg'.*Did you mean 'jpeg'"),
+        (lambda: ImageCodec((1, 8, 8), size=0), "size must be at least 1 byte, got 0"),
+    ],
+)
+def test_bad_settings_are_refused_by_name(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()
