@@ -9,6 +9,7 @@ Nothing is meta-trained. Files are made and read one by one, as their library wa
 from __future__ import annotations
 
 import io
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
@@ -136,12 +137,17 @@ class ImageCodec(AssociativeMemory):
             limit: in bytes.
         """
         image = Image.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0)))
-        for attempt in ATTEMPTS[self.format]:
-            buffer = io.BytesIO()
-            image.save(buffer, self.format, **attempt)
-            if buffer.tell() <= limit:
-                return buffer.getvalue()
-        return b""
+        best, *others = ATTEMPTS[self.format]
+        if len(file := self.save(image, best)) <= limit:
+            return file
+        first = bisect_left(others, True, key=lambda attempt: len(self.save(image, attempt)) <= limit)
+        return self.save(image, others[first]) if first < len(others) else b""
+
+    def save(self, image: Image.Image, settings: dict[str, Any]) -> bytes:
+        """The file of an image at one setting."""
+        buffer = io.BytesIO()
+        image.save(buffer, self.format, **settings)
+        return buffer.getvalue()
 
     def decode(self, file: bytes) -> Tensor:
         """Pixels (channels, height, width) in [0, 1] of a file, zeros after its end.
