@@ -27,6 +27,7 @@ class DynamicKanervaConfig:
     Attributes:
         rows: rows of the memory; it has rows · width floats.
         width: size of a code. None: the size of a vector pattern, or `coders.code` for images.
+        prior: deviation of the memory's mean before writing, at the start of training; below that of codes (1).
         noise: deviation of the noise of codes, at the start of training.
         iterations: alternations, for each pattern, of finding its weights and writing it into the old memory.
         steps: read steps, each from the last one's answer.
@@ -37,7 +38,8 @@ class DynamicKanervaConfig:
 
     rows: int = 64
     width: int | None = None
-    noise: float = 0.3
+    prior: float = 0.03
+    noise: float = 1.0
     iterations: int = 1
     steps: int = 5
     objective: str = "reconstruction"
@@ -56,6 +58,7 @@ class DynamicKanervaMachine(LinearGaussianMemory):
         shape: shape of one pattern: (size,) or (channels, height, width).
         rows: as in `DynamicKanervaConfig`.
         width: as in `DynamicKanervaConfig`.
+        prior: as in `DynamicKanervaConfig`.
         noise: as in `DynamicKanervaConfig`.
         iterations: as in `DynamicKanervaConfig`.
         steps: as in `DynamicKanervaConfig`.
@@ -79,7 +82,8 @@ class DynamicKanervaMachine(LinearGaussianMemory):
         shape: Sequence[int],
         rows: int = 64,
         width: int | None = None,
-        noise: float = 0.3,
+        prior: float = 0.03,
+        noise: float = 1.0,
         iterations: int = 1,
         steps: int = 5,
         objective: str = "reconstruction",
@@ -89,14 +93,14 @@ class DynamicKanervaMachine(LinearGaussianMemory):
     ) -> None:
         if iterations < 1:
             raise ValueError(f"iterations must be at least 1, got {iterations}")
-        super().__init__(shape, rows, width, rows, noise, steps, objective, written, binary, coders)
+        super().__init__(shape, rows, width, rows, prior, noise, steps, objective, written, binary, coders)
         self.iterations = iterations
 
     @classmethod
     def from_config(cls, config: DynamicKanervaConfig, spec: PatternSpec) -> Self:
         """Builds the machine for patterns of `spec`; see the base class."""
         return cls(
-            *(spec.shape, config.rows, config.width, config.noise, config.iterations, config.steps),
+            *(spec.shape, config.rows, config.width, config.prior, config.noise, config.iterations, config.steps),
             *(config.objective, config.written, spec.binary, config.coders),
         )
 

@@ -29,6 +29,7 @@ class KanervaConfig:
         rows: rows of the memory; it has rows · width floats.
         width: size of a code. None: the size of a vector pattern, or `coders.code` for images.
         address: size of the latent y that addresses are made of.
+        prior: deviation of the memory's mean before writing, at the start of training; below that of codes (1).
         noise: deviation of the noise of codes, at the start of training.
         steps: read steps, each from the last one's answer.
         objective: reconstruction (from distorted queries) or elbo (the papers' objective).
@@ -39,7 +40,8 @@ class KanervaConfig:
     rows: int = 64
     width: int | None = None
     address: int = 64
-    noise: float = 0.3
+    prior: float = 0.03
+    noise: float = 1.0
     steps: int = 5
     objective: str = "reconstruction"
     written: bool = True
@@ -59,6 +61,7 @@ class KanervaMachine(LinearGaussianMemory):
         rows: as in `KanervaConfig`.
         width: as in `KanervaConfig`.
         address: as in `KanervaConfig`.
+        prior: as in `KanervaConfig`.
         noise: as in `KanervaConfig`.
         steps: as in `KanervaConfig`.
         objective: as in `KanervaConfig`.
@@ -83,7 +86,8 @@ class KanervaMachine(LinearGaussianMemory):
         rows: int = 64,
         width: int | None = None,
         address: int = 64,
-        noise: float = 0.3,
+        prior: float = 0.03,
+        noise: float = 1.0,
         steps: int = 5,
         objective: str = "reconstruction",
         written: bool = True,
@@ -92,7 +96,7 @@ class KanervaMachine(LinearGaussianMemory):
     ) -> None:
         if address < 1:
             raise ValueError(f"address must be at least 1, got {address}")
-        super().__init__(shape, rows, width, address, noise, steps, objective, written, binary, coders)
+        super().__init__(shape, rows, width, address, prior, noise, steps, objective, written, binary, coders)
         hidden = (coders or CodersConfig()).hidden
         self.to_latent = nn.Linear(self.width, address)
         self.features = VectorCoder(address, address, hidden)  # f
@@ -102,7 +106,7 @@ class KanervaMachine(LinearGaussianMemory):
     def from_config(cls, config: KanervaConfig, spec: PatternSpec) -> Self:
         """Builds the machine for patterns of `spec`; see the base class."""
         return cls(
-            *(spec.shape, config.rows, config.width, config.address, config.noise, config.steps),
+            *(spec.shape, config.rows, config.width, config.address, config.prior, config.noise, config.steps),
             *(config.objective, config.written, spec.binary, config.coders),
         )
 

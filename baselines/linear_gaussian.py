@@ -82,9 +82,7 @@ def ridge(mean: Tensor, penalty: Tensor) -> Callable[[Tensor], Tensor]:
     return lambda codes: torch.cholesky_solve(rows @ codes.double().mT, factor).mT.to(codes)
 
 
-def step_divergence(
-    mean: Tensor, covariance: Tensor, weights: Tensor, code: Tensor, noise: Tensor
-) -> Tensor:
+def step_divergence(mean: Tensor, covariance: Tensor, weights: Tensor, code: Tensor, noise: Tensor) -> Tensor:
     """KL(after ‖ before) in nats of one `observe`, (...); arguments as there, the belief before.
 
     The sum over steps is not `divergence` from the first belief to the last.
@@ -157,6 +155,8 @@ class LinearGaussianMemory(AssociativeMemory):
         rows: K.
         width: C; None: the size of a vector pattern, or `coders.code` for images.
         latents: size of y.
+        prior: deviation of the elements of R0 at the start of training. Small, so that rows into which nothing was
+            written yet do not take part in reading.
         noise: σ at the start of training.
         steps: read steps.
         objective: reconstruction, the squared error of every read step from distorted queries, or elbo, the
@@ -179,6 +179,7 @@ class LinearGaussianMemory(AssociativeMemory):
         rows: int,
         width: int | None,
         latents: int,
+        prior: float,
         noise: float,
         steps: int,
         objective: str,
@@ -190,14 +191,15 @@ class LinearGaussianMemory(AssociativeMemory):
         for name, value in {"rows": rows, "steps": steps}.items():
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
-        if not (noise > 0 and math.isfinite(noise)):
-            raise ValueError(f"noise must be above 0 and finite, got {noise}")
+        for name, deviation in {"prior": prior, "noise": noise}.items():
+            if not (deviation > 0 and math.isfinite(deviation)):
+                raise ValueError(f"{name} must be above 0 and finite, got {deviation}")
         if objective not in OBJECTIVES:
             raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, got {objective!r}")
         self.coders = Coders(shape, width, coders)
         self.rows, self.width, self.steps = rows, self.coders.width, steps
         self.objective, self.written, self.binary = objective, written, binary
-        self.prior_mean = nn.Parameter(nn.init.trunc_normal_(torch.empty(rows, self.width)))  # R0
+        self.prior_mean = nn.Parameter(prior * nn.init.trunc_normal_(torch.empty(rows, self.width)))  # R0
         self.log_noise = nn.Parameter(torch.tensor(math.log(noise)))
         if written:
             self.log_prior = nn.Parameter(torch.zeros(()))  # of the prior's variance, U0 = v I
@@ -307,7 +309,7 @@ class LinearGaussianMemory(AssociativeMemory):
         return Bound(self.likelihood(patterns, recalled), self.likelihood(patterns, codes), latent, divergent.to(codes))
 
     def likelihood(self, patterns: Tensor, codes: Tensor) -> Tensor:
-        """ln p(pattern | code) in nats, (episodes, items): Bernoulli if binary, otherwise Gaussian."""
+        """Log-likelihood in nats of patterns given codes, (episodes, items): Bernoulli if binary, otherwise Gaussian."""
         logits = self.coders.logits(codes)
         if self.binary:
             return -F.binary_cross_entropy_with_logits(logits, patterns, reduction="none").flatten(2).sum(-1)
