@@ -309,7 +309,7 @@ class LinearGaussianMemory(AssociativeMemory):
         return Bound(self.likelihood(patterns, recalled), self.likelihood(patterns, codes), latent, divergent.to(codes))
 
     def likelihood(self, patterns: Tensor, codes: Tensor) -> Tensor:
-        """Log-likelihood in nats of patterns given codes, (episodes, items): Bernoulli if binary, otherwise Gaussian."""
+        """Log-likelihood of patterns given codes, nats, (episodes, items): Bernoulli if binary, otherwise Gaussian."""
         logits = self.coders.logits(codes)
         if self.binary:
             return -F.binary_cross_entropy_with_logits(logits, patterns, reduction="none").flatten(2).sum(-1)
