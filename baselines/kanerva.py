@@ -97,6 +97,8 @@ class KanervaMachine(LinearGaussianMemory):
         if address < 1:
             raise ValueError(f"address must be at least 1, got {address}")
         super().__init__(shape, rows, width, address, prior, noise, steps, objective, written, binary, coders)
+        if not written:
+            self.log_noise.requires_grad_(False)  # these weights do not depend on it
         hidden = (coders or CodersConfig()).hidden
         self.to_latent = nn.Linear(self.width, address)
         self.features = VectorCoder(address, address, hidden)  # f
