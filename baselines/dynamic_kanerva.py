@@ -16,7 +16,8 @@ from typing import Self
 from torch import Tensor
 
 from baselines.coders import CodersConfig
-from baselines.linear_gaussian import LinearGaussianMemory, observe, ridge
+from baselines.gaussian_memory import GaussianMemory
+from baselines.linear_gaussian import observe, ridge
 from lightning_ebm.memory import PatternSpec
 
 
@@ -47,7 +48,7 @@ class DynamicKanervaConfig:
     coders: CodersConfig = field(default_factory=CodersConfig)
 
 
-class DynamicKanervaMachine(LinearGaussianMemory):
+class DynamicKanervaMachine(GaussianMemory):
     """Dynamic Kanerva machine (Wu et al. 2018): w = argmin |z - R'w|²/σ² + |w|², with prior N(0, 1) of w.
 
     Patterns are written one after the other, each with the weights that the memory gives it then; so the order

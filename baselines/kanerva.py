@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from baselines.coders import CodersConfig, VectorCoder
-from baselines.linear_gaussian import LinearGaussianMemory, observe_all
+from baselines.gaussian_memory import GaussianMemory
+from baselines.linear_gaussian import observe_all
 from lightning_ebm.memory import PatternSpec
 
 
@@ -48,7 +49,7 @@ class KanervaConfig:
     coders: CodersConfig = field(default_factory=CodersConfig)
 
 
-class KanervaMachine(LinearGaussianMemory):
+class KanervaMachine(GaussianMemory):
     """Kanerva machine (Wu et al. 2018): weights w = A'f(y), y a linear function of the code.
 
     A are learned addresses (address, rows), f a small net that starts close to the identity. Weights do not
