@@ -32,7 +32,7 @@ class KanervaConfig:
         address: size of the latent y that addresses are made of.
         prior: deviation of the memory's mean before writing, at the start of training; below that of codes (1).
         noise: deviation of the noise of codes, at the start of training.
-        steps: read steps, each from the last one's answer.
+        steps: read steps, each from the last one's answer; on random bits more than one does harm.
         objective: reconstruction (from distorted queries) or elbo (the papers' objective).
         written: false writes nothing: a variational autoencoder, to compare with.
         coders: sizes of encoder and decoder.
@@ -43,7 +43,7 @@ class KanervaConfig:
     address: int = 64
     prior: float = 0.03
     noise: float = 1.0
-    steps: int = 5
+    steps: int = 1
     objective: str = "reconstruction"
     written: bool = True
     coders: CodersConfig = field(default_factory=CodersConfig)
@@ -89,7 +89,7 @@ class KanervaMachine(GaussianMemory):
         address: int = 64,
         prior: float = 0.03,
         noise: float = 1.0,
-        steps: int = 5,
+        steps: int = 1,
         objective: str = "reconstruction",
         written: bool = True,
         binary: bool = True,
