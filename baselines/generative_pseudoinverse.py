@@ -98,36 +98,39 @@ class GenerativePseudoinverse(AssociativeMemory):
 
     def write(self, patterns: Tensor) -> State:
         """Solves for the memory that holds all patterns; see the base class."""
-        codes = self.coders.encode(patterns, "patterns").to(self.prior)
-        addresses = codes @ self.inverse(self.prior)
-        return {"memory": self.inverse(addresses) @ codes}
+        codes = self.coders.encode(patterns, "patterns").double()
+        memory = self.inverse(codes @ self.inverse(self.prior)) @ codes
+        return {"memory": memory.to(self.prior)}
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
         """Reads `steps` times, each time with the last answer as the query; see the base class.
 
         Values that the mask says are right are put back after each step, and used in no other way.
         """
-        memory, inverse = state["memory"], self.inverse(state["memory"])
+        memory = state["memory"].double()
+        inverse = self.inverse(memory)
         answer, trajectory = queries, []
         for _ in range(self.steps):
-            codes = self.coders.encode(answer, "queries").to(memory)
-            answer = keep_known(self.coders.decode(codes @ inverse @ memory), queries, mask).to(queries)
+            codes = self.coders.encode(answer, "queries")
+            recalled = (codes.double() @ inverse @ memory).to(codes)
+            answer = keep_known(self.coders.decode(recalled), queries, mask).to(queries)
             trajectory.append(answer)
         return torch.stack(trajectory)
 
     def energy(self, state: State, patterns: Tensor) -> Tensor:
         """Half the squared distance of a code from what is read for it, (episodes, items); 0 for a stored code."""
-        memory = state["memory"]
-        codes = self.coders.encode(patterns, "patterns").to(memory)
-        return (codes - codes @ self.inverse(memory) @ memory).square().sum(-1) / 2
+        memory = state["memory"].double()
+        codes = self.coders.encode(patterns, "patterns")
+        missed = codes.double() - codes.double() @ self.inverse(memory) @ memory
+        return (missed.square().sum(-1) / 2).to(codes)
 
     def inverse(self, matrix: Tensor) -> Tensor:
         """The pseudo-inverse (..., b, a) of matrices (..., a, b), by the solver or by iteration; in float64."""
         if self.iterations:
-            return iterative_pseudo_inverse(matrix.double(), self.iterations).to(matrix)
-        # With fewer patterns than rows M has a smaller rank; the rest is rounding errors of its own dtype.
-        cutoff = 4 * max(matrix.shape[-2:]) * torch.finfo(matrix.dtype).eps
-        return torch.linalg.pinv(matrix.double(), rtol=cutoff).to(matrix)
+            return iterative_pseudo_inverse(matrix.double(), self.iterations)
+        # With fewer patterns than rows M has a smaller rank; the rest is rounding errors of the state's dtype.
+        cutoff = min(0.1, 4 * max(matrix.shape[-2:]) * torch.finfo(self.prior.dtype).eps)
+        return torch.linalg.pinv(matrix.double(), rtol=cutoff)
 
 
 def iterative_pseudo_inverse(matrix: Tensor, iterations: int) -> Tensor:
