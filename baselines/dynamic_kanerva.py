@@ -32,7 +32,7 @@ class DynamicKanervaConfig:
         noise: deviation of the noise of codes, at the start of training.
         iterations: alternations, for each pattern, of finding its weights and writing it into the old memory.
         steps: read steps, each from the last one's answer.
-        objective: reconstruction (from distorted queries) or elbo (the papers' objective).
+        objective: reconstruction (from distorted queries), or the papers' elbo, or conditional (elbo given the memory).
         written: false writes nothing: a variational autoencoder, to compare with.
         coders: sizes of encoder and decoder.
     """

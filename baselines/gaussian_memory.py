@@ -17,7 +17,7 @@ from lightning_ebm.memory import AssociativeMemory, State, keep_known
 
 FLOOR = 1e-6
 """Least variance of noise and prior; below it, weights explode where rows are nearly dependent."""
-OBJECTIVES = ("reconstruction", "elbo")
+OBJECTIVES = ("reconstruction", "elbo", "conditional")
 
 
 class Bound(NamedTuple):
@@ -63,8 +63,9 @@ class GaussianMemory(AssociativeMemory):
             written yet do not take part in reading.
         noise: σ at the start of training.
         steps: read steps.
-        objective: reconstruction, the squared error of every read step from distorted queries, or elbo, the
-            evidence lower bound of undistorted patterns and the autoencoder's term.
+        objective: reconstruction, the squared error of every read step from distorted queries; elbo, the evidence
+            lower bound of undistorted patterns and the autoencoder's term; or conditional, the same given the
+            memory, that is, without the memory's divergence.
         written: whether patterns are written at all; without, the machine is a variational autoencoder with the
             latent y and the memory R0, the papers' yardstick.
         binary: whether values of patterns are 0 and 1 only: then the bound's likelihood is Bernoulli, otherwise
@@ -107,7 +108,7 @@ class GaussianMemory(AssociativeMemory):
         self.log_noise = nn.Parameter(torch.tensor(math.log(noise)))
         if written:
             self.log_prior = nn.Parameter(torch.zeros(()))  # of the prior's variance, U0 = v I
-        if objective == "elbo":
+        if objective != "reconstruction":
             self.log_deviation = nn.Parameter(torch.full((latents,), math.log(0.3)))  # of q(y)
             if not binary:
                 self.log_pixel_deviation = nn.Parameter(torch.tensor(math.log(0.3)))
@@ -182,7 +183,8 @@ class GaussianMemory(AssociativeMemory):
         if self.objective == "reconstruction":
             return super().meta_loss(patterns, queries, mask)
         bound = self.bound(patterns)
-        return -(bound.full + bound.autoencoder.mean(1)).mean()
+        of_patterns = bound.full if self.objective == "elbo" else bound.conditional
+        return -(of_patterns + bound.autoencoder.mean(1)).mean()
 
     def bound(self, patterns: Tensor) -> Bound:
         """The evidence lower bound of patterns (episodes, items, *shape), from one sample of latents and memory.
@@ -191,10 +193,10 @@ class GaussianMemory(AssociativeMemory):
         items needs no more.
 
         Raises:
-            ValueError: if the objective is not elbo, so that the deviation of latents was not learned.
+            ValueError: if the objective is reconstruction, so that the deviation of latents was not learned.
         """
-        if self.objective != "elbo":
-            raise ValueError(f"the bound needs objective=elbo, got {self.objective!r}")
+        if self.objective == "reconstruction":
+            raise ValueError("the bound needs objective=elbo or objective=conditional, got 'reconstruction'")
         codes = self.coders.encode(patterns, "patterns")
         prior = {name: tensor.double() for name, tensor in self.initial_state(len(patterns)).items()}
         mean, covariance = prior["mean"], prior["covariance"]

@@ -33,7 +33,7 @@ class KanervaConfig:
         prior: deviation of the memory's mean before writing, at the start of training; below that of codes (1).
         noise: deviation of the noise of codes, at the start of training.
         steps: read steps, each from the last one's answer; on random bits more than one does harm.
-        objective: reconstruction (from distorted queries) or elbo (the papers' objective).
+        objective: reconstruction (from distorted queries), or the papers' elbo, or conditional (elbo given the memory).
         written: false writes nothing: a variational autoencoder, to compare with.
         coders: sizes of encoder and decoder.
     """

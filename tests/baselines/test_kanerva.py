@@ -90,7 +90,7 @@ def test_one_pattern_after_the_other_is_all_of_them(machine):
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-@pytest.mark.parametrize("objective", ["reconstruction", "elbo"])
+@pytest.mark.parametrize("objective", ["reconstruction", "elbo", "conditional"])
 def test_equal_patterns_and_many_more_than_rows_do_no_harm(machine, objective):
     """In float32, in values and gradients, with next to no noise."""
     torch.manual_seed(0)
@@ -211,7 +211,7 @@ def test_the_bound_needs_its_objective(machine):
         ({"steps": 0}, "steps must be at least 1, got 0"),
         ({"noise": 0.0}, "noise must be above 0 and finite, got 0"),
         ({"prior": -1.0}, "prior must be above 0 and finite, got -1"),
-        ({"objective": "loss"}, "objective must be one of reconstruction, elbo, got 'loss'"),
+        ({"objective": "loss"}, "objective must be one of reconstruction, elbo, conditional, got 'loss'"),
         ({"width": 0}, "width must be at least 1, got 0"),
     ],
 )
