@@ -185,6 +185,16 @@ def test_training_raises_the_bound(machine):
     assert memory.bound(episodes()[0]).full.mean() > guess
 
 
+def test_given_the_memory_it_beats_every_model_without_one():
+    """Of 64 random bits no model without memory has a log-likelihood above -64 ln 2; nor has the full bound."""
+    torch.manual_seed(0)
+    memory = DynamicKanervaMachine((64,), 4, prior=1.0, noise=0.3, objective="conditional", coders=CodersConfig(16))
+    train(memory, lambda: (torch.rand(8, 4, 64).round(),) * 2, steps=40, rate=0.02)
+    bound = memory.bound(torch.rand(50, 4, 64).round())
+    assert bound.conditional.mean() > -0.5 * 64 * math.log(2)
+    assert bound.full.mean() < -64 * math.log(2)
+
+
 @pytest.mark.parametrize("machine", MACHINES)
 def test_without_writing_it_is_a_variational_autoencoder(machine):
     torch.manual_seed(0)
