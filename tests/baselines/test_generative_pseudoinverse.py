@@ -1,0 +1,135 @@
+"""The generative pseudo-inverse memory against projections, least squares, and the closed-form error of iteration."""
+
+import pytest
+import torch
+
+from baselines.coders import CodersConfig
+from baselines.generative_pseudoinverse import (
+    GenerativePseudoinverse,
+    GenerativePseudoinverseConfig,
+    iterative_pseudo_inverse,
+)
+from lightning_ebm.memory import PatternSpec
+from tests.baselines.test_kanerva import bits, distorted, train
+from tests.contract import MemoryContract
+
+
+class TestBits(MemoryContract):
+    """With fewer rows than patterns: otherwise nothing depends on R0, and it gets no gradient."""
+
+    spec = PatternSpec((24,), binary=True)
+
+    def build(self):
+        settings = GenerativePseudoinverseConfig(rows=3, coders=CodersConfig(hidden=16))
+        return GenerativePseudoinverse.from_config(settings, self.spec)
+
+    def test_an_intact_query_is_not_recalled_worse_than_a_corrupted_one(self, memory, episode):
+        """Four patterns in three rows, or untrained image coders, recall badly; so they first learn these patterns."""
+        train(memory, lambda: (episode[0], distorted(episode[0])))
+        super().test_an_intact_query_is_not_recalled_worse_than_a_corrupted_one(memory, episode)
+
+
+class TestImages(TestBits):
+    spec = PatternSpec((1, 8, 8), binary=False)
+
+    def build(self):
+        settings = GenerativePseudoinverseConfig(
+            rows=3, width=12, iterations=20, steps=2, coders=CodersConfig(channels=[4, 8], code=16)
+        )
+        return GenerativePseudoinverse.from_config(settings, self.spec)
+
+
+def read_codes(memory, state, codes):
+    return codes @ torch.linalg.pinv(state["memory"]) @ state["memory"]
+
+
+@pytest.mark.parametrize("items", [1, 5, 8])
+def test_it_is_exact_while_there_are_no_more_patterns_than_rows(items):
+    torch.manual_seed(0)
+    memory, patterns = GenerativePseudoinverse((20,), rows=8).double(), bits(3, items, 20, dtype=torch.float64)
+    state, codes = memory.write(patterns), memory.coders.encode(patterns)
+    torch.testing.assert_close(read_codes(memory, state, codes), codes, rtol=0, atol=1e-9)
+    torch.testing.assert_close(memory.energy(state, patterns), torch.zeros(3, items).double(), rtol=0, atol=1e-9)
+
+
+def test_reading_projects_on_the_span_of_the_codes():
+    """V V' of their singular vectors, whatever R0 is; then decoding, and again from the answer."""
+    torch.manual_seed(0)
+    memory, patterns = GenerativePseudoinverse((20,), rows=8, steps=2).double(), bits(3, 6, 20, dtype=torch.float64)
+    basis = torch.linalg.svd(memory.coders.encode(patterns), full_matrices=False)[2]
+    answer, expected = distorted(patterns), []
+    queries = answer
+    for _ in range(2):
+        answer = memory.coders.decode(memory.coders.encode(answer) @ basis.mT @ basis)
+        expected.append(answer)
+    torch.testing.assert_close(memory.read(memory.write(patterns), queries), torch.stack(expected))
+
+
+def test_with_more_patterns_than_rows_the_memory_is_the_least_squares_one():
+    torch.manual_seed(0)
+    memory, patterns = GenerativePseudoinverse((20,), rows=8).double(), bits(3, 15, 20, dtype=torch.float64)
+    codes = memory.coders.encode(patterns)
+    addresses = torch.linalg.lstsq(memory.prior.T.expand(3, -1, -1), codes.mT).solution.mT
+    expected = torch.linalg.lstsq(addresses, codes).solution
+    torch.testing.assert_close(memory.write(patterns)["memory"], expected)
+    missed = (read_codes(memory, {"memory": expected}, codes) - codes).square().sum((-2, -1))
+    least = torch.linalg.svdvals(codes)[:, 8:].square().sum(-1)  # Eckart and Young
+    assert (missed >= least - 1e-9).all()
+    assert (missed < 2 * least).all()
+
+
+def test_float32_states_and_equal_patterns_do_no_harm():
+    """What is left of a smaller rank are rounding errors, which a pseudo-inverse must not invert."""
+    torch.manual_seed(0)
+    memory, patterns = GenerativePseudoinverse((128,)), bits(4, 8, 128).repeat(1, 2, 1)
+    answer = memory.read(memory.write(patterns), distorted(patterns))[-1]
+    assert (answer.round() != patterns).float().sum(-1).mean() < 0.5
+    for equal in (patterns, torch.ones(2, 6, 128), torch.full((2, 6, 128), 0.5)):
+        memory.zero_grad()
+        memory.meta_loss(equal, equal).backward()
+        assert all(parameter.grad.isfinite().all() for parameter in memory.parameters())
+
+
+@pytest.mark.parametrize("iterations", [1, 3, 8])
+def test_the_iterative_inverse_errs_as_its_closed_form_says(iterations):
+    """A X keeps 1 - (1 - a s²)^(2^k) of each singular value, with a = 1/|X|²."""
+    matrix = torch.randn(2, 9, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    u, s, v = torch.linalg.svd(matrix, full_matrices=False)
+    kept = 1 - (1 - s.square() / s.square().sum(-1, keepdim=True)) ** (2**iterations)
+    expected = v.mT @ torch.diag_embed(kept / s) @ u.mT
+    torch.testing.assert_close(iterative_pseudo_inverse(matrix, iterations), expected, rtol=0, atol=1e-12)
+
+
+def test_enough_iterations_are_the_solver():
+    matrix = torch.randn(2, 16, 32, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    torch.testing.assert_close(iterative_pseudo_inverse(matrix, 20), torch.linalg.pinv(matrix), rtol=0, atol=1e-10)
+    torch.manual_seed(0)
+    memory, patterns = GenerativePseudoinverse((24,), rows=6).double(), bits(2, 5, 24, dtype=torch.float64)
+    expected = memory.read(memory.write(patterns), distorted(patterns))
+    assert expected.isfinite().all()
+    memory.iterations = 30
+    torch.manual_seed(1)
+    queries = distorted(patterns)
+    iterated = memory.read(memory.write(patterns), queries)
+    memory.iterations = 0
+    torch.testing.assert_close(memory.read(memory.write(patterns), queries), iterated, rtol=0, atol=1e-8)
+
+
+def test_it_writes_all_patterns_at_once():
+    memory = GenerativePseudoinverse((8,), rows=3)
+    with pytest.raises(NotImplementedError, match="all patterns at once"):
+        memory.update(memory.initial_state(2), bits(2, 4, 8))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"rows": 0}, "rows must be at least 1, got 0"),
+        ({"steps": 0}, "steps must be at least 1, got 0"),
+        ({"iterations": -1}, "iterations must be at least 0, got -1"),
+        ({"width": 0}, "width must be at least 1, got 0"),
+    ],
+)
+def test_bad_settings_are_refused_by_name(settings, message):
+    with pytest.raises(ValueError, match=message):
+        GenerativePseudoinverse.from_config(GenerativePseudoinverseConfig(**settings), PatternSpec((8,), binary=True))
