@@ -13,6 +13,7 @@ from lightning_ebm.data.episodes import (
     EpisodeDataset,
     EpisodeSampler,
     PatternSource,
+    Sampling,
     Split,
 )
 from lightning_ebm.schema import EpisodesConfig
@@ -49,9 +50,10 @@ class EpisodeDataModule(pl.LightningDataModule):
 
     def _loader(self, split: Split, start: int = 0, stop: int | None = None) -> DataLoader[Episode]:
         config, trainer = self.episodes, self.trainer
+        sampling = Sampling(config.classes, config.repeats)
         rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
         return DataLoader(
-            EpisodeDataset(self.source, self.distortion, config.items, split, config.seed),
+            EpisodeDataset(self.source, self.distortion, config.items, split, config.seed, sampling),
             batch_sampler=EpisodeSampler(config.batch, start, stop, rank, world),
             collate_fn=hand_on,
             num_workers=config.workers,
