@@ -23,6 +23,10 @@ READING_ERRORS: tuple[type[Exception], ...] = (  # what zipfile is seen to raise
 )
 
 
+class MissingError(DataError):
+    """Files of a data set that are not there."""
+
+
 class Archive(ABC):
     """Files below a folder or in a zip.
 
@@ -149,7 +153,8 @@ def find(root: str, places: Sequence[str], cure: str) -> list[Path]:
         At least one path, sorted.
 
     Raises:
-        DataError: if there is no root, or nothing in those places.
+        MissingError: if there is nothing in those places.
+        DataError: if there is no root, or it cannot be listed.
     """
     folder = data_root(root, places[0], cure)
     for place in places:
@@ -159,9 +164,41 @@ def find(root: str, places: Sequence[str], cure: str) -> list[Path]:
             raise DataError(f"{folder} cannot be listed ({error.strerror}): mend that, or {cure}") from error
         if found:
             return found
-    raise DataError(
-        f"{folder / places[0]} is missing: set data.root or $LIGHTNING_EBM_DATA to the folder that holds it; or {cure}"
-    )
+    raise MissingError(missing(folder / places[0], cure))
+
+
+def find_tree(root: str, pattern: str, cure: str) -> Path:
+    """Where a tree of images lies, a folder with folders `train` and `val`, or a zip of one.
+
+    Args:
+        root: the tree itself, or a folder that holds it; empty: $LIGHTNING_EBM_DATA.
+        pattern: what its name looks like, or that of a folder between.
+        cure: how to get the set, the end of an error.
+
+    Raises:
+        MissingError: if there is none.
+        DataError: if there are several, or no root is given.
+    """
+    folder = data_root(root, pattern, cure)
+    if is_tree(folder):
+        return folder
+    places = [*folder.glob(pattern), *folder.glob(f"{pattern}/*")] if folder.is_dir() else []
+    found = sorted(place for place in places if is_tree(place))
+    if not found:
+        raise MissingError(missing(folder / pattern, cure))
+    if len(found) > 1:
+        raise DataError(f"{folder} has more than one such set: set data.root to one of {', '.join(map(str, found))}")
+    return found[0]
+
+
+def missing(path: Path, cure: str) -> str:
+    """What to say of a file that is not there."""
+    return f"{path} is missing: set data.root or $LIGHTNING_EBM_DATA to the folder that holds it; or {cure}"
+
+
+def is_tree(path: Path) -> bool:
+    """Whether a path is a zip, or a folder with folders `train` and `val`."""
+    return (path.suffix == ".zip" and path.is_file()) or ((path / "train").is_dir() and (path / "val").is_dir())
 
 
 def data_root(root: str, name: str, cure: str) -> Path:

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import cast, get_args
+from typing import ClassVar, cast, get_args
 
 import numpy as np
 from PIL import Image
@@ -49,6 +49,10 @@ class ImageSplit:
         """Images that any 1, 2, ... classes hold together at least."""
         return np.cumsum(np.sort([len(rows) for rows in self.members]))
 
+    def __getitem__(self, rows: slice) -> ImageSplit:
+        """Some rows."""
+        return ImageSplit(self.images[rows], self.labels[rows])
+
     def __len__(self) -> int:
         """Number of images."""
         return len(self.labels)
@@ -59,8 +63,10 @@ class ImageSet(PatternSource):
 
     Attributes:
         splits: its parts. They share no image.
+        cure: what to do if a split is missing.
     """
 
+    cure: ClassVar[str] = ""
     splits: Mapping[Split, ImageSplit]
 
     def draw(self, split: Split, count: int, random: np.random.Generator, sampling: Sampling = ANY) -> np.ndarray:
@@ -75,6 +81,8 @@ class ImageSet(PatternSource):
         Raises:
             DataError: if there are fewer images or classes; the message names the key.
         """
+        if split not in self.splits:
+            raise DataError(f"{type(self).__name__} has no {split} images here: {self.cure}")
         part = self.splits[split]
         if not sampling.classes:
             if count > len(part) and not sampling.repeats:
