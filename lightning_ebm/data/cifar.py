@@ -128,8 +128,6 @@ def array(value: object) -> np.ndarray:
     if not isinstance(value, Named) or not isinstance(value.state, tuple) or len(value.state) != 5:
         raise ValueError("its data is no array")
     _, shape, kind, fortran, raw = value.state
-    if isinstance(raw, Named) and raw.arguments and isinstance(raw.arguments[0], str):
-        raw = raw.arguments[0].encode("latin1")  # so Python 3 writes bytes for Python 2
     if not isinstance(kind, Named) or not kind.arguments or kind.arguments[0] not in ("u1", b"u1") or fortran:
         raise ValueError("its data is no array of unsigned bytes in C order")
     size = int(np.prod(SHAPE))
@@ -176,8 +174,10 @@ class Named:
     arguments: tuple[Any, ...] | None = None
     state: Any = None
 
-    def __call__(self, *arguments: Any) -> Named:
-        """What stands in for the call's result."""
+    def __call__(self, *arguments: Any) -> Named | bytes:
+        """What stands in for the call's result; bytes where Python 3 wrote them as text for Python 2 to read."""
+        if self.name == "_codecs.encode" and len(arguments) == 2 and isinstance(arguments[0], str):
+            return arguments[0].encode("latin1")
         return Named(self.name, arguments)
 
     def __setstate__(self, state: Any) -> None:
