@@ -246,7 +246,7 @@ def fetch_batches(root: str) -> None:
     unfinished = None
     try:
         unfinished = Path(tempfile.mkdtemp(".unfinished", FOLDER, packed.parent))
-        with tarfile.open(packed) as archive:
+        with tarfile.open(packed, "r:gz") as archive:
             for name in (*BATCHES, "test_batch"):  # by their names alone: nothing else is unpacked
                 member = archive.extractfile(f"{FOLDER}/{name}")
                 if member is None:

@@ -98,7 +98,7 @@ def tiny_imagenet_files() -> dict[str, bytes]:
         f"{top}/train/n{kind:02}/images/n{kind:02}_{number}.JPEG": encoded(
             picture(10 * kind + number, 64, 64, 3), "JPEG"
         )
-        for k in range(12)
+        for kind in range(12)
         for number in range(4)
     }
     files |= {
