@@ -123,12 +123,16 @@ class Zip(Archive):
 
     def read(self, name: str) -> bytes:
         """See `Archive.read`. The checksum in the zip is verified."""
+        size = self.zip.getinfo(name).file_size
+        if size > MEMBER:
+            raise DataError(f"{self.where(name)} is larger than {MEMBER} bytes: {self.cure}")
         try:
-            if self.zip.getinfo(name).file_size <= MEMBER:
-                return self.zip.read(name)
+            content = self.zip.read(name)
+            if len(content) == size:
+                return content
         except READING_ERRORS as error:
             raise DataError(f"{self.where(name)} cannot be decoded ({error}): {self.cure}") from error
-        raise DataError(f"{self.where(name)} is larger than {MEMBER} bytes: {self.cure}")
+        raise DataError(f"{self.where(name)} cannot be decoded (it has {len(content)} of {size} bytes): {self.cure}")
 
     def fingerprint(self) -> str:
         """See `Archive.fingerprint`. Made of the sizes and checksums that the zip lists."""

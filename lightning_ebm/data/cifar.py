@@ -222,8 +222,8 @@ class Unpickler(pickle._Unpickler):
 class Steps(io.BytesIO):
     """Contents of a file that may be read in so many pieces only: what a pickle makes of them stays small."""
 
-    left = 2**20
-    """A true batch needs about 10^5."""
+    left = 2**19
+    """A true batch needs 50,000."""
 
     def read(self, size: int | None = -1) -> bytes:
         """The next bytes."""

@@ -64,7 +64,7 @@ class TestFolder:
             raise PermissionError(13, "Permission denied", str(place))
 
         monkeypatch.setattr(os, "scandir", refuse)
-        with pytest.raises(DataError, match="cannot be listed .Permission denied.: mend that, or get another"):
+        with pytest.raises(DataError, match=r"cannot be listed \(Permission denied\): mend that, or get another"):
             Folder(tmp_path, CURE)
 
 
@@ -145,16 +145,14 @@ class TestFinding:
         assert find_tree(str(zipped), "imagenet*", CURE) == zipped
         write_tree(tree, {"train/a/x": b"", "val/a/x": b""})
         assert find_tree(str(tree), "imagenet*", CURE) == tree
-        with pytest.raises(
-            DataError, match=r"more than one such set: set data\.root to one of .*imagenet, .*some\.zip"
-        ):
+        with pytest.raises(DataError, match=r"more than one such set: set data\.root to one of .*imagenet, .*\.zip"):
             find_tree(str(tmp_path), "imagenet*", CURE)
         with pytest.raises(MissingError, match=r"places\* is missing"):
             find_tree(str(tmp_path), "places*", CURE)
 
     def test_a_root_that_cannot_be_listed(self, tmp_path, monkeypatch):
         monkeypatch.setattr(os, "access", lambda *_: False)
-        with pytest.raises(DataError, match="cannot be listed .permission denied.: mend that, or get another"):
+        with pytest.raises(DataError, match=r"cannot be listed \(permission denied\): mend that, or get another"):
             find(str(tmp_path), ("x",), CURE)
 
     def test_reading(self, tmp_path):

@@ -54,9 +54,10 @@ class TestDecode:
         return bytes(content)
 
     def test_what_claims_too_many_pixels_is_not_decoded(self, monkeypatch):
+        content = self.claiming(9000, 9000)
         monkeypatch.setattr(Image.Image, "load", None)
         with pytest.raises(DataError, match=r"^x has 9000x9000 pixels, more than 67108864: y$"):
-            decode(self.claiming(9000, 9000), "x", "y")
+            decode(content, "x", "y")
 
     def test_a_bomb(self):
         with pytest.raises(DataError, match=r"^x cannot be decoded \(.*decompression bomb.*: y$"):
