@@ -131,14 +131,16 @@ def test_bits_have_no_classes():
         RandomBits(8).draw("train", 3, np.random.default_rng(0), Sampling(2))
 
 
-RECORDED = {  # how many images, and the hash of three episodes: train, val, test
-    "glyphs": {1528: "78c168dd7aa5ec2c", 100: "7b51357b192dd001", 281: "3811dcecc2dc4027"},
-    "photographs": {8721: "42da2dbb145fe5b2", 1890: "90b489ca1c1017cc", 2322: "e250f102b63f3d0b"},
-    "omniglot": {16360: "b81e12eb96aa6172", 2920: "e3e5ecfa36b11caa", 13180: "f2b5bc45ab31d826"},
-    "cifar10": {18000: "fa1cf57f90a6a167", 2000: "a6b7b4ca74545d3f", 10000: "ff81e6e970f94e3b"},  # batches 1 and 2
-    "mnist": {3999: "4736d4126b7fd8df", 1000: "bed87b904c46cb30", 5000: "d57d03ec79d86f40"},  # t10k alone
-    "imagenet": {719: "6ca4b2a89b01d5d5", 80: "a37fc6dae68f9aca", 200: "7d56527629eb3bfa"},  # one image a class
-    "tiny_imagenet": {7560: "bed48e46d1def87e", 840: "3761c55e603c1da3", 1600: "80e20be3a2091e90"},  # a tenth of it
+RECORDED = {
+    # How many images, and the hash of three episodes: train, val, test. Of MNIST only t10k, of CIFAR-10 batches 1 and 2,
+    # of ImageNet one image a class, of Tiny ImageNet a tenth.
+    "glyphs": [(1528, "78c168dd7aa5ec2c"), (100, "7b51357b192dd001"), (281, "3811dcecc2dc4027")],
+    "photographs": [(6700, "6c15a028b7ac72ab"), (2050, "41b0bbf2379848d5"), (2050, "527a72f46f817600")],
+    "omniglot": [(16360, "b81e12eb96aa6172"), (2920, "e3e5ecfa36b11caa"), (13180, "f2b5bc45ab31d826")],
+    "cifar10": [(18000, "fa1cf57f90a6a167"), (2000, "a6b7b4ca74545d3f"), (10000, "ff81e6e970f94e3b")],
+    "mnist": [(3999, "4736d4126b7fd8df"), (1000, "bed87b904c46cb30"), (5000, "d57d03ec79d86f40")],
+    "imagenet": [(719, "6ca4b2a89b01d5d5"), (80, "a37fc6dae68f9aca"), (200, "7d56527629eb3bfa")],
+    "tiny_imagenet": [(7560, "bed48e46d1def87e"), (840, "3761c55e603c1da3"), (1600, "80e20be3a2091e90")],
 }
 
 
@@ -166,8 +168,8 @@ def check_contents(name):
     """The bytes of three episodes of each split are those that were recorded: nothing has changed unnoticed."""
     source = build(name, **REAL.get(name, {}))
     sizes = [len(source.splits[split]) for split in ("train", "val", "test")]
-    if sizes != list(RECORDED[name]):
+    if sizes != [size for size, _ in RECORDED[name]]:
         pytest.skip(f"other files of {name} than those that were recorded: {sizes} images")
-    for split, expected in zip(("train", "val", "test"), RECORDED[name].values(), strict=True):
+    for split, (_, expected) in zip(("train", "val", "test"), RECORDED[name], strict=True):
         drawn = [source.draw(split, 16, episode_random(0, split, index)) for index in (0, 1, 7)]
         assert sha256(np.stack(drawn)).hexdigest()[:16] == expected
