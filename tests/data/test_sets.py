@@ -132,7 +132,7 @@ def test_bits_have_no_classes():
 
 
 RECORDED = {
-    # How many images, and the hash of three episodes: train, val, test. Of MNIST only t10k, of CIFAR-10 batches 1 and 2,
+    # Images, and the hash of three episodes: of train, val, test. Of MNIST only t10k, of CIFAR-10 batches 1 and 2,
     # of ImageNet one image a class, of Tiny ImageNet a tenth.
     "glyphs": [(1528, "78c168dd7aa5ec2c"), (100, "7b51357b192dd001"), (281, "3811dcecc2dc4027")],
     "photographs": [(6700, "6c15a028b7ac72ab"), (2050, "41b0bbf2379848d5"), (2050, "527a72f46f817600")],
