@@ -94,7 +94,8 @@ def filled(name: str, key: Mapping[str, object], fill: Callable[[Allocate], None
                 stacklevel=2,
             )
         found = opened(path) if obstacle is None else None
-    return arrays if found is None else found
+    # without a folder, a map whose file is gone must not pass for one that others can open
+    return {label: np.asarray(array) for label, array in arrays.items()} if found is None else found
 
 
 def folder() -> Path:
@@ -175,8 +176,10 @@ def settle(unfinished: Path, path: Path) -> None:
     try:
         os.rename(unfinished, path)
     except OSError:
-        if opened(path) is not None or not path.exists():
+        if opened(path) is not None:
             return
+        if not path.exists():
+            raise
         damaged = Path(tempfile.mkdtemp(".unfinished", f"{path.name}.", path.parent))
         os.rename(path, damaged / "damaged")
         os.rename(unfinished, path)

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, cast, get_args
+from typing import Any, ClassVar, cast, get_args
 
 import numpy as np
 from PIL import Image
@@ -51,7 +51,21 @@ class ImageSplit:
 
     def __getitem__(self, rows: slice) -> ImageSplit:
         """Some rows."""
-        return ImageSplit(self.images[rows], self.labels[rows])
+        return ImageSplit(np.asarray(self.images)[rows], self.labels[rows])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For processes that are spawned: a memory map travels as the name of its file, not as its contents."""
+        state = {key: value for key, value in vars(self).items() if key not in ("members", "least")}
+        if isinstance(self.images, np.memmap):  # of the file's first rows
+            state["images"] = (str(self.images.filename), len(self.images))
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Maps the file again."""
+        if isinstance(state["images"], tuple):
+            file, count = state["images"]
+            state = state | {"images": np.load(file, mmap_mode="r", allow_pickle=False)[:count]}
+        vars(self).update(state)
 
     def __len__(self) -> int:
         """Number of images."""

@@ -1,6 +1,7 @@
 """What all sets of images share: labels, duplicates across splits, decoding without trust."""
 
 import io
+import pickle
 import struct
 import zlib
 
@@ -40,6 +41,21 @@ def test_what_an_earlier_split_has_is_taken_away_with_its_label():
     }
     assert splits["val"].labels.tolist() == [1, 3]
     assert splits["train"].labels.tolist() == [2, 3]
+
+
+def test_a_map_travels_as_the_name_of_its_file(tmp_path):
+    values = np.arange(10**6, dtype=np.uint8).reshape(1000, 1000)
+    np.save(tmp_path / "images.npy", values)
+    labels = np.arange(900) % 7
+    part = ImageSplit(np.load(tmp_path / "images.npy", mmap_mode="r")[:900], labels)
+    assert len(part.members) == 7
+    sent = pickle.dumps(part)
+    assert len(sent) < 10_000
+    arrived = pickle.loads(sent)
+    assert isinstance(arrived.images, np.memmap)
+    assert (arrived.images == values[:900]).all()
+    assert (arrived.labels == labels).all()
+    assert (pickle.loads(pickle.dumps(part[100:])).images == values[100:900]).all()
 
 
 class TestDecode:
