@@ -13,7 +13,7 @@ import tempfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -101,7 +101,7 @@ def read_batch(content: bytes, where: Path | str) -> ImageSplit:
         DataError: if it is no such pickle, or asks for what a batch does not need.
     """
     try:
-        batch = Unpickler(Steps(content), encoding="bytes").load()
+        batch = Unpickler(content).load()
         if not isinstance(batch, dict):
             raise ValueError(f"it holds no dict but a {type(batch).__name__}")
         entries = {key.decode("latin1") if isinstance(key, bytes) else key: value for key, value in batch.items()}
@@ -185,12 +185,40 @@ class Named:
         self.state = state
 
 
+class Instructions(dict[int, Any]):
+    """What is done at each instruction: of those that a batch needs, and for as many as one could have."""
+
+    left = 2**18
+    """A true batch has about 30,000."""
+
+    def __getitem__(self, code: int) -> Any:
+        """The method for an instruction.
+
+        Raises:
+            UnpicklingError: if there is none, or there were too many.
+        """
+        self.left -= 1
+        if self.left < 0:
+            raise pickle.UnpicklingError("it has more instructions than any batch, so it is not to be trusted")
+        if code not in self:
+            raise pickle.UnpicklingError("it has an instruction that no batch needs, so it is not to be trusted")
+        return super().__getitem__(code)
+
+
 class Unpickler(pickle._Unpickler):
     """Reads a pickle without importing, calling or building anything that it names.
 
     It is Python's unpickler in Python, because the one in C trusts the lengths and numbers that it reads: a file of a
     few bytes can ask it for gigabytes.
+
+    Args:
+        content: the pickle.
     """
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(io.BytesIO(content), encoding="bytes")
+        known = {code: pickle._Unpickler.dispatch[code] for code in OPCODES}
+        self.dispatch = Instructions(known | {pickle.SETITEMS[0]: Unpickler.load_setitems})  # type: ignore[misc]
 
     def find_class(self, module: str, name: str) -> Named:
         """What stands in for a name.
@@ -198,39 +226,16 @@ class Unpickler(pickle._Unpickler):
         Raises:
             UnpicklingError: if no batch needs it.
         """
-        if f"{module}.{name}" not in NEEDED:
-            raise pickle.UnpicklingError(f"it names {module}.{name}, which no batch needs, so it is not to be trusted")
-        return Named(f"{module}.{name}")
+        full = f"{module}.{name}"
+        if full not in NEEDED:
+            raise pickle.UnpicklingError(f"it names {full[:80]!r}, which no batch needs, so it is not to be trusted")
+        return Named(full)
 
     def load_setitems(self) -> None:
         """Entries of a dict; their keys are text, as hashing tuples of tuples could take for ever."""
         if not all(isinstance(key, str | bytes) for key in self.stack[::2]):  # type: ignore[attr-defined]
             raise pickle.UnpicklingError("it has a dict whose keys are no text")
         super().load_setitems()  # type: ignore[misc]
-
-    def refuse(self) -> None:
-        """Any instruction that no batch needs."""
-        raise pickle.UnpicklingError("it has an instruction that no batch needs, so it is not to be trusted")
-
-    dispatch: ClassVar[dict[int, Any]] = {
-        **dict.fromkeys(range(256), refuse),
-        **{code: pickle._Unpickler.dispatch[code] for code in OPCODES},
-        pickle.SETITEMS[0]: load_setitems,
-    }
-
-
-class Steps(io.BytesIO):
-    """Contents of a file that may be read in so many pieces only: what a pickle makes of them stays small."""
-
-    left = 2**19
-    """A true batch needs 50,000."""
-
-    def read(self, size: int | None = -1) -> bytes:
-        """The next bytes."""
-        self.left -= 1
-        if self.left < 0:
-            raise pickle.UnpicklingError("it has more instructions than any batch, so it is not to be trusted")
-        return super().read(size)
 
 
 def fetch_batches(root: str) -> None:

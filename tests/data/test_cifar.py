@@ -3,6 +3,7 @@
 import io
 import os
 import pickle
+import struct
 import tarfile
 import time
 
@@ -83,16 +84,21 @@ BAD = {
     "text": (b"<html>not found</html>", "instruction that no batch needs"),
     "cut off": (pickle.dumps(batch(20, 0), 2)[:-30_000], "no whole batch"),
     "no dict": (pickle.dumps([1, 2], 2), "it holds no dict but a list"),
-    "os.system": (pickle.dumps({b"data": Harmful(os.system, ("touch escaped",))}, 2), r"names (posix|os)\.system"),
-    "eval": (pickle.dumps({b"data": Harmful(eval, ("1 + 1",))}, 2), r"names (__builtin__|builtins)\.eval"),
-    "a part of numpy": (b"\x80\x02cnumpy.lib.npyio\nload\nU\x05x.npy\x85R.", r"names numpy\.lib\.npyio\.load"),
-    "a name with dots": (b"\x80\x04\x8c\x05numpy\x8c\x0cndarray.dump\x93.", r"names numpy\.ndarray\.dump"),
+    "os.system": (pickle.dumps({b"data": Harmful(os.system, ("touch escaped",))}, 2), r"names '(posix|os)\.system'"),
+    "eval": (pickle.dumps({b"data": Harmful(eval, ("1 + 1",))}, 2), r"names '(__builtin__|builtins)\.eval'"),
+    "a part of numpy": (b"\x80\x02cnumpy.lib.npyio\nload\nU\x05x.npy\x85R.", r"names 'numpy\.lib\.npyio\.load'"),
+    "a name with dots": (b"\x80\x04\x8c\x05numpy\x8c\x0cndarray.dump\x93.", r"names 'numpy\.ndarray\.dump'"),
     "extension": (b"\x80\x02\x82\x01.", "instruction that no batch needs"),
     "persistent": (b"\x80\x02U\x01xQ.", "instruction that no batch needs"),
     "a slow hash": (nested(200), "keys are no text"),
     "a huge memo": (b"\x80\x02}r\xff\xff\xff\x7f.", "its data is no array"),
     "a huge string": (b"\x80\x04}\x8e\xff\xff\xff\xff\xff\x00\x00\x00x.", "no whole batch"),
     "many lists": (b"\x80\x02" + b"]" * 2**14 + b".", "more instructions than any batch"),
+    "many lists in a frame": (
+        b"\x80\x04\x95" + struct.pack("<Q", 2**14) + b"]" * 2**14 + b".",
+        "more instructions than any batch",
+    ),
+    "a name of two lines": (b"\x80\x04\x8c\x03a\nb\x8c\x01c\x93.", r"names 'a\\nb\.c'"),
     "no data": (pickle.dumps({b"labels": [1, 2], b"more": 3}, 2), "its data is no array"),
     "floats": (pickle.dumps(batch(2, 0, data=np.zeros((2, 3072), np.float32)), 2), "no array of unsigned bytes"),
     "objects": (pickle.dumps(batch(1, 0, data=np.array([[{}]], object)), 2), "no array of unsigned bytes"),
@@ -109,7 +115,7 @@ class TestErrors:
     @pytest.mark.parametrize("case", BAD)
     def test_a_bad_batch(self, root, case, monkeypatch):
         monkeypatch.chdir(root)
-        monkeypatch.setattr(cifar.Steps, "left", 2**13)
+        monkeypatch.setattr(cifar.Instructions, "left", 2**13)
         content, message = BAD[case]
         (folder(root) / "data_batch_3").write_bytes(content)
         started = time.monotonic()
