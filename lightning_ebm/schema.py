@@ -14,6 +14,9 @@ class EpisodesConfig:
 
     Attributes:
         items: N, patterns stored in each episode.
+        classes: all patterns of an episode come from this many classes (alphabets, scripts, kinds of object), drawn for
+            it: correlated episodes; 0: from the whole split.
+        repeats: whether a pattern may occur more than once in an episode.
         batch: episodes of one update, over all devices.
         seed: seed of all episodes; another one gives other episodes.
         val: episodes of each validation.
@@ -26,6 +29,8 @@ class EpisodesConfig:
     """
 
     items: int = 64
+    classes: int = 0
+    repeats: bool = False
     batch: int = 4
     seed: int = 0
     val: int = 32
@@ -166,8 +171,9 @@ ALLOWED = {
 }
 AT_LEAST: dict[str, float] = {
     "episodes.items": 1, "episodes.batch": 1, "episodes.seed": 0, "episodes.val": 1, "episodes.test": 1,
-    "episodes.workers": 0, "episodes.curriculum": 0, "training.updates": 0, "training.rate": 0,
-    "training.weight_decay": 0, "training.clip": 0, "training.warmup": 0, "training.cooldown": 0, "training.average": 0,
+    "episodes.workers": 0, "episodes.curriculum": 0, "episodes.classes": 0, "training.updates": 0,
+    "training.rate": 0, "training.weight_decay": 0, "training.clip": 0, "training.warmup": 0,
+    "training.cooldown": 0, "training.average": 0,
     "training.validate_every": 1, "trainer.devices": 1, "trainer.num_nodes": 1, "trainer.threads": 0,
     "compare.gallery": 0, "compare.jobs": 0, "seed": 0,
 }  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Self
 
 import numpy as np
 
-from lightning_ebm.data.episodes import PatternSource, Split
+from lightning_ebm.data.episodes import ANY, PatternSource, Sampling, Split
 from lightning_ebm.memory import PatternSpec
 
 
@@ -47,6 +47,12 @@ class RandomBits(PatternSource):
         """See `PatternSource.from_config`."""
         return cls(config.size)
 
-    def draw(self, split: Split, count: int, random: np.random.Generator) -> np.ndarray:
-        """Draws (count, size) bits. See `PatternSource.draw`; there are always enough."""
+    def draw(self, split: Split, count: int, random: np.random.Generator, sampling: Sampling = ANY) -> np.ndarray:
+        """Draws (count, size) bits. See `PatternSource.draw`; there are always enough, each drawn for itself.
+
+        Raises:
+            ValueError: if they are to come from some classes.
+        """
+        if sampling.classes:
+            raise ValueError(f"episodes.classes must be 0, as random bits have no classes, got {sampling.classes}")
         return random.integers(2, size=(count, *self.spec.shape)).astype(np.float32)

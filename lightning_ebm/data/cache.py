@@ -1,44 +1,192 @@
-"""A folder for what is slow to read and small to keep. Nothing is lost when it is deleted."""
+"""A folder for what is slow to read, memory-mapped when it is read again. Nothing is lost when it is deleted."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import json
+import math
 import os
+import shutil
 import tempfile
+import time
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 Arrays = dict[str, np.ndarray]
+Allocate = Callable[[str, tuple[int, ...], DTypeLike], np.ndarray]
+
+MANIFEST = "manifest.json"
+CHECKED = 2**26
+"""Bytes of a file whose checksum is verified at each opening; of a larger one, size and header are."""
+ABANDONED = 24 * 3600
+"""Seconds after which an unfinished folder is one that a killed process left."""
 
 
 def cached(name: str, key: Mapping[str, object], build: Callable[[], Arrays]) -> Arrays:
-    """What `build` returns, kept for the next process.
+    """What `build` returns, kept for the next process: read-only and memory-mapped, so that processes share it.
 
-    A cache never stands in the way: a damaged file is built anew, a folder that cannot be written is left.
+    A cache never stands in the way: what is damaged is built anew, and where nothing can be written, it all stays in
+    memory, with a warning. Of processes that build the same at once, the first to finish is the one that counts.
+    $LIGHTNING_EBM_VERIFY_CACHE, if not empty, has all checksums verified, those of large files too.
 
     Args:
-        name: the start of the file's name, for people.
+        name: the start of the folder's name, for people.
         key: all that the arrays depend on, as JSON values: settings, contents of files, versions.
         build: makes the arrays, none of them of objects.
     """
+
+    def fill(allocate: Allocate) -> None:
+        for label, array in build().items():
+            allocate(label, array.shape, array.dtype)[...] = array
+
+    return filled(name, key, fill)
+
+
+def filled(name: str, key: Mapping[str, object], fill: Callable[[Allocate], None]) -> Arrays:
+    """As `cached`, for arrays that may be larger than memory.
+
+    Args:
+        name: as in `cached`.
+        key: as in `cached`.
+        fill: asks `allocate(label, shape, dtype)` for each array, and fills it.
+    """
     text = json.dumps(dict(key), sort_keys=True)
-    path = folder() / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:32]}.npz"
-    # Damage can show as almost any exception; the file's checksums see to it that it shows.
-    with contextlib.suppress(Exception), np.load(path, allow_pickle=False) as stored:
-        return dict(stored)
-    arrays = build()
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent) as unfinished:  # so that no reader sees half a file
-            np.savez(Path(unfinished) / path.name, **arrays)  # type: ignore[arg-type]
-            os.replace(Path(unfinished) / path.name, path)
-    return arrays
+    path = folder() / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+    found = opened(path)
+    if found is not None:
+        return found
+
+    arrays: Arrays = {}
+    obstacle: OSError | None = None
+    with contextlib.ExitStack() as cleaning:
+        try:
+            unfinished = workplace(path)
+            cleaning.callback(shutil.rmtree, unfinished, ignore_errors=True)
+        except OSError as error:
+            obstacle = error
+
+        def allocate(label: str, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
+            nonlocal obstacle
+            try:
+                arrays[label] = np.empty(shape, dtype) if obstacle else claim(unfinished / f"{label}.npy", shape, dtype)
+            except OSError as error:
+                obstacle = error
+                arrays[label] = np.empty(shape, dtype)
+            return arrays[label]
+
+        fill(allocate)
+        try:
+            if obstacle is None:
+                record(unfinished, arrays)
+                settle(unfinished, path)
+        except OSError as error:
+            obstacle = error
+        if obstacle is not None:
+            warnings.warn(
+                f"{path.parent} cannot be written ({obstacle.strerror or obstacle}): data sets are read anew by every"
+                " process, and kept in its memory. Make room there, or set XDG_CACHE_HOME to another folder",
+                stacklevel=2,
+            )
+        found = opened(path) if obstacle is None else None
+    # without a folder, a map whose file is gone must not pass for one that others can open
+    return {label: np.asarray(array) for label, array in arrays.items()} if found is None else found
 
 
 def folder() -> Path:
     """$XDG_CACHE_HOME/lightning_ebm, or ~/.cache/lightning_ebm."""
     return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "lightning_ebm"
+
+
+def opened(path: Path) -> Arrays | None:
+    """The arrays of a folder of the cache, or None if they are not there or not as they were written."""
+    arrays: Arrays = {}
+    thorough = bool(os.environ.get("LIGHTNING_EBM_VERIFY_CACHE"))
+    try:
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        for label, entry in manifest.items():
+            file = path / f"{label}.npy"
+            size = file.stat().st_size
+            if size != entry["bytes"] or ((thorough or size <= CHECKED) and digest(file) != entry["sha256"]):
+                return None
+            mapped: Literal["r"] | None = "r" if math.prod(entry["shape"]) else None  # nothing cannot be mapped
+            arrays[label] = np.load(file, mmap_mode=mapped, allow_pickle=False)
+            if [[*arrays[label].shape], arrays[label].dtype.str] != [entry["shape"], entry["dtype"]]:
+                return None
+    except Exception:  # damage can show as almost any
+        return None
+    return arrays
+
+
+def workplace(path: Path) -> Path:
+    """A new folder beside `path`, so that no reader sees half of anything. Removes what killed processes left."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob("*.unfinished"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > ABANDONED:
+                shutil.rmtree(left)
+    return Path(tempfile.mkdtemp(".unfinished", f"{path.name}.", path.parent))
+
+
+def claim(file: Path, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
+    """A memory-mapped array to be filled, whose room on the disk is certain: a full one shows here, not later.
+
+    Raises:
+        OSError: if there is no room.
+    """
+    if not math.prod(shape):
+        np.save(file, np.empty(shape, dtype))
+        return np.empty(shape, dtype)
+    array = np.lib.format.open_memmap(file, "w+", np.dtype(dtype), shape)
+    if hasattr(os, "posix_fallocate"):  # not on macOS
+        with file.open("r+b") as opened_file:
+            os.posix_fallocate(opened_file.fileno(), 0, file.stat().st_size)
+    return array
+
+
+def record(unfinished: Path, arrays: Arrays) -> None:
+    """Writes all to the disk, and beside it what `opened` compares with.
+
+    Raises:
+        OSError: if the disk is full.
+    """
+    manifest = {}
+    for label, array in arrays.items():
+        if isinstance(array, np.memmap):
+            array.flush()
+        file = unfinished / f"{label}.npy"
+        manifest[label] = {
+            **{"shape": [*array.shape], "dtype": array.dtype.str},
+            **{"bytes": file.stat().st_size, "sha256": digest(file)},
+        }
+    (unfinished / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+
+
+def settle(unfinished: Path, path: Path) -> None:
+    """Gives a finished folder its name, unless another process was first. Something damaged there is taken away.
+
+    Raises:
+        OSError: if the folder cannot be renamed.
+    """
+    try:
+        os.rename(unfinished, path)
+    except OSError:
+        if opened(path) is not None:
+            return
+        if not path.exists():
+            raise
+        damaged = Path(tempfile.mkdtemp(".unfinished", f"{path.name}.", path.parent))
+        os.rename(path, damaged / "damaged")
+        os.rename(unfinished, path)
+        shutil.rmtree(damaged, ignore_errors=True)
+
+
+def digest(file: Path) -> str:
+    """The SHA-256 of a file's contents, in hexadecimal."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()

@@ -14,6 +14,7 @@ from lightning_ebm.data.episodes import (
     EpisodeDataset,
     EpisodeSampler,
     PatternSource,
+    Sampling,
     Split,
 )
 from lightning_ebm.schema import EpisodesConfig
@@ -62,11 +63,12 @@ class EpisodeDataModule(pl.LightningDataModule):
 
     def _loader(self, split: Split, start: int = 0, stop: int | None = None) -> DataLoader[Episode]:
         config, trainer = self.episodes, self.trainer
+        sampling = Sampling(config.classes, config.repeats)
         rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
         distortion = self.test_distortion if split == "test" else self.distortion
         items = self.curriculum if self.curriculum and split == "train" else config.items
         return DataLoader(
-            EpisodeDataset(self.source, distortion, items, split, config.seed),
+            EpisodeDataset(self.source, distortion, items, split, config.seed, sampling),
             batch_sampler=EpisodeSampler(config.batch, start, stop, rank, world),
             collate_fn=hand_on,
             num_workers=config.workers,
@@ -91,7 +93,7 @@ def curriculum(source: PatternSource, distortion: Distortion, config: EpisodesCo
     low, high = config.train_items
     try:
         for items in (low, high):
-            EpisodeDataset(source, distortion, items, "train", config.seed)[0]
+            EpisodeDataset(source, distortion, items, "train", config.seed, Sampling(config.classes, config.repeats))[0]
     except ValueError as error:
         raise ValueError(f"episodes.train_items: {error}") from None
     return Curriculum(low, high, config.batch, config.curriculum, config.seed)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, Self, get_args
 
 import numpy as np
@@ -35,6 +36,24 @@ class Episode(NamedTuple):
     mask: Tensor
 
 
+@dataclass(frozen=True)
+class Sampling:
+    """Which patterns may meet in an episode.
+
+    Attributes:
+        classes: all patterns of an episode come from this many classes, drawn for it: correlated episodes; 0: from the
+            whole split.
+        repeats: whether a pattern may occur more than once.
+    """
+
+    classes: int = 0
+    repeats: bool = False
+
+
+ANY = Sampling()
+"""From the whole split, none twice."""
+
+
 class PatternSource(ABC):
     """A data set, seen as something that patterns are drawn from.
 
@@ -59,19 +78,20 @@ class PatternSource(ABC):
         """
 
     @abstractmethod
-    def draw(self, split: Split, count: int, random: np.random.Generator) -> np.ndarray:
+    def draw(self, split: Split, count: int, random: np.random.Generator, sampling: Sampling = ANY) -> np.ndarray:
         """Draws patterns of one split.
 
         Args:
             split: which part of the data; the parts share no image.
             count: how many.
             random: the only source of randomness.
+            sampling: from how many classes, and whether with repetition.
 
         Returns:
             (count, *shape), float32 in [0, 1].
 
         Raises:
-            ValueError: if the split holds fewer patterns.
+            ValueError: if the split holds fewer patterns or classes; the message names the key.
         """
 
 
@@ -124,6 +144,7 @@ class EpisodeDataset(Dataset[Episode]):
         items: patterns in an episode; or what tells them for the episode of an index, such as a `Curriculum`.
         split: train, val or test.
         seed: any whole number from 0; a different one gives different episodes.
+        sampling: which patterns may meet in an episode.
 
     Raises:
         ValueError: if there are no items or the seed is negative.
@@ -136,13 +157,14 @@ class EpisodeDataset(Dataset[Episode]):
         items: int | Callable[[int], int],
         split: Split,
         seed: int = 0,
+        sampling: Sampling = ANY,
     ) -> None:
         if isinstance(items, int) and items < 1:
             raise ValueError(f"episodes.items must be at least 1, got {items}")
         if seed < 0:
             raise ValueError(f"episodes.seed must be at least 0, got {seed}")
         self.source, self.distortion = source, distortion
-        self.items, self.split, self.seed = items, split, seed
+        self.items, self.split, self.seed, self.sampling = items, split, seed, sampling
 
     def __getitem__(self, index: int) -> Episode:
         """The episode of this index, with an episode axis of one."""
@@ -163,7 +185,7 @@ class EpisodeDataset(Dataset[Episode]):
         mask = np.empty(shape, np.bool_)
         for row, index in enumerate(indices):
             random = episode_random(self.seed, self.split, index)
-            patterns[row] = self.source.draw(self.split, count, random)
+            patterns[row] = self.source.draw(self.split, count, random, self.sampling)
             queries[row], mask[row] = self.distortion(patterns[row], random)
         return Episode(torch.from_numpy(patterns), torch.from_numpy(queries), torch.from_numpy(mask))
 

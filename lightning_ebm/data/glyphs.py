@@ -11,14 +11,15 @@ import functools
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Self
 
 import matplotlib
 import numpy as np
 from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw, ImageFont
 
-from lightning_ebm.data.episodes import DataError, PatternSource, Split
+from lightning_ebm.data.episodes import DataError, Split
+from lightning_ebm.data.images import ImageSet, ImageSplit
 from lightning_ebm.memory import PatternSpec
 
 SCRIPTS: dict[Split, tuple[str, ...]] = {
@@ -50,20 +51,23 @@ class GlyphsConfig:
     hands: int = 8
 
 
-class GlyphSet(NamedTuple):
-    """One split.
+@dataclass(frozen=True)
+class GlyphSplit(ImageSplit):
+    """One split, a row for each character.
 
     Attributes:
-        characters: what is drawn, one a row of `images`.
         images: (characters, hands, 1, size, size), uint8, ink 1 and paper 0.
+        labels: (characters,), the script: where it stands among those of the split in `SCRIPTS`.
+        characters: what is drawn, one a row.
     """
 
     characters: str
-    images: np.ndarray
 
 
-class Glyphs(PatternSource):
+class Glyphs(ImageSet):
     """Characters of many scripts, each drawn by several hands; no two of an episode are the same character.
+
+    Classes are scripts.
 
     Args:
         size: as in `GlyphsConfig`.
@@ -90,18 +94,14 @@ class Glyphs(PatternSource):
         """See `PatternSource.from_config`."""
         return cls(config.size, config.hands)
 
-    def draw(self, split: Split, count: int, random: np.random.Generator) -> np.ndarray:
-        """Draws `count` different characters, each by any hand: (count, 1, size, size)."""
+    def take(self, split: Split, rows: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        """Each character, drawn by any hand. See `ImageSet.take`."""
         images = self.splits[split].images
-        characters, hands = images.shape[:2]
-        if count > characters:
-            raise ValueError(f"episodes.items must be at most {characters}, the {split} glyphs, got {count}")
-        chosen = random.choice(characters, count, replace=False)
-        return images[chosen, random.integers(hands, size=count)].astype(np.float32)
+        return images[rows, random.integers(images.shape[1], size=len(rows))]
 
 
 @functools.cache
-def draw_glyphs(size: int, hands: int) -> dict[Split, GlyphSet]:
+def draw_glyphs(size: int, hands: int) -> dict[Split, GlyphSplit]:
     """All splits, drawn once a process; always the same. They share no image.
 
     Args:
@@ -116,13 +116,13 @@ def draw_glyphs(size: int, hands: int) -> dict[Split, GlyphSet]:
         raise DataError(f"{path} is missing: install matplotlib anew, it brings this font")
     in_font = [chr(code) for code in sorted(FT2Font(str(path)).get_charmap())]
     found = [
-        (split, character)
-        for split, scripts in SCRIPTS.items()
-        for script in scripts
+        (split, names.index(script), character)
+        for split, names in SCRIPTS.items()
+        for script in names
         for character in in_font
         if is_of(character, script)
     ]
-    splits, characters = map(np.array, zip(*found, strict=True))
+    splits, scripts, characters = map(np.array, zip(*found, strict=True))
 
     outlines = render(path, characters.tolist())
     kept = different(outlines)
@@ -132,8 +132,12 @@ def draw_glyphs(size: int, hands: int) -> dict[Split, GlyphSet]:
     random = np.random.default_rng(0)
     images = np.stack([trace(lines, size, random) for _ in range(hands)], axis=1)
     new = first_seen(images)
-    splits, characters, images = splits[kept][new], characters[kept][new], images[new][:, :, None]
-    return {split: GlyphSet("".join(characters[splits == split]), images[splits == split]) for split in SCRIPTS}
+    kept, images = kept[new], images[new][:, :, None]
+    return {
+        split: GlyphSplit(images[rows], scripts[kept][rows], "".join(characters[kept][rows]))
+        for split in SCRIPTS
+        for rows in [splits[kept] == split]
+    }
 
 
 def is_of(character: str, script: str) -> bool:

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-import os
-import struct
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Self
 
 import numpy as np
-from PIL import Image
+from numpy.typing import NDArray
 
-from lightning_ebm.data.cache import cached
-from lightning_ebm.data.episodes import DataError, PatternSource, Split
+from lightning_ebm.data.archive import Zip, find
+from lightning_ebm.data.cache import Arrays, cached
+from lightning_ebm.data.download import Remote, fetch_missing
+from lightning_ebm.data.episodes import DataError
+from lightning_ebm.data.images import ImageSet, ImageSplit, decode, numbered, without_shared
 from lightning_ebm.memory import PatternSpec
 from lightning_ebm.registry import did_you_mean
 
 SIDE = 105  # of the drawings, in pixels
-LARGEST = 2**20  # bytes of a drawing's file; the real ones have about 250
-CURE = "get it anew from https://github.com/brendenlake/omniglot, folder python"
+HOME = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python"
+PUBLISHED = (
+    Remote(f"{HOME}/images_background.zip", "68d2efa1b9178cc56df9314c21c6e718"),
+    Remote(f"{HOME}/images_evaluation.zip", "6b91aef0f799c5bb55b94e3f2daec811"),
+)
+CURE = "get it anew from https://github.com/brendenlake/omniglot, folder python, or with data.download=true"
 HELD_OUT = (
     *("Alphabet_of_the_Magi", "Anglo-Saxon_Futhorc", "Burmese_(Myanmar)"),
     *("Korean", "Syriac_(Estrangelo)"),
@@ -39,20 +40,22 @@ class OmniglotConfig:
         root: folder that holds the zips, or holds them in a folder `omniglot`; empty: $LIGHTNING_EBM_DATA.
         size: side of an image in pixels, 28 to 105.
         validation: names of the background alphabets that are held out of training.
+        download: whether to fetch the zips if they are missing.
     """
 
     root: str = ""
     size: int = 32
     validation: list[str] = field(default_factory=lambda: list(HELD_OUT))
+    download: bool = False
 
 
-class Omniglot(PatternSource):
+class Omniglot(ImageSet):
     """Handwritten characters; train, val and test are different alphabets.
 
     Test is the evaluation set, val the held-out alphabets of the background set, train its rest. Images that
     two splits have in common are taken from the one that is named last here (at 32x32 there are none).
     Patterns of an episode are images drawn uniformly without repetition, as in the EBMM paper; two of them
-    may be drawings of one character.
+    may be drawings of one character. Classes are alphabets.
 
     Ink is 1 and paper 0, the reverse of the files.
 
@@ -60,6 +63,7 @@ class Omniglot(PatternSource):
         root: as in `OmniglotConfig`.
         size: as in `OmniglotConfig`.
         validation: as in `OmniglotConfig`.
+        download: as in `OmniglotConfig`.
 
     Raises:
         ValueError: if `size` is out of range.
@@ -72,10 +76,14 @@ class Omniglot(PatternSource):
         " induction. Science 350(6266), 2015"
     )
 
-    def __init__(self, root: str = "", size: int = 32, validation: Sequence[str] = HELD_OUT) -> None:
+    def __init__(
+        self, root: str = "", size: int = 32, validation: Sequence[str] = HELD_OUT, download: bool = False
+    ) -> None:
         if not 28 <= size <= SIDE:  # below, many drawings become equal, even across splits
             raise ValueError(f"data.size must lie between 28 and {SIDE} pixels, got {size}")
         self.spec = PatternSpec((1, size, size), binary=True)
+        if download:
+            fetch_missing(PUBLISHED, root, "omniglot", CURE)
         background = find_zip(root, "images_background.zip")
         evaluation = find_zip(root, "images_evaluation.zip")
 
@@ -84,24 +92,19 @@ class Omniglot(PatternSource):
         if unknown := sorted(set(validation) - set(alphabets[held_out])):
             hint = did_you_mean(unknown[0], set(alphabets.tolist()))
             raise DataError(f"data.validation: {background} has no alphabet {unknown[0]!r}.{hint}")
+        test, test_alphabets = load(evaluation, size)
         self.splits = without_shared(
-            {"test": load(evaluation, size)[0], "val": images[held_out], "train": images[~held_out]}
+            {
+                "test": ImageSplit(test, numbered(test_alphabets)),
+                "val": ImageSplit(images[held_out], numbered(alphabets[held_out])),
+                "train": ImageSplit(images[~held_out], numbered(alphabets[~held_out])),
+            }
         )
 
     @classmethod
     def from_config(cls, config: OmniglotConfig) -> Self:
         """See `PatternSource.from_config`."""
-        return cls(config.root, config.size, config.validation)
-
-    def draw(self, split: Split, count: int, random: np.random.Generator) -> np.ndarray:
-        """Draws `count` different images: (count, 1, size, size). See `PatternSource.draw`."""
-        images = self.splits[split]
-        if count > len(images):
-            raise DataError(
-                f"episodes.items must be at most {len(images)}, the {split} images of Omniglot, got {count}"
-                " (data.validation names the alphabets that are val instead of train)"
-            )
-        return images[random.choice(len(images), count, replace=False)].astype(np.float32)
+        return cls(config.root, config.size, config.validation, config.download)
 
 
 def find_zip(root: str, name: str) -> Path:
@@ -110,17 +113,10 @@ def find_zip(root: str, name: str) -> Path:
     Raises:
         DataError: if it lies nowhere, or no root is given.
     """
-    root = root or os.environ.get("LIGHTNING_EBM_DATA", "")
-    if not root:
-        raise DataError(f"where is {name}? Set data.root or $LIGHTNING_EBM_DATA to its folder; or {CURE}")
-    places = [Path(root).expanduser() / "omniglot" / name, Path(root).expanduser() / name]
-    for place in places:
-        if place.is_file():
-            return place
-    raise DataError(f"{places[0]} is missing: set data.root or $LIGHTNING_EBM_DATA to its folder; or {CURE}")
+    return find(root, (f"omniglot/{name}", name), CURE)[0]
 
 
-def load(path: Path, size: int) -> tuple[np.ndarray, np.ndarray]:
+def load(path: Path, size: int) -> tuple[NDArray[np.uint8], np.ndarray]:
     """The images of a zip, from the cache if they have been read before.
 
     Args:
@@ -133,66 +129,39 @@ def load(path: Path, size: int) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         DataError: if the zip is damaged, or has no images.
     """
-    try:
-        with path.open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error}): mend that, or {CURE}") from error
-    key = {"zip": content, "size": size, "format": 1}  # another format when what is stored changes
-    stored = cached(f"omniglot-{size}", key, lambda: read_zip(path, size))
-    return np.unpackbits(stored["bits"], axis=-1, count=size)[:, None], stored["alphabets"]
+    archive = Zip(path, CURE)
+    key = {"files": archive.fingerprint(), "size": size, "format": 2}  # another format when what is stored changes
+    stored = cached(f"omniglot-{size}", key, lambda: read_zip(archive, size))
+    return stored["images"], stored["alphabets"]
 
 
-def read_zip(path: Path, size: int) -> dict[str, np.ndarray]:
+def read_zip(archive: Zip, size: int) -> Arrays:
     """Decodes and shrinks all drawings of a zip, in the order of their names.
 
     Returns:
-        `bits`: (count, size, ceil(size / 8)), uint8, eight pixels a byte; `alphabets`: (count,), strings.
+        `images`: (count, 1, size, size), uint8, ink 1 and paper 0; `alphabets`: (count,), strings.
     """
-    try:
-        archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError) as error:
-        raise DataError(f"{path} is no whole zip file ({error}): {CURE}") from error
-    bits = []
-    with archive:
-        names = sorted(name for name in archive.namelist() if is_drawing(name))
-        if not names:
-            raise DataError(f"{path} has no images <alphabet>/<character>/<drawing>.png: {CURE}")
-        for first in range(0, len(names), 1000):  # a thousand at a time, to save memory
-            ink = np.stack([read_png(archive, name) for name in names[first : first + 1000]])
-            bits.append(np.packbits(shrink(ink, size), axis=-1))
+    names = [name for name in archive.names if len(PurePosixPath(name).parts) >= 3 and name.endswith(".png")]
+    if not names:
+        raise DataError(f"{archive.path} has no images <alphabet>/<character>/<drawing>.png: {CURE}")
+    images = []
+    for first in range(0, len(names), 1000):  # a thousand at a time, to save memory
+        ink = np.stack([read_png(archive, name) for name in names[first : first + 1000]])
+        images.append(shrink(ink, size)[:, None].view(np.uint8))
     alphabets = [PurePosixPath(name).parts[-3] for name in names]
-    return {"bits": np.concatenate(bits), "alphabets": np.array(alphabets)}
+    return {"images": np.concatenate(images), "alphabets": np.array(alphabets)}
 
 
-def is_drawing(name: str) -> bool:
-    """Whether a member of the zip is a drawing; not so a folder, or what macOS leaves there."""
-    parts = PurePosixPath(name).parts
-    return len(parts) >= 3 and name.endswith(".png") and parts[0] != "__MACOSX"
-
-
-def read_png(archive: zipfile.ZipFile, name: str) -> np.ndarray:
-    """The ink of one drawing: (SIDE, SIDE), bool. What is absurdly large is refused before it is unpacked.
+def read_png(archive: Zip, name: str) -> np.ndarray:
+    """The ink of one drawing: (SIDE, SIDE), bool.
 
     Raises:
         DataError: if it cannot be decoded, or has another size.
     """
-    where = f"{name} in {archive.filename}"
-    if archive.getinfo(name).file_size > LARGEST:
-        raise DataError(f"{where} is larger than {LARGEST} bytes, so no drawing: {CURE}")
-    try:
-        image = Image.open(io.BytesIO(archive.read(name)), formats=["PNG"])
-        if image.size == (SIDE, SIDE):
-            return np.asarray(image.convert("L")) < 128
-    except DECODING_ERRORS as error:
-        raise DataError(f"{where} cannot be decoded ({error}): {CURE}") from error
-    raise DataError(f"{where} has {image.width}x{image.height} pixels, not {SIDE}x{SIDE}: {CURE}")
-
-
-DECODING_ERRORS: tuple[type[Exception], ...] = (  # what zipfile and Pillow are seen to raise on damaged input
-    *(zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, SyntaxError, struct.error),
-    *(RuntimeError, NotImplementedError, Image.DecompressionBombError),
-)
+    image = decode(archive.read(name), archive.where(name), CURE, ("PNG",))
+    if image.size != (SIDE, SIDE):
+        raise DataError(f"{archive.where(name)} has {image.width}x{image.height} pixels, not {SIDE}x{SIDE}: {CURE}")
+    return np.asarray(image.convert("L")) < 128
 
 
 def shrink(ink: np.ndarray, size: int) -> np.ndarray:
@@ -214,18 +183,3 @@ def shrink(ink: np.ndarray, size: int) -> np.ndarray:
     overlap = np.minimum((new + 1) * SIDE, (old + 1) * size) - np.maximum(new * SIDE, old * size)
     weight = np.maximum(overlap, 0).astype(np.float32)
     return weight @ ink.astype(np.float32) @ weight.T * 2 >= SIDE * SIDE
-
-
-def without_shared(parts: dict[Split, np.ndarray]) -> dict[Split, np.ndarray]:
-    """Takes from each part the images that an earlier part has.
-
-    Args:
-        parts: images (count, 1, size, size) by split, the most important split first.
-    """
-    seen: set[bytes] = set()
-    result: dict[Split, np.ndarray] = {}
-    for split, images in parts.items():
-        contents = [image.tobytes() for image in images]
-        result[split] = images[[content not in seen for content in contents]]
-        seen.update(contents)
-    return result

@@ -1,9 +1,17 @@
-"""The cache: fast when it works, and never in the way."""
+"""The cache: fast when it works, never in the way, and safe with several processes."""
+
+import errno
+import json
+import multiprocessing
+import os
+import resource
+import time
 
 import numpy as np
 import pytest
 
-from lightning_ebm.data.cache import cached, folder
+from lightning_ebm.data import cache
+from lightning_ebm.data.cache import cached, filled, folder, opened
 
 
 @pytest.fixture
@@ -28,15 +36,36 @@ def read(build, **key):
     assert arrays["names"].tolist() == ["a", "bcd"]
 
 
+def only_folder():
+    (found,) = folder().iterdir()
+    return found
+
+
 def test_the_second_time_nothing_is_built(home):
     build = Builder()
     read(build)
     read(build)
     assert build.calls == 1
-    assert [path.suffix for path in folder().iterdir()] == [".npz"]
+    assert sorted(file.name for file in only_folder().iterdir()) == ["manifest.json", "names.npy", "numbers.npy"]
 
 
-def test_another_key_is_another_file(home):
+def test_what_is_read_is_mapped_and_cannot_be_changed(home):
+    for _ in range(2):
+        numbers = cached("thing", {}, lambda: {"numbers": np.arange(1000)})["numbers"]
+        assert isinstance(numbers, np.memmap)
+        with pytest.raises(ValueError, match="read-only"):
+            numbers[0] = 1
+
+
+def test_no_rows_at_all(home):
+    build = Builder()
+    for _ in range(2):
+        arrays = cached("thing", {}, lambda: (build(), {"none": np.empty((0, 3), np.uint8)})[1])
+        assert arrays["none"].shape == (0, 3)
+    assert build.calls == 1
+
+
+def test_another_key_is_another_folder(home):
     build = Builder()
     read(build)
     read(build, size=4)
@@ -44,45 +73,169 @@ def test_another_key_is_another_file(home):
     assert build.calls == len(list(folder().iterdir())) == 3
 
 
-def flip(file):
-    content = bytearray(file.read_bytes())
+def flip(path):
+    content = bytearray((path / "numbers.npy").read_bytes())
     content[500] ^= 1  # inside the numbers
-    file.write_bytes(content)
+    (path / "numbers.npy").write_bytes(content)
+
+
+def cut(path):
+    file = path / "numbers.npy"
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def pickled(path):
+    np.save(path / "numbers.npy", np.array([{}], dtype=object))
+    manifest = json.loads((path / "manifest.json").read_text())
+    file = path / "numbers.npy"
+    manifest["numbers"] |= {"bytes": file.stat().st_size, "sha256": cache.digest(file), "shape": [1], "dtype": "|O"}
+    (path / "manifest.json").write_text(json.dumps(manifest))
+
+
+def other_shape(path):
+    manifest = json.loads((path / "manifest.json").read_text())
+    manifest["numbers"]["shape"] = [10, 100]
+    (path / "manifest.json").write_text(json.dumps(manifest))
+
+
+def to_file(path):
+    for file in path.iterdir():
+        file.unlink()
+    path.rmdir()
+    path.touch()
 
 
 DAMAGE = {
     "flipped bit": flip,
-    "cut off": lambda file: file.write_bytes(file.read_bytes()[:-100]),
-    "empty": lambda file: file.write_bytes(b""),
-    "text": lambda file: file.write_text("<html>not found</html>"),
-    "pickle": lambda file: np.savez(file, numbers=np.array([{}], dtype=object)),
-    "folder": lambda file: (file.unlink(), file.mkdir()),
+    "cut off": cut,
+    "empty": lambda path: (path / "names.npy").write_bytes(b""),
+    "gone": lambda path: (path / "names.npy").unlink(),
+    "text": lambda path: (path / "numbers.npy").write_text("<html>not found</html>"),
+    "pickle": pickled,
+    "another shape": other_shape,
+    "no manifest": lambda path: (path / "manifest.json").unlink(),
+    "broken manifest": lambda path: (path / "manifest.json").write_text('{"numbers": {"sha'),
+    "a file": to_file,
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_file_is_built_anew(home, damage):
+def test_what_is_damaged_is_built_anew(home, damage):
     build = Builder()
     read(build)
-    (file,) = folder().iterdir()
-    DAMAGE[damage](file)
+    path = only_folder()
+    DAMAGE[damage](path)
     read(build)
     assert build.calls == 2
     read(build)
-    assert build.calls == (3 if damage == "folder" else 2)
-    assert list(folder().iterdir()) == [file]
+    assert build.calls == 2
+    assert only_folder() == path
 
 
-def test_a_folder_that_cannot_be_made_is_done_without(tmp_path, monkeypatch):
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+def test_large_files_are_verified_on_demand(home, monkeypatch):
+    monkeypatch.setattr(cache, "CHECKED", 100)
     build = Builder()
     read(build)
+    flip(only_folder())
+    assert opened(only_folder())["numbers"].shape == (1000,)
+    monkeypatch.setenv("LIGHTNING_EBM_VERIFY_CACHE", "1")
+    assert opened(only_folder()) is None
     read(build)
     assert build.calls == 2
 
 
-def test_errors_of_the_builder_are_not_hidden(home):
+class TestNoPlace:
+    """Everything works from memory then, with one warning that says what to do, and nothing is left."""
+
+    def check(self):
+        build = Builder()
+        with pytest.warns(UserWarning, match="cannot be written .* XDG_CACHE_HOME") as warned:
+            read(build)
+        assert len(warned) == build.calls == 1
+        with pytest.warns(UserWarning):
+            read(build)
+        assert build.calls == 2
+
+    def test_a_folder_that_cannot_be_made(self, tmp_path, monkeypatch):
+        (tmp_path / "file").touch()
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+        self.check()
+
+    def test_a_disk_that_is_full_from_the_start(self, home, monkeypatch):
+        def full(*_):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(os, "posix_fallocate", full)
+        self.check()
+        assert list(folder().iterdir()) == []
+
+    def test_a_disk_that_fills_up_at_the_end(self, home, monkeypatch):
+        def full(*_):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(cache, "record", full)
+        self.check()
+        assert list(folder().iterdir()) == []
+
+    def test_a_limit_that_the_system_sets(self, home):
+        """The second array is larger than any file may be: a true error of the system, in a process of its own."""
+
+        def limited():
+            resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, 2**16))
+            self.check_large()
+
+        process = multiprocessing.get_context("fork").Process(target=limited)
+        process.start()
+        process.join(30)
+        assert process.exitcode == 0
+        assert list(folder().iterdir()) == []
+
+    def check_large(self):
+        with pytest.warns(UserWarning, match="cannot be written"):
+            arrays = cached("thing", {}, lambda: {"a": np.arange(10), "b": np.arange(10_000), "c": np.arange(3)})
+        assert [arrays[label].sum() for label in "abc"] == [45, 49_995_000, 3]
+
+
+def test_errors_of_the_builder_are_not_hidden_and_leave_nothing(home):
     with pytest.raises(ZeroDivisionError):
         cached("thing", {}, lambda: {"numbers": np.array(1 // 0)})
-    assert not folder().exists()
+    with pytest.raises(OSError, match="of the data set"):
+        filled("thing", {}, lambda allocate: (allocate("numbers", (3,), np.uint8), fail())[0])
+    assert list(folder().iterdir()) == []
+
+
+def fail():
+    raise OSError("a damaged file of the data set")
+
+
+def test_what_a_killed_process_left_is_removed_after_a_day(home):
+    folder().mkdir()
+    for name, age in [("old", 25 * 3600), ("new", 60)]:
+        left = folder() / f"thing-{name}.unfinished"
+        left.mkdir()
+        os.utime(left, (time.time() - age,) * 2)
+    read(Builder())
+    assert sorted(path.suffixes[-1:] for path in folder().iterdir()) == [[], [".unfinished"]]
+    assert (folder() / "thing-new.unfinished").exists()
+
+
+def build_together(barrier, queue, number):
+    def fill(allocate):
+        barrier.wait()  # all have found nothing, and build
+        allocate("numbers", (100_000,), np.int64)[...] = np.arange(100_000)
+
+    arrays = filled("thing", {}, fill)
+    queue.put((number, int(arrays["numbers"].sum()), str(arrays["numbers"].filename)))
+
+
+def test_several_processes_together(home):
+    context = multiprocessing.get_context("fork")
+    barrier, queue = context.Barrier(4), context.Queue()
+    processes = [context.Process(target=build_together, args=(barrier, queue, number)) for number in range(4)]
+    for process in processes:
+        process.start()
+    results = [queue.get(timeout=30) for _ in processes]
+    for process in processes:
+        process.join(30)
+    assert {total for _, total, _ in results} == {4_999_950_000}
+    assert {name for _, _, name in results} == {str(only_folder() / "numbers.npy")}

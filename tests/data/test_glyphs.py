@@ -29,7 +29,7 @@ def every_image(glyphs, split):
 class TestSplits:
     @pytest.mark.parametrize(("split", "least"), [("train", 1400), ("val", 95), ("test", 250)])
     def test_there_are_enough_characters(self, glyphs, split, least):
-        characters, images = glyphs.splits[split]
+        characters, images = glyphs.splits[split].characters, glyphs.splits[split].images
         assert len(set(characters)) == len(characters) >= least
         assert images.shape == (len(characters), 8, 1, 32, 32)
         assert images.dtype == np.uint8
@@ -49,7 +49,7 @@ class TestSplits:
     def test_no_image_is_in_two_splits_or_of_two_characters(self, glyphs):
         owner = {}
         for split in SPLITS:
-            for character, drawings in zip(*glyphs.splits[split], strict=True):
+            for character, drawings in zip(glyphs.splits[split].characters, glyphs.splits[split].images, strict=True):
                 for drawing in drawings:
                     assert owner.setdefault(sha256(drawing).digest(), character) == character
 
@@ -99,7 +99,7 @@ class TestLook:
 class TestDraw:
     @pytest.mark.parametrize("split", SPLITS)
     def test_characters_of_an_episode_are_different(self, glyphs, split):
-        characters, images = glyphs.splits[split]
+        characters, images = glyphs.splits[split].characters, glyphs.splits[split].images
         owner = {image.tobytes(): row for row, hands in enumerate(images) for image in hands}
         drawn = glyphs.draw(split, len(characters), np.random.default_rng(0))
         assert drawn.dtype == np.float32
@@ -116,7 +116,7 @@ class TestDraw:
 
     def test_more_than_there_are(self, glyphs):
         there = len(glyphs.splits["val"].characters)
-        with pytest.raises(ValueError, match=rf"episodes\.items .* {there}, the val glyphs, got {there + 1}"):
+        with pytest.raises(ValueError, match=rf"episodes\.items .* {there}, the val images of Glyphs, got {there + 1}"):
             glyphs.draw("val", there + 1, np.random.default_rng(0))
 
 

@@ -1,0 +1,179 @@
+"""Fetching a data set from its public home: with checksum, resumed where it was cut off, never half under its name."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import http.client
+import os
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+from lightning_ebm.data.archive import data_root
+from lightning_ebm.data.episodes import DataError
+
+Report = Callable[[int, int | None], None]
+"""Is told how many bytes have arrived, of how many, if that is known."""
+PATIENCE = 30.0
+"""Seconds without a byte after which a server is given up."""
+BLOCK = 2**18
+"""Bytes that are read at a time."""
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A file at its public home.
+
+    Attributes:
+        url: where it is.
+        md5: its checksum in hexadecimal, as its makers and users publish it: against accidents, not against malice.
+    """
+
+    url: str
+    md5: str
+
+    @property
+    def name(self) -> str:
+        """The last part of the address."""
+        return PurePosixPath(self.url).name
+
+
+def fetch_missing(files: Sequence[Remote], root: str, folder: str, cure: str) -> list[Path]:
+    """Fetches those of some files that are not yet in a folder of the data root.
+
+    Args:
+        files: what to fetch.
+        root: the data root; empty: $LIGHTNING_EBM_DATA.
+        folder: the folder's name, relative to the root.
+        cure: how to get the set otherwise, the end of an error.
+
+    Returns:
+        Where the files are.
+
+    Raises:
+        DataError: if one cannot be had; the message says why and what to do.
+    """
+    place = data_root(root, folder, cure) / folder
+    return [fetch(remote, place / remote.name) for remote in files]
+
+
+def fetch(remote: Remote, target: Path) -> Path:
+    """Fetches a file, unless it is there. What an interrupted transfer left, `<name>.part`, is gone on with.
+
+    Args:
+        remote: what to fetch.
+        target: the name it gets once it is whole and its checksum is right.
+
+    Raises:
+        DataError: if the server cannot be reached or stops, the checksum is wrong, or nothing can be written.
+    """
+    part = target.with_name(f"{target.name}.part")
+    try:
+        if target.exists():
+            return target
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("ab") as file, alone(file):
+            if not target.exists():  # another process may have been at it
+                transfer(remote, file)
+                file.flush()
+                verify(remote, part)
+                os.replace(part, target)
+    except urllib.error.HTTPError as error:
+        raise DataError(f"{remote.url} cannot be had: the server answers {error.code} {error.reason}") from error
+    except (urllib.error.URLError, TimeoutError, ConnectionError, http.client.HTTPException) as error:
+        reason = str(getattr(error, "reason", error)) or type(error).__name__
+        raise DataError(
+            f"{remote.url} cannot be reached ({reason}): mend the network, or put the file at {target} by other means;"
+            " what has arrived is kept, and the same command goes on with it"
+        ) from error
+    except OSError as error:
+        raise DataError(f"{target} cannot be written ({error}): make room, or set data.root") from error
+    finally:
+        with contextlib.suppress(OSError):
+            if part.exists() and not part.stat().st_size:
+                part.unlink()
+    return target
+
+
+@contextlib.contextmanager
+def alone(file: BinaryIO) -> Iterator[None]:
+    """Waits until no other process of this machine fetches the same file."""
+    try:
+        import fcntl  # not on Windows
+    except ImportError:
+        yield
+        return
+    fcntl.flock(file, fcntl.LOCK_EX)
+    yield  # closing the file ends the lock
+
+
+def transfer(remote: Remote, file: BinaryIO) -> None:
+    """Appends to a file what it lacks; starts over where the server cannot go on.
+
+    Raises:
+        DataError: if the server sends less than it announced.
+    """
+    there = file.seek(0, os.SEEK_END)
+    headers = {"User-Agent": "lightning-ebm", "Accept-Encoding": "identity"}
+    if there:
+        headers["Range"] = f"bytes={there}-"
+    try:
+        answer = urllib.request.urlopen(urllib.request.Request(remote.url, headers=headers), timeout=PATIENCE)
+    except urllib.error.HTTPError as error:
+        if there and error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            return  # there is no more: whole, or damaged, which the checksum tells
+        raise
+    with answer, progress(remote.name) as report:
+        goes_on = answer.status == http.HTTPStatus.PARTIAL_CONTENT
+        if goes_on and not answer.headers.get("Content-Range", "").startswith(f"bytes {there}-"):
+            raise DataError(f"{remote.url}: the server goes on at another byte than {there}; remove {file.name}")
+        if not goes_on:
+            file.truncate(0)
+            there = 0
+        announced = answer.headers.get("Content-Length")
+        whole = there + int(announced) if announced and announced.isdigit() else None
+        while block := answer.read(BLOCK):
+            file.write(block)
+            there += len(block)
+            report(there, whole)
+    if whole is not None and there < whole:
+        raise DataError(
+            f"{remote.url}: the transfer stopped after {there} of {whole} bytes; they are kept, and the same command"
+            " goes on with them"
+        )
+
+
+def verify(remote: Remote, part: Path) -> None:
+    """Compares the checksum of what has arrived; removes it if it is wrong.
+
+    Raises:
+        DataError: if it is.
+    """
+    with part.open("rb") as content:
+        found = hashlib.file_digest(content, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    if found != remote.md5:
+        part.unlink()
+        raise DataError(
+            f"{remote.url} came with the MD5 checksum {found} instead of {remote.md5}, and was removed: try again, or"
+            " get the file by other means"
+        )
+
+
+@contextlib.contextmanager
+def progress(name: str) -> Iterator[Report]:
+    """A bar on the terminal, if there is one, of the first process of a machine."""
+    quiet = not sys.stderr.isatty() or os.environ.get("LOCAL_RANK", "0") != "0"
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    with Progress(
+        *columns, TransferSpeedColumn(), TimeRemainingColumn(), console=Console(stderr=True), disable=quiet
+    ) as bar:
+        task = bar.add_task(name, total=None)
+        yield lambda done, whole: bar.update(task, completed=done, total=whole)

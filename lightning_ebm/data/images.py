@@ -1,0 +1,204 @@
+"""Sets of images: what all of them share, so that one file a set says only where its images come from."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, cast, get_args
+
+import numpy as np
+from PIL import Image
+
+from lightning_ebm.data.cache import Arrays, cached
+from lightning_ebm.data.episodes import ANY, DataError, PatternSource, Sampling, Split
+
+LARGEST = 2**26
+"""Pixels of an image that may be decoded; the largest of ImageNet has about 2^25."""
+
+DECODING_ERRORS: tuple[type[Exception], ...] = (  # what Pillow is seen to raise on damaged input
+    *(zlib.error, EOFError, OSError, ValueError, SyntaxError, struct.error, RuntimeError, NotImplementedError),
+    *(MemoryError, TypeError, IndexError, KeyError, OverflowError, Image.DecompressionBombError),
+)
+
+
+@dataclass(frozen=True)
+class ImageSplit:
+    """One split of a set of images.
+
+    Attributes:
+        images: (count, ...), uint8: 0 and 1 in binary sets, 0 to 255 in others; a memory map if it came from the cache.
+        labels: (count,), whole numbers from 0: the class of each image.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    @cached_property
+    def members(self) -> list[np.ndarray]:
+        """The rows of each class that has any, in order."""
+        order = np.argsort(self.labels, kind="stable")
+        _, first = np.unique(self.labels[order], return_index=True)
+        return np.split(order, first[1:])
+
+    @cached_property
+    def least(self) -> np.ndarray:
+        """Images that any 1, 2, ... classes hold together at least."""
+        return np.cumsum(np.sort([len(rows) for rows in self.members]))
+
+    def __getitem__(self, rows: slice) -> ImageSplit:
+        """Some rows."""
+        return ImageSplit(np.asarray(self.images)[rows], self.labels[rows])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For processes that are spawned: a memory map travels as the name of its file, not as its contents."""
+        state = {key: value for key, value in vars(self).items() if key not in ("members", "least")}
+        if isinstance(self.images, np.memmap):  # of the file's first rows
+            state["images"] = (str(self.images.filename), len(self.images))
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Maps the file again."""
+        if isinstance(state["images"], tuple):
+            file, count = state["images"]
+            state = state | {"images": np.load(file, mmap_mode="r", allow_pickle=False)[:count]}
+        vars(self).update(state)
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.labels)
+
+
+class ImageSet(PatternSource):
+    """A data set of images, held as bytes; an episode is assembled by one indexing operation.
+
+    Attributes:
+        splits: its parts. They share no image.
+        cure: what to do if a split is missing.
+    """
+
+    cure: ClassVar[str] = ""
+    splits: Mapping[Split, ImageSplit]
+
+    def draw(self, split: Split, count: int, random: np.random.Generator, sampling: Sampling = ANY) -> np.ndarray:
+        """Draws (count, *shape) images. See `PatternSource.draw`."""
+        rows = self.choose(split, count, random, sampling)
+        images = self.take(split, rows, random)
+        return images.astype(np.float32) if self.spec.binary else np.divide(images, np.float32(255), dtype=np.float32)
+
+    def choose(self, split: Split, count: int, random: np.random.Generator, sampling: Sampling) -> np.ndarray:
+        """Rows of `count` images, all equally likely: of the whole split, or of the classes drawn first.
+
+        Raises:
+            DataError: if there are fewer images or classes; the message names the key.
+        """
+        if split not in self.splits:
+            raise DataError(f"{type(self).__name__} has no {split} images here: {self.cure}")
+        part = self.splits[split]
+        if not sampling.classes:
+            if count > len(part) and not sampling.repeats:
+                raise DataError(
+                    f"episodes.items must be at most {len(part)}, the {split} images of {type(self).__name__},"
+                    f" got {count} (episodes.repeats=true allows more)"
+                )
+            return random.choice(len(part), count, replace=sampling.repeats)
+        if sampling.classes > len(part.members):
+            raise DataError(
+                f"episodes.classes must be at most {len(part.members)}, the {split} classes of {type(self).__name__},"
+                f" got {sampling.classes}"
+            )
+        least = part.least[sampling.classes - 1]
+        if count > least and not sampling.repeats:
+            raise DataError(
+                f"episodes.items must be at most {least}, the {split} images of {type(self).__name__} in"
+                f" episodes.classes={sampling.classes} classes that have fewest, got {count}"
+                " (episodes.repeats=true allows more)"
+            )
+        classes = random.choice(len(part.members), sampling.classes, replace=False)
+        rows = np.concatenate([part.members[index] for index in classes])
+        return rows[random.choice(len(rows), count, replace=sampling.repeats)]
+
+    def take(self, split: Split, rows: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        """The images of these rows: (rows, *shape), uint8. A set whose images are cut or chosen once more overrides it.
+
+        Args:
+            split: where the rows are.
+            rows: as `choose` gave them.
+            random: the only source of randomness.
+        """
+        return self.splits[split].images[rows]
+
+
+def cached_splits(
+    name: str, key: Mapping[str, object], build: Callable[[], dict[Split, ImageSplit]]
+) -> dict[Split, ImageSplit]:
+    """The splits that `build` returns, memory-mapped from the cache if they have been built before.
+
+    Args:
+        name: as in `cached`.
+        key: as in `cached`.
+        build: makes the splits.
+    """
+
+    def arrays() -> Arrays:
+        return {
+            f"{split}_{kind}": array
+            for split, part in build().items()
+            for kind, array in (("images", part.images), ("labels", part.labels))
+        }
+
+    stored = cached(name, key, arrays)
+    return {
+        split: ImageSplit(stored[f"{split}_images"], np.asarray(stored[f"{split}_labels"]))
+        for split in get_args(Split)
+        if f"{split}_images" in stored
+    }
+
+
+def without_shared(splits: Mapping[Split, ImageSplit]) -> dict[Split, ImageSplit]:
+    """Takes from each split the images that an earlier one has.
+
+    Args:
+        splits: the most important one first.
+    """
+    seen: set[bytes] = set()
+    result: dict[Split, ImageSplit] = {}
+    for split, part in splits.items():
+        contents = [image.tobytes() for image in part.images]
+        new = np.array([content not in seen for content in contents], dtype=bool)
+        result[split] = part if new.all() else ImageSplit(part.images[new], part.labels[new])
+        seen.update(contents)
+    return result
+
+
+def numbered(names: np.ndarray) -> np.ndarray:
+    """Whole numbers that stand for class names, in the order of the names: (count,), int64."""
+    return cast(np.ndarray, np.unique(names, return_inverse=True)[1]).reshape(-1)
+
+
+def decode(content: bytes, where: str, cure: str, formats: tuple[str, ...] = ("PNG", "JPEG")) -> Image.Image:
+    """Opens an image file whose maker nobody knows. What claims too many pixels is refused before it is decoded.
+
+    Args:
+        content: the file.
+        where: what to call it in an error.
+        cure: what to do about it, the end of an error.
+        formats: what it may be, in Pillow's names.
+
+    Returns:
+        The decoded image.
+
+    Raises:
+        DataError: if it is no image, cut off, or too large.
+    """
+    try:
+        image = Image.open(io.BytesIO(content), formats=formats)
+        if image.width * image.height <= LARGEST:
+            image.load()
+            return image
+    except DECODING_ERRORS as error:
+        raise DataError(f"{where} cannot be decoded ({error}): {cure}") from error
+    raise DataError(f"{where} has {image.width}x{image.height} pixels, more than {LARGEST}: {cure}")

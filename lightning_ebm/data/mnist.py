@@ -1,0 +1,184 @@
+"""MNIST: handwritten digits, for testing what a memory trained on other writing carries over; read from idx files."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import io
+import math
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from lightning_ebm.data.archive import MissingError, find, read_whole
+from lightning_ebm.data.download import Remote, fetch_missing
+from lightning_ebm.data.episodes import DataError, Split
+from lightning_ebm.data.images import ImageSet, ImageSplit, cached_splits, without_shared
+from lightning_ebm.memory import PatternSpec
+
+HOME = "https://ossci-datasets.s3.amazonaws.com/mnist"
+PUBLISHED = (
+    Remote(f"{HOME}/train-images-idx3-ubyte.gz", "f68b3c2dcbeaaa9fbdd348bbdeb94873"),
+    Remote(f"{HOME}/train-labels-idx1-ubyte.gz", "d53e105ee54ea40749a09fcbcd1e9432"),
+    Remote(f"{HOME}/t10k-images-idx3-ubyte.gz", "9fb629c4189551a2d022fa330f9573f3"),
+    Remote(f"{HOME}/t10k-labels-idx1-ubyte.gz", "ec29112dd5afa0611ce80d1b7f02629c"),
+)
+CURE = f"get it from {HOME}, or with data.download=true"
+SIDE = 28  # of the digits, in pixels
+BORDER = 2  # blank pixels put around them
+LARGEST = 2**27
+"""Bytes of a file, packed or unpacked, at most; the true ones have up to 47 million."""
+
+
+@dataclass
+class MNISTConfig:
+    """Settings of `MNIST`.
+
+    Attributes:
+        root: folder that holds the four idx files, .gz or not, or holds them in a folder `mnist`; empty:
+            $LIGHTNING_EBM_DATA.
+        binary: whether pixels become 0 and 1, 1 where the grey value is at least 128, as Omniglot and glyphs have them.
+        t10k_alone: whether all splits come from the 10,000 test digits: their second half, whose writers are others
+            than those of the first, is test; the first 4,000 are train, and the 1,000 between them val.
+        download: whether to fetch the files that are missing.
+    """
+
+    root: str = ""
+    binary: bool = True
+    t10k_alone: bool = False
+    download: bool = False
+
+
+class MNIST(ImageSet):
+    """Digits of 1x32x32 pixels (28x28 and a blank border), ink 1; classes are the ten digits.
+
+    Test is the official test set, t10k. Val is the last sixth of the training set, train the rest; where the training
+    files are missing, there is a test split only, which is all that transfer needs. Images that two splits have in
+    common are taken from the one that is named last here.
+
+    Args:
+        root: as in `MNISTConfig`.
+        binary: as in `MNISTConfig`.
+        t10k_alone: as in `MNISTConfig`.
+        download: as in `MNISTConfig`.
+
+    Raises:
+        DataError: if the files of the test set are missing, or any is damaged.
+    """
+
+    config = MNISTConfig
+    cure = f"{CURE}, or set data.t10k_alone=true, which divides the test digits"
+    citation = "LeCun, Bottou, Bengio, Haffner: Gradient-based learning applied to document recognition. 1998"
+
+    def __init__(self, root: str = "", binary: bool = True, t10k_alone: bool = False, download: bool = False) -> None:
+        self.spec = PatternSpec((1, SIDE + 2 * BORDER, SIDE + 2 * BORDER), binary)
+        if download:
+            fetch_missing(PUBLISHED, root, "mnist", CURE)
+        files = {"t10k": find_pair(root, "t10k")}
+        with contextlib.suppress(MissingError):
+            files |= {} if t10k_alone else {"train": find_pair(root, "train")}
+        contents = {kind: [read_whole(path, LARGEST, CURE) for path in pair] for kind, pair in files.items()}
+        sums = [hashlib.sha256(content).hexdigest() for pair in contents.values() for content in pair]
+        key = {"files": sums, "binary": binary, "t10k_alone": t10k_alone, "format": 1}
+
+        def build() -> dict[Split, ImageSplit]:
+            parts = {kind: read_pair(contents[kind], files[kind], binary) for kind in files}
+            return without_shared(halved(parts["t10k"]) if t10k_alone else divided(parts))
+
+        self.splits = cached_splits("mnist", key, build)
+
+    @classmethod
+    def from_config(cls, config: MNISTConfig) -> Self:
+        """See `PatternSource.from_config`."""
+        return cls(config.root, config.binary, config.t10k_alone, config.download)
+
+
+def find_pair(root: str, kind: str) -> tuple[Path, Path]:
+    """Where the images and labels of the training set, `train`, or of the test set, `t10k`, lie.
+
+    Raises:
+        MissingError: if the images lie nowhere.
+        DataError: if the labels lie nowhere, or no root is given.
+    """
+
+    def places(name: str) -> tuple[str, ...]:
+        return (f"mnist/{name}.gz", f"mnist/{name}", f"{name}.gz", name)
+
+    images = find(root, places(f"{kind}-images-idx3-ubyte"), CURE)[0]
+    try:
+        return images, find(root, places(f"{kind}-labels-idx1-ubyte"), CURE)[0]
+    except MissingError as error:
+        raise DataError(f"{images} has no labels: {error}") from error
+
+
+def divided(parts: Mapping[str, ImageSplit]) -> dict[Split, ImageSplit]:
+    """The official splits, val the last sixth of the training set; test alone if there is no training set."""
+    splits: dict[Split, ImageSplit] = {"test": parts["t10k"]}
+    if "train" in parts:
+        rest = len(parts["train"]) - len(parts["train"]) // 6
+        splits |= {"val": parts["train"][rest:], "train": parts["train"][:rest]}
+    return splits
+
+
+def halved(digits: ImageSplit) -> dict[Split, ImageSplit]:
+    """Splits of the test set: the second half test, a tenth before it val, the rest train."""
+    test, val = len(digits) // 2, len(digits) // 2 - len(digits) // 10
+    return {"test": digits[test:], "val": digits[val:test], "train": digits[:val]}
+
+
+def read_pair(contents: Sequence[bytes], paths: Sequence[Path], binary: bool) -> ImageSplit:
+    """The digits of two files, padded.
+
+    Args:
+        contents: of the images' and the labels' file.
+        paths: their names, for errors.
+        binary: as in `MNISTConfig`.
+
+    Raises:
+        DataError: if a file is damaged, or they do not fit.
+    """
+    digits = read_idx(contents[0], paths[0])
+    labels = read_idx(contents[1], paths[1])
+    if digits.ndim != 3 or digits.shape[1:] != (SIDE, SIDE):
+        raise DataError(f"{paths[0]} has the shape {digits.shape}, not (count, {SIDE}, {SIDE}): {CURE}")
+    if labels.shape != digits.shape[:1]:
+        raise DataError(f"{paths[1]} has labels of shape {labels.shape} for {len(digits)} images: {CURE}")
+    if labels.size and labels.max() > 9:
+        raise DataError(f"{paths[1]} has a label {labels.max()}, not 0 to 9: {CURE}")
+    images = np.pad(digits, ((0, 0), (BORDER, BORDER), (BORDER, BORDER)))[:, None]
+    return ImageSplit((images >= 128).view(np.uint8) if binary else images, labels.astype(np.int64))
+
+
+def read_idx(content: bytes, where: Path | str) -> np.ndarray:
+    """An array of unsigned bytes in the idx format: two zeros, the type, the dimensions, their sizes, the values.
+
+    Args:
+        content: the file, packed by gzip or not.
+        where: its name, for errors.
+
+    Returns:
+        The array, uint8, read-only.
+
+    Raises:
+        DataError: if the file is cut off, its checksum is wrong, or its header lies.
+    """
+    if content[:2] == b"\x1f\x8b":
+        try:
+            with gzip.open(io.BytesIO(content)) as packed:
+                content = packed.read(LARGEST + 1)
+        except (OSError, EOFError, zlib.error) as error:
+            raise DataError(f"{where} cannot be unpacked ({error}): {CURE}") from error
+        if len(content) > LARGEST:
+            raise DataError(f"{where} unpacks to more than {LARGEST} bytes: {CURE}")
+    if len(content) < 4 or content[:3] != b"\0\0\x08" or not 1 <= content[3] <= 3:
+        raise DataError(f"{where} is no idx file of bytes with 1 to 3 dimensions: {CURE}")
+    start = 4 + 4 * content[3]
+    shape = tuple(int.from_bytes(content[place : place + 4], "big") for place in range(4, start, 4))
+    if len(content) < start or math.prod(shape) != len(content) - start:
+        raise DataError(f"{where} announces {shape} values and has {max(len(content) - start, 0)}: {CURE}")
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)

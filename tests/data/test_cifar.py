@@ -1,0 +1,188 @@
+"""CIFAR-10: what is read is what was pickled, by Python 2 or 3; a pickle that asks for more is refused."""
+
+import io
+import os
+import pickle
+import struct
+import tarfile
+import time
+
+import numpy as np
+import pytest
+
+from lightning_ebm.data import cifar
+from lightning_ebm.data.cifar import CIFAR10, read_batch
+from lightning_ebm.data.download import Remote
+from lightning_ebm.data.episodes import DataError
+from tests.data.roots import batch, cifar10
+
+BY_PYTHON_2 = (
+    b"\x80\x02}q\x01(U\x04dataq\x02cnumpy.core.multiarray\n_reconstruct\nq\x03cnumpy\nndarray\nq\x04K\x00\x85U\x01b\x87Rq\x05"
+    b"(K\x01K\x02M\x00\x0c\x86cnumpy\ndtype\nq\x06U\x02u1K\x00K\x01\x87Rq\x07(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xff"
+    b"K\x00tb\x89T\x00\x18\x00\x00" + bytes(range(256)) * 24 + b"tbU\x06labelsq\x08]q\x09(K\x07K\x01eu."
+)
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("LIGHTNING_EBM_DATA", raising=False)
+    cifar10(tmp_path)
+    return tmp_path
+
+
+def folder(root):
+    return root / "cifar10" / "cifar-10-batches-py"
+
+
+class TestReading:
+    @pytest.mark.parametrize("protocol", [2, 3, 4])
+    def test_equals_the_unrestricted_unpickler(self, protocol):
+        whole = batch(20, seed=0)
+        part = read_batch(pickle.dumps(whole, protocol), "a batch")
+        assert (part.images == whole[b"data"].reshape(20, 3, 32, 32)).all()
+        assert part.labels.tolist() == whole[b"labels"]
+
+    def test_what_python_2_wrote(self):
+        part = read_batch(BY_PYTHON_2, "a batch")
+        assert (part.images.reshape(-1) == np.tile(np.arange(256), 24)).all()
+        assert part.labels.tolist() == [7, 1]
+        assert (part.images.reshape(2, -1) == pickle.loads(BY_PYTHON_2, encoding="bytes")[b"data"]).all()
+
+    def test_splits(self, root):
+        source = CIFAR10(str(root))
+        names = ("data_batch_1", "data_batch_3", "test_batch")
+        first, third, test = (read_batch((folder(root) / name).read_bytes(), name).images for name in names)
+        together = np.concatenate([first, third])
+        assert (source.splits["train"].images == together[:72]).all()
+        assert (source.splits["val"].images == together[72:]).all()
+        assert (source.splits["test"].images == test).all()
+        drawn = source.draw("test", 40, np.random.default_rng(0))
+        assert {(image * 255).round().astype(np.uint8).tobytes() for image in drawn} == {i.tobytes() for i in test}
+
+    def test_values_end_at_one(self, root):
+        everything = CIFAR10(str(root)).draw("train", 72, np.random.default_rng(0))
+        assert everything.dtype == np.float32
+        assert (everything.min(), everything.max()) == (0, 1)
+
+
+class Harmful:
+    def __init__(self, *call):
+        self.call = call
+
+    def __reduce__(self):
+        return self.call
+
+
+def nested(depth):
+    """A pickle of {t: 1} where t is a tuple of tuples whose hash takes 2^depth steps."""
+    return b"\x80\x02}()" + b"q\x00h\x00h\x00\x86" * depth + b"K\x01u."
+
+
+BAD = {
+    "empty": (b"", "EOFError"),
+    "text": (b"<html>not found</html>", "instruction that no batch needs"),
+    "cut off": (pickle.dumps(batch(20, 0), 2)[:-30_000], "no whole batch"),
+    "no dict": (pickle.dumps([1, 2], 2), "it holds no dict but a list"),
+    "os.system": (pickle.dumps({b"data": Harmful(os.system, ("touch escaped",))}, 2), r"names '(posix|os)\.system'"),
+    "eval": (pickle.dumps({b"data": Harmful(eval, ("1 + 1",))}, 2), r"names '(__builtin__|builtins)\.eval'"),
+    "a part of numpy": (b"\x80\x02cnumpy.lib.npyio\nload\nU\x05x.npy\x85R.", r"names 'numpy\.lib\.npyio\.load'"),
+    "a name with dots": (b"\x80\x04\x8c\x05numpy\x8c\x0cndarray.dump\x93.", r"names 'numpy\.ndarray\.dump'"),
+    "extension": (b"\x80\x02\x82\x01.", "instruction that no batch needs"),
+    "persistent": (b"\x80\x02U\x01xQ.", "instruction that no batch needs"),
+    "a slow hash": (nested(200), "keys are no text"),
+    "a huge memo": (b"\x80\x02}r\xff\xff\xff\x7f.", "its data is no array"),
+    "a huge string": (b"\x80\x04}\x8e\xff\xff\xff\xff\xff\x00\x00\x00x.", "no whole batch"),
+    "many lists": (b"\x80\x02" + b"]" * 2**14 + b".", "more instructions than any batch"),
+    "many lists in a frame": (
+        b"\x80\x04\x95" + struct.pack("<Q", 2**14) + b"]" * 2**14 + b".",
+        "more instructions than any batch",
+    ),
+    "a name of two lines": (b"\x80\x04\x8c\x03a\nb\x8c\x01c\x93.", r"names 'a\\nb\.c'"),
+    "no data": (pickle.dumps({b"labels": [1, 2], b"more": 3}, 2), "its data is no array"),
+    "floats": (pickle.dumps(batch(2, 0, data=np.zeros((2, 3072), np.float32)), 2), "no array of unsigned bytes"),
+    "objects": (pickle.dumps(batch(1, 0, data=np.array([[{}]], object)), 2), "no array of unsigned bytes"),
+    "other order": (pickle.dumps(batch(2, 0, data=np.zeros((2, 3072), np.uint8, "F")), 2), "in C order"),
+    "grey": (pickle.dumps(batch(2, 0, data=np.zeros((2, 1024), np.uint8)), 2), r"not the shape \(count, 3072\)"),
+    "a lie": (BY_PYTHON_2.replace(b"K\x02M\x00\x0c", b"K\x03M\x00\x0c"), "not the 3 x 3072 bytes"),
+    "few labels": (pickle.dumps(batch(3, 0, labels=[1, 2]), 2), "2 labels for 3 images"),
+    "a label too large": (pickle.dumps(batch(2, 0, labels=[1, 10]), 2), "numbers from 0 to 9"),
+    "labels of text": (pickle.dumps(batch(2, 0, labels=["cat", "dog"]), 2), "numbers from 0 to 9"),
+}
+
+
+class TestErrors:
+    @pytest.mark.parametrize("case", BAD)
+    def test_a_bad_batch(self, root, case, monkeypatch):
+        monkeypatch.chdir(root)
+        monkeypatch.setattr(cifar.Instructions, "left", 2**13)
+        content, message = BAD[case]
+        (folder(root) / "data_batch_3").write_bytes(content)
+        started = time.monotonic()
+        with pytest.raises(DataError, match=rf"data_batch_3 .*{message}.* https://") as caught:
+            CIFAR10(str(root))
+        assert "\n" not in str(caught.value)
+        assert time.monotonic() - started < 10
+        assert not (root / "escaped").exists()
+        assert not list((root / "cache").glob("*/*"))
+
+    def test_too_large(self, root, monkeypatch):
+        monkeypatch.setattr(cifar, "LARGEST", 1000)
+        with pytest.raises(DataError, match="data_batch_1 is larger than 1000 bytes"):
+            CIFAR10(str(root))
+
+    def test_no_training_batch(self, root):
+        for number in (1, 3):
+            (folder(root) / f"data_batch_{number}").unlink()
+        with pytest.raises(DataError, match=r"has none of data_batch_1 to data_batch_5: get .* https://"):
+            CIFAR10(str(root))
+
+    def test_no_test_batch(self, root):
+        (folder(root) / "test_batch").unlink()
+        with pytest.raises(DataError, match=r"test_batch cannot be read \(No such file"):
+            CIFAR10(str(root))
+
+    def test_nothing(self, root):
+        with pytest.raises(DataError, match=r"cifar-10-batches-py is missing: set data\.root"):
+            CIFAR10(str(root / "cache"))
+        with pytest.raises(DataError, match=r"Set data\.root or \$LIGHTNING_EBM_DATA"):
+            CIFAR10()
+
+
+def packed(names):
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w:gz") as archive:
+        for name in names:
+            content = pickle.dumps(batch(10, seed=len(name) + ord(name[-1])), 2)
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return file.getvalue()
+
+
+class TestUnpacking:
+    """What was downloaded is unpacked by name alone, and whole or not at all."""
+
+    def unpack(self, root, monkeypatch, content):
+        path = root / "elsewhere" / "cifar10" / "packed.tar.gz"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(content)
+        monkeypatch.setattr(cifar, "PUBLISHED", Remote("https://127.0.0.1/packed.tar.gz", "0"))  # is there already
+        return CIFAR10(str(root / "elsewhere"), download=True)
+
+    def test_a_whole_archive(self, root, monkeypatch):
+        names = [f"cifar-10-batches-py/{name}" for name in (*cifar.BATCHES, "test_batch")]
+        source = self.unpack(root, monkeypatch, packed([*names, "../escaped", "/tmp/escaped"]))
+        assert [len(source.splits[split]) for split in ("train", "val", "test")] == [45, 5, 10]
+        assert sorted(path.name for path in (root / "elsewhere").rglob("*")) == sorted(
+            ["cifar10", "cifar-10-batches-py", *cifar.BATCHES, "test_batch"]
+        )
+        assert CIFAR10(str(root / "elsewhere"), download=True).splits["test"].labels.size == 10  # nothing to fetch
+
+    @pytest.mark.parametrize(
+        "content", [b"", b"<html>", packed(["cifar-10-batches-py/data_batch_1"]), packed(["x"])[:-9]]
+    )
+    def test_a_damaged_archive(self, root, monkeypatch, content):
+        with pytest.raises(DataError, match=r"packed\.tar\.gz is no whole archive of CIFAR-10 .*remove it, and get"):
+            self.unpack(root, monkeypatch, content)
+        assert [path.name for path in (root / "elsewhere" / "cifar10").iterdir()] == ["packed.tar.gz"]
