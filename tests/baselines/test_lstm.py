@@ -109,6 +109,7 @@ def pairs(episodes, items, keys, values, seed):
         (lambda: LSTM((8,), 64, coders=CodersConfig(hidden=16)), 2, 5, 3, 200),
         (lambda: MANN((16,), slots=8, hidden=16, sharpness=1.0, coders=CodersConfig(hidden=16)), 6, 12, 4, 60),
     ],
+    ids=["lstm", "mann"],
 )
 def test_associative_recall_is_learned(memory, items, keys, values, steps):
     """From the key, the value that was written with it: the query itself has half of the value's bits wrong.
