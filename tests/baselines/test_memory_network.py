@@ -35,9 +35,9 @@ class TestImages(MemoryContract):
         super().test_an_intact_query_is_not_recalled_worse_than_a_corrupted_one(memory, episode)
 
 
-def train(memory, episodes, steps=60):
+def train(memory, episodes, steps=60, rate=3e-3):
     """Adam on the meta-loss of `episodes(step)`: patterns and queries."""
-    optimiser = torch.optim.Adam(memory.parameters(), lr=3e-3)
+    optimiser = torch.optim.Adam(memory.parameters(), lr=rate)
     for step in range(steps):
         loss = memory.meta_loss(*episodes(step))
         optimiser.zero_grad()

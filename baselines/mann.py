@@ -1,0 +1,219 @@
+"""Memory-augmented neural network: an LSTM controller that writes to the least recently used slot.
+
+    memory = MANN((128,))
+    state = memory.write(patterns)              # patterns: (episodes, items, 128), values in [0, 1]
+    recalled = memory.read(state, queries)[-1]  # nearly right untrained, while items <= slots
+
+Everything is meta-trained: controller, what it hands to the memory, encoder and decoder.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from baselines.coders import Coders, CodersConfig, identity
+from baselines.lstm import LSTMCell, flagged
+from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, keep_known
+
+
+@dataclass
+class MANNConfig:
+    """Settings of `MANN`.
+
+    Attributes:
+        slots: rows of the memory matrix.
+        width: size of a row, and of a code. None: the size of a vector pattern, or `coders.code` for images.
+        hidden: size H of the controller's hidden state and cell; literature counts slots · width + 2 · H floats.
+        decay: what is left of a slot's usage after a step, between 0 and 1.
+        sharpness: factor of the cosines in the softmax of reading, at the start of training.
+        gate: logit, at the start of training, of writing to the slot that was read last instead of to the least
+            used one.
+        coders: sizes of encoder and decoder.
+    """
+
+    slots: int = 64
+    width: int | None = None
+    hidden: int = 32
+    decay: float = 0.95
+    sharpness: float = 24.0
+    gate: float = -4.0
+    coders: CodersConfig = field(default_factory=CodersConfig)
+
+
+class MANN(AssociativeMemory):
+    """Slots M, written by least recently used access and read by content (Santoro et al. 2016, section 3).
+
+    A step with the code x of a pattern passes [x, flag, r] to an LSTM, r being the vector read last, and from
+    its hidden state h come
+
+        key k = tanh(A x + K h),   vector to add a = tanh(C x + V h),   gate g = σ(w'h + b).
+
+    With read weights p and the one-hot l of the slot of smallest usage u, both of the step before, it writes,
+    and then reads what it has written:
+
+        q = g p + (1 - g) l,   M ← (1 - l) M + q a',   p = softmax(β cos(k, M)),   r = M'p,   u ← γ u + p + q.
+
+    A query is one such step from the written state that does not write; the answer is σ(dec(O r + P h)).
+
+    It differs from the paper in this: there is one head; β is learned (a softmax of bare cosines over many
+    slots is nearly flat); what is added has a net of its own; and x takes part in k and a directly, for a small
+    h cannot carry it. A, C and O start as the identity, and K, V and P small. So, as in the memory network, it is
+    a soft nearest neighbour before any training. No gradient passes through the usage.
+
+    State: `memory` (episodes, slots, width), `usage` and `read_weights` (episodes, slots), `hidden` and `cell`
+    (episodes, H). The literature counts memory, hidden and cell; r is M'p and needs no room.
+
+    Args:
+        shape: shape of one pattern: (size,) or (channels, height, width).
+        slots: as in `MANNConfig`.
+        width: as in `MANNConfig`.
+        hidden: as in `MANNConfig`.
+        decay: as in `MANNConfig`.
+        sharpness: as in `MANNConfig`.
+        gate: as in `MANNConfig`.
+        coders: as in `MANNConfig`.
+
+    Raises:
+        ValueError: if a setting is out of range, or the patterns are neither vectors nor images that can be
+            halved as often as there are channels.
+    """
+
+    config = MANNConfig
+    citation = (
+        "A. Santoro, S. Bartunov, M. Botvinick, D. Wierstra and T. Lillicrap, Meta-Learning with"
+        " Memory-Augmented Neural Networks, ICML 2016, arXiv:1605.06065"
+    )
+    bookkeeping = frozenset({"usage", "read_weights"})
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        slots: int = 64,
+        width: int | None = None,
+        hidden: int = 32,
+        decay: float = 0.95,
+        sharpness: float = 24.0,
+        gate: float = -4.0,
+        coders: CodersConfig | None = None,
+    ) -> None:
+        super().__init__()
+        for name, value in {"slots": slots, "hidden": hidden}.items():
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        if not 0 <= decay <= 1:
+            raise ValueError(f"decay must be between 0 and 1, got {decay}")
+        if not (sharpness > 0 and math.isfinite(sharpness)):
+            raise ValueError(f"sharpness must be above 0 and finite, got {sharpness}")
+        if not math.isfinite(gate):
+            raise ValueError(f"gate must be finite, got {gate}")
+        self.coders = Coders(shape, width, coders)
+        self.slots, self.width, self.hidden, self.decay = slots, self.coders.width, hidden, decay
+
+        width = self.width
+        self.controller = LSTMCell(width + 1, hidden)
+        self.feedback = nn.Linear(width, 4 * hidden, bias=False)  # from r to the gates of the controller
+        self.code_to_key, self.code_to_add, self.read_to_output = (identity(width, width) for _ in range(3))  # A, C, O
+        # K, V, P: small, but at zero the controller would get no gradient
+        self.hidden_to_key, self.hidden_to_add, self.hidden_to_output = (small(hidden, width) for _ in range(3))
+        self.hidden_to_gate = small(hidden, 1)  # w and b
+        nn.init.constant_(self.hidden_to_gate.bias, gate)
+        self.log_sharpness = nn.Parameter(torch.tensor(math.log(sharpness)))
+
+    @classmethod
+    def from_config(cls, config: MANNConfig, spec: PatternSpec) -> Self:
+        """Builds the network for patterns of `spec`; see the base class."""
+        return cls(
+            spec.shape,
+            config.slots,
+            config.width,
+            config.hidden,
+            config.decay,
+            config.sharpness,
+            config.gate,
+            config.coders,
+        )
+
+    def initial_state(self, episodes: int) -> State:
+        """Zeros everywhere."""
+        zeros = self.log_sharpness.new_zeros
+        return {
+            "memory": zeros(episodes, self.slots, self.width),
+            "usage": zeros(episodes, self.slots),
+            "read_weights": zeros(episodes, self.slots),
+            "hidden": zeros(episodes, self.hidden),
+            "cell": zeros(episodes, self.hidden),
+        }
+
+    def write(self, patterns: Tensor) -> State:
+        """Writes the patterns in their order, one step each; see the base class."""
+        return self.update(self.initial_state(len(patterns)), patterns)
+
+    def update(self, state: State, patterns: Tensor) -> State:
+        """Goes on from a state with more patterns; see the base class."""
+        codes = self.coders.encode(patterns, "patterns")
+        memory, usage, read_weights, hidden, cell = (
+            state[name].to(codes) for name in ("memory", "usage", "read_weights", "hidden", "cell")
+        )
+        recalled = mix(read_weights, memory)
+        driven = self.controller.inputs(flagged(codes, 1.0))
+        keys, adds = self.code_to_key(codes), self.code_to_add(codes)
+        for step, key, add in zip(driven.unbind(1), keys.unbind(1), adds.unbind(1), strict=True):
+            hidden, cell = self.controller(step + self.feedback(recalled), hidden, cell)
+            key, add = (key + self.hidden_to_key(hidden)).tanh(), (add + self.hidden_to_add(hidden)).tanh()
+            gate = self.hidden_to_gate(hidden).sigmoid()
+
+            least = F.one_hot(usage.argmin(-1), self.slots).to(codes)
+            write_weights = gate * read_weights + (1 - gate) * least
+            memory = torch.baddbmm(memory * (1 - least)[:, :, None], write_weights[:, :, None], add[:, None])
+            read_weights = self.address(key[:, None], memory)[:, 0]
+            recalled = mix(read_weights, memory)
+            usage = self.decay * usage + (read_weights + write_weights).detach()
+        return {"memory": memory, "usage": usage, "read_weights": read_weights, "hidden": hidden, "cell": cell}
+
+    def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
+        """One step without writing for each query; see the base class. The mask is used on the answer alone.
+
+        Returns:
+            (1, episodes, items, *shape): the answer.
+        """
+        codes = self.coders.encode(queries, "queries")
+        memory, read_weights, hidden, cell = (
+            state[name].to(codes) for name in ("memory", "read_weights", "hidden", "cell")
+        )
+        driven = self.controller.inputs(flagged(codes, -1.0)) + self.feedback(mix(read_weights, memory))[:, None]
+        after, _ = self.controller(driven, hidden[:, None], cell[:, None])
+        keys = (self.code_to_key(codes) + self.hidden_to_key(after)).tanh()
+        recalled = self.address(keys, memory) @ memory
+        answer = self.coders.decode(self.read_to_output(recalled) + self.hidden_to_output(after))
+        return keep_known(answer, queries, mask)[None]
+
+    def address(self, keys: Tensor, memory: Tensor) -> Tensor:
+        """Read weights (episodes, items, slots) of keys (episodes, items, width): sharpened softmax of cosines."""
+        directions = keys / norm(keys)
+        cosines = directions @ memory.mT / norm(memory).mT
+        return (self.log_sharpness.exp() * cosines).softmax(-1)
+
+
+def mix(weights: Tensor, memory: Tensor) -> Tensor:
+    """The rows of memory (episodes, slots, width) weighted by (episodes, slots): (episodes, width)."""
+    return (weights[:, None] @ memory)[:, 0]
+
+
+def norm(rows: Tensor) -> Tensor:
+    """Lengths (..., 1) of rows (..., width), with an ε under the root, for empty slots are zero."""
+    return (rows.square().sum(-1, keepdim=True) + 1e-6).sqrt()
+
+
+def small(size_in: int, size_out: int) -> nn.Linear:
+    """A linear map that starts close to zero."""
+    linear = nn.Linear(size_in, size_out)
+    nn.init.normal_(linear.weight, std=0.01)
+    nn.init.zeros_(linear.bias)
+    return linear

@@ -1,0 +1,143 @@
+"""The LSTM against torch's own cell, and on key-value pairs that it must have written to recall."""
+
+import pytest
+import torch
+from torch import nn
+
+from baselines.coders import CodersConfig
+from baselines.lstm import LSTM, LSTMCell, LSTMConfig, flagged
+from baselines.mann import MANN
+from lightning_ebm.memory import PatternSpec
+from tests.baselines.test_memory_network import bits, train
+from tests.contract import MemoryContract
+
+
+class Trained(MemoryContract):
+    def test_an_intact_query_is_not_recalled_worse_than_a_corrupted_one(self, memory, episode):
+        """Untrained it recalls nothing; so it first learns these patterns, distorted otherwise."""
+        patterns = episode[0]
+
+        def distorted(_step):
+            return patterns, torch.where(torch.rand_like(patterns) < 0.25, torch.rand_like(patterns), patterns)
+
+        train(memory, distorted)
+        super().test_an_intact_query_is_not_recalled_worse_than_a_corrupted_one(memory, episode)
+
+
+class TestBits(Trained):
+    spec = PatternSpec((24,), binary=True)
+
+    def build(self):
+        return LSTM.from_config(LSTMConfig(hidden=32, coders=CodersConfig(hidden=16)), self.spec)
+
+
+class TestImages(Trained):
+    spec = PatternSpec((1, 8, 8), binary=False)
+
+    def build(self):
+        settings = LSTMConfig(hidden=20, rank=6, width=12, coders=CodersConfig(channels=[4, 8], code=16))
+        return LSTM.from_config(settings, self.spec)
+
+
+del Trained  # it is not a test of its own
+
+
+@pytest.mark.parametrize("rank", [None, 3])
+def test_the_cell_is_torchs_with_one_more_on_the_forget_gate(rank):
+    torch.manual_seed(0)
+    ours, torchs = LSTMCell(4, 5, rank).double(), nn.LSTMCell(4, 5).double()
+    with torch.no_grad():
+        torchs.weight_ih.copy_(ours.inputs.weight)
+        torchs.bias_ih.copy_(ours.inputs.bias.normal_())
+        recurrent = ours.recurrent.weight if rank is None else ours.recurrent.weight @ ours.narrow.weight
+        torchs.weight_hh.copy_(recurrent)
+        torchs.bias_hh.zero_()[5:10] = 1.0
+    x, h, c = (torch.randn(3, size, dtype=torch.double) for size in (4, 5, 5))
+    torch.testing.assert_close(ours(ours.inputs(x), h, c), torchs(x, (h, c)))
+
+
+@pytest.mark.parametrize("rank", [None, 3])
+def test_each_gate_starts_with_an_orthogonal_recurrent_matrix(rank):
+    """All singular values are 1, or, at a lower rank, that many of them."""
+    cell = LSTMCell(4, 5, rank)
+    recurrent = cell.recurrent.weight if rank is None else cell.recurrent.weight @ cell.narrow.weight
+    for gate in recurrent.chunk(4):
+        values = torch.linalg.svdvals(gate)
+        torch.testing.assert_close(values, (torch.arange(5) < (rank or 5)).float(), atol=1e-5, rtol=1e-5)
+
+
+def test_patterns_are_steps_and_each_query_is_one_step_from_the_written_state():
+    """One episode and one query at a time, through torch's cell."""
+    torch.manual_seed(0)
+    memory = LSTM((6,), hidden=5, coders=CodersConfig(hidden=3)).double()
+    torchs = nn.LSTMCell(7, 5).double()
+    with torch.no_grad():
+        torchs.weight_ih.copy_(memory.lstm.inputs.weight)
+        torchs.weight_hh.copy_(memory.lstm.recurrent.weight)
+        for bias in (torchs.bias_ih, torchs.bias_hh):
+            bias.zero_()
+        torchs.bias_ih[5:10] = 1.0
+    patterns, queries = (x.double() for x in bits(2, 3, 6)[:2])
+    answer = memory.read(memory.write(patterns), queries)
+    for episode in range(2):
+        state = None
+        for pattern in patterns[episode]:
+            state = torchs(flagged(memory.coders.encode(pattern[None, None]), 1.0)[0], state)
+        for item, query in enumerate(queries[episode]):
+            hidden, _ = torchs(flagged(memory.coders.encode(query[None, None]), -1.0)[0], state)
+            expected = memory.coders.decode(memory.output(hidden)[None])
+            torch.testing.assert_close(answer[0, episode, item], expected[0, 0])
+
+
+def test_the_state_is_twice_the_hidden_size():
+    """8,256 floats as in the EBMM paper's table 1, at any rank."""
+    assert sum(tensor.numel() for tensor in LSTM((8,), hidden=4128, rank=2).initial_state(1).values()) == 8256
+    assert not LSTM.bookkeeping
+
+
+def pairs(episodes, items, keys, values, seed):
+    """Patterns of random bits, and queries of which only the first `keys` bits tell anything."""
+    generator = torch.Generator().manual_seed(seed)
+    patterns = torch.rand(episodes, items, keys + values, generator=generator).round()
+    guess = torch.rand(episodes, items, values, generator=generator).round()
+    return patterns, torch.cat([patterns[..., :keys], guess], -1)
+
+
+@pytest.mark.parametrize(
+    ("memory", "items", "keys", "values", "steps"),
+    [
+        (lambda: LSTM((8,), 64, coders=CodersConfig(hidden=16)), 2, 5, 3, 200),
+        (lambda: MANN((16,), slots=8, hidden=16, sharpness=1.0, coders=CodersConfig(hidden=16)), 6, 12, 4, 60),
+    ],
+    ids=["lstm", "mann"],
+)
+def test_associative_recall_is_learned(memory, items, keys, values, steps):
+    """From the key, the value that was written with it: the query itself has half of the value's bits wrong.
+
+    Equal keys with different values cannot be told apart; that is about 0.05 bits of the LSTM's 1.5.
+    """
+    torch.manual_seed(0)
+    memory = memory()
+    patterns, queries = pairs(200, items, keys, values, seed=10**6)
+
+    def wrong():
+        with torch.no_grad():
+            return (memory.read(memory.write(patterns), queries)[-1].round() != patterns).float().sum(-1).mean()
+
+    before = wrong()
+    train(memory, lambda step: pairs(32, items, keys, values, seed=step), steps, rate=1e-2)
+    assert wrong() < 0.25 < 0.5 * before
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"hidden": 0}, "hidden must be at least 1, got 0"),
+        ({"rank": 0}, "rank must be between 1 and hidden=256, or null for a full matrix, got 0"),
+        ({"rank": 300}, "rank must be between 1 and hidden=256, or null for a full matrix, got 300"),
+        ({"width": 0}, "width must be at least 1, got 0"),
+    ],
+)
+def test_bad_settings_are_refused_by_name(settings, message):
+    with pytest.raises(ValueError, match=message):
+        LSTM.from_config(LSTMConfig(**settings), PatternSpec((8,), binary=True))
