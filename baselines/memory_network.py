@@ -26,7 +26,9 @@ class MemoryNetworkConfig:
     """Settings of `MemoryNetwork`.
 
     Attributes:
-        slots: patterns that there is room for; one more overwrites the oldest.
+        slots: patterns that there is room for.
+        overwrite: what happens to one more: it takes the place of the oldest (oldest), or it is kept, in the place
+            of any, with the probability that makes all patterns so far equally likely to stay (reservoir).
         width: size of a slot; the state has slots · width floats. None: the size of a vector pattern, or
             `coders.code` for images.
         hops: attention steps of one reading.
@@ -35,6 +37,7 @@ class MemoryNetworkConfig:
     """
 
     slots: int = 64
+    overwrite: str = "oldest"
     width: int | None = None
     hops: int = 3
     sharpness: float = 12.0
@@ -57,7 +60,9 @@ class MemoryNetwork(AssociativeMemory):
     is a soft nearest neighbour before any training: from a query with half of its bits re-drawn, the right
     one of 64 random patterns leads the others by about 3 in the exponent.
 
-    When all slots are full, the oldest pattern is overwritten. As long as that does not happen, the order of
+    When all slots are full, the oldest pattern is overwritten, or by reservoir sampling (Vitter 1985, algorithm
+    R) pattern t takes the place j drawn from 0 to t if that is a slot. j is a hash of t and the pattern's values,
+    so writing remains a function of what is written. As long as that does not happen, the order of
     the patterns does not matter; hence `order_invariant`.
 
     State: `slots` (episodes, slots, width), and `written` (episodes), int64, the number of patterns written.
@@ -69,6 +74,7 @@ class MemoryNetwork(AssociativeMemory):
         hops: as in `MemoryNetworkConfig`.
         sharpness: as in `MemoryNetworkConfig`.
         coders: as in `MemoryNetworkConfig`.
+        overwrite: as in `MemoryNetworkConfig`.
 
     Raises:
         ValueError: if a setting is out of range, or the patterns are neither vectors nor images that can be
@@ -92,8 +98,12 @@ class MemoryNetwork(AssociativeMemory):
         hops: int = 3,
         sharpness: float = 12.0,
         coders: CodersConfig | None = None,
+        overwrite: str = "oldest",
     ) -> None:
         super().__init__()
+        if overwrite not in ("oldest", "reservoir"):
+            raise ValueError(f"overwrite must be one of oldest, reservoir, got {overwrite!r}")
+        self.overwrite = overwrite
         for name, value in {"slots": slots, "hops": hops}.items():
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
@@ -110,7 +120,8 @@ class MemoryNetwork(AssociativeMemory):
     @classmethod
     def from_config(cls, config: MemoryNetworkConfig, spec: PatternSpec) -> Self:
         """Builds the network for patterns of `spec`; see the base class."""
-        return cls(spec.shape, config.slots, config.width, config.hops, config.sharpness, config.coders)
+        settings = (config.slots, config.width, config.hops, config.sharpness, config.coders, config.overwrite)
+        return cls(spec.shape, *settings)
 
     def initial_state(self, episodes: int) -> State:
         """Empty slots, which get no attention."""
@@ -125,14 +136,21 @@ class MemoryNetwork(AssociativeMemory):
         return self.update(self.initial_state(len(patterns)), patterns)
 
     def update(self, state: State, patterns: Tensor) -> State:
-        """Writes patterns into the next slots, over the oldest ones if none is free; see the base class."""
+        """Writes patterns into the next slots, then over others by the rule of `overwrite`; see the base class."""
         codes = self.coders.encode(patterns, "patterns")
-        turn = state["written"][:, None] + torch.arange(codes.shape[1], device=codes.device)
-        # Of more patterns than slots only the last ones stay, so that no slot is written twice.
-        codes, turn = codes[:, -self.slots :], turn[:, -self.slots :]
-        index = (turn % self.slots)[:, :, None].expand_as(codes)
+        items = torch.arange(codes.shape[1], device=codes.device)
+        turn = state["written"][:, None] + items
+        if self.overwrite == "oldest":
+            place = turn % self.slots
+        else:
+            place = torch.where(turn < self.slots, turn, scramble(fingerprint(patterns) + turn) % (turn + 1))
+        # Several patterns may be meant for one slot: the last of them stays. Places beyond the slots are dropped.
+        last = torch.full((len(codes), self.slots + 1), -1, device=codes.device)
+        last = last.scatter_reduce(1, place.clamp(max=self.slots), items.expand_as(place), "amax")[:, :-1, None]
+        new = codes.gather(1, last.clamp(min=0).expand(-1, -1, self.width))
+        slots = state["slots"].to(codes)
         return {
-            "slots": state["slots"].scatter(1, index, codes.to(state["slots"])),
+            "slots": torch.where(last >= 0, new, slots).to(state["slots"]),
             "written": state["written"] + patterns.shape[1],
         }
 
@@ -157,3 +175,18 @@ class MemoryNetwork(AssociativeMemory):
             recalled = attention @ values
         answer = self.coders.decode((u + recalled) / (self.hops + 1))
         return keep_known(answer, queries, mask)[None]
+
+
+def scramble(x: Tensor) -> Tensor:
+    """Hash of integers to integers below 2^32: multiplications, and shifts, of the low 32 bits."""
+    low = 0xFFFFFFFF
+    x = x & low
+    for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
+        x = ((x ^ (x >> shift)) * factor) & low
+    return x ^ (x >> 16)
+
+
+def fingerprint(patterns: Tensor) -> Tensor:
+    """Integers (episodes, items) that differ between patterns (episodes, items, *shape) of 256 grey levels."""
+    values = (255 * patterns.detach().flatten(2)).round().long()
+    return (values * scramble(torch.arange(1, values.shape[-1] + 1, device=values.device))).sum(-1)

@@ -102,6 +102,25 @@ def test_the_oldest_slot_is_overwritten():
     torch.testing.assert_close(memory.update(state, patterns[:, 7:])["slots"], codes[:, [6, 7, 5]])
 
 
+def test_the_reservoir_keeps_each_pattern_with_the_same_probability():
+    """Slots over patterns, within four standard deviations, however the patterns are divided into updates."""
+    memory = MemoryNetwork((64,), slots=3, overwrite="reservoir")
+    patterns = bits(2000, 10, 64)[0]
+    with torch.no_grad():
+        state, codes = memory.write(patterns), memory.coders.encode(patterns)
+        kept = (state["slots"][:, :, None] == codes[:, None]).all(-1).any(1).float().mean(0)
+        torch.testing.assert_close(kept, torch.full((10,), 0.3), rtol=0, atol=4 * (0.3 * 0.7 / 2000) ** 0.5)
+        parts = memory.update(memory.update(memory.write(patterns[:, :2]), patterns[:, 2:7]), patterns[:, 7:])
+    torch.testing.assert_close(parts, state)
+
+
+def test_the_reservoir_loses_as_many_bits_as_the_ring():
+    torch.manual_seed(0)
+    patterns, queries, mask = bits(10, 96)
+    memory = MemoryNetwork((128,), slots=64, overwrite="reservoir")
+    assert wrong_bits(memory, patterns, queries, mask) == pytest.approx((96 - 64) / 96 * 32, abs=1.5)
+
+
 def test_episodes_may_be_filled_to_different_levels():
     memory, (patterns, queries, _) = MemoryNetwork((8,), slots=3), bits(2, 4, 8)
     first, second = memory.write(patterns[:1, :1]), memory.write(patterns[1:])
@@ -220,6 +239,7 @@ def test_training_reduces_the_loss_of_new_episodes(shape, settings, episodes):
     ("settings", "shape", "message"),
     [
         ({"slots": 0}, (8,), "slots must be at least 1, got 0"),
+        ({"overwrite": "newest"}, (8,), "overwrite must be one of oldest, reservoir, got 'newest'"),
         ({"width": 0}, (8,), "width must be at least 1, got 0"),
         ({"hops": 0}, (8,), "hops must be at least 1, got 0"),
         ({"coders": CodersConfig(hidden=-1)}, (8,), "coders.hidden must be at least 1, got -1"),

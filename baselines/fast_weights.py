@@ -1,0 +1,182 @@
+"""Fast weights: a small net from keys to values, written by a few gradient steps with learned rates.
+
+    memory = FastWeights((128,))
+    state = memory.write(patterns)              # patterns: (episodes, items, 128), values in [0, 1]
+    recalled = memory.read(state, queries)[-1]
+
+The fair rival of an energy-based memory: the same kind of state, and no energy.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from torch.func import grad, vmap
+from torch.nn import functional as F
+
+from baselines.coders import Coders, CodersConfig, identity
+from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, keep_known
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "tanh": torch.tanh, "silu": F.silu}
+
+
+@dataclass
+class FastWeightsConfig:
+    """Settings of `FastWeights`.
+
+    Attributes:
+        key: size of a key, which has length 1.
+        hidden: hidden units of the net; 0 makes it linear.
+        value: size of a value; None: that of a code.
+        activation: of the hidden units: gelu, tanh or silu.
+        steps: gradient steps of one writing.
+        rate: step size at the start of training, for a squared error summed over values and patterns.
+        hops: how often the answer is put back as the query; each hop is a step of the trajectory.
+        width: size of a code. None: the size of a vector pattern, or `coders.code` for images.
+        coders: sizes of encoder and decoder.
+    """
+
+    key: int = 64
+    hidden: int = 0
+    value: int | None = None
+    activation: str = "gelu"
+    steps: int = 5
+    rate: float = 0.3
+    hops: int = 3
+    width: int | None = None
+    coders: CodersConfig = field(default_factory=CodersConfig)
+
+
+class FastWeights(AssociativeMemory):
+    """A net f from keys to values whose weights φ are the state.
+
+    With key k = A enc(x) / |A enc(x)| and value v = C enc(x) of each pattern, writing takes `steps` steps
+
+        S ← μ S − η ∇_φ ½ Σ_i |f_φ(k_i) − v_i|²,   φ ← (1 − δ) φ + S
+
+    on all patterns together, from learned φ and S = 0. The rule with momentum μ and decay δ is that of Titans
+    (Behrouz et al. 2025, section 3.1); gradient steps on key-value pairs with a learned rate are meta-learned
+    neural memory (Munkhdalai et al. 2019, section 3). Here μ and δ are learned per step, and η per step and
+    parameter; all may take any sign. For a linear net a step is the delta rule. Each hop of reading
+    answers σ(dec(D f_φ(k))), and the next hop's key is that of this answer.
+
+    Matrices start as the identity, cut off or padded with zeros.
+
+    State: `layer0` (episodes, value, key); with hidden units `layer0` (episodes, hidden, key), `bias`
+    (episodes, hidden) and `layer1` (episodes, value, hidden).
+
+    Args:
+        shape: shape of one pattern: (size,) or (channels, height, width).
+        config: the settings; None: the defaults.
+
+    Raises:
+        ValueError: if a setting is out of range, or the patterns are neither vectors nor images that can be
+            halved as often as there are channels.
+    """
+
+    config = FastWeightsConfig
+    citation = (
+        "T. Munkhdalai, A. Sordoni, T. Wang and A. Trischler, Metalearned Neural Memory, NeurIPS 2019,"
+        " arXiv:1907.09720; A. Behrouz, P. Zhong and V. Mirrokni, Titans: Learning to Memorize at Test Time,"
+        " arXiv:2501.00663, 2025"
+    )
+    order_invariant = True
+
+    def __init__(self, shape: Sequence[int], config: FastWeightsConfig | None = None) -> None:
+        super().__init__()
+        config = config or FastWeightsConfig()
+        for name in ("key", "steps", "hops"):
+            if getattr(config, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(config, name)}")
+        if config.hidden < 0:
+            raise ValueError(f"hidden must be at least 0, got {config.hidden}")
+        if config.value is not None and config.value < 1:
+            raise ValueError(f"value must be at least 1, got {config.value}")
+        if config.activation not in ACTIVATIONS:
+            raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {config.activation!r}")
+        if not (config.rate > 0 and math.isfinite(config.rate)):
+            raise ValueError(f"rate must be above 0 and finite, got {config.rate}")
+        self.coders = Coders(shape, config.width, config.coders)
+        value = self.coders.width if config.value is None else config.value
+        self.activation, self.steps, self.hops = ACTIVATIONS[config.activation], config.steps, config.hops
+
+        self.to_key = identity(self.coders.width, config.key)  # A
+        self.to_value = identity(self.coders.width, value)  # C
+        self.from_value = identity(value, self.coders.width)  # D
+        sizes = [config.key, *([config.hidden] if config.hidden else []), value]
+        initial = {}
+        for i, (size_in, size_out) in enumerate(pairwise(sizes)):
+            # Keys have length 1: this keeps hidden units at order 1, and what is read first close to 0.
+            std = 1.0 if i < len(sizes) - 2 else 0.01
+            initial[f"layer{i}"] = std * torch.randn(size_out, size_in)
+        if config.hidden:
+            initial["bias"] = torch.zeros(config.hidden)
+        self.initial = nn.ParameterDict(initial)
+        # A hidden layer passes on activations of length √hidden, and not 1 as keys have.
+        rate = config.rate / max(config.hidden, 1)
+        self.rates = nn.ParameterDict({k: torch.full((config.steps, *x.shape), rate) for k, x in initial.items()})
+        self.decay = nn.Parameter(torch.zeros(config.steps))
+        self.momentum = nn.Parameter(torch.zeros(config.steps - 1)) if config.steps > 1 else None
+
+    @classmethod
+    def from_config(cls, config: FastWeightsConfig, spec: PatternSpec) -> Self:
+        """Builds the memory for patterns of `spec`; see the base class."""
+        return cls(spec.shape, config)
+
+    def initial_state(self, episodes: int) -> State:
+        """The learned weights, the same for each episode."""
+        return {name: x.expand(episodes, *x.shape) for name, x in self.initial.items()}
+
+    def write(self, patterns: Tensor) -> State:
+        """Fits the learned weights to the patterns; see the base class."""
+        return self.update(self.initial_state(len(patterns)), patterns)
+
+    def update(self, state: State, patterns: Tensor) -> State:
+        """Fits a state to more patterns by the same steps, which may overwrite; see the base class."""
+        codes = self.coders.encode(patterns, "patterns")
+        keys, values = self.key(codes), self.to_value(codes)
+        state = {name: x.to(keys) for name, x in state.items()}
+        gradient = vmap(grad(self.error))
+        push = {name: torch.zeros_like(x) for name, x in state.items()}
+        for step in range(self.steps):
+            slopes = gradient(state, keys, values)
+            if self.momentum is not None and step:
+                push = {name: self.momentum[step - 1] * x for name, x in push.items()}
+            push = {name: push[name] - self.rates[name][step] * slope for name, slope in slopes.items()}
+            state = {name: (1 - self.decay[step]) * x + push[name] for name, x in state.items()}
+        return state
+
+    def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Passes the query through the net, and each answer again; see the base class.
+
+        Returns:
+            (hops, episodes, items, *shape): the answer of each hop, with the known values put back.
+        """
+        answers, answer = [], queries
+        for _ in range(self.hops):
+            keys = self.key(self.coders.encode(answer, "queries"))
+            values = vmap(self.net)({name: x.to(keys) for name, x in state.items()}, keys)
+            answer = keep_known(self.coders.decode(self.from_value(values)), queries, mask)
+            answers.append(answer)
+        return torch.stack(answers)
+
+    def key(self, codes: Tensor) -> Tensor:
+        """Keys (episodes, items, key) of length 1 of codes (episodes, items, width)."""
+        return F.normalize(self.to_key(codes), dim=-1, eps=1e-6)
+
+    def net(self, weights: State, keys: Tensor) -> Tensor:
+        """Values (items, value) of keys (items, key) under the weights of one episode."""
+        if "layer1" not in weights:
+            return keys @ weights["layer0"].mT
+        hidden = self.activation(keys @ weights["layer0"].mT + weights["bias"])
+        return hidden @ weights["layer1"].mT
+
+    def error(self, weights: State, keys: Tensor, values: Tensor) -> Tensor:
+        """Half of the squared error, summed over the items of one episode; a scalar."""
+        return (self.net(weights, keys) - values).square().sum() / 2

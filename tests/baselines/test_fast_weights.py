@@ -1,0 +1,124 @@
+"""Fast weights against the delta rule, least squares, and finite differences of the meta-loss."""
+
+import pytest
+import torch
+
+from baselines.coders import CodersConfig
+from baselines.fast_weights import FastWeights, FastWeightsConfig
+from lightning_ebm.memory import PatternSpec
+from tests.baselines.test_memory_network import bits, train
+from tests.contract import MemoryContract
+
+
+class TestBits(MemoryContract):
+    spec = PatternSpec((24,), binary=True)
+
+    def build(self):
+        settings = FastWeightsConfig(key=24, steps=4, rate=0.5, hops=1, coders=CodersConfig(hidden=16))
+        return FastWeights.from_config(settings, self.spec)
+
+    def test_untrained_it_recalls_few_patterns(self, memory, episode):
+        patterns, queries, _ = episode
+        assert (memory.read(memory.write(patterns), queries)[-1].round() != patterns).float().mean() < 0.01
+
+
+class TestImages(MemoryContract):
+    spec = PatternSpec((1, 8, 8), binary=False)
+
+    def build(self):
+        coders = CodersConfig(channels=[4, 8], code=16)
+        settings = FastWeightsConfig(key=12, hidden=10, steps=2, hops=2, width=14, coders=coders)
+        return FastWeights.from_config(settings, self.spec)
+
+    def test_an_intact_query_is_not_recalled_worse_than_a_corrupted_one(self, memory, episode):
+        """Untrained image coders recall nothing; so they first learn these patterns, distorted otherwise."""
+        patterns = episode[0]
+
+        def distorted(_step):
+            return patterns, torch.where(torch.rand_like(patterns) < 0.25, torch.rand_like(patterns), patterns)
+
+        train(memory, distorted)
+        super().test_an_intact_query_is_not_recalled_worse_than_a_corrupted_one(memory, episode)
+
+
+def small(**settings):
+    torch.manual_seed(0)
+    return FastWeights((6,), FastWeightsConfig(coders=CodersConfig(hidden=3), **settings)).double()
+
+
+def test_a_linear_net_is_written_by_the_delta_rule():
+    memory, patterns = small(key=5, steps=3, rate=0.4), bits(2, 3, 6)[0].double()
+    with torch.no_grad():
+        memory.momentum.copy_(torch.tensor([0.3, -0.2]))
+        memory.decay.copy_(torch.tensor([0.1, 0.0, 0.2]))
+    codes = memory.coders.encode(patterns)
+    keys = memory.to_key(codes)
+    keys, values = keys / keys.norm(dim=-1, keepdim=True), memory.to_value(codes)
+    weights, push = memory.initial["layer0"].expand(2, -1, -1), 0.0
+    for momentum, decay in ((0.0, 0.1), (0.3, 0.0), (-0.2, 0.2)):
+        push = momentum * push + 0.4 * (values - keys @ weights.mT).mT @ keys
+        weights = (1 - decay) * weights + push
+    torch.testing.assert_close(memory.write(patterns)["layer0"], weights, rtol=1e-6, atol=1e-6)
+
+
+def test_many_steps_on_fewer_patterns_than_key_values_recall_their_values_exactly():
+    memory, patterns = small(key=6, steps=400, rate=0.5), bits(2, 3, 6, seed=4)[0].double()
+    state, codes = memory.write(patterns), memory.coders.encode(patterns)
+    torch.testing.assert_close(memory.key(codes) @ state["layer0"].mT, memory.to_value(codes), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("hidden", [0, 4])
+def test_the_meta_gradient_is_that_of_finite_differences(hidden):
+    """It passes through the gradients of the writing, hence is of second order."""
+    memory = small(key=5, hidden=hidden, steps=2, hops=2)
+    patterns, queries, _ = (x.double() for x in bits(2, 3, 6))
+    memory.meta_loss(patterns, queries).backward()
+    for name, parameter in memory.named_parameters():
+        direction = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+        losses = []
+        with torch.no_grad():
+            for step in (1e-5, -2e-5):
+                parameter += step * direction
+                losses.append(memory.meta_loss(patterns, queries))
+            parameter += 1e-5 * direction
+        numeric, exact = (losses[0] - losses[1]) / 2e-5, (parameter.grad * direction).sum()
+        torch.testing.assert_close(exact, numeric, rtol=1e-5, atol=1e-7, msg=name)
+
+
+@pytest.mark.parametrize(
+    ("settings", "floats"), [({}, 64 * 128), ({"key": 128, "hidden": 32}, 128 * 32 + 32 + 32 * 128)]
+)
+def test_the_state_is_all_fast_weights(settings, floats):
+    state = FastWeights((128,), FastWeightsConfig(**settings)).initial_state(2)
+    assert sum(x[0].numel() for x in state.values()) == floats
+
+
+@pytest.mark.parametrize("hidden", [0, 16])
+def test_training_reduces_the_loss_of_new_episodes(hidden):
+    """From a rate that is too low."""
+    torch.manual_seed(0)
+    settings = FastWeightsConfig(key=32, hidden=hidden, steps=2, rate=0.02, hops=1, coders=CodersConfig(hidden=32))
+    memory = FastWeights((32,), settings)
+    with torch.no_grad():
+        before = memory.meta_loss(*bits(8, 8, 32, 1000)[:2])
+    train(memory, lambda seed: bits(8, 8, 32, seed)[:2])
+    with torch.no_grad():
+        assert memory.meta_loss(*bits(8, 8, 32, 1000)[:2]) < 0.75 * before
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"key": 0}, "key must be at least 1, got 0"),
+        ({"steps": 0}, "steps must be at least 1, got 0"),
+        ({"hops": 0}, "hops must be at least 1, got 0"),
+        ({"hidden": -1}, "hidden must be at least 0, got -1"),
+        ({"value": 0}, "value must be at least 1, got 0"),
+        ({"activation": "relu"}, "activation must be one of gelu, tanh, silu, got 'relu'"),
+        ({"rate": float("nan")}, "rate must be above 0 and finite, got nan"),
+        ({"width": 0}, "width must be at least 1, got 0"),
+    ],
+)
+def test_bad_settings_are_refused_by_name(settings, message):
+    with pytest.raises(ValueError, match=message):
+        FastWeights((8,), FastWeightsConfig(**settings))
