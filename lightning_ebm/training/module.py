@@ -14,6 +14,7 @@ from lightning_ebm.data.episodes import Episode
 from lightning_ebm.evaluation.metrics import RecallError
 from lightning_ebm.memory import AssociativeMemory, PatternSpec
 from lightning_ebm.schema import TrainingConfig
+from lightning_ebm.training.chunks import chunked
 
 
 class NonFiniteLossError(RuntimeError):
@@ -54,7 +55,12 @@ class MetaTraining(pl.LightningModule):
         Raises:
             NonFiniteLossError: if it is NaN or infinite.
         """
-        loss = self.memory.meta_loss(batch.patterns, batch.queries, batch.mask if self.config.mask else None)
+        episodes = batch.patterns, batch.queries, batch.mask if self.config.mask else None
+        if self.config.chunk:
+            parameters = [parameter for parameter in self.memory.parameters() if parameter.requires_grad]
+            loss = chunked(self.memory.meta_loss, parameters, self.config.chunk, *episodes)
+        else:
+            loss = self.memory.meta_loss(*episodes)
         if not loss.isfinite():
             raise NonFiniteLossError(
                 f"the meta-loss became {loss.item()} at update {self.global_step}; the last checkpoint is kept."
