@@ -31,7 +31,8 @@ or the import path of your own class, package.module:Class.
 BENCH_EPILOG = """\
 Settings, each with what it is if not given:
   cases=[mlp,gated_rnn,resnet_conv,resnet_conv_quarter]  settings=[third_order,second_order]
-  contenders=[ours,autograd_loop,higher,torchopt,jax_unrolled,jax_scan]  (or ours_compiled; the default on CUDA differs)
+  contenders=[ours,ours_by_episode,autograd_loop,higher,torchopt,jax_unrolled,jax_scan]
+                          (or ours_compiled; the default on CUDA differs)
   device=cpu (or cuda)  rounds=7  threads=1  steps=0 (those of the case)  timeout=3600 (seconds)
   growth=false  growth_case=mlp  output=runs/bench
 The other tools are installed by `pip install 'lightning-ebm[bench]'`; one that is missing is named in the table.

@@ -53,6 +53,8 @@ class TrainingConfig:
         cooldown: share of the updates, at the end, over which it falls linearly to zero.
         average: decay of an exponential moving average of the parameters, from 0 (none) to below 1, which is then
             what is validated, saved and tested.
+        chunk: episodes of an update that each device holds in memory together, while the gradients of all are added
+            up: the same gradients in less memory and somewhat more time; 0 for all of them.
         mask: whether the memory is told, while training, which values were distorted.
         state_precision: how the state is kept between writing and reading while training: float32, float16, int8,
             int4. Rounding passes gradients on as if it were not there.
@@ -67,6 +69,7 @@ class TrainingConfig:
     warmup: int = 50
     cooldown: float = 0.5
     average: float = 0.0
+    chunk: int = 0
     mask: bool = False
     state_precision: str = "float32"
     validate_every: int = 500
@@ -173,7 +176,7 @@ AT_LEAST: dict[str, float] = {
     "episodes.items": 1, "episodes.batch": 1, "episodes.seed": 0, "episodes.val": 1, "episodes.test": 1,
     "episodes.workers": 0, "episodes.curriculum": 0, "episodes.classes": 0, "training.updates": 0,
     "training.rate": 0, "training.weight_decay": 0, "training.clip": 0, "training.warmup": 0,
-    "training.cooldown": 0, "training.average": 0,
+    "training.cooldown": 0, "training.average": 0, "training.chunk": 0,
     "training.validate_every": 1, "trainer.devices": 1, "trainer.num_nodes": 1, "trainer.threads": 0,
     "compare.gallery": 0, "compare.jobs": 0, "seed": 0,
 }  # fmt: skip
@@ -181,6 +184,6 @@ AT_MOST: dict[str, float] = {"training.cooldown": 1, "training.average": 0.99999
 
 NOT_TRAINING = (
     *("recipe", "output", "resume", "checkpoint", "compare", "analysis", "trainer", "test_distortion"),
-    *("episodes.test", "episodes.workers", "training.pictures"),
+    *("episodes.test", "episodes.workers", "training.chunk", "training.pictures"),
 )
 """Keys that leave what is learned unchanged: runs that differ in them only continue one another."""

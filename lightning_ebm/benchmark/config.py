@@ -61,7 +61,7 @@ def resolve(overrides: Sequence[str]) -> BenchConfig:
     check_names("growth_case", [config.growth_case], CASES)
     check_names("settings", config.settings, SETTINGS)
     if not config.contenders:
-        on_cuda = ["ours", "autograd_loop", "ours_compiled"]
+        on_cuda = ["ours", "ours_by_episode", "autograd_loop", "ours_compiled"]
         config.contenders = on_cuda if config.device == "cuda" else [n for n in CONTENDERS if n != "ours_compiled"]
     check_names("contenders", config.contenders, CONTENDERS)
     for key, bound in {"rounds": 1, "threads": 1, "steps": 0}.items():

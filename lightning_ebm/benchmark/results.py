@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-OURS = ("ours", "ours_compiled")
+OURS = ("ours", "ours_by_episode", "ours_compiled")
 
 
 @dataclass

@@ -15,6 +15,7 @@ from lightning_ebm.evaluation.metrics import RecallError
 from lightning_ebm.evaluation.rate import straight_through
 from lightning_ebm.memory import AssociativeMemory, PatternSpec, State
 from lightning_ebm.schema import TrainingConfig
+from lightning_ebm.training.chunks import chunked
 
 
 class NonFiniteLossError(RuntimeError):
@@ -55,8 +56,12 @@ class MetaTraining(pl.LightningModule):
         Raises:
             NonFiniteLossError: if it is NaN or infinite.
         """
-        mask = batch.mask if self.config.mask else None
-        loss = self.memory.meta_loss(batch.patterns, batch.queries, mask, self.keep)
+        episodes = batch.patterns, batch.queries, batch.mask if self.config.mask else None
+        if self.config.chunk:
+            parameters = [parameter for parameter in self.memory.parameters() if parameter.requires_grad]
+            loss = chunked(self.meta_loss, parameters, self.config.chunk, *episodes)
+        else:
+            loss = self.meta_loss(*episodes)
         if not loss.isfinite():
             raise NonFiniteLossError(
                 f"the meta-loss became {loss.item()} at update {self.global_step}; the last checkpoint is kept."
@@ -64,6 +69,10 @@ class MetaTraining(pl.LightningModule):
             )
         self.log("train/loss", loss, prog_bar=True, sync_dist=True)
         return loss
+
+    def meta_loss(self, patterns: Tensor, queries: Tensor, mask: Tensor | None) -> Tensor:
+        """The memory's, of states that are kept as configured."""
+        return self.memory.meta_loss(patterns, queries, mask, self.keep)
 
     def keep(self, state: State) -> State:
         """The state as it is kept between writing and reading; gradients pass through the rounding."""

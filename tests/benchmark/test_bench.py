@@ -130,7 +130,7 @@ def test_default_contenders_are_those_of_the_device(monkeypatch):
         resolve(["device=cuda"])
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     assert resolve([]).contenders == [name for name in CONTENDERS if name != "ours_compiled"]
-    assert resolve(["device=cuda"]).contenders == ["ours", "autograd_loop", "ours_compiled"]
+    assert resolve(["device=cuda"]).contenders == ["ours", "ours_by_episode", "autograd_loop", "ours_compiled"]
     assert resolve(["contenders=[ours_compiled]"]).contenders == ["ours_compiled"]
 
 

@@ -16,7 +16,7 @@ FLAGS = ("backend_optimization_level=0", "llvm_disable_expensive_passes=true", "
 os.environ.setdefault("XLA_FLAGS", " ".join(f"--xla_{flag}" for flag in FLAGS))
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 PACKAGES = {"higher": "higher", "torchopt": "torchopt", "jax_unrolled": "jax", "jax_scan": "jax"}
-LOOPS = ("autograd_loop", "higher", "torchopt")
+LOOPS = ("ours_by_episode", "autograd_loop", "higher", "torchopt")
 
 
 def result(name, case):

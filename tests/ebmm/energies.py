@@ -2,6 +2,7 @@
 
 from lightning_ebm.ebmm.energies.gated_rnn import GatedRNN
 from lightning_ebm.ebmm.energies.mixture import Mixture
+from lightning_ebm.ebmm.energies.phase_mixture import PhaseMixture
 from lightning_ebm.ebmm.energies.reconstruction import Reconstruction
 from lightning_ebm.ebmm.energies.resnet_conv import ResNetConv
 from lightning_ebm.ebmm.energies.resnet_fc import ResNetFC
@@ -20,6 +21,7 @@ SMALL = {
         lambda: ResNetConv(GREY, 2, channels=(3,), inner=3, width=4, strides=(2, 2), hops=1, head=5),
     ),
     "mixture": (BITS, lambda: Mixture(6, components=4, beta=0.5)),
+    "phase_mixture": (BITS, lambda: PhaseMixture(6, rows=3, beta=0.5)),
     "reconstruction_vector": (BITS, lambda: Reconstruction(BITS, keys=3, code=5, hidden=4, slow=3)),
     "reconstruction_image": (COLOUR, lambda: Reconstruction(COLOUR, keys=3, code=7, hidden=2, slow=3)),
 }

@@ -49,6 +49,10 @@ class TestMixture(EBMMContract):
     energy = "mixture"
 
 
+class TestPhaseMixture(EBMMContract):
+    energy = "phase_mixture"
+
+
 class TestReconstructionOfVectors(EBMMContract):
     energy = "reconstruction_vector"
 

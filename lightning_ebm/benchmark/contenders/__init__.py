@@ -13,6 +13,7 @@ REFERENCE = "autograd_loop"
 
 CONTENDERS = {
     "ours": "lightning_ebm.benchmark.contenders.ours:Ours",
+    "ours_by_episode": "lightning_ebm.benchmark.contenders.ours:OursByEpisode",
     "ours_compiled": "lightning_ebm.benchmark.contenders.ours:OursCompiled",
     "autograd_loop": "lightning_ebm.benchmark.contenders.autograd_loop:AutogradLoop",
     "higher": "lightning_ebm.benchmark.contenders.higher_loop:Higher",

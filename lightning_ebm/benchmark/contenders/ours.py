@@ -1,4 +1,4 @@
-"""EBMM as this package has it, eager and compiled."""
+"""EBMM as this package has it: all episodes together, one by one, and compiled."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch.utils.flop_counter import flop_registry
 
 from lightning_ebm.benchmark.cases import Case
 from lightning_ebm.benchmark.contenders import Contender
+from lightning_ebm.training.chunks import chunked
 
 
 class TorchContender(Contender):
@@ -18,6 +19,7 @@ class TorchContender(Contender):
 
     def prepare(self, case: Case, dtype: str, device: str) -> None:
         """Builds the EBMM and the data."""
+        torch.func.vmap(torch.func.grad(torch.sin))(torch.zeros(1))  # loads code, which is no memory of the meta-step
         self.memory = case.memory(dtype, device)
         self.patterns, self.queries = case.data(dtype, device)
         self.names, self.parameters = zip(*self.memory.named_parameters(), strict=True)
@@ -59,6 +61,15 @@ class FlopCounter(TorchDispatchMode):
 
 class Ours(TorchContender):
     """`EBMM.meta_loss` and one backward pass."""
+
+
+class OursByEpisode(TorchContender):
+    """The same, one episode after the other, as with training.chunk=1."""
+
+    def loss_and_gradients(self) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The loss, and its gradients in the order of `self.parameters`."""
+        loss = chunked(self.memory.meta_loss, self.parameters, 1, self.patterns, self.queries)
+        return loss, torch.autograd.grad(loss, self.parameters)
 
 
 class OursCompiled(TorchContender):
