@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from lightning_ebm.config import ConfigError, parse_overrides, read, read_file, resolve, run_folder, to_yaml
+from lightning_ebm.processes import Stopped, process_number, stops_on_signal
 from lightning_ebm.registry import datasets, distortions, energies, memories
 
 DESCRIPTION = "Meta-train, compare and launch associative memories."
@@ -35,8 +36,9 @@ Settings, each with what it is if not given:
 The other tools are installed by `pip install 'lightning-ebm[bench]'`; one that is missing is named in the table.
 """
 
-# of several processes, the first one speaks
-console = Console(highlight=False, quiet=os.environ.get("LOCAL_RANK", "0") != "0")
+# of several processes, the first one speaks; of its errors, each does
+console = Console(highlight=False, quiet=process_number() > 0)
+errors = Console(highlight=False)
 
 
 def train(config_file: Path, overrides: Sequence[str]) -> None:
@@ -132,7 +134,12 @@ VERBS = {"train": train, "evaluate": evaluate, "compare": compare, "show": show}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a verb. Returns the exit code: 0, 1 for a mistake (one line says which), 130 when interrupted."""
+    """Runs a verb.
+
+    Returns:
+        The exit code: 0, 1 for a mistake (one line says which), 75 when a signal asked to stop and the same command
+        goes on, 130 when interrupted.
+    """
     parser = argparse.ArgumentParser("lightning-ebm", description=DESCRIPTION)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     names = {
@@ -159,16 +166,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verb.add_argument("overrides", nargs="*", metavar="key=value", help="settings laid over the defaults")
     parsed = parser.parse_args(arguments)
     quieten()
+    goes_on = "" if parsed.verb == "bench" else "; the same command goes on from the last checkpoint"
     try:
-        if parsed.verb == "bench":
-            bench(parsed.overrides)
-        else:
-            VERBS[parsed.verb](parsed.config, parsed.overrides)
-    except (ConfigError, ValueError, NotImplementedError, RuntimeError, OSError) as error:
-        console.print(f"[bold red]error:[/] {' '.join(str(error).split())}", markup=True, soft_wrap=True)
+        with stops_on_signal():
+            if parsed.verb == "bench":
+                bench(parsed.overrides)
+            else:
+                VERBS[parsed.verb](parsed.config, parsed.overrides)
+    except (ConfigError, ValueError, NotImplementedError, RuntimeError, OSError, MemoryError) as error:
+        where = f" in process {process_number()}" if process_number() else ""
+        text = " ".join(str(error).split()) or type(error).__name__
+        errors.print(f"[bold red]error{where}:[/]", escape(text), soft_wrap=True)
         return 1
+    except Stopped as stop:
+        console.print(f"stopped by {stop.signal}{goes_on}")
+        return int(str(stop.code))
     except (KeyboardInterrupt, SystemExit):  # Lightning turns an interrupt into an exit
-        goes_on = "" if parsed.verb == "bench" else "; the same command goes on from the last checkpoint"
         console.print(f"interrupted{goes_on}")
         return 130
     return 0

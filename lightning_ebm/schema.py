@@ -68,14 +68,19 @@ class TrainerConfig:
         devices: processes on this machine, one a device.
         num_nodes: machines.
         precision: arithmetic, such as 32-true or bf16-mixed.
+        matmul_precision: of float32 matrix products on a GPU: highest (float32), high (TensorFloat-32) or medium
+            (bfloat16), as in `torch.set_float32_matmul_precision`.
         threads: threads of each process on a CPU; 0 leaves torch's choice.
+        timeout: seconds that a process waits for the others before it gives them up for lost.
     """
 
     accelerator: str = "auto"
     devices: int = 1
     num_nodes: int = 1
     precision: str = "32-true"
+    matmul_precision: str = "highest"
     threads: int = 0
+    timeout: float = 1800.0
 
 
 @dataclass
@@ -135,6 +140,7 @@ ALLOWED = {
     "resume": ("auto", "never"),
     "compare.mask": ("unknown", "known", "both"),
     "trainer.accelerator": ("auto", "cpu", "gpu", "cuda", "mps"),
+    "trainer.matmul_precision": ("highest", "high", "medium"),
     "trainer.precision": ("32-true", "64-true", "bf16-mixed", "bf16-true", "16-mixed"),
 }
 AT_LEAST: dict[str, float] = {
@@ -142,7 +148,7 @@ AT_LEAST: dict[str, float] = {
     "episodes.workers": 0, "training.updates": 0, "training.rate": 0, "training.weight_decay": 0,
     "training.clip": 0, "training.warmup": 0, "training.cooldown": 0, "training.average": 0,
     "training.validate_every": 1, "trainer.devices": 1, "trainer.num_nodes": 1, "trainer.threads": 0,
-    "compare.gallery": 0, "seed": 0,
+    "trainer.timeout": 1,     "compare.gallery": 0, "seed": 0,
 }  # fmt: skip
 AT_MOST: dict[str, float] = {"training.cooldown": 1, "training.average": 0.99999}
 

@@ -21,7 +21,8 @@ from lightning_ebm.evaluation.metrics import unit
 from lightning_ebm.evaluation.results import Comparison, Curve, Gallery, Recall, Result
 from lightning_ebm.memory import AssociativeMemory
 from lightning_ebm.schema import RunConfig
-from lightning_ebm.training.trainer import Run, build, is_trainable, load, provenance, train, training_record
+from lightning_ebm.training.checkpoints import load
+from lightning_ebm.training.trainer import Run, build, is_trainable, provenance, train, training_record
 
 Say = Callable[[str], None]
 
