@@ -59,13 +59,12 @@ def evaluate(config_file: Path, overrides: Sequence[str]) -> None:
     from lightning_ebm.evaluation.compare import evaluate as measure
     from lightning_ebm.evaluation.tables import rich_table
 
-    console.print(rich_table(measure(resolve(read(config_file, overrides)))))
+    if process_number() == 0:  # the others, if a launcher started some, have nothing to do
+        console.print(rich_table(measure(resolve(read(config_file, overrides)))))
 
 
 def compare(config_file: Path, overrides: Sequence[str]) -> None:
     """Train and measure every row of the configuration; print a table, write report.html and results.csv."""
-    from pytorch_lightning.utilities import rank_zero_only
-
     from lightning_ebm.evaluation.compare import compare as run_all
     from lightning_ebm.evaluation.compare import row_configs
     from lightning_ebm.evaluation.report import write_report
@@ -74,14 +73,14 @@ def compare(config_file: Path, overrides: Sequence[str]) -> None:
     configs = row_configs(read_file(config_file), parse_overrides(overrides))
     first = next(iter(configs.values()))
     comparison = run_all(configs, f"Associative memories on {first.data.name}", console.print)
+    if process_number():  # of several processes, the first one has measured
+        return
     if len({result.items for result in comparison.results}) > 1:
         console.print(wide_table(comparison, "error"))  # on all values, as the paper counts
     else:
         console.print(rich_table(comparison))
-    # of several processes, all have measured the same, and the first one writes it down
-    page = rank_zero_only(write_report)(comparison, Path(first.output) / f"compare-{config_file.stem}")
-    if page is not None:
-        console.print(f"\nThe report, with pictures of what each memory recalled:\n  {page.resolve().as_uri()}")
+    page = write_report(comparison, Path(first.output) / f"compare-{config_file.stem}")
+    console.print(f"\nThe report, with pictures of what each memory recalled:\n  {page.resolve().as_uri()}")
 
 
 def show(config_file: Path, overrides: Sequence[str]) -> None:

@@ -20,6 +20,7 @@ from lightning_ebm.evaluation.evaluate import measure, query_error
 from lightning_ebm.evaluation.metrics import unit
 from lightning_ebm.evaluation.results import Comparison, Curve, Gallery, Recall, Result
 from lightning_ebm.memory import AssociativeMemory
+from lightning_ebm.processes import process_number
 from lightning_ebm.schema import RunConfig
 from lightning_ebm.training.checkpoints import load
 from lightning_ebm.training.trainer import Run, build, is_trainable, provenance, train, training_record
@@ -67,7 +68,7 @@ def without_memory_filter(overrides: dict[str, Any]) -> dict[str, Any]:
 
 
 def compare(configs: Mapping[str, RunConfig], title: str, say: Say) -> Comparison:
-    """Trains and measures all rows.
+    """Trains all rows, and measures them in the first process: others find no results.
 
     Args:
         configs: label -> configuration; data, distortion and test episodes must be the same in all rows.
@@ -92,12 +93,14 @@ def compare(configs: Mapping[str, RunConfig], title: str, say: Say) -> Compariso
             say(f"{label}: meta-training, {missing} updates")
         if train(run):
             curves.append(read_curve(label, run.folder))
+        if process_number():
+            continue
         say(f"{label}: testing on {config.episodes.test} episodes")
         results += measure_row(label, run)
         if shown:
             recalls.append(Recall(label, recall(run.memory, gallery_episode(run), shown)))
     run = build(first)
-    results += query_rows(run)
+    results += [] if process_number() else query_rows(run)
     episode = gallery_episode(run)
     patterns, queries = (x[0, :shown].numpy() for x in (episode.patterns, episode.queries))
     made = provenance(first)

@@ -61,6 +61,11 @@ class StopOnSignal(Checkpoint):
         if self._is_asked(trainer):
             raise Stopped(self.received)
 
+    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Saves the updates after the last validation, if there are any."""
+        if trainer.global_step % self.validate_every:
+            trainer.save_checkpoint(self.last)
+
     def _is_asked(self, trainer: pl.Trainer) -> bool:
         asked = trainer.strategy.reduce_boolean_decision(self.received > 0, all=False)
         self.received = self.received or (signal.SIGTERM if asked else 0)  # another process was
