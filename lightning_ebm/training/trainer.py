@@ -105,6 +105,7 @@ def train(run: Run) -> Path | None:
             trainer = make_trainer(run)
             trainer.fit(module, datamodule=run.data, ckpt_path=last[0] if last else None, weights_only=True)
     best = checkpoints / "best.ckpt"
+    run.memory.float()  # 64-true and bf16-true have changed it; patterns are float32
     load(run.memory, best)
     return best
 

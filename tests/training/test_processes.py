@@ -1,9 +1,11 @@
-"""Several processes and Lightning's own loops: the same numbers as one process, and no inference-mode trap."""
+"""Several processes and Lightning's own loops: the same numbers as one process, no hang, no inference-mode trap."""
 
 import csv
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,33 +15,86 @@ import torch
 from lightning_ebm.config import read, resolve
 from lightning_ebm.training import trainer as training
 from lightning_ebm.training.module import MetaTraining
+from tests.training.tiny import DEBUG
 
-DEBUG = Path(__file__).parents[2] / "configs" / "debug.yaml"
+COMMAND = ("-m", "lightning_ebm")
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *COMMAND)
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
-def train_in_processes(folder, devices):
-    """Four updates through the command line; returns the last checkpoint and the validation errors."""
-    command = [sys.executable, "-m", "lightning_ebm", "train", str(DEBUG), f"output={folder}"]
-    subprocess.run(
-        [*command, "trainer.accelerator=cpu", f"trainer.devices={devices}"],
-        check=True,
-        timeout=300,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    (run,) = folder.glob("debug-*")
+def launch(launcher, verb, folder, *overrides, **options):
+    arguments = [verb, str(DEBUG), f"output={folder}", "trainer.accelerator=cpu", *overrides]
+    return subprocess.Popen([sys.executable, *launcher, *arguments], env=ENVIRONMENT, **options)
+
+
+def rows(folder):
+    with (folder / "compare-debug" / "results.csv").open() as file:
+        timed = ("write_ms", "read_ms", "train_seconds")
+        return [{key: value for key, value in row.items() if key not in timed} for row in csv.DictReader(file)]
+
+
+def errors(run):
     with (run / "metrics" / "version_0" / "metrics.csv").open() as file:
-        errors = [row["val/error"] for row in csv.DictReader(file) if row["val/error"]]
-    return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True), errors
+        return [float(row["val/error"]) for row in csv.DictReader(file) if row["val/error"]]
 
 
-def test_two_processes_learn_what_one_learns(tmp_path):
-    """Four updates: a parameter without a gradient would show in the second, for DDP skips it silently in the first."""
-    one, errors = train_in_processes(tmp_path / "one", 1)
-    two, errors_of_two = train_in_processes(tmp_path / "two", 2)
-    assert one["global_step"] == two["global_step"] == 4
-    for name, value in one["state_dict"].items():
-        torch.testing.assert_close(two["state_dict"][name], value, rtol=0, atol=5e-6)
-    assert [float(e) for e in errors] == pytest.approx([float(e) for e in errors_of_two], abs=1e-4)
+def is_running(process):
+    """Whether a process is there, and no zombie that nobody has asked for its exit code."""
+    stat = Path(f"/proc/{process}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+SLOW = pytest.mark.skipif(not os.environ.get("LIGHTNING_EBM_SLOW"), reason="LIGHTNING_EBM_SLOW is not set")
+FIVE = ("training.updates=5", "training.validate_every=5", "compare.gallery=0", "trainer.precision=64-true")
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("one")
+    assert launch(COMMAND, "compare", folder, *FIVE).wait(300) == 0
+    return folder
+
+
+@pytest.mark.parametrize("launcher", [TORCHRUN, pytest.param(COMMAND, marks=SLOW)], ids=["torchrun", "lightning"])
+def test_two_processes_learn_and_measure_what_one_does(tmp_path, alone, launcher):
+    """Five updates of EBMM and of the memory network, in float64, where nothing but a mistake makes a difference.
+
+    A parameter without a gradient would show in the second update, for DDP skips it silently in the first.
+    """
+    assert launch(launcher, "compare", tmp_path, *FIVE, "trainer.devices=2").wait(300) == 0
+    runs = [path.parent.name for path in alone.glob("*/checkpoints")]
+    assert len(runs) == 2
+    for run in runs:
+        one, other = (
+            torch.load(folder / run / "checkpoints" / "last.ckpt", weights_only=True) for folder in (alone, tmp_path)
+        )
+        assert one["global_step"] == other["global_step"] == 5
+        for key, value in one["state_dict"].items():
+            torch.testing.assert_close(other["state_dict"][key], value, rtol=0, atol=1e-9)
+        assert errors(tmp_path / run) == errors(alone / run)
+        assert len(other["callbacks"]["RandomStates"]["processes"]) == 2
+    assert rows(tmp_path) == rows(alone)
+
+
+@pytest.mark.parametrize("killed", [1, pytest.param(0, marks=SLOW)])
+def test_a_killed_process_ends_the_other_within_a_minute_and_both_go_on(tmp_path, killed):
+    """The first process is the one that Lightning starts the other from."""
+    overrides = ("training.updates=100000", "training.validate_every=4", "trainer.devices=2")
+    first = launch(COMMAND, "train", tmp_path, *overrides, stdout=subprocess.PIPE, text=True)
+    for _ in range(1200):
+        if list(tmp_path.glob("*/checkpoints/last.ckpt")):
+            break
+        time.sleep(0.1)
+    children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(first.pid)], capture_output=True, text=True).stdout
+    (second,) = [int(pid) for pid in children.split()]
+    began = time.monotonic()
+    os.kill((first.pid, second)[killed], signal.SIGKILL)
+    output, _ = first.communicate(timeout=60)  # until both have closed it
+    assert time.monotonic() - began < 60
+    assert first.returncode == (-signal.SIGKILL, 1)[killed]
+    assert not is_running(second)
+    assert "error" in output
+    assert "goes on from" in output
 
 
 def test_lightnings_own_validate_works_in_inference_mode_too(tmp_path):
