@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 SETTINGS = (
     "training.updates=30", "training.validate_every=30", "training.pictures=false", "episodes.val=2",
@@ -30,11 +31,11 @@ def train(arguments: list[str], times: Path) -> None:
     seconds: list[tuple[float, float]] = []
     started, ended = MetaTraining.on_train_batch_start, MetaTraining.on_train_batch_end
 
-    def start(module, batch, index):
+    def start(module: Any, batch: Any, index: int) -> None:
         module.clocks = time.perf_counter(), time.process_time()
         started(module, batch, index)
 
-    def end(module, *rest):
+    def end(module: Any, *rest: Any) -> None:
         ended(module, *rest)
         clock, processor = module.clocks
         seconds.append((time.perf_counter() - clock, time.process_time() - processor))

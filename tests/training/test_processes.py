@@ -15,7 +15,7 @@ import torch
 from lightning_ebm.config import read, resolve
 from lightning_ebm.training import trainer as training
 from lightning_ebm.training.module import MetaTraining
-from tests.training.tiny import DEBUG
+from tests.training.tiny import DEBUG, config
 
 COMMAND = ("-m", "lightning_ebm")
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *COMMAND)
@@ -106,3 +106,32 @@ def test_lightnings_own_validate_works_in_inference_mode_too(tmp_path):
         trainer = pl.Trainer(accelerator="cpu", logger=False, inference_mode=inference_mode, enable_progress_bar=False)
         errors.append(trainer.validate(module, datamodule=run.data, verbose=False)[0]["val/error"])
     assert errors[0] == errors[1] > 0
+
+
+def test_threads_and_matrix_precision_are_set(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    try:
+        for name in ("high", "medium", "highest"):
+            overrides = [f"output={tmp_path}", "trainer.threads=2", f"trainer.matmul_precision={name}"]
+            training.build(resolve(read(DEBUG, overrides)))
+            assert (torch.get_num_threads(), torch.get_float32_matmul_precision()) == (2, name)
+            assert os.environ["OMP_NUM_THREADS"] == "2"  # Lightning would set its own number otherwise
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_float32_matmul_precision(precision)
+
+
+def test_bf16_mixed_gives_nearly_the_meta_gradient_of_float32(tmp_path, monkeypatch):
+    gradients = {}
+    for precision in ("32-true", "bf16-mixed"):
+        run = training.build(config(tmp_path / precision, "training.updates=1", f"trainer.precision={precision}"))
+
+        def keep(module, optimizer, precision=precision, memory=run.memory):
+            gradients[precision] = torch.cat([p.grad.flatten() for p in memory.parameters()])
+
+        monkeypatch.setattr(MetaTraining, "on_before_optimizer_step", keep)
+        training.train(run)
+    full, mixed = gradients["32-true"], gradients["bf16-mixed"]
+    assert not torch.equal(full, mixed)
+    assert torch.nn.functional.cosine_similarity(full, mixed, dim=0) > 0.99
