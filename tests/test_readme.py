@@ -57,8 +57,6 @@ def test_the_batch_script_is_bash_and_sets_keys_that_exist():
     assert f'"$code" -eq {REQUEUE}' in text
     words = [word.rstrip("\\") for word in text.split() if re.match(r"[a-z_]+[.a-z_]*=[^$]", word)]
     assert resolve(parse_overrides([word for word in words if word.startswith("trainer.")])).trainer.num_nodes == 2
-    sbatch = dict(
-        line.removeprefix("#SBATCH --").split("=") for line in text.splitlines() if "SBATCH --" in line and "=" in line
-    )
+    sbatch = dict(re.findall(r"#SBATCH --([a-z-]+)=(\S+)", text))
     assert sbatch["signal"].split("@")[0] in {number.name.removeprefix("SIG") for number in STOP_SIGNALS}
     assert f"trainer.devices={sbatch['ntasks-per-node']} trainer.num_nodes={sbatch['nodes']}" in text

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 SETTINGS = (
-    "training.updates=30", "training.validate_every=30", "training.pictures=false", "episodes.val=2",
-    "episodes.items=32", "trainer.accelerator=cpu", "trainer.threads=1",
+    "training.updates=20", "training.validate_every=20", "training.pictures=false", "episodes.val=2",
+    "episodes.items=64", "trainer.accelerator=cpu", "trainer.threads=1",
 )  # fmt: skip
 
 
@@ -52,7 +52,7 @@ def measure(processes: int) -> tuple[float, float, float]:
     """Median seconds of an update by the clock and by the processor, and the largest memory of a process in MiB."""
     with tempfile.TemporaryDirectory() as folder:
         words = ["train", "configs/bits.yaml", f"output={folder}", *SETTINGS]
-        words += [f"trainer.devices={processes}", f"episodes.batch={4 * processes}"]
+        words += [f"trainer.devices={processes}", f"episodes.batch={8 * processes}"]
         subprocess.run(
             [sys.executable, __file__, folder, *words], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
