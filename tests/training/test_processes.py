@@ -13,6 +13,7 @@ import pytorch_lightning as pl
 import torch
 
 from lightning_ebm.config import read, resolve
+from lightning_ebm.processes import REQUEUE
 from lightning_ebm.training import trainer as training
 from lightning_ebm.training.module import MetaTraining
 from tests.training.tiny import DEBUG, config
@@ -42,6 +43,17 @@ def is_running(process):
     """Whether a process is there, and no zombie that nobody has asked for its exit code."""
     stat = Path(f"/proc/{process}/stat")
     return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def second_of(first, folder):
+    """The process that Lightning started from the first, once there is a checkpoint."""
+    for _ in range(1200):
+        if list(folder.glob("*/checkpoints/last.ckpt")):
+            break
+        time.sleep(0.1)
+    children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(first.pid)], capture_output=True, text=True).stdout
+    (second,) = [int(pid) for pid in children.split()]
+    return second
 
 
 SLOW = pytest.mark.skipif(not os.environ.get("LIGHTNING_EBM_SLOW"), reason="LIGHTNING_EBM_SLOW is not set")
@@ -81,12 +93,7 @@ def test_a_killed_process_ends_the_other_within_a_minute_and_both_go_on(tmp_path
     """The first process is the one that Lightning starts the other from."""
     overrides = ("training.updates=100000", "training.validate_every=4", "trainer.devices=2")
     first = launch(COMMAND, "train", tmp_path, *overrides, stdout=subprocess.PIPE, text=True)
-    for _ in range(1200):
-        if list(tmp_path.glob("*/checkpoints/last.ckpt")):
-            break
-        time.sleep(0.1)
-    children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(first.pid)], capture_output=True, text=True).stdout
-    (second,) = [int(pid) for pid in children.split()]
+    second = second_of(first, tmp_path)
     began = time.monotonic()
     os.kill((first.pid, second)[killed], signal.SIGKILL)
     output, _ = first.communicate(timeout=60)  # until both have closed it
@@ -95,6 +102,18 @@ def test_a_killed_process_ends_the_other_within_a_minute_and_both_go_on(tmp_path
     assert not is_running(second)
     assert "error" in output
     assert "goes on from" in output
+
+
+@SLOW
+def test_a_signal_to_the_second_process_stops_both_after_the_same_update(tmp_path):
+    overrides = ("training.updates=100000", "training.validate_every=20", "trainer.devices=2")
+    first = launch(COMMAND, "train", tmp_path, *overrides, stdout=subprocess.PIPE, text=True)
+    os.kill(second_of(first, tmp_path), signal.SIGTERM)
+    output, _ = first.communicate(timeout=60)
+    assert first.returncode == REQUEUE
+    assert "stopped by SIGTERM; the same command goes on" in output
+    (path,) = tmp_path.glob("*/checkpoints/last.ckpt")
+    assert torch.load(path, weights_only=True)["global_step"] >= 20
 
 
 def test_lightnings_own_validate_works_in_inference_mode_too(tmp_path):
