@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from lightning_ebm.config import ConfigError, parse_overrides, read, read_file, resolve, run_folder, to_yaml
+from lightning_ebm.processes import Stopped, process_number, stops_on_signal
 from lightning_ebm.registry import analyses, datasets, distortions, energies, memories
 
 DESCRIPTION = "Meta-train, compare and launch associative memories."
@@ -38,8 +39,9 @@ Settings, each with what it is if not given:
 The other tools are installed by `pip install 'lightning-ebm[bench]'`; one that is missing is named in the table.
 """
 
-# of several processes, the first one speaks
-console = Console(highlight=False, quiet=os.environ.get("LOCAL_RANK", "0") != "0")
+# of several processes, the first one speaks; of its errors, each does
+console = Console(highlight=False, quiet=process_number() > 0)
+errors = Console(highlight=False)
 
 
 def train(config_file: Path, overrides: Sequence[str]) -> None:
@@ -60,7 +62,8 @@ def evaluate(config_file: Path, overrides: Sequence[str]) -> None:
     from lightning_ebm.evaluation.compare import evaluate as measure
     from lightning_ebm.evaluation.tables import rich_table
 
-    console.print(rich_table(measure(resolve(read(config_file, overrides)))))
+    if process_number() == 0:  # the others, if a launcher started some, have nothing to do
+        console.print(rich_table(measure(resolve(read(config_file, overrides)))))
 
 
 def compare(config_file: Path, overrides: Sequence[str]) -> None:
@@ -74,6 +77,8 @@ def compare(config_file: Path, overrides: Sequence[str]) -> None:
     grid = cells(read_file(config_file), parse_overrides(overrides))
     folder = Path(grid[0].config.output) / f"compare-{config_file.stem}"
     comparisons = run_all(grid, console)
+    if process_number():  # of several processes, the first one has measured
+        return
     for variation, comparison in comparisons.items():
         if len({result.items for result in comparison.results}) > 1:
             console.print(wide_table(comparison, "error"))  # on all values, as the paper counts
@@ -94,7 +99,10 @@ def analyse(config_file: Path, overrides: Sequence[str]) -> None:
 
     grid = cells(read_file(config_file), parse_overrides(overrides))
     folder = Path(grid[0].config.output) / f"analysis-{config_file.stem}-{grid[0].config.analysis.name}"
-    console.print(terminal_table(answer(grid, folder, console)))
+    found = answer(grid, folder, console)
+    if found is None:  # of several processes, the first one has asked
+        return
+    console.print(terminal_table(found))
     console.print(f"\nTable and figure: {folder.resolve()}", markup=False)
 
 
@@ -151,7 +159,12 @@ VERBS = {"train": train, "evaluate": evaluate, "compare": compare, "analyse": an
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a verb. Returns the exit code: 0, 1 for a mistake (one line says which), 130 when interrupted."""
+    """Runs a verb.
+
+    Returns:
+        The exit code: 0, 1 for a mistake (one line says which), 75 when a signal asked to stop and the same command
+        goes on, 130 when interrupted.
+    """
     parser = argparse.ArgumentParser("lightning-ebm", description=DESCRIPTION)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     names = {
@@ -180,17 +193,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # where the files that import paths name are, as for `python -m`
     quieten()
+    goes_on = "" if parsed.verb == "bench" else "; the same command goes on from the last checkpoint"
     try:
-        if parsed.verb == "bench":
-            bench(parsed.overrides)
-        else:
-            VERBS[parsed.verb](parsed.config, parsed.overrides)
-    except (ConfigError, ValueError, NotImplementedError, RuntimeError, OSError) as error:
-        message = escape(" ".join(str(error).split()))  # lists in brackets are no markup
-        console.print(f"[bold red]error:[/] {message}", markup=True, soft_wrap=True)
+        with stops_on_signal():
+            if parsed.verb == "bench":
+                bench(parsed.overrides)
+            else:
+                VERBS[parsed.verb](parsed.config, parsed.overrides)
+    except (ConfigError, ValueError, NotImplementedError, RuntimeError, OSError, MemoryError) as error:
+        where = f" in process {process_number()}" if process_number() else ""
+        text = " ".join(str(error).split()) or type(error).__name__
+        errors.print(f"[bold red]error{where}:[/]", escape(text), soft_wrap=True)
         return 1
+    except Stopped as stop:
+        console.print(f"stopped by {stop.signal}{goes_on}")
+        return int(str(stop.code))
     except (KeyboardInterrupt, SystemExit):  # Lightning turns an interrupt into an exit
-        goes_on = "" if parsed.verb == "bench" else "; the same command goes on from the last checkpoint"
         console.print(f"interrupted{goes_on}")
         return 130
     return 0

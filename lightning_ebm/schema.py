@@ -85,14 +85,19 @@ class TrainerConfig:
         devices: processes on this machine, one a device.
         num_nodes: machines.
         precision: arithmetic, such as 32-true or bf16-mixed.
+        matmul_precision: of float32 matrix products on a GPU: highest (float32), high (TensorFloat-32) or medium
+            (bfloat16), as in `torch.set_float32_matmul_precision`.
         threads: threads of each process on a CPU; 0 leaves torch's choice.
+        timeout: seconds that a process waits for the others before it gives them up for lost.
     """
 
     accelerator: str = "auto"
     devices: int = 1
     num_nodes: int = 1
     precision: str = "32-true"
+    matmul_precision: str = "highest"
     threads: int = 0
+    timeout: float = 1800.0
 
 
 @dataclass
@@ -170,6 +175,7 @@ ALLOWED = {
     "compare.mask": ("unknown", "known", "both"),
     "training.state_precision": tuple(PRECISIONS),
     "trainer.accelerator": ("auto", "cpu", "gpu", "cuda", "mps"),
+    "trainer.matmul_precision": ("highest", "high", "medium"),
     "trainer.precision": ("32-true", "64-true", "bf16-mixed", "bf16-true", "16-mixed"),
 }
 AT_LEAST: dict[str, float] = {
@@ -178,7 +184,7 @@ AT_LEAST: dict[str, float] = {
     "training.rate": 0, "training.weight_decay": 0, "training.clip": 0, "training.warmup": 0,
     "training.cooldown": 0, "training.average": 0, "training.chunk": 0,
     "training.validate_every": 1, "trainer.devices": 1, "trainer.num_nodes": 1, "trainer.threads": 0,
-    "compare.gallery": 0, "compare.jobs": 0, "seed": 0,
+    "trainer.timeout": 1, "compare.gallery": 0, "compare.jobs": 0, "seed": 0,
 }  # fmt: skip
 AT_MOST: dict[str, float] = {"training.cooldown": 1, "training.average": 0.99999}
 

@@ -1,11 +1,14 @@
 """What the README shows works: its Python block runs, its commands name real verbs and files."""
 
 import re
+import subprocess
 from pathlib import Path
 
 import torch
 
 from lightning_ebm.cli import VERBS
+from lightning_ebm.config import parse_overrides, resolve
+from lightning_ebm.processes import REQUEUE, STOP_SIGNALS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -41,6 +44,19 @@ def test_make_targets_exist():
 
 
 def test_links_lead_somewhere():
-    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "results" / "README.md"):
+    pages = ("README.md", "CONTRIBUTING.md", "results/README.md", "results/launch/README.md", "docs/launching.md")
+    for page in (ROOT / name for name in pages):
         for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), (page.name, target)
+
+
+def test_the_batch_script_is_bash_and_sets_keys_that_exist():
+    script = ROOT / "docs" / "slurm.sbatch"
+    subprocess.run(["bash", "-n", str(script)], check=True)
+    text = script.read_text(encoding="utf-8")
+    assert f'"$code" -eq {REQUEUE}' in text
+    words = [word.rstrip("\\") for word in text.split() if re.match(r"[a-z_]+[.a-z_]*=[^$]", word)]
+    assert resolve(parse_overrides([word for word in words if word.startswith("trainer.")])).trainer.num_nodes == 2
+    sbatch = dict(re.findall(r"#SBATCH --([a-z-]+)=(\S+)", text))
+    assert sbatch["signal"].split("@")[0] in {number.name.removeprefix("SIG") for number in STOP_SIGNALS}
+    assert f"trainer.devices={sbatch['ntasks-per-node']} trainer.num_nodes={sbatch['nodes']}" in text

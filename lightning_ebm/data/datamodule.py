@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from torch.utils.data import DataLoader
 
 from lightning_ebm.data.curriculum import Curriculum
@@ -73,6 +74,7 @@ class EpisodeDataModule(pl.LightningDataModule):
             collate_fn=hand_on,
             num_workers=config.workers,
             persistent_workers=False,
+            generator=torch.Generator(),  # torch draws from it at each start, which would move the global one on
         )
 
     def state_dict(self) -> dict[str, Any]:

@@ -18,8 +18,10 @@ from lightning_ebm.config import ConfigError, to_yaml
 from lightning_ebm.evaluation.cell import Cell
 from lightning_ebm.evaluation.jobs import run_cells
 from lightning_ebm.evaluation.style import save
+from lightning_ebm.processes import process_number
 from lightning_ebm.registry import analyses
-from lightning_ebm.training.trainer import Run, build, is_trainable, load, provenance
+from lightning_ebm.training.checkpoints import load
+from lightning_ebm.training.trainer import Run, build, is_trainable, provenance
 
 
 @dataclass(frozen=True)
@@ -90,13 +92,16 @@ def trained(cells: Sequence[Cell], console: Console) -> dict[str, Run]:
     return runs
 
 
-def analyse(cells: Sequence[Cell], folder: Path, console: Console) -> Answer:
+def analyse(cells: Sequence[Cell], folder: Path, console: Console) -> Answer | None:
     """Trains what is not trained, asks the question that the configuration names, and writes the answer down.
 
-    Writes table.csv, table.md (with what it takes to make it again) and figure.png and .svg to `folder`.
+    Writes table.csv, table.md (with what it takes to make it again) and figure.png and .svg to `folder`. Of several
+    processes that train together, the first one asks.
     """
     config = cells[0].config
     runs = trained(cells, console)
+    if process_number():
+        return None
     found = analyses.build(config.analysis).answer(runs)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "table.csv").open("w", newline="", encoding="utf-8") as file:

@@ -34,7 +34,9 @@ from lightning_ebm.evaluation.evaluate import measure
 from lightning_ebm.evaluation.metrics import unit
 from lightning_ebm.evaluation.results import CONTROL, Curve, Result
 from lightning_ebm.memory import AssociativeMemory
+from lightning_ebm.processes import Stopped, process_number, stops_on_signal
 from lightning_ebm.schema import RunConfig
+from lightning_ebm.training.checkpoints import write_through
 from lightning_ebm.training.trainer import Run, build, commit, is_trainable, train, training_record
 
 Say = Callable[[str], None]
@@ -158,7 +160,7 @@ def run_cell(cell: Cell, say: Say) -> None:
         if missing := cell.config.training.updates - training_record(run)[0] if trainable else 0:
             say(f"{cell.label}: meta-training, {missing} updates")
         train(run)
-        if int(os.environ.get("LOCAL_RANK", "0")):
+        if process_number():
             return  # of several processes that have trained together, the first one measures
         if cell.missing():
             say(f"{cell.label}: testing on {cell.config.episodes.test} episodes")
@@ -254,17 +256,14 @@ def keep(path: Path, content: bytes) -> None:
     """Writes a file that is either whole or not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + ".unfinished")
-    with unfinished.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    write_through(unfinished, content)
     os.replace(unfinished, path)
 
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
     """Keeps other processes out of a run's folder; waits for one that is in it. Death lets go of it too."""
-    if int(os.environ.get("LOCAL_RANK", "0")):
+    if process_number():
         yield  # the first process of a group holds it for all
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -286,12 +285,15 @@ def read_cell(path: Path) -> Cell:
 
 
 def main(path: str) -> int:
-    """Runs the cell of a file. Returns 0, or 1 for a failure, with one line that says which."""
+    """Runs the cell of a file. Returns 0; 1 for a failure, which the last line names; 75 if it was asked to stop."""
     try:
-        run_cell(read_cell(Path(path)), print)
-    except (ValueError, NotImplementedError, RuntimeError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", flush=True)
+        with stops_on_signal():
+            run_cell(read_cell(Path(path)), print)
+    except (ValueError, NotImplementedError, RuntimeError, OSError, MemoryError) as error:
+        print(f"error: {' '.join(str(error).split()) or type(error).__name__}", flush=True)
         return 1
+    except Stopped as stop:
+        return int(str(stop.code))
     return 0
 
 

@@ -11,12 +11,14 @@ from lightning_ebm.config import ConfigError, distortion_in_test, to_yaml
 from lightning_ebm.evaluation.cell import QUERY, Cell, measured
 from lightning_ebm.evaluation.jobs import name_of, run_cells
 from lightning_ebm.evaluation.results import Comparison, Gallery, Recall, pooled
+from lightning_ebm.processes import process_number
 from lightning_ebm.schema import RunConfig
-from lightning_ebm.training.trainer import build, is_trainable, load, provenance
+from lightning_ebm.training.checkpoints import load
+from lightning_ebm.training.trainer import build, is_trainable, provenance
 
 
 def compare(cells: Sequence[Cell], console: Console) -> dict[str, Comparison]:
-    """Runs all cells that are not done.
+    """Runs all cells that are not done. Of several processes, the first one measures: others find nothing.
 
     Args:
         cells: the grid, as `grid.cells` makes it.
@@ -29,6 +31,8 @@ def compare(cells: Sequence[Cell], console: Console) -> dict[str, Comparison]:
         ConfigError: if every cell failed.
     """
     failed = run_cells(cells, cells[0].config.compare.jobs, console)
+    if process_number():
+        return {}
     if len(failed) == len(cells):
         raise ConfigError(f"{cells[0].label}: {failed[0]}")
     by_variation: dict[str, list[int]] = {}

@@ -24,10 +24,11 @@ def read_curve(label: str, folder: Path) -> Curve:
     points: dict[int, tuple[float, float]] = {}
     starts = sorted(folder.glob("metrics/version_*/metrics.csv"), key=lambda path: int(path.parent.name.split("_")[1]))
     for path in starts:
-        with path.open(newline="", encoding="utf-8") as file:
-            for line in csv.DictReader(file):
-                if line.get("val/error") and line.get("train/seconds"):
-                    points[int(line["step"]) + 1] = float(line["train/seconds"]), float(line["val/error"])
+        text = path.read_text(encoding="utf-8")
+        whole = text[: text.rfind("\n") + 1]  # a kill or a full disk may have cut the last row short
+        for line in csv.DictReader(whole.splitlines()):
+            if line.get("val/error") and line.get("train/seconds"):
+                points[int(line["step"]) + 1] = float(line["train/seconds"]), float(line["val/error"])
     return Curve(label, [(update, *points[update]) for update in sorted(points)])
 
 

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lightning_ebm.evaluation.cell import Cell, run_cell, write_cell
+from lightning_ebm.processes import launched
 
 SHOWN = 12  # cells that the live table names, those at work and those that failed first
 
@@ -50,8 +51,9 @@ def run_cells(cells: Sequence[Cell], jobs: int, console: Console) -> dict[int, s
     """
     jobs = jobs or torch.cuda.device_count() or os.cpu_count() or 1
     waiting = [rank for rank, cell in enumerate(cells) if not cell.is_done()]
-    several_ranks = any(cells[rank].config.trainer.devices > 1 for rank in waiting)  # these start this command anew
-    if jobs == 1 and not several_ranks:
+    # training on several devices starts its command anew, which must then be that of the cell alone
+    several_ranks = any(cells[rank].config.trainer.devices > 1 for rank in waiting)
+    if launched() or (jobs == 1 and not several_ranks):
         return run_here(cells, waiting, console)
     return run_in_processes(cells, waiting, jobs, console)
 
@@ -62,7 +64,7 @@ def run_here(cells: Sequence[Cell], waiting: Sequence[int], console: Console) ->
     for rank in waiting:
         try:
             run_cell(cells[rank], console.print)
-        except (ValueError, NotImplementedError, RuntimeError, OSError) as error:
+        except (ValueError, NotImplementedError, RuntimeError, OSError, MemoryError) as error:
             failed[rank] = " ".join(str(error).split())
             console.print(Text(f"{cells[rank].label}: failed: {failed[rank]}", style="red"))
     return failed

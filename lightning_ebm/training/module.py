@@ -89,7 +89,7 @@ class MetaTraining(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Logs the seconds of training so far beside the errors, for learning curves."""
-        self.log("train/seconds", self.seconds)
+        self.log("train/seconds", self.seconds, sync_dist=True)
 
     def on_train_batch_start(self, batch: Episode, batch_index: int) -> None:
         """Starts the clock of this update."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import pickle
+import os
 import platform
 import subprocess
 import sys
 import time
-import zipfile
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,16 +17,20 @@ import pytorch_lightning as pl
 import torch
 import yaml
 from pytorch_lightning.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
-from pytorch_lightning.loggers import CSVLogger
-from pytorch_lightning.utilities import rank_zero_only
+from pytorch_lightning.strategies import DDPStrategy
 
-from lightning_ebm.config import ConfigError, distortion_in_test, identity, one_line, plain, run_folder, to_yaml
+from lightning_ebm.config import ConfigError, distortion_in_test, identity, plain, run_folder, to_yaml
 from lightning_ebm.data.datamodule import EpisodeDataModule
 from lightning_ebm.memory import AssociativeMemory
+from lightning_ebm.processes import process_number
 from lightning_ebm.registry import datasets, distortions, memories
 from lightning_ebm.schema import RunConfig
 from lightning_ebm.training.callbacks import Pictures, Progress
+from lightning_ebm.training.checkpoints import DurableCheckpoints, RandomStates, last_checkpoint, load
+from lightning_ebm.training.failures import explained
+from lightning_ebm.training.metrics_file import MetricsFile
 from lightning_ebm.training.module import MetaTraining
+from lightning_ebm.training.stopping import EndTogether, StopOnSignal
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,8 @@ def build(config: RunConfig) -> Run:
     """
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
+        os.environ["OMP_NUM_THREADS"] = str(config.trainer.threads)  # else Lightning sets its own number of threads
+    torch.set_float32_matmul_precision(config.trainer.matmul_precision)
     source = datasets.build(config.data)
     distort = {}
     for key, chosen in {"distortion": config.distortion, "test_distortion": distortion_in_test(config)}.items():
@@ -85,20 +91,24 @@ def train(run: Run) -> Path | None:
     Raises:
         ConfigError: if the run exists and `resume` is never, or validation episodes do not divide.
         NonFiniteLossError: if the loss is NaN or infinite; checkpoints made before are kept.
+        TrainingFailureError: if memory or disk do not suffice, or another process is gone; they are kept too.
+        Stopped: if a signal of `STOP_SIGNALS` came; a checkpoint of the last update is made.
     """
     config = run.config
     if not is_trainable(run.memory) or config.training.updates == 0:
         return None
     checkpoints = run.folder / "checkpoints"
-    last = checkpoints / "last.ckpt"
-    if last.exists() and config.resume == "never":
+    last = last_checkpoint(checkpoints)
+    if last and config.resume == "never":
         raise ConfigError(f"{run.folder} holds a run of this configuration, and resume=never. Choose another name=…")
-    if training_record(run)[0] < config.training.updates:
-        record_run(run)
-        module = MetaTraining(run.memory, run.data.source.spec, config.training, plain(config))
-        trainer = make_trainer(run)
-        trainer.fit(module, datamodule=run.data, ckpt_path=last if last.exists() else None, weights_only=True)
+    if not last or last[1]["global_step"] < config.training.updates:
+        with explained(config, run.folder):
+            record_run(run)
+            module = MetaTraining(run.memory, run.data.source.spec, config.training, plain(config))
+            trainer = make_trainer(run)
+            trainer.fit(module, datamodule=run.data, ckpt_path=last[0] if last else None, weights_only=True)
     best = checkpoints / "best.ckpt"
+    run.memory.float()  # 64-true and bf16-true have changed it; patterns are float32
     load(run.memory, best)
     return best
 
@@ -110,73 +120,51 @@ def make_trainer(run: Run) -> pl.Trainer:
     options: Any = {"enable_version_counter": False, "save_on_train_epoch_end": False}
     best = ModelCheckpoint(folder, "best", monitor="val/error", **options)
     last = ModelCheckpoint(folder, "last", **options)  # after `best`, so that it holds what that one knows
-    callbacks: list[Callback] = [best, last, Progress(config.name, training.updates, run.folder / "progress")]
+    validate_every, log_every = (min(count, training.updates) for count in (training.validate_every, 50))
+    # after `last`, so that a validation's checkpoint is made before
+    stop = StopOnSignal(folder / "last.ckpt", validate_every, log_every)
+    callbacks: list[Callback] = [
+        *(best, last, stop),
+        *(RandomStates(), EndTogether(), Progress(config.name, training.updates, run.folder / "progress")),
+    ]
     if training.pictures:
         callbacks.append(Pictures(run.folder / "pictures"))
     if training.average:
         callbacks.append(EMAWeightAveraging(decay=training.average))
+    several = config.trainer.devices * config.trainer.num_nodes > 1
     return pl.Trainer(
+        strategy=DDPStrategy(timeout=timedelta(seconds=config.trainer.timeout)) if several else "auto",
+        plugins=[DurableCheckpoints()],
         accelerator=config.trainer.accelerator,
         devices=config.trainer.devices,
         num_nodes=config.trainer.num_nodes,
         precision=config.trainer.precision,  # type: ignore[arg-type]
         max_steps=training.updates,
         max_epochs=-1,
-        val_check_interval=min(training.validate_every, training.updates),
+        val_check_interval=validate_every,
         check_val_every_n_epoch=None,
         gradient_clip_val=training.clip or None,
-        logger=CSVLogger(run.folder, "metrics"),
+        logger=MetricsFile(run.folder, "metrics"),
         callbacks=callbacks,
         inference_mode=False,  # reading differentiates, in evaluation too
         use_distributed_sampler=False,  # the episode sampler shares episodes out by itself
         num_sanity_val_steps=0,
-        log_every_n_steps=min(50, training.updates),
+        log_every_n_steps=log_every,
         enable_progress_bar=False,
         enable_model_summary=False,
     )
 
 
-def load(memory: AssociativeMemory, checkpoint: Path) -> None:
-    """Gives a memory the parameters of a checkpoint.
-
-    Raises:
-        ConfigError: if the file is missing, damaged, or of another memory.
-    """
-    saved = read_checkpoint(checkpoint)["state_dict"]
-    mine = {name.removeprefix("memory."): value for name, value in saved.items() if name.startswith("memory.")}
-    try:
-        memory.load_state_dict(mine)
-    except RuntimeError as error:
-        raise ConfigError(f"the checkpoint {checkpoint} is of another memory: {one_line(error)}") from error
-
-
 def training_record(run: Run) -> tuple[int, float]:
     """Updates done and seconds spent on them, as the run's last checkpoint says; zeros if there is none."""
-    last = run.folder / "checkpoints" / "last.ckpt"
-    if not is_trainable(run.memory) or not last.exists():
-        return 0, 0.0
-    saved = read_checkpoint(last)
-    return int(saved["global_step"]), float(saved["training_seconds"])
+    last = last_checkpoint(run.folder / "checkpoints") if is_trainable(run.memory) else None
+    return (int(last[1]["global_step"]), float(last[1]["training_seconds"])) if last else (0, 0.0)
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """A checkpoint's content. Nothing but tensors and plain values is unpickled.
-
-    Raises:
-        ConfigError: if the file is missing or damaged; the message names it.
-    """
-    try:
-        saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise ConfigError(f"there is no checkpoint {path}: train this configuration first") from None
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        raise ConfigError(f"cannot read the checkpoint {path}, remove it to begin anew: {one_line(error)}") from error
-    return saved
-
-
-@rank_zero_only
 def record_run(run: Run) -> None:
     """Keeps the configuration, and adds to provenance.yaml, which has one document for each start of the run."""
+    if process_number():
+        return
     run.folder.mkdir(parents=True, exist_ok=True)
     (run.folder / "config.yaml").write_text(to_yaml(run.config), encoding="utf-8")
     with (run.folder / "provenance.yaml").open("a", encoding="utf-8") as file:

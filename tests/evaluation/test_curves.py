@@ -17,6 +17,13 @@ def test_a_curve_joins_all_starts_of_a_run(tmp_path):
     assert read_curve("a", tmp_path) == Curve("a", [(100, 2.5, 8.0), (200, 5.5, 3.0), (300, 8.5, 1.0)])
 
 
+def test_a_row_cut_short_is_left_out(tmp_path):
+    metrics(tmp_path, 0, ["99,,2.5,8.0", "199,,5.0,14.0"])
+    path = tmp_path / "metrics" / "version_0" / "metrics.csv"
+    path.write_text(path.read_text()[:-3])  # 14.0 would be read as 14, or as 1
+    assert read_curve("a", tmp_path).points == [(100, 2.5, 8.0)]
+
+
 def test_no_metrics_no_points(tmp_path):
     assert read_curve("a", tmp_path).points == []
 

@@ -9,6 +9,7 @@ import yaml
 
 from lightning_ebm.config import ConfigError, read, resolve
 from lightning_ebm.training import trainer as training
+from lightning_ebm.training.checkpoints import load, read_checkpoint
 from lightning_ebm.training.module import MetaTraining, NonFiniteLossError
 
 DEBUG = Path(__file__).parents[2] / "configs" / "debug.yaml"
@@ -159,16 +160,16 @@ def test_an_existing_run_is_not_continued_when_told_not_to(tmp_path):
 def test_damaged_missing_and_foreign_checkpoints_are_named(tmp_path):
     run = training.build(config(tmp_path))
     with pytest.raises(ConfigError, match=r"no checkpoint .*best\.ckpt: train this configuration first"):
-        training.load(run.memory, run.folder / "checkpoints" / "best.ckpt")
+        load(run.memory, run.folder / "checkpoints" / "best.ckpt")
     best = training.train(run)
     other = training.build(config(tmp_path, "memory.energy.hidden=9"))
     with pytest.raises(ConfigError, match=r"checkpoint .*best\.ckpt is of another memory"):
-        training.load(other.memory, best)
+        load(other.memory, best)
     last = best.with_name("last.ckpt")
-    for path in (best, last):
+    for path in (best, last, last.with_name("last.previous.ckpt")):
         path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(ConfigError, match=r"cannot read the checkpoint .*best\.ckpt"):
-        training.load(run.memory, best)
+        load(run.memory, best)
     with pytest.raises(ConfigError, match=r"cannot read the checkpoint .*last\.ckpt"):
         training.train(run)
 
@@ -180,7 +181,7 @@ def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
 
     torch.save({"state_dict": Evil()}, tmp_path / "evil.ckpt")
     with pytest.raises(ConfigError, match=r"cannot read the checkpoint .*evil\.ckpt"):
-        training.read_checkpoint(tmp_path / "evil.ckpt")
+        read_checkpoint(tmp_path / "evil.ckpt")
     assert not (tmp_path / "ran").exists()
 
 

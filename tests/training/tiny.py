@@ -1,0 +1,64 @@
+"""The smallest training that tests of launching and stopping share, and what is compared of it."""
+
+import csv
+from pathlib import Path
+
+import torch
+
+from lightning_ebm.config import read, resolve
+
+DEBUG = Path(__file__).parents[2] / "configs" / "debug.yaml"
+TINY = (
+    "data=bits", "data.size=12", "distortion=redrawn_bits", "distortion.count=4", "training.pictures=false",
+    "memory={name: ebmm, energy: {name: gated_rnn, hidden: 8, memory: 3, hops: 2}}", "trainer.accelerator=cpu",
+)  # fmt: skip
+
+
+def config(folder, *overrides):
+    return resolve(read(DEBUG, [f"output={folder}", *TINY, *overrides]))
+
+
+def last(folder):
+    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+
+
+def assert_same_state(one, other, finished=False):
+    """Bit for bit, all that training goes on from; but not the seconds that it took.
+
+    A run that ended by itself saved its average as the model too; one that was stopped after its last update did not.
+    """
+    for key in ("state_dict", "optimizer_states", "lr_schedulers", "EpisodeDataModule", "global_step"):
+        assert_equal(one[key], other[key], key)
+    for key in () if finished else ("current_model_state", "averaging_state"):
+        assert_equal(one.get(key), other.get(key), key)
+    assert_equal(one["callbacks"]["RandomStates"], other["callbacks"]["RandomStates"], "random states")
+
+
+def assert_equal(one, other, where):
+    if isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), where
+    elif isinstance(one, dict):
+        assert one.keys() == other.keys(), where
+        for key in one:
+            assert_equal(one[key], other[key], f"{where}.{key}")
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other), where
+        for index, pair in enumerate(zip(one, other, strict=True)):
+            assert_equal(*pair, f"{where}[{index}]")
+    else:
+        assert one == other, where
+
+
+def metrics(folder):
+    """(step, column) -> text, over all starts; the later one counts. Seconds are left out."""
+    rows = {}
+    starts = sorted(folder.glob("metrics/version_*/metrics.csv"), key=lambda path: int(path.parent.name.split("_")[1]))
+    for path in starts:
+        with path.open(newline="") as file:
+            for row in csv.DictReader(file):
+                rows |= {
+                    (int(row["step"]), key): value
+                    for key, value in row.items()
+                    if value and key not in ("step", "train/seconds")
+                }
+    return rows
