@@ -9,7 +9,9 @@ import torch
 
 from lightning_ebm.cli import main
 from lightning_ebm.config import read_file, resolve
+from lightning_ebm.data.episodes import EpisodeDataset, Sampling
 from lightning_ebm.evaluation.analyses.basin import Basin
+from lightning_ebm.evaluation.analyses.correlated import Correlated
 from lightning_ebm.evaluation.analyses.energies import Energies, auroc
 from lightning_ebm.evaluation.analyses.landscape import Landscape
 from lightning_ebm.evaluation.analyses.path import Path as ReadPath
@@ -43,6 +45,17 @@ def test_basin_of_the_query_itself_is_half_of_what_is_redrawn():
     run = bits_run(QUERY, episodes={"items": 8, "test": 100})
     answer = Basin([0.25, 1.0]).answer({"query": run})
     assert column(answer, "error") == pytest.approx([0.25 * 32 / 2, 16], abs=0.3)
+
+
+def test_correlated_episodes_hold_few_classes_only():
+    run = build(resolve({**read_file(ROOT / "configs" / "debug.yaml"), "memory": QUERY}))
+    answer = Correlated([0, 1]).answer({"query": run})
+    assert column(answer, "patterns") == ["of all classes", "of 1 class"]
+    assert column(answer, "error") == pytest.approx([128, 128], abs=6)  # noise does not care
+    few = EpisodeDataset(run.data.source, run.data.distortion, 4, "test", 0, Sampling(classes=1)).batch(range(4))
+    torch.testing.assert_close(next(iter(loader(run, 4, classes=1))), few)
+    with pytest.raises(ValueError, match="classes"):
+        Correlated([1]).answer({"query": bits_run(QUERY)})
 
 
 def test_robustness_tests_with_what_is_asked_for():
@@ -159,6 +172,7 @@ def test_rates_count_bits_and_their_bound_is_shannons():
     ("name", "settings", "message"),
     [
         ("basin", {"shares": [0.0]}, r"analysis\.shares must lie above 0"),
+        ("correlated", {"classes": [-1]}, r"analysis\.classes must be whole numbers from 0"),
         ("portions", {"portions": []}, r"analysis\.portions must be whole numbers from 1"),
         ("repetition", {"share": 1.0}, r"analysis\.share must lie between 0 and 1"),
         ("repetition", {"times": [0]}, r"analysis\.times must be whole numbers from 1"),
