@@ -26,7 +26,7 @@ def test_a_memory_in_a_file_of_ones_own_enters_the_grid(tmp_path):
     grid["base"] = str(ROOT / grid["base"])
     grid["episodes"] = {"items": 4, "batch": 2, "val": 2, "test": 4}
     grid["compare"] |= {"jobs": 2, "gallery": 0, "seeds": [0]}
-    grid["compare"]["rows"]["EBMM"] = {"memory": {"energy": {"components": 4}}, "training": {"updates": 2}}
+    grid["compare"]["rows"]["EBMM"] = {"memory": {"energy": {"rows": 4}}, "training": {"updates": 2}}
     grid["compare"]["rows"]["Matrix memory"]["training"]["updates"] = 2
     grid["training"] = {"warmup": 0, "validate_every": 2, "pictures": False}
     (tmp_path / "grid.yaml").write_text(yaml.safe_dump(grid))

@@ -31,7 +31,7 @@ def wrong(answer, patterns):
 
 
 def test_the_state_is_that_of_the_papers_net():
-    assert count_floats(mixture(), mixture().initial_state(1)) == (8256, 8256)
+    assert count_floats(mixture().float(), mixture().float().initial_state(1)) == (8256, 8256)
 
 
 def test_energy_is_the_formula():
