@@ -26,6 +26,7 @@ def test_train_evaluate_compare_and_show(tmp_path, capsys):
         rows = {row["label"]: row for row in csv.DictReader(file)}
     assert set(rows) == {
         "EBMM", "EBMM, nothing written", "Hopfield", "Memory network", "Memory network, nothing written",
+        "Pseudo-inverse memory", "Pseudo-inverse memory, nothing written",
         "query itself",
     }  # fmt: skip
     assert rows["EBMM"]["floats"] == str((7 + 1) * 16)
@@ -56,7 +57,7 @@ def test_compare_keeps_the_rows_that_are_asked_for(tmp_path, capsys):
     assert main(["compare", DEBUG, f"output={tmp_path}", "memory=hop*"]) == 0
     assert "Memory network" not in capsys.readouterr().out
     assert main(["compare", DEBUG, f"output={tmp_path}", "memory=boltzmann"]) == 1
-    assert "the rows are EBMM, Hopfield, Memory network" in capsys.readouterr().out
+    assert "the rows are EBMM, Hopfield, Memory network, Pseudo-inverse memory" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

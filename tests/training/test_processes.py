@@ -69,13 +69,13 @@ def alone(tmp_path_factory):
 
 @pytest.mark.parametrize("launcher", [TORCHRUN, pytest.param(COMMAND, marks=SLOW)], ids=["torchrun", "lightning"])
 def test_two_processes_learn_and_measure_what_one_does(tmp_path, alone, launcher):
-    """Five updates of EBMM and of the memory network, in float64, where nothing but a mistake makes a difference.
+    """Five updates of EBMM and of two comparators, in float64, where nothing but a mistake makes a difference.
 
     A parameter without a gradient would show in the second update, for DDP skips it silently in the first.
     """
     assert launch(launcher, "compare", tmp_path, *FIVE, "trainer.devices=2").wait(300) == 0
     runs = [path.parent.name for path in alone.glob("*/checkpoints")]
-    assert len(runs) == 2
+    assert len(runs) == 3
     for run in runs:
         one, other = (
             torch.load(folder / run / "checkpoints" / "last.ckpt", weights_only=True) for folder in (alone, tmp_path)
