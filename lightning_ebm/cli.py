@@ -71,8 +71,9 @@ def compare(config_file: Path, overrides: Sequence[str]) -> None:
     from lightning_ebm.evaluation.compare import compare as run_all
     from lightning_ebm.evaluation.grid import cells, slug
     from lightning_ebm.evaluation.report import write_report
-    from lightning_ebm.evaluation.results import write_cells
+    from lightning_ebm.evaluation.results import COLUMNS, row, write_cells
     from lightning_ebm.evaluation.tables import rich_table, wide_table
+    from lightning_ebm.training.tracking import log_table
 
     grid = cells(read_file(config_file), parse_overrides(overrides))
     folder = Path(grid[0].config.output) / f"compare-{config_file.stem}"
@@ -86,7 +87,9 @@ def compare(config_file: Path, overrides: Sequence[str]) -> None:
             console.print(rich_table(comparison))
         page = write_report(comparison, folder / slug(variation) if variation else folder)
         console.print(f"\nThe report, with pictures of what each memory recalled:\n  {page.resolve().as_uri()}")
-    write_cells([result for cell in grid if cell.is_done() for result in cell.results()], folder)
+    results = [result for cell in grid if cell.is_done() for result in cell.results()]
+    write_cells(results, folder)
+    log_table(grid[0].config, folder.name, COLUMNS, [list(row(result).values()) for result in results])
     if failed := [label for comparison in comparisons.values() for label in comparison.failed]:
         raise ConfigError(f"not finished, see above and log.txt in the run's folder: {', '.join(failed)}")
 

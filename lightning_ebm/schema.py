@@ -101,6 +101,26 @@ class TrainerConfig:
 
 
 @dataclass
+class WandbConfig:
+    """Weights & Biases; what a run keeps in its folder is complete without.
+
+    Attributes:
+        mode: disabled, offline (kept in the run's folder, for `wandb sync`), online, or auto: online where an agent of
+            a W&B sweep has started the run, and disabled otherwise.
+        project: name of the project.
+        entity: user or team; empty: the user's default.
+        group: what runs are grouped by; empty: the name of the comparison that they belong to, if they do.
+        tags: words.
+    """
+
+    mode: str = "auto"
+    project: str = "lightning-ebm"
+    entity: str = ""
+    group: str = ""
+    tags: list[str] = field(default_factory=list)
+
+
+@dataclass
 class CompareConfig:
     """What `compare` puts in its table.
 
@@ -146,6 +166,7 @@ class RunConfig:
         episodes: size and number of episodes.
         training: the optimiser.
         trainer: devices.
+        wandb: Weights & Biases.
         compare: rows and columns of the comparison.
         analysis: the question that `analyse` asks of the rows, by name, with its settings.
     """
@@ -163,6 +184,7 @@ class RunConfig:
     episodes: EpisodesConfig = field(default_factory=EpisodesConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    wandb: WandbConfig = field(default_factory=WandbConfig)
     compare: CompareConfig = field(default_factory=CompareConfig)
     analysis: Any = choice(analyses, "capacity")
 
@@ -172,6 +194,7 @@ PRECISIONS = {"float32": 32, "float16": 16, "int8": 8, "int4": 4}
 
 ALLOWED = {
     "resume": ("auto", "never"),
+    "wandb.mode": ("auto", "disabled", "offline", "online"),
     "compare.mask": ("unknown", "known", "both"),
     "training.state_precision": tuple(PRECISIONS),
     "trainer.accelerator": ("auto", "cpu", "gpu", "cuda", "mps"),
@@ -189,7 +212,7 @@ AT_LEAST: dict[str, float] = {
 AT_MOST: dict[str, float] = {"training.cooldown": 1, "training.average": 0.99999}
 
 NOT_TRAINING = (
-    *("recipe", "output", "resume", "checkpoint", "compare", "analysis", "trainer", "test_distortion"),
+    *("recipe", "output", "resume", "checkpoint", "compare", "analysis", "trainer", "wandb", "test_distortion"),
     *("episodes.test", "episodes.workers", "training.chunk", "training.pictures"),
 )
 """Keys that leave what is learned unchanged: runs that differ in them only continue one another."""

@@ -37,13 +37,20 @@ def cells(plain: Mapping[str, Any], overrides: Mapping[str, Any]) -> list[Cell]:
         config = resolve(merge(plain, overrides))
         return [Cell(config.memory.name, config.memory.name, "", config)]
     wanted = overrides.pop("memory") if isinstance(overrides.get("memory"), str) else "*"
+    group = first.wandb.group or first.name
     found = []
     for series, row in rows.items():
         for label, changes in sizes(series, row):
             for variation, varied in variations(first.compare.vary):
                 for seeded in [{"seed": seed} for seed in first.compare.seeds] or [{}]:
                     merged: Mapping[str, Any] = plain
-                    for layer in ({"name": slug(label)}, with_recipe(changes), varied, overrides, seeded):
+                    for layer in (
+                        {"name": slug(label), "wandb": {"group": group}},
+                        with_recipe(changes),
+                        varied,
+                        overrides,
+                        seeded,
+                    ):
                         merged = merge(merged, layer)
                     try:
                         config = resolve(merged)

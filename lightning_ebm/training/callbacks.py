@@ -8,6 +8,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.loggers import WandbLogger
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -99,4 +100,8 @@ class Pictures(pl.Callback):
         patterns, queries = (x[0, : self.items].cpu().numpy() for x in (batch.patterns, batch.queries))
         self.folder.mkdir(parents=True, exist_ok=True)
         figure = read_path(patterns, queries, trajectory[:, 0].cpu().numpy())
-        (self.folder / f"step-{trainer.global_step:07d}.png").write_bytes(png(figure))
+        path = self.folder / f"step-{trainer.global_step:07d}.png"
+        path.write_bytes(png(figure))
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_image("recall", [str(path)], trainer.global_step)

@@ -31,6 +31,7 @@ from lightning_ebm.training.failures import explained
 from lightning_ebm.training.metrics_file import MetricsFile
 from lightning_ebm.training.module import MetaTraining
 from lightning_ebm.training.stopping import EndTogether, StopOnSignal
+from lightning_ebm.training.tracking import finish, tracker
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,10 @@ def train(run: Run) -> Path | None:
             record_run(run)
             module = MetaTraining(run.memory, run.data.source.spec, config.training, plain(config))
             trainer = make_trainer(run)
-            trainer.fit(module, datamodule=run.data, ckpt_path=last[0] if last else None, weights_only=True)
+            try:
+                trainer.fit(module, datamodule=run.data, ckpt_path=last[0] if last else None, weights_only=True)
+            finally:
+                finish()
     best = checkpoints / "best.ckpt"
     run.memory.float()  # 64-true and bf16-true have changed it; patterns are float32
     load(run.memory, best)
@@ -144,7 +148,7 @@ def make_trainer(run: Run) -> pl.Trainer:
         val_check_interval=validate_every,
         check_val_every_n_epoch=None,
         gradient_clip_val=training.clip or None,
-        logger=MetricsFile(run.folder, "metrics"),
+        logger=[logger for logger in (MetricsFile(run.folder, "metrics"), tracker(config)) if logger],
         callbacks=callbacks,
         inference_mode=False,  # reading differentiates, in evaluation too
         use_distributed_sampler=False,  # the episode sampler shares episodes out by itself
