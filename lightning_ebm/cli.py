@@ -100,7 +100,7 @@ def analyse(config_file: Path, overrides: Sequence[str]) -> None:
 def show(config_file: Path, overrides: Sequence[str]) -> None:
     """Print the resolved configuration, and draw patterns and queries of each split."""
     from lightning_ebm.config import distortion_in_test
-    from lightning_ebm.evaluation.plots import contact_sheet
+    from lightning_ebm.evaluation.strips import contact_sheet
     from lightning_ebm.evaluation.style import png
     from lightning_ebm.training.trainer import build
 

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import yaml
 from torch.utils.data import DataLoader
 
@@ -31,6 +30,7 @@ from lightning_ebm.data.episodes import Distortion, Episode, PatternSource
 from lightning_ebm.evaluation.controls import QueryItself
 from lightning_ebm.evaluation.curves import read_curve
 from lightning_ebm.evaluation.evaluate import measure
+from lightning_ebm.evaluation.gallery import recalled
 from lightning_ebm.evaluation.metrics import unit
 from lightning_ebm.evaluation.results import CONTROL, Curve, Result
 from lightning_ebm.memory import AssociativeMemory
@@ -235,15 +235,8 @@ def test_loader(
 
 
 def write_gallery(run: Run, path: Path, shown: int) -> None:
-    """Keeps what the memory recalls of the first test episode: `shown` patterns, queries, and the trajectory."""
-    episode = next(iter(test_loader(run, run.config.episodes.items, batch=1)))
-    with torch.no_grad():
-        trajectory = run.memory.read(run.memory.write(episode.patterns), episode.queries[:, :shown])
-    arrays = {
-        "patterns": episode.patterns[0, :shown].numpy(),
-        "queries": episode.queries[0, :shown].numpy(),
-        "trajectory": trajectory[:, 0].numpy(),
-    }
+    """Keeps what the memory recalls of the first test episode, see `recalled`."""
+    arrays = recalled(run.memory, next(iter(test_loader(run, run.config.episodes.items, batch=1))), shown)
     unfinished = path.with_suffix(".unfinished.npz")
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez(unfinished, allow_pickle=False, **arrays)

@@ -11,11 +11,14 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from lightning_ebm.evaluation import page, plots
+from lightning_ebm.evaluation import page
+from lightning_ebm.evaluation.against_items import error_against_items
+from lightning_ebm.evaluation.against_size import error_against_size, has_size_sweep
 from lightning_ebm.evaluation.curves import learning_curves, write_curves
 from lightning_ebm.evaluation.html_tables import items_table, main_table
 from lightning_ebm.evaluation.pictures import mosaic, shown_steps
 from lightning_ebm.evaluation.results import Comparison, Gallery, write_csv
+from lightning_ebm.evaluation.strips import recall_gallery
 from lightning_ebm.evaluation.style import save, svg
 from lightning_ebm.evaluation.summary import summary
 from lightning_ebm.evaluation.tables import markdown_table
@@ -37,7 +40,7 @@ def write_report(comparison: Comparison, folder: Path) -> Path:
     (folder / "config.yaml").write_text(comparison.config, encoding="utf-8")
     sections = {"Results": _tables(comparison), "Figures": _figures(comparison, folder)}
     if comparison.gallery is not None:
-        save(plots.recall_gallery(comparison.gallery), folder / "recall_gallery")
+        save(recall_gallery(comparison.gallery), folder / "recall_gallery")
         sections["Recalled patterns"] = _gallery(comparison.gallery)
     if comparison.failed:
         sections["Not finished"] = _failed(comparison.failed)
@@ -91,12 +94,12 @@ def _figures(comparison: Comparison, folder: Path) -> str:
     html, rank = "", 0
     if several_counts:
         rank += 1
-        figures = [plots.error_against_items(comparison, dark) for dark in (False, True)]
+        figures = [error_against_items(comparison, dark) for dark in (False, True)]
         save(figures[0], folder / "error_against_items")
         html += _figure(rank, _against("the number of stored patterns. Lines are means, bands"), *figures)
-    if not several_counts or plots.has_size_sweep(comparison):
+    if not several_counts or has_size_sweep(comparison):
         rank += 1
-        figures = [plots.error_against_size(comparison, dark) for dark in (False, True)]
+        figures = [error_against_size(comparison, dark) for dark in (False, True)]
         save(figures[0], folder / "error_against_size")
         html += _figure(rank, _against("the size of the state. Points are means, bars"), *figures)
     if any(curve.points for curve in comparison.curves):
