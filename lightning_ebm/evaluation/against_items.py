@@ -34,13 +34,17 @@ def error_against_items(comparison: Comparison, dark: bool = False, measure: Mea
         if result.memory != CONTROL:
             lines.setdefault(result.label, []).append(result)
     published = comparison.published if measure == "error" else None
+    if published and published.axis != "items":
+        published = None
+    counts = {result.items for result in comparison.results}
+    counts |= {count for points in (published.lines.values() if published else ()) for count, *_ in points}
     styles = looks(((label, results[0].memory) for label, results in lines.items()), dark)
     control: dict[str, Any] = {"color": FAINT[dark], "linestyle": (0, (4, 3)), "linewidth": 1.1, "zorder": 2}
     with new_figure(6.4 if len(masks) == 1 else 9.8, 4.4, dark) as figure:
         panels = figure.subplots(1, len(masks), squeeze=False, sharex=True, sharey=True)
         for mask_known, axes in zip(masks, panels.flat, strict=True):
             axes.set_title(f"mask {'known' if mask_known else 'unknown'}")
-            axes.set_xticks(sorted({result.items for result in comparison.results}))
+            axes.set_xticks(sorted(counts))
             ends: list[tuple[float, str, str]] = []
             for label, results in (controls(comparison.results, measure) | lines).items():
                 points = sorted(
@@ -53,9 +57,9 @@ def error_against_items(comparison: Comparison, dark: bool = False, measure: Mea
                     if label in styles:
                         axes.fill_between(items, lows, highs, color=look["color"], alpha=0.12, linewidth=0)
                     ends.append((means[-1], label, look["color"]))
-            if published and published.axis == "items":
-                for name, handle in draw_published(axes, published, dark).items():
-                    ends.append((handle.get_ydata()[-1], name, handle.get_color()))
+            if published:
+                for name in draw_published(axes, published, dark):
+                    ends.append((published.lines[name.removesuffix(", published")][-1][1], name, FAINT[dark]))
             axes.set_ylim(bottom=-0.03 * axes.get_ylim()[1])
             _label_ends(axes, ends)
         name_axes(panels, "patterns stored", comparison.unit, measure)

@@ -32,7 +32,7 @@ from lightning_ebm.evaluation.curves import read_curve
 from lightning_ebm.evaluation.evaluate import measure
 from lightning_ebm.evaluation.gallery import recalled
 from lightning_ebm.evaluation.metrics import unit
-from lightning_ebm.evaluation.results import CONTROL, Curve, Result
+from lightning_ebm.evaluation.results import CONTROL, QUERY, Curve, Result
 from lightning_ebm.memory import AssociativeMemory
 from lightning_ebm.schema import RunConfig
 from lightning_ebm.training.trainer import Run, build, commit, is_trainable, train, training_record
@@ -40,7 +40,6 @@ from lightning_ebm.training.trainer import Run, build, commit, is_trainable, tra
 Say = Callable[[str], None]
 
 NOTHING_WRITTEN = "nothing written"  # how the label of the control ends that tells what a memory adds
-QUERY = "query itself"
 
 
 @dataclass(frozen=True)

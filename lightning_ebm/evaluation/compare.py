@@ -8,10 +8,10 @@ from pathlib import Path
 from rich.console import Console
 
 from lightning_ebm.config import ConfigError, distortion_in_test, to_yaml
-from lightning_ebm.evaluation.cell import QUERY, Cell, measured
+from lightning_ebm.evaluation.cell import Cell, measured
 from lightning_ebm.evaluation.jobs import name_of, run_cells
 from lightning_ebm.evaluation.published import published
-from lightning_ebm.evaluation.results import Comparison, Gallery, Recall, pooled
+from lightning_ebm.evaluation.results import QUERY, Comparison, Gallery, Recall, pooled
 from lightning_ebm.schema import RunConfig
 from lightning_ebm.training.trainer import build, is_trainable, load, provenance
 

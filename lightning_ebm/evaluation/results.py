@@ -16,6 +16,7 @@ import numpy as np
 from lightning_ebm.evaluation.published import Published
 
 CONTROL = "control"  # what `Result.memory` says of a row that stores nothing
+QUERY = "query itself"  # the label of the control that answers with the query
 
 
 @dataclass(frozen=True)

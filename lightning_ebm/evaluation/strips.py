@@ -100,11 +100,11 @@ def _picture_table(
         axes = figure.subplots()
         axes.imshow(picture, interpolation="none")  # which keeps pixels sharp in SVG too
         axes.set_xticks((np.arange(len(columns)) + 0.5) * width - 0.5, columns)
-        axes.set_yticks((np.arange(len(rows)) + 0.5) * height - 0.5, rows)
+        axes.set_yticks((np.arange(len(rows)) + 0.5) * height - (0.12 * width if notes else 0) - 0.5, rows)
         axes.tick_params(length=0, top=False, bottom=False, labeltop=True, labelbottom=False)
         axes.spines[:].set_visible(False)
         axes.grid(False)
         for (row, column), note in np.ndenumerate(np.array(notes or [[]])):
-            place = ((column + 0.5) * width - 0.5, (row + 1) * height - 1)
-            axes.text(*place, note, ha="center", va="bottom", fontsize=7)
+            place = ((column + 0.5) * width - 0.5, (row + 1) * height - 0.23 * width)
+            axes.text(*place, note, ha="center", va="top", fontsize=7)
     return figure
