@@ -65,7 +65,9 @@ def evaluate(config_file: Path, overrides: Sequence[str]) -> None:
 def compare(config_file: Path, overrides: Sequence[str]) -> None:
     """Train and measure every row of the configuration; print a table, write report.html and results.csv."""
     from lightning_ebm.evaluation.compare import compare as run_all
+    from lightning_ebm.evaluation.findings import read_findings
     from lightning_ebm.evaluation.grid import cells, slug
+    from lightning_ebm.evaluation.index import write_index
     from lightning_ebm.evaluation.report import write_report
     from lightning_ebm.evaluation.results import write_cells
     from lightning_ebm.evaluation.tables import rich_table, wide_table
@@ -73,15 +75,27 @@ def compare(config_file: Path, overrides: Sequence[str]) -> None:
     grid = cells(read_file(config_file), parse_overrides(overrides))
     folder = Path(grid[0].config.output) / f"compare-{config_file.stem}"
     comparisons = run_all(grid, console)
+    findings = read_findings(folder.parent, config_file.stem)
+    reports = {}
     for variation, comparison in comparisons.items():
         if len({result.items for result in comparison.results}) > 1:
             console.print(wide_table(comparison, "error"))  # on all values, as the paper counts
         else:
             console.print(rich_table(comparison))
-        page = write_report(comparison, folder / slug(variation) if variation else folder)
-        console.print(f"\nThe report, with pictures of what each memory recalled:\n  {page.resolve().as_uri()}")
+        if variation:
+            page = write_report(comparison, folder / slug(variation), others="../index.html")
+            reports[variation] = page, comparison
+        else:
+            page = write_report(comparison, folder, findings)
+    missing = [
+        variation for variation in dict.fromkeys(cell.variation for cell in grid) if variation not in comparisons
+    ]
+    if reports:
+        page = write_index(reports, missing, folder, findings)
+    console.print(f"\nThe report, with pictures of what each memory recalled:\n  {page.resolve().as_uri()}")
     write_cells([result for cell in grid if cell.is_done() for result in cell.results()], folder)
-    if failed := [label for comparison in comparisons.values() for label in comparison.failed]:
+    failed = [label for comparison in comparisons.values() for label in comparison.failed]
+    if failed := failed + [f"all of {variation}" for variation in missing]:
         raise ConfigError(f"not finished, see above and log.txt in the run's folder: {', '.join(failed)}")
 
 
