@@ -37,6 +37,14 @@ Settings, each with what it is if not given:
 The other tools are installed by `pip install 'lightning-ebm[bench]'`; one that is missing is named in the table.
 """
 
+SUMMARISE_EPILOG = """\
+Settings, each with what it is if not given:
+  columns=             items (numbers of patterns) or floats (sizes of the state); empty: whichever was varied
+  error=               corrupted or all (values); empty: corrupted, or all where published is given
+  published=           figure3-omniglot, figure3-cifar, table1 or a CSV file: a paper's numbers as rows of their own
+  output=              folder for summary.md and summary.tex; empty: that of the first file
+"""
+
 # of several processes, the first one speaks
 console = Console(highlight=False, quiet=os.environ.get("LOCAL_RANK", "0") != "0")
 
@@ -160,6 +168,18 @@ def bench(overrides: Sequence[str]) -> None:
     console.print(f"\nTables and figures: {folder.resolve()}", markup=False)
 
 
+def summarise(words: Sequence[str]) -> None:
+    """Write tables for a paper, Markdown and LaTeX, from cells.csv files or folders of comparisons."""
+    from lightning_ebm.evaluation.summarise import settings, write_summary
+
+    paths = [Path(word) for word in words if "=" not in word or Path(word).exists()]
+    if not paths:
+        raise ConfigError("summarise needs a cells.csv, or a folder of a comparison with one in it")
+    folder, text = write_summary(paths, settings([word for word in words if Path(word) not in paths]))
+    console.print(text, markup=False, soft_wrap=True)
+    console.print(f"summary.md and summary.tex: {folder.resolve()}", markup=False)
+
+
 VERBS = {"train": train, "evaluate": evaluate, "compare": compare, "analyse": analyse, "show": show}
 
 
@@ -189,6 +209,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     verb.add_argument("overrides", nargs="*", metavar="key=value", help="settings laid over the defaults")
+    verb = verbs.add_parser(
+        "summarise",
+        help=(summarise.__doc__ or "").strip(),
+        description=summarise.__doc__,
+        epilog=SUMMARISE_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verb.add_argument("words", nargs="+", metavar="FOLDER|key=value", help="folders or files, then settings")
     parsed = parser.parse_args(arguments)
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # where the files that import paths name are, as for `python -m`
@@ -196,6 +224,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if parsed.verb == "bench":
             bench(parsed.overrides)
+        elif parsed.verb == "summarise":
+            summarise(parsed.words)
         else:
             VERBS[parsed.verb](parsed.config, parsed.overrides)
     except (ConfigError, ValueError, NotImplementedError, RuntimeError, OSError) as error:

@@ -134,6 +134,8 @@ pre {
   font: .85rem/1.45 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace;
 }
 .facts table { width: auto; }
+.small table { width: auto; min-width: min(100%, 44rem); }
+pre + .facts, .facts + details { margin-top: 1rem; }
 .facts td { text-align: left; white-space: normal; overflow-wrap: anywhere; }
 
 @media (max-width: 40rem) {

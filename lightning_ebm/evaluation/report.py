@@ -66,7 +66,7 @@ def analyses_sections(findings: Sequence[Finding], ranks: Iterator[int]) -> dict
         html = _figure(next(ranks), escape(finding.caption), finding.light, finding.dark, made)
         caption = f"The numbers of the figure. Also in {escape(finding.folder.name)}/table.csv. {made}"
         table = plain_table(finding.columns, finding.rows)
-        sections[finding.title] = html + _scrolling(f"{anchor}-table", caption, table)
+        sections[finding.title] = html + _scrolling(f"{anchor}-table", caption, table, "small")
     return sections
 
 

@@ -241,7 +241,7 @@ def markdown_table(comparison: Comparison) -> str:
         for result in results:
             corrupted = with_band(result.error_corrupted, result.corrupted_by_seed, places)
             lines.append([
-                _markdown(result.label),
+                escaped(result.label),
                 *([f"{result.items:,}", "known" if result.mask_known else "unknown"] if several else []),
                 floats(result, strict=True),
                 bits(result),
@@ -254,7 +254,7 @@ def markdown_table(comparison: Comparison) -> str:
                 short(result.train_seconds),
                 f"{result.parameters:,}" if result.parameters else NONE,
             ])  # fmt: skip
-    words = f"Errors: {_markdown(comparison.unit)}, mean over test episodes [5th, 95th percentile]."
+    words = f"Errors: {escaped(comparison.unit)}, mean over test episodes [5th, 95th percentile]."
     if several_seeds(comparison):
         words += " ±: half the 95 % interval over training seeds."
     if not several and comparison.results:
@@ -267,7 +267,7 @@ def several_seeds(comparison: Comparison) -> bool:
     return any(len(result.error_by_seed) > 1 for result in comparison.results)
 
 
-def _markdown(text: str) -> str:
+def escaped(text: str) -> str:
     """Text that can break neither out of its cell nor into HTML."""
     text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
     return "".join("\\" + character if character in "\\|*_`[]" else character for character in text)
