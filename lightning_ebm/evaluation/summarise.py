@@ -7,7 +7,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lightning_ebm.config import ConfigError, build, parse_overrides
 from lightning_ebm.evaluation.paper_tables import Row, Summary, latex, markdown
@@ -20,6 +19,8 @@ ERRORS: dict[str, tuple[Measure, str]] = {
     "corrupted": ("error_corrupted", "corrupted_mean"),
     "all": ("error", "error_mean"),
 }
+SAME = ("cell", "label", "items", "mask_known", "precision", "data", "distortion", "episodes", "error_mean")
+"""What two rows share that are of one measurement, though in several files; times differ if it was repeated."""
 
 
 @dataclass
@@ -103,11 +104,11 @@ def summarise(cells: Sequence[dict[str, str]], config: SummaryConfig) -> list[Su
         caption = f"{data}, {distortion}{stored}, mask {mask}: {MEASURES[measure]} ({unit}), mean over test episodes"
         if any(len(errors) > 1 for row in rows for errors in row.errors.values()):
             caption += " ± half the 95 % interval over seeds"
-        caption += "."
+        caption += ". Controls are in italics." if any(row.kind == "control" for row in rows) else "."
         if laid_over:
             rows += published_rows(laid_over)
             shown = sorted({column for row in rows for column in row.errors})
-            caption += f" In italics: {laid_over.source}; mask not stated."
+            caption += f" Published, in italics: {laid_over.source}; mask not stated."
         head = "patterns stored" if columns == "items" else "floats of state"
         tables.append(Summary(caption, head, shown, rows))
     return tables
@@ -166,10 +167,10 @@ def write_summary(paths: Sequence[Path], config: SummaryConfig) -> tuple[Path, s
     Returns:
         The folder, and the Markdown.
     """
-    cells: dict[tuple[Any, ...], dict[str, str]] = {}
+    cells: dict[tuple[str | None, ...], dict[str, str]] = {}
     for path in paths:
         for row in read_cells(path):
-            cells.setdefault(tuple(sorted(row.items())), row)
+            cells.setdefault(tuple(row.get(key) for key in SAME), row)
     tables = summarise(list(cells.values()), config)
     folder = Path(config.output) if config.output else paths[0] if paths[0].is_dir() else paths[0].parent
     folder.mkdir(parents=True, exist_ok=True)
