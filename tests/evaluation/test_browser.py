@@ -151,10 +151,9 @@ def test_figures_enlarge_and_close(page, browser, opener):
         width = browser.run("return document.querySelector('#now img.light').clientWidth")
         browser.click("#now") if opener == "mouse" else browser.press(opener)
         assert browser.run(is_open)
-        shown = browser.run(
-            "return [...document.querySelectorAll('dialog img')].map(i => [i.className, i.clientWidth])"
-        )
-        assert dict(shown)["light"] > width > 0 and shown["dark"] == 0
+        widths = "return [...document.querySelectorAll('dialog img')].map(i => [i.className, i.clientWidth])"
+        shown = dict(browser.run(widths))
+        assert shown["light"] > width > 0 and shown["dark"] == 0
         browser.click("dialog form button") if opener == "mouse" else browser.press("Escape")
         assert not browser.run(is_open)
         assert browser.run("return document.activeElement.id") == "now"  # where the reader was
