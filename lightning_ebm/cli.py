@@ -1,4 +1,4 @@
-"""The command line: `lightning-ebm VERB CONFIG key=value …`, one verb, one short function."""
+"""The command line: `lightning-ebm VERB CONFIG key=value …`."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 
-from lightning_ebm.config import ConfigError, parse_overrides, read, read_file, resolve, run_folder, to_yaml
+from lightning_ebm.config import ConfigError
 from lightning_ebm.processes import Stopped, process_number, stops_on_signal
 from lightning_ebm.registry import analyses, datasets, distortions, energies, memories
+from lightning_ebm.verbs import analyse, bench, compare, console, evaluate, show, summarise, train
 
 DESCRIPTION = "Meta-train, compare and launch associative memories."
 EPILOG = """\
@@ -39,126 +41,20 @@ Settings, each with what it is if not given:
 The other tools are installed by `pip install 'lightning-ebm[bench]'`; one that is missing is named in the table.
 """
 
-# of several processes, the first one speaks; of its errors, each does
-console = Console(highlight=False, quiet=process_number() > 0)
-errors = Console(highlight=False)
-
-
-def train(config_file: Path, overrides: Sequence[str]) -> None:
-    """Meta-train one memory; goes on where an earlier run of the same configuration stopped."""
-    from lightning_ebm.training.trainer import build
-    from lightning_ebm.training.trainer import train as fit
-
-    run = build(resolve(read(config_file, overrides)))
-    best = fit(run)
-    if best is None:
-        console.print(f"{run.config.memory.name} has nothing to train; use evaluate or compare")
-    else:
-        console.print(f"best checkpoint: {best}")
-
-
-def evaluate(config_file: Path, overrides: Sequence[str]) -> None:
-    """Measure one trained memory on the test episodes and print its row."""
-    from lightning_ebm.evaluation.compare import evaluate as measure
-    from lightning_ebm.evaluation.tables import rich_table
-
-    if process_number() == 0:  # the others, if a launcher started some, have nothing to do
-        console.print(rich_table(measure(resolve(read(config_file, overrides)))))
-
-
-def compare(config_file: Path, overrides: Sequence[str]) -> None:
-    """Train and measure every row of the configuration; print a table, write report.html and results.csv."""
-    from lightning_ebm.evaluation.compare import compare as run_all
-    from lightning_ebm.evaluation.grid import cells, slug
-    from lightning_ebm.evaluation.report import write_report
-    from lightning_ebm.evaluation.results import COLUMNS, row, write_cells
-    from lightning_ebm.evaluation.tables import rich_table, wide_table
-    from lightning_ebm.training.tracking import log_table
-
-    grid = cells(read_file(config_file), parse_overrides(overrides))
-    folder = Path(grid[0].config.output) / f"compare-{config_file.stem}"
-    comparisons = run_all(grid, console)
-    if process_number():  # of several processes, the first one has measured
-        return
-    for variation, comparison in comparisons.items():
-        if len({result.items for result in comparison.results}) > 1:
-            console.print(wide_table(comparison, "error"))  # on all values, as the paper counts
-        else:
-            console.print(rich_table(comparison))
-        page = write_report(comparison, folder / slug(variation) if variation else folder)
-        console.print(f"\nThe report, with pictures of what each memory recalled:\n  {page.resolve().as_uri()}")
-    results = [result for cell in grid if cell.is_done() for result in cell.results()]
-    write_cells(results, folder)
-    log_table(grid[0].config, folder.name, COLUMNS, [list(row(result).values()) for result in results])
-    if failed := [label for comparison in comparisons.values() for label in comparison.failed]:
-        raise ConfigError(f"not finished, see above and log.txt in the run's folder: {', '.join(failed)}")
-
-
-def analyse(config_file: Path, overrides: Sequence[str]) -> None:
-    """Ask one question (analysis=NAME) of the memories of every row; print a table, write it and a figure."""
-    from lightning_ebm.evaluation.analysis import analyse as answer
-    from lightning_ebm.evaluation.analysis import terminal_table
-    from lightning_ebm.evaluation.grid import cells
-
-    grid = cells(read_file(config_file), parse_overrides(overrides))
-    folder = Path(grid[0].config.output) / f"analysis-{config_file.stem}-{grid[0].config.analysis.name}"
-    found = answer(grid, folder, console)
-    if found is None:  # of several processes, the first one has asked
-        return
-    console.print(terminal_table(found))
-    console.print(f"\nTable and figure: {folder.resolve()}", markup=False)
-
-
-def show(config_file: Path, overrides: Sequence[str]) -> None:
-    """Print the resolved configuration, and draw patterns and queries of each split."""
-    from lightning_ebm.config import distortion_in_test
-    from lightning_ebm.evaluation.plots import contact_sheet
-    from lightning_ebm.evaluation.style import png
-    from lightning_ebm.training.trainer import build
-
-    config = resolve(read(config_file, overrides))
-    console.print(to_yaml(config), markup=False)
-    data = build(config).data
-    folder = run_folder(config)
-    folder.mkdir(parents=True, exist_ok=True)
-    loaders = {"train": data.train_dataloader, "val": data.val_dataloader, "test": data.test_dataloader}
-    for split, loader in loaders.items():
-        batch = next(iter(loader()))
-        distortion = distortion_in_test(config) if split == "test" else config.distortion
-        title = f"{config.data.name}, {split}\n{distortion}"
-        sheet = contact_sheet(batch.patterns[0].numpy(), batch.queries[0].numpy(), title)
-        (folder / f"{split}.png").write_bytes(png(sheet))
-        console.print(f"{split}: {folder / split}.png", markup=False)
-
-
-def bench(overrides: Sequence[str]) -> None:
-    """Time a meta-step of EBMM against other tools, at equal results; print a table, write bench.md and figures."""
-    from rich.live import Live
-
-    from lightning_ebm.benchmark.config import resolve as settings
-    from lightning_ebm.benchmark.growth import grow
-    from lightning_ebm.benchmark.report import write_report
-    from lightning_ebm.benchmark.results import Row, write_csv
-    from lightning_ebm.benchmark.run import run
-    from lightning_ebm.benchmark.tables import rich_tables
-
-    config = settings(overrides)
-    folder = Path(config.output)
-    folder.mkdir(parents=True, exist_ok=True)
-    with Live(console=console, auto_refresh=False) as live:
-
-        def keep(rows: list[Row]) -> None:
-            live.update(rich_tables(rows), refresh=True)
-            write_csv(rows, folder / "bench.csv")  # so that nothing measured is lost if it is stopped
-
-        rows = run(config, keep)
-    write_report(config, rows, [])
-    if config.growth:
-        write_report(config, rows, grow(config, console.print))
-    console.print(f"\nTables and figures: {folder.resolve()}", markup=False)
-
+SUMMARISE_EPILOG = """\
+Settings, each with what it is if not given:
+  columns=             items (numbers of patterns) or floats (sizes of the state); empty: whichever was varied
+  error=               corrupted or all (values); empty: corrupted, or all where published is given
+  published=           figure3-omniglot, figure3-cifar, table1 or a CSV file: a paper's numbers as rows of their own
+  output=              folder for summary.md and summary.tex; empty: that of the first file
+"""
 
 VERBS = {"train": train, "evaluate": evaluate, "compare": compare, "analyse": analyse, "show": show}
+"""Verbs that take a configuration."""
+TOOLS = {"bench": (bench, BENCH_EPILOG), "summarise": (summarise, SUMMARISE_EPILOG)}
+"""Verbs that take words of their own, and what their help says of them."""
+
+errors = Console(highlight=False)  # of several processes, each one's are seen
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -175,34 +71,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for registry in (memories, energies, datasets, distortions, analyses)
     }
     for name, work in VERBS.items():
-        verb = verbs.add_parser(
-            name,
-            help=(work.__doc__ or "").strip(),
-            description=work.__doc__,
-            epilog=EPILOG.format(**names),
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
+        verb = add_verb(verbs, name, work, EPILOG.format(**names))
         verb.add_argument("config", type=Path, metavar="CONFIG", help="a YAML file, such as configs/glyphs.yaml")
-        verb.add_argument("overrides", nargs="*", metavar="key=value", help="settings laid over the file")
-    verb = verbs.add_parser(
-        "bench",
-        help=(bench.__doc__ or "").strip(),
-        description=bench.__doc__,
-        epilog=BENCH_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    verb.add_argument("overrides", nargs="*", metavar="key=value", help="settings laid over the defaults")
+        verb.add_argument("words", nargs="*", metavar="key=value", help="settings laid over the file")
+    for name, (tool, epilog) in TOOLS.items():
+        verb = add_verb(verbs, name, tool, epilog)
+        verb.add_argument("words", nargs="*", metavar="WORD", help="see below")
     parsed = parser.parse_args(arguments)
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # where the files that import paths name are, as for `python -m`
     quieten()
-    goes_on = "" if parsed.verb == "bench" else "; the same command goes on from the last checkpoint"
+    goes_on = "" if parsed.verb in TOOLS else "; the same command goes on from the last checkpoint"
     try:
         with stops_on_signal():
-            if parsed.verb == "bench":
-                bench(parsed.overrides)
+            if parsed.verb in VERBS:
+                VERBS[parsed.verb](parsed.config, parsed.words)
             else:
-                VERBS[parsed.verb](parsed.config, parsed.overrides)
+                TOOLS[parsed.verb][0](parsed.words)
     except (ConfigError, ValueError, NotImplementedError, RuntimeError, OSError, MemoryError) as error:
         where = f" in process {process_number()}" if process_number() else ""
         text = " ".join(str(error).split()) or type(error).__name__
@@ -215,6 +100,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.print(f"interrupted{goes_on}")
         return 130
     return 0
+
+
+def add_verb(verbs: Any, name: str, work: Callable[..., None], epilog: str) -> argparse.ArgumentParser:
+    """A parser for one verb, whose help is the docstring of what it does."""
+    help = (work.__doc__ or "").strip()
+    raw = argparse.RawDescriptionHelpFormatter
+    verb: argparse.ArgumentParser = verbs.add_parser(
+        name, help=help, description=help, epilog=epilog, formatter_class=raw
+    )
+    return verb
 
 
 def quieten() -> None:

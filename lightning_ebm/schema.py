@@ -133,6 +133,7 @@ class CompareConfig:
         mask: whether memories are told which values were distorted: unknown, known, or both in turn.
         precisions: how the state is kept between writing and reading: float32, float16, int8, int4.
         gallery: patterns of the first test episode that are shown in the report; 0 for none.
+        published: a paper's numbers, laid over: figure3-omniglot, figure3-cifar, table1, or a CSV file; empty: none.
         jobs: cells that run at a time, each in a process of its own; 1: here, one after the other; 0: one for
             each GPU or, without, each core.
     """
@@ -144,6 +145,7 @@ class CompareConfig:
     mask: str = "unknown"
     precisions: list[str] = field(default_factory=lambda: ["float32"])
     gallery: int = 8
+    published: str = ""
     jobs: int = 1
 
 

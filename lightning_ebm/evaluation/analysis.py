@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from rich.text import Text
 from lightning_ebm.config import ConfigError, to_yaml
 from lightning_ebm.evaluation.cell import Cell
 from lightning_ebm.evaluation.jobs import run_cells
-from lightning_ebm.evaluation.style import save
+from lightning_ebm.evaluation.style import save, svg
 from lightning_ebm.processes import process_number
 from lightning_ebm.registry import analyses
 from lightning_ebm.training.checkpoints import load
@@ -95,8 +96,9 @@ def trained(cells: Sequence[Cell], console: Console) -> dict[str, Run]:
 def analyse(cells: Sequence[Cell], folder: Path, console: Console) -> Answer | None:
     """Trains what is not trained, asks the question that the configuration names, and writes the answer down.
 
-    Writes table.csv, table.md (with what it takes to make it again) and figure.png and .svg to `folder`. Of several
-    processes that train together, the first one asks.
+    Writes table.csv, table.md (with what it takes to make it again), figure.png and .svg, and, for the report of a
+    comparison, figure_dark.svg and about.json to `folder`. Of several processes that train together, the first one
+    asks.
     """
     config = cells[0].config
     runs = trained(cells, console)
@@ -108,11 +110,15 @@ def analyse(cells: Sequence[Cell], folder: Path, console: Console) -> Answer | N
         writer = csv.writer(file)
         writer.writerow(found.columns)
         writer.writerows([f"{x:.6g}" if isinstance(x, float) else x for x in row] for row in found.rows)
-    made = "".join(f"- {name}: {value}\n" for name, value in provenance(config).items())
+    origin = provenance(config)
+    made = "".join(f"- {name}: {value}\n" for name, value in origin.items())
     text = f"# {found.title}\n\n{found.caption}\n\n{markdown(found)}\n## How it was made\n\n{made}"
     (folder / "table.md").write_text(text, encoding="utf-8")
     (folder / "config.yaml").write_text("\n".join(to_yaml(run.config) for run in runs.values()), encoding="utf-8")
     save(found.figure(False), folder / "figure")
+    (folder / "figure_dark.svg").write_text(svg(found.figure(True)), encoding="utf-8")
+    about = {"title": found.title, "caption": found.caption, "command": origin["command"]}
+    (folder / "about.json").write_text(json.dumps(about), encoding="utf-8")
     return found
 
 

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import yaml
 from torch.utils.data import DataLoader
 
@@ -31,8 +30,9 @@ from lightning_ebm.data.episodes import Distortion, Episode, PatternSource
 from lightning_ebm.evaluation.controls import QueryItself
 from lightning_ebm.evaluation.curves import read_curve
 from lightning_ebm.evaluation.evaluate import measure
+from lightning_ebm.evaluation.gallery import recalled
 from lightning_ebm.evaluation.metrics import unit
-from lightning_ebm.evaluation.results import CONTROL, Curve, Result
+from lightning_ebm.evaluation.results import CONTROL, QUERY, Curve, Result
 from lightning_ebm.memory import AssociativeMemory
 from lightning_ebm.processes import Stopped, process_number, stops_on_signal
 from lightning_ebm.schema import RunConfig
@@ -42,7 +42,6 @@ from lightning_ebm.training.trainer import Run, build, commit, is_trainable, tra
 Say = Callable[[str], None]
 
 NOTHING_WRITTEN = "nothing written"  # how the label of the control ends that tells what a memory adds
-QUERY = "query itself"
 
 
 @dataclass(frozen=True)
@@ -237,15 +236,8 @@ def test_loader(
 
 
 def write_gallery(run: Run, path: Path, shown: int) -> None:
-    """Keeps what the memory recalls of the first test episode: `shown` patterns, queries, and the trajectory."""
-    episode = next(iter(test_loader(run, run.config.episodes.items, batch=1)))
-    with torch.no_grad():
-        trajectory = run.memory.read(run.memory.write(episode.patterns), episode.queries[:, :shown])
-    arrays = {
-        "patterns": episode.patterns[0, :shown].numpy(),
-        "queries": episode.queries[0, :shown].numpy(),
-        "trajectory": trajectory[:, 0].numpy(),
-    }
+    """Keeps what the memory recalls of the first test episode, see `recalled`."""
+    arrays = recalled(run.memory, next(iter(test_loader(run, run.config.episodes.items, batch=1))), shown)
     unfinished = path.with_suffix(".unfinished.npz")
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez(unfinished, allow_pickle=False, **arrays)

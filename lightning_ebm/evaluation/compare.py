@@ -8,9 +8,10 @@ from pathlib import Path
 from rich.console import Console
 
 from lightning_ebm.config import ConfigError, distortion_in_test, to_yaml
-from lightning_ebm.evaluation.cell import QUERY, Cell, measured
+from lightning_ebm.evaluation.cell import Cell, measured
 from lightning_ebm.evaluation.jobs import name_of, run_cells
-from lightning_ebm.evaluation.results import Comparison, Gallery, Recall, pooled
+from lightning_ebm.evaluation.published import published
+from lightning_ebm.evaluation.results import QUERY, Comparison, Gallery, Recall, pooled
 from lightning_ebm.processes import process_number
 from lightning_ebm.schema import RunConfig
 from lightning_ebm.training.checkpoints import load
@@ -30,6 +31,8 @@ def compare(cells: Sequence[Cell], console: Console) -> dict[str, Comparison]:
     Raises:
         ConfigError: if every cell failed.
     """
+    if name := cells[0].config.compare.published:
+        published(name)  # a mistake is found before anything is trained
     failed = run_cells(cells, cells[0].config.compare.jobs, console)
     if process_number():
         return {}
@@ -97,6 +100,8 @@ def together(cells: Sequence[Cell], failed: dict[str, str]) -> Comparison:
         provenance={**made, "seed": ", ".join(map(str, seeds)), "episode seed": str(first.episodes.seed)},
         curves=[curve for cell in shown if (curve := cell.curve()).points],
         failed=failed,
+        runs={cell.folder.name: to_yaml(cell.config) for cell in cells},
+        published=published(first.compare.published) if first.compare.published else None,
     )
 
 
@@ -107,5 +112,5 @@ def gallery(cells: Sequence[Cell]) -> Gallery:
     return Gallery(
         episode["patterns"],
         episode["queries"],
-        [Recall(label, saved["trajectory"]) for label, saved in recalls.items()],
+        [Recall(label, saved["trajectory"], saved.get("energies")) for label, saved in recalls.items()],
     )

@@ -1,156 +1,12 @@
-"""The fixed parts of the report: frame, style and script, all inline, so that the page needs no network."""
+"""The fixed parts of the report: frame and script, all inline, so that the page needs no network."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from html import escape
 from string import Template
 
-STYLE = """
-:root {
-  color-scheme: light dark;
-  --paper: #ffffff; --ink: #24272c; --faint: #646a73; --line: #dcdfe3; --rule: #24272c; --wash: #f4f5f7;
-  --accent: #0067a3; --gap: #9aa0a8;
-}
-@media screen and (prefers-color-scheme: dark) { :root {
-  --paper: #15171b; --ink: #d9dce1; --faint: #979ca6; --line: #33373e; --rule: #8f959f; --wash: #1e2126;
-  --accent: #6cbcf0; --gap: #4a4f58;
-} }
-* { box-sizing: border-box; }
-html { -webkit-text-size-adjust: 100%; }
-body {
-  margin: 0 auto; padding: 3rem 1.5rem 5rem; max-width: 70rem; background: var(--paper); color: var(--ink);
-  font: 1rem/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif;
-}
-h1, h2 {
-  font-family: Charter, "Iowan Old Style", "Palatino Linotype", Palatino, Georgia, serif; font-weight: 600;
-  line-height: 1.2;
-}
-h1 { font-size: clamp(1.6rem, 5vw, 2.3rem); margin: 0 0 1rem; text-wrap: balance; overflow-wrap: anywhere; }
-h2 { font-size: 1.4rem; margin: 3.2rem 0 .8rem; }
-p, figcaption { max-width: 44rem; }
-.kicker { margin: 0 0 .4rem; color: var(--faint); font-size: .875rem; }
-.lead { font-size: 1.06rem; margin: 0 0 .9rem; overflow-wrap: anywhere; }
-nav { display: flex; flex-wrap: wrap; gap: .3rem 1.3rem; margin-top: 1.5rem; font-size: .9rem; }
-a { color: var(--accent); text-underline-offset: .15em; }
-:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
-figure { margin: 1.4rem 0 2.4rem; }
-figcaption { margin: 0 0 .7rem; font-size: .9rem; color: var(--faint); overflow-wrap: anywhere; }
-figcaption b { color: var(--ink); }
-
-.scroll { overflow: auto; max-height: max(30rem, 85vh); border-block: 2px solid var(--rule); }
-table {
-  border-collapse: separate; border-spacing: 0; width: 100%; font-size: .875rem;
-  font-variant-numeric: tabular-nums;
-}
-th, td { padding: .4rem .6rem; text-align: right; white-space: nowrap; vertical-align: top; }
-th:first-child, .word { text-align: left; }
-thead th {
-  position: sticky; top: 0; z-index: 2; background: var(--paper); vertical-align: bottom; line-height: 1.25;
-  font-weight: 600; box-shadow: inset 0 -1px var(--rule);
-}
-tbody th {
-  position: sticky; left: 0; z-index: 1; background: var(--paper); font-weight: 500; white-space: normal;
-  min-width: 10rem; max-width: 15rem; overflow-wrap: anywhere;
-}
-thead th:first-child { left: 0; z-index: 3; }
-tbody tr + tr > * { border-top: 1px solid var(--line); }
-tbody tr:hover > * { background: var(--wash); }
-.control > * { color: var(--faint); }
-.control > th { font-style: italic; font-weight: 400; }
-.best { font-weight: 700; }
-td small {
-  display: flex; align-items: center; justify-content: flex-end; color: var(--faint); font-size: .86em;
-  font-weight: 400;
-}
-th button { all: unset; cursor: pointer; display: inline-block; white-space: pre; }
-th button:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
-th button::after { content: "\\2195"; margin-left: .3em; color: var(--faint); font-weight: 400; }
-th[aria-sort=ascending] button::after { content: "\\2191"; color: var(--accent); }
-th[aria-sort=descending] button::after { content: "\\2193"; color: var(--accent); }
-.bar {
-  position: relative; flex: none; height: 9px; width: 5.5rem; margin-right: auto;
-  background: linear-gradient(var(--line), var(--line)) center / 100% 1px no-repeat;
-}
-.bar i {
-  position: absolute; top: 3px; bottom: 3px; left: var(--low); right: calc(100% - var(--high));
-  background: var(--accent); opacity: .45;
-}
-.bar b {
-  position: absolute; top: 0; bottom: 0; left: calc(var(--mean) - 1px); width: 2px;
-  background: var(--accent);
-}
-.control .bar i, .control .bar b { background: var(--faint); }
-
-.zoom { all: unset; display: block; width: 100%; cursor: zoom-in; border-radius: 4px; }
-.zoom:focus-visible { outline: 2px solid var(--accent); outline-offset: 4px; }
-.zoom img { width: 100%; height: auto; }
-.light { display: block; }
-.dark { display: none; }
-@media screen and (prefers-color-scheme: dark) {
-  .light { display: none; }
-  .dark { display: block; }
-}
-.narrow .zoom { max-width: 44rem; }
-dialog {
-  width: min(96vw, 90rem); max-width: none; max-height: 94vh; padding: 0; overflow: auto;
-  border: 1px solid var(--line); border-radius: 8px; background: var(--paper); color: inherit;
-}
-dialog::backdrop { background: rgb(0 0 0 / .6); }
-dialog form {
-  position: sticky; left: 0; top: 0; padding: .5rem; text-align: right; background: var(--paper);
-}
-dialog button { font: inherit; padding: .25rem .8rem; cursor: pointer; }
-dialog img { width: 100%; min-width: 44rem; height: auto; padding: 0 1rem 1rem; }
-
-.gallery { max-height: none; padding: .9rem 0 .3rem; }
-.row {
-  display: grid; grid-template-columns: 11rem auto; gap: .2rem 1rem; width: max-content; margin-bottom: .7rem;
-}
-.row > :first-child {
-  position: sticky; left: 0; z-index: 1; background: var(--paper); font-size: .875rem;
-  overflow-wrap: anywhere;
-}
-.gallery img {
-  display: block; box-sizing: content-box; width: var(--wide); height: auto; padding: 2px;
-  background: var(--gap); image-rendering: pixelated;
-}
-.gallery summary { margin-top: .2rem; }
-.gallery ol { list-style: none; margin: 0; padding: 0 0 .6rem; }
-.gallery li span { display: block; margin-top: .4rem; color: var(--faint); font-size: .8rem; }
-summary { width: max-content; cursor: pointer; color: var(--accent); font-size: .875rem; }
-
-dl { display: grid; grid-template-columns: 11rem auto; gap: .7rem 1rem; max-width: 56rem; }
-dt { font-weight: 600; }
-dd { margin: 0; }
-pre {
-  overflow-x: auto; padding: .8rem 1rem; border-radius: 6px; background: var(--wash);
-  font: .85rem/1.45 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace;
-}
-.facts table { width: auto; }
-.facts td { text-align: left; white-space: normal; overflow-wrap: anywhere; }
-
-@media (max-width: 40rem) {
-  body { padding: 1.5rem 1rem 3rem; }
-  tbody th { min-width: 7.5rem; max-width: 8.5rem; }
-  .row, dl { grid-template-columns: auto; }
-  .gallery img { width: var(--narrow); }
-  dt { margin-bottom: -.6rem; }
-  .row > :first-child { width: max-content; max-width: 85vw; }
-  .gallery li span, .gallery summary { position: sticky; left: 0; width: max-content; }
-}
-@media print {
-  body { max-width: none; padding: 0; font-size: 9.5pt; }
-  nav, th button::after { display: none; }
-  .scroll { overflow: visible; max-height: none; }
-  thead th, tbody th, .row > :first-child { position: static; }
-  thead th { box-shadow: none; border-bottom: 1px solid var(--rule); }
-  table { font-size: 7pt; }
-  th, td { padding: .2rem .3rem; }
-  .bar { width: 3rem; }
-  .bar i, .bar b { print-color-adjust: exact; }
-  tr, .row, .plot { break-inside: avoid; }
-  h2, figcaption { break-after: avoid; }
-}
-"""
+from lightning_ebm.evaluation.page_style import STYLE
 
 SCRIPT = """
 // Tables sort by the clicked column, first ascending, then descending; rows without a value stay last.
@@ -179,6 +35,13 @@ for (const button of document.querySelectorAll("button.zoom")) {
     dialog.showModal();
   });
 }
+// A link to a run unfolds its configuration.
+function unfold() {
+  const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (target && target.tagName === "DETAILS") target.open = true;
+}
+addEventListener("hashchange", unfold);
+unfold();
 dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
 """
 
@@ -210,6 +73,38 @@ $sections</main>
 </html>
 """)
 
+
+def assemble(title: str, kicker: str, lead: Sequence[str], sections: Mapping[str, str], others: str = "") -> str:
+    """A whole page.
+
+    Args:
+        title: its heading.
+        kicker: stands above it.
+        lead: paragraphs below it, as text.
+        sections: heading -> HTML.
+        others: where the page is that this one is listed on; empty if there is none.
+    """
+    body, navigation = "", f'<a href="{escape(others)}">All reports</a> ' if others else ""
+    for rank, (heading, html) in enumerate(sections.items(), start=1):
+        anchor = f"section-{rank}"
+        navigation += f'<a href="#{anchor}">{escape(heading)}</a> '
+        body += f'<section aria-labelledby="{anchor}"><h2 id="{anchor}">{escape(heading)}</h2>\n{html}</section>\n'
+    return PAGE.substitute(
+        title=escape(title),
+        kicker=escape(kicker),
+        summary="\n".join(f'<p class="lead">{escape(paragraph)}</p>' for paragraph in lead),
+        navigation=navigation,
+        sections=body,
+        style=STYLE,
+        script=SCRIPT,
+    )
+
+
+def made_by(command: str) -> str:
+    """The command behind a number, for a caption."""
+    return f'<span class="made">Made by <code>{escape(command)}</code>.</span>'
+
+
 HOW_TO_READ = {
     "Episode": (
         "One trial. The memory starts empty and some patterns are written into it; each is then distorted "
@@ -235,7 +130,15 @@ HOW_TO_READ = {
         "strict count, given where it differs from the literature's, adds all else that reading needs for "
         "each episode."
     ),
-    "Bits per pattern": "Floats times 32, divided by the number of stored patterns.",
+    "Bits per pattern": (
+        "Bits of the written state, as it was kept between writing and reading, divided by the number of stored "
+        "patterns."
+    ),
+    "Recalled exactly": (
+        "Share of patterns without a wrong value; of images in grey or colour, without a visible error."
+    ),
+    "PSNR, SSIM": "Peak signal-to-noise ratio of the answers, and their structural similarity to the patterns.",
     "Write, read": "Median milliseconds to write one episode, and to read all of its queries.",
+    "Runs": "Identity of the runs that a row is from, the end of their folders' names; of several seeds, all of them.",
     "Parameters": ("Numbers that meta-training found and that all episodes share. They are not part of the state."),
 }

@@ -38,18 +38,20 @@ def grid(size: int) -> tuple[int, int]:
     return math.ceil(size / math.ceil(math.sqrt(size))), math.ceil(math.sqrt(size))
 
 
-def mosaic(values: np.ndarray) -> np.ndarray:
+def mosaic(values: np.ndarray, below: float = 0.0) -> np.ndarray:
     """A table of patterns as one picture, with transparent gaps between them.
 
     Args:
         values: (rows, columns, *shape), values in [0, 1].
+        below: room to leave below each row, in parts of a pattern's width.
 
     Returns:
         (height, width, 4), values in [0, 1].
     """
     pictures = np.stack([np.stack([as_picture(pattern) for pattern in row]) for row in values])
     gap = max(2, pictures.shape[3] // 12)
-    pictures = np.pad(pictures, ((0, 0), (0, 0), (0, gap), (0, gap), (0, 0)))
+    room = round(below * pictures.shape[3])
+    pictures = np.pad(pictures, ((0, 0), (0, 0), (0, gap + room), (0, gap), (0, 0)))
     rows, columns, height, width, _ = pictures.shape
     return pictures.swapaxes(1, 2).reshape(rows * height, columns * width, 4)[:-gap, :-gap]
 

@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
-import base64
-import io
+from collections.abc import Callable, Iterator, Sequence
 from html import escape
+from itertools import count
 from pathlib import Path
 
-import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image
 
-from lightning_ebm.evaluation import page, plots
+from lightning_ebm.evaluation import page
+from lightning_ebm.evaluation.against_items import error_against_items
+from lightning_ebm.evaluation.against_size import error_against_size, has_size_sweep
 from lightning_ebm.evaluation.curves import learning_curves, write_curves
-from lightning_ebm.evaluation.html_tables import items_table, main_table
-from lightning_ebm.evaluation.pictures import mosaic, shown_steps
+from lightning_ebm.evaluation.findings import Finding
+from lightning_ebm.evaluation.grid import slug
+from lightning_ebm.evaluation.html_gallery import data_uri, gallery_rows
+from lightning_ebm.evaluation.html_tables import items_table, main_table, plain_table
 from lightning_ebm.evaluation.results import Comparison, Gallery, write_csv
+from lightning_ebm.evaluation.strips import read_path, recall_gallery
 from lightning_ebm.evaluation.style import save, svg
 from lightning_ebm.evaluation.summary import summary
-from lightning_ebm.evaluation.tables import markdown_table
+from lightning_ebm.evaluation.tables import Measure, markdown_table
 
 
-def write_report(comparison: Comparison, folder: Path) -> Path:
+def write_report(comparison: Comparison, folder: Path, findings: Sequence[Finding] = (), others: str = "") -> Path:
     """Writes report.html and, beside it, results.csv, table.md, config.yaml and the figures as PNG and SVG.
 
     Args:
         comparison: what to report; it has at least one result.
         folder: where to; it is made if it is not there, and files of these names are replaced.
+        findings: analyses of the same memories, each of which becomes a section.
+        others: where the page is that lists the reports of all variations; empty if there is none.
 
     Returns:
         The path of the page.
@@ -35,17 +40,34 @@ def write_report(comparison: Comparison, folder: Path) -> Path:
     write_csv(comparison.results, folder / "results.csv")
     (folder / "table.md").write_text(_record(comparison), encoding="utf-8")
     (folder / "config.yaml").write_text(comparison.config, encoding="utf-8")
-    sections = {"Results": _tables(comparison), "Figures": _figures(comparison, folder)}
+    made, figure_ranks = page.made_by(comparison.command), count(1)
+    sections = {"Results": _tables(comparison, made), "Figures": _figures(comparison, folder, made, figure_ranks)}
     if comparison.gallery is not None:
-        save(plots.recall_gallery(comparison.gallery), folder / "recall_gallery")
-        sections["Recalled patterns"] = _gallery(comparison.gallery)
+        _save_strips(comparison.gallery, folder)
+        sections["Recalled patterns"] = _gallery(comparison.gallery, made)
+    sections |= analyses_sections(findings, figure_ranks)
     if comparison.failed:
         sections["Not finished"] = _failed(comparison.failed)
     sections["How to read this"] = _definitions()
     sections["How it was made"] = _origin(comparison)
     path = folder / "report.html"
-    path.write_text(_page(comparison, sections), encoding="utf-8")
+    date = comparison.provenance.get("date", "")
+    kicker = "A comparison of associative memories" + (f", {date}" if date else "")
+    html = page.assemble(comparison.title, kicker, summary(comparison), sections, others)
+    path.write_text(html, encoding="utf-8")
     return path
+
+
+def analyses_sections(findings: Sequence[Finding], ranks: Iterator[int]) -> dict[str, str]:
+    """A section with figure and table for each analysis, by its title."""
+    sections = {}
+    for finding in findings:
+        made, anchor = page.made_by(finding.command), slug(finding.title)
+        html = _figure(next(ranks), escape(finding.caption), finding.light, finding.dark, made)
+        caption = f"The numbers of the figure. Also in {escape(finding.folder.name)}/table.csv. {made}"
+        table = plain_table(finding.columns, finding.rows)
+        sections[finding.title] = html + _scrolling(f"{anchor}-table", caption, table, "small")
+    return sections
 
 
 def _record(comparison: Comparison) -> str:
@@ -54,57 +76,47 @@ def _record(comparison: Comparison) -> str:
     return f"# {comparison.title}\n\n{markdown_table(comparison)}\n## How it was made\n\n{made}"
 
 
-def _page(comparison: Comparison, sections: dict[str, str]) -> str:
-    """The whole page, from its sections: heading -> HTML."""
-    body, navigation = "", ""
-    for heading, html in sections.items():
-        anchor = heading.lower().replace(" ", "-")
-        navigation += f'<a href="#{anchor}">{heading}</a> '
-        body += f'<section aria-labelledby="{anchor}"><h2 id="{anchor}">{heading}</h2>\n{html}</section>\n'
-    date = comparison.provenance.get("date", "")
-    return page.PAGE.substitute(
-        title=escape(comparison.title),
-        kicker=escape("A comparison of associative memories" + (f", {date}" if date else "")),
-        summary="\n".join(f'<p class="lead">{escape(paragraph)}</p>' for paragraph in summary(comparison)),
-        navigation=navigation,
-        sections=body,
-        style=page.STYLE,
-        script=page.SCRIPT,
-    )
-
-
-def _tables(comparison: Comparison) -> str:
+def _tables(comparison: Comparison, made: str) -> str:
     """All numbers; before them the paper's table 1, if several numbers of patterns were tried."""
     tables = [main_table(comparison)]
     if len({result.items for result in comparison.results}) > 1:
         masks = sorted({result.mask_known for result in comparison.results})
-        tables = [items_table(comparison, mask_known) for mask_known in masks] + tables
+        measures: list[Measure] = ["error_corrupted"]
+        if comparison.published and comparison.published.axis == "items":
+            measures.append("error")
+        tables = [items_table(comparison, mask, measure) for measure in measures for mask in masks] + tables
     return "".join(
-        _scrolling(f"table-{rank}", f"<b>Table {rank}.</b> {caption}", table)
+        _scrolling(f"table-{rank}", f"<b>Table {rank}.</b> {caption} {made}", table)
         for rank, (caption, table) in enumerate(tables, start=1)
     )
 
 
-def _figures(comparison: Comparison, folder: Path) -> str:
+def _figures(comparison: Comparison, folder: Path, made: str, ranks: Iterator[int]) -> str:
     """The figures that have something to show; they are written to the folder too."""
     several_counts = len({result.items for result in comparison.results}) > 1
-    html, rank = "", 0
+    wanted: dict[str, tuple[str, Callable[[bool], Figure]]] = {}
     if several_counts:
-        rank += 1
-        figures = [plots.error_against_items(comparison, dark) for dark in (False, True)]
-        save(figures[0], folder / "error_against_items")
-        html += _figure(rank, _against("the number of stored patterns. Lines are means, bands"), *figures)
-    if not several_counts or plots.has_size_sweep(comparison):
-        rank += 1
-        figures = [plots.error_against_size(comparison, dark) for dark in (False, True)]
-        save(figures[0], folder / "error_against_size")
-        html += _figure(rank, _against("the size of the state. Points are means, bars"), *figures)
+        caption = _against("the number of stored patterns. Lines are means, bands")
+        wanted["error_against_items"] = caption, lambda dark: error_against_items(comparison, dark)
+    if not several_counts or has_size_sweep(comparison):
+        caption = _against("the size of the state. Points are means, bars")
+        wanted["error_against_size"] = caption, lambda dark: error_against_size(comparison, dark)
+    if comparison.published:
+        draw = error_against_size if comparison.published.axis == "floats" else error_against_items
+        caption = (
+            "Error on all values, which is what the published lines (thin, dashed) count. These are from"
+            f" {escape(comparison.published.source)}; whether the mask was known is not stated."
+        )
+        wanted["error_against_published"] = caption, lambda dark: draw(comparison, dark, "error")
     if any(curve.points for curve in comparison.curves):
-        rank += 1
-        figures = [learning_curves(comparison.curves, comparison.unit, dark) for dark in (False, True)]
-        save(figures[0], folder / "learning_curves")
+        caption = "Error on validation episodes while training."
+        wanted["learning_curves"] = caption, lambda dark: learning_curves(comparison.curves, comparison.unit, dark)
         write_curves(comparison.curves, folder / "learning_curves.csv")
-        html += _figure(rank, "Error on validation episodes while training.", *figures)
+    html = ""
+    for name, (caption, drawn) in wanted.items():
+        light, dark = drawn(False), drawn(True)
+        save(light, folder / name)
+        html += _figure(next(ranks), caption, svg(light), svg(dark), made, light.get_figwidth() < 8)
     return html
 
 
@@ -112,53 +124,35 @@ def _against(what: str) -> str:
     return f"Error on corrupted values against {what} reach from the 5th to the 95th percentile of test episodes."
 
 
-def _figure(rank: int, caption: str, light: Figure, dark: Figure) -> str:
+def _figure(rank: int, caption: str, light: str, dark: str, made: str, narrow: bool = True) -> str:
     """A figure that opens large. No inline SVGs: these share ids, and a hidden one would break the other."""
-    images = ""
+    images, kind = "", "plot narrow" if narrow else "plot"
     for theme, figure in (("light", light), ("dark", dark)):
-        source = _data(svg(figure).encode(), "svg+xml")
+        source = data_uri(figure.encode(), "svg+xml")
         images += f'<img class="{theme}" src="{source}" alt="{caption} The tables give the same numbers.">'
-    narrow = " narrow" if light.get_figwidth() < 8 else ""
     return (
-        f'<figure class="plot{narrow}"><figcaption><b>Figure {rank}.</b> {caption} A click enlarges.</figcaption>\n'
+        f'<figure class="{kind}"><figcaption><b>Figure {rank}.</b> {caption}'
+        f" A click enlarges. {made}</figcaption>\n"
         f'<button type="button" class="zoom" aria-label="Enlarge figure {rank}">{images}</button></figure>\n'
     )
 
 
-def _gallery(gallery: Gallery) -> str:
-    """Patterns, queries and answers, each row one picture in its own pixels; the read steps unfold."""
-    patterns = f"patterns 1 to {len(gallery.patterns)}"
-    rows = _gallery_row("pattern", _strip(gallery.patterns, f"What was stored: {patterns}"))
-    rows += _gallery_row("query", _strip(gallery.queries, f"What was asked: {patterns}, distorted"))
-    for recall in gallery.recalls:
-        html = _strip(recall.trajectory[-1], f"What {recall.label} answered: {patterns}")
-        if len(recall.trajectory) > 1:
-            steps = ""
-            for step in shown_steps(len(recall.trajectory)):
-                picture = _strip(recall.trajectory[step], f"{recall.label} after read step {step + 1}: {patterns}")
-                steps += f"<li><span>after read step {step + 1}</span>{picture}</li>"
-            html += f"<details><summary>step by step</summary><ol>{steps}</ol></details>"
-        rows += _gallery_row(recall.label, html)
+def _gallery(gallery: Gallery, made: str) -> str:
+    """One episode, recalled by all memories."""
     caption = (
         "One test episode, or its first patterns: what was stored, what was asked, and what each memory answered."
-        " All memories got the same queries."
+        " All memories got the same queries. Numbers below the pictures of a memory that has an energy are energies."
     )
-    return _scrolling("gallery", caption, rows, "gallery")
+    return _scrolling("gallery", f"{caption} {made}", gallery_rows(gallery), "gallery")
 
 
-def _gallery_row(label: str, html: str) -> str:
-    return f'<div class="row"><div>{escape(label)}</div><div>{html}</div></div>\n'
-
-
-def _strip(patterns: np.ndarray, alt: str) -> str:
-    """Patterns (items, *shape) side by side, shown at a whole multiple of their size on any screen."""
-    pixels = np.round(255 * mosaic(patterns[None])).astype(np.uint8)
-    height, width, _ = pixels.shape
-    wide, narrow = (max(1, round(cell * len(patterns) / width)) * width for cell in (96, 64))
-    data = io.BytesIO()
-    Image.fromarray(pixels).save(data, format="PNG", optimize=True)
-    size = f'width="{width}" height="{height}" style="--wide:{wide}px;--narrow:{narrow}px"'
-    return f'<img src="{_data(data.getvalue(), "png")}" {size} alt="{escape(alt)}">'
+def _save_strips(gallery: Gallery, folder: Path) -> None:
+    """What was recalled, and the way of each memory that reads in several steps, as figures beside the page."""
+    save(recall_gallery(gallery), folder / "recall_gallery")
+    for recall in gallery.recalls:
+        if len(recall.trajectory) > 1:
+            figure = read_path(gallery.patterns, gallery.queries, recall.trajectory, energies=recall.energies)
+            save(figure, folder / f"read_path_{slug(recall.label)}")
 
 
 def _scrolling(anchor: str, caption: str, html: str, kind: str = "") -> str:
@@ -185,12 +179,13 @@ def _origin(comparison: Comparison) -> str:
     for name, value in comparison.provenance.items():
         facts += f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>\n'
     table = f'<div class="scroll facts"><table><tbody>\n{facts}</tbody></table></div>\n' if facts else ""
+    configurations = ""
+    for name, config in (comparison.runs or {"": comparison.config}).items():
+        target, of = (f' id="run-{escape(name)}"', f" of {escape(name)}") if name else ("", "")
+        configurations += (
+            f"<details{target}><summary>configuration{of}</summary><pre>{escape(config)}</pre></details>\n"
+        )
     return (
-        f"<pre>{escape(comparison.command)}</pre>\n{table}"
-        f"<details><summary>configuration</summary><pre>{escape(comparison.config)}</pre></details>\n"
+        f"<pre>{escape(comparison.command)}</pre>\n{table}{configurations}"
         "<p>Beside this page lie its numbers, results.csv, and its figures as PNG and SVG.</p>\n"
     )
-
-
-def _data(content: bytes, kind: str) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

@@ -13,7 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
+from lightning_ebm.evaluation.published import Published
+
 CONTROL = "control"  # what `Result.memory` says of a row that stores nothing
+QUERY = "query itself"  # the label of the control that answers with the query
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Result:
         data: name of the data set.
         distortion: name of the distortion.
         seed: seed of the parameters.
-        cell: the run's identity; empty for the query itself.
+        cell: name of the run's folder; of several seeds that were pooled, all of them with blanks between.
         commit: commit of the code that measured.
         error_by_seed: mean of `error` of each seed, where several were pooled.
         corrupted_by_seed: mean of `error_corrupted` of each seed, where several were pooled.
@@ -128,6 +131,7 @@ def pooled(results: Iterable[Result]) -> list[Result]:
                 mse=float(np.mean([member.mse for member in members])),
                 ssim=float(np.mean([member.ssim for member in members])),
                 exact=float(np.mean([member.exact for member in members])),
+                cell=" ".join(dict.fromkeys(member.cell for member in members)),
                 train_seconds=float(np.mean([member.train_seconds for member in members])),
             )
         )
@@ -141,10 +145,12 @@ class Recall:
     Attributes:
         label: row name, as in `Result`.
         trajectory: (steps, items, *shape), values in [0, 1]; the last step is the answer.
+        energies: of the stored pattern, the query and each step, (2 + steps, items); None without an energy.
     """
 
     label: str
     trajectory: np.ndarray
+    energies: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -189,6 +195,8 @@ class Comparison:
         provenance: versions, commit, hardware, seed, date: name to value.
         curves: learning curves of the rows that were trained.
         failed: rows that could not be finished, and why: label to message.
+        runs: configuration of each run, as YAML text, by its folder's name, as in `Result.cell`.
+        published: a paper's numbers, to lay over these; None: no such numbers.
     """
 
     title: str
@@ -200,6 +208,8 @@ class Comparison:
     provenance: dict[str, str] = field(default_factory=dict)
     curves: list[Curve] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
+    runs: dict[str, str] = field(default_factory=dict)
+    published: Published | None = None
 
 
 COLUMNS = (

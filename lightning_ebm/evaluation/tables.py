@@ -10,6 +10,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from lightning_ebm.evaluation.published import Published
 from lightning_ebm.evaluation.results import CONTROL, Comparison, Result, mean_and_band, spread
 
 Measure = Literal["error_corrupted", "error"]
@@ -65,6 +66,12 @@ def short(value: float) -> str:
     if not math.isfinite(value) or value == 0:
         return NONE if value == 0 else "not finite"
     return number(value, int(np.clip(2 - math.floor(math.log10(abs(value))), 0, 8)))
+
+
+def short_number(text: str) -> str:
+    """A number given as text, to four significant digits; a dash for none."""
+    value = float(text or "nan")
+    return NONE if math.isnan(value) else f"{value:.4g}"
 
 
 def with_seeds(average: float, by_seed: list[float], places: int) -> str:
@@ -168,10 +175,13 @@ def wide_table(comparison: Comparison, measure: Measure = "error_corrupted") -> 
 
     Args:
         comparison: mask settings become sections; the least error of each column and section is bold.
-        measure: which of the two errors. The paper counts all values.
+        measure: which of the two errors. The paper counts all values, so published rows stand in that table only.
     """
     places, columns = decimals(comparison), sorted({result.items for result in comparison.results})
+    published = published_lines(comparison, "items") if measure == "error" else {}
     caption = Text(f"{MEASURES[measure]} ({comparison.unit}), by number of patterns; mean over episodes")
+    if comparison.published and published:
+        caption += Text(f"\n{published_words(comparison.published)}")
     table = _table(comparison.title, caption)
     for items in columns:
         table.add_column(f"{items:,}", justify="right", no_wrap=True)
@@ -189,7 +199,32 @@ def wide_table(comparison: Comparison, measure: Measure = "error_corrupted") -> 
                 text = NONE if found is None else number(mean(found, measure), places)
                 texts.append(Text(text, style="bold" if found in winners else ""))
             table.add_row(*texts)
+        for label, points in published.items():
+            known = {items: average for items, average, *_ in points}
+            numbers = [published_number(known.get(items, math.nan), places) for items in columns]
+            table.add_row(*(Text(text, style="italic") for text in (label, *numbers)))
     return table
+
+
+def published_lines(comparison: Comparison, axis: str) -> dict[str, list[tuple[int, float, float, float]]]:
+    """A paper's lines along an axis, floats or items, under the names that tell them from one's own; often none."""
+    found = comparison.published
+    if found is None or found.axis != axis:
+        return {}
+    return {f"{label}, published": points for label, points in found.lines.items()}
+
+
+def published_words(published: Published) -> str:
+    """Where a paper's numbers are from, and how far they can be compared."""
+    return (
+        f"Published, in italics: {published.source}. They are errors on all values, whether the mask was known is not"
+        " stated, and they do not compete."
+    )
+
+
+def published_number(value: float, places: int) -> str:
+    """A paper's number, or a dash for what it does not give."""
+    return NONE if math.isnan(value) else number(value, places)
 
 
 def markdown_table(comparison: Comparison) -> str:
@@ -206,7 +241,7 @@ def markdown_table(comparison: Comparison) -> str:
         for result in results:
             corrupted = with_band(result.error_corrupted, result.corrupted_by_seed, places)
             lines.append([
-                _markdown(result.label),
+                escaped(result.label),
                 *([f"{result.items:,}", "known" if result.mask_known else "unknown"] if several else []),
                 floats(result, strict=True),
                 bits(result),
@@ -219,7 +254,7 @@ def markdown_table(comparison: Comparison) -> str:
                 short(result.train_seconds),
                 f"{result.parameters:,}" if result.parameters else NONE,
             ])  # fmt: skip
-    words = f"Errors: {_markdown(comparison.unit)}, mean over test episodes [5th, 95th percentile]."
+    words = f"Errors: {escaped(comparison.unit)}, mean over test episodes [5th, 95th percentile]."
     if several_seeds(comparison):
         words += " ±: half the 95 % interval over training seeds."
     if not several and comparison.results:
@@ -232,7 +267,7 @@ def several_seeds(comparison: Comparison) -> bool:
     return any(len(result.error_by_seed) > 1 for result in comparison.results)
 
 
-def _markdown(text: str) -> str:
+def escaped(text: str) -> str:
     """Text that can break neither out of its cell nor into HTML."""
     text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
     return "".join("\\" + character if character in "\\|*_`[]" else character for character in text)

@@ -19,7 +19,7 @@ from rich.progress import (
     Progress as RichProgress,
 )
 
-from lightning_ebm.evaluation.plots import read_path
+from lightning_ebm.evaluation.strips import read_path
 from lightning_ebm.evaluation.style import png
 
 

@@ -5,8 +5,11 @@ import matplotlib
 import numpy as np
 import pytest
 
-from lightning_ebm.evaluation import plots, style
+from lightning_ebm.evaluation import against_items, style
+from lightning_ebm.evaluation.against_items import error_against_items
+from lightning_ebm.evaluation.against_size import error_against_size, has_size_sweep
 from lightning_ebm.evaluation.pictures import as_picture, grid, mosaic, shown_steps
+from lightning_ebm.evaluation.strips import contact_sheet, read_path, recall_gallery
 from tests.evaluation import fakes
 
 
@@ -21,7 +24,7 @@ def bars(axes) -> list[np.ndarray]:
 
 def test_error_against_size_joins_sizes_and_draws_means_and_bands():
     results = fakes.sizes()
-    figure = plots.error_against_size(fakes.comparison(results))
+    figure = error_against_size(fakes.comparison(results))
     (axes,) = figure.axes
     drawn = [line.get_xydata() for line in axes.get_lines() if line.get_marker() != "None"]
     assert any(np.allclose(points, [[1000, 4.0], [2000, 2.0]]) for points in drawn)
@@ -35,7 +38,7 @@ def test_error_against_size_joins_sizes_and_draws_means_and_bands():
 
 
 def test_controls_are_horizontals_of_which_the_best_nothing_written_is_kept():
-    (axes,) = plots.error_against_size(fakes.comparison(fakes.sizes())).axes
+    (axes,) = error_against_size(fakes.comparison(fakes.sizes())).axes
     levels = {round(float(line.get_ydata()[0]), 6) for line in axes.get_lines() if line.get_marker() == "None"}
     assert levels == {32.0, 24.0}
     assert {text.get_text() for text in axes.texts} == {"query itself", "nothing written"}
@@ -43,27 +46,27 @@ def test_controls_are_horizontals_of_which_the_best_nothing_written_is_kept():
 
 def test_a_memory_without_a_state_is_a_horizontal_too():
     results = [*fakes.sizes(), fakes.result("No memory", "no_memory", 20.0, 0)]
-    figure = plots.error_against_size(fakes.comparison(results))
+    figure = error_against_size(fakes.comparison(results))
     (axes,) = figure.axes
     assert "No memory" in {text.get_text() for text in axes.texts}
     assert any(np.allclose(line.get_ydata(), 20.0) for line in axes.get_lines() if line.get_marker() == "None")
     assert "No memory" not in {text.get_text() for legend in figure.legends for text in legend.get_texts()}
-    plots.error_against_size(fakes.comparison(results[-1:]))  # nothing with a size
+    error_against_size(fakes.comparison(results[-1:]))  # nothing with a size
 
 
 def test_rows_of_other_series_are_not_joined():
     results = [fakes.result(f"Hopfield ({rule})", "hopfield", 2.0, 100) for rule in ("Hebb", "Storkey")]
     results += [fakes.result("EBMM K=5", "ebmm", 2.0, 100), fakes.result("EBMM K=10", "ebmm", 1.0, 100)]
-    figure = plots.error_against_size(fakes.comparison(results))
+    figure = error_against_size(fakes.comparison(results))
     found = {text.get_text() for legend in figure.legends for text in legend.get_texts()}
     assert found == {result.label for result in results}
-    assert not plots.has_size_sweep(fakes.comparison(results))
-    assert plots.has_size_sweep(fakes.comparison(fakes.sizes()))
+    assert not has_size_sweep(fakes.comparison(results))
+    assert has_size_sweep(fakes.comparison(fakes.sizes()))
 
 
 def test_points_of_one_size_stand_apart_and_lie_within_the_limits():
     results = [fakes.result(name, name, 10.0 * (1 + rank)) for rank, name in enumerate("abc")]
-    (axes,) = plots.error_against_size(fakes.comparison(results)).axes
+    (axes,) = error_against_size(fakes.comparison(results)).axes
     places = [line.get_transform().transform(line.get_xydata())[0] for line in axes.get_lines()]
     assert len({round(x) for x, _ in places}) == 3
     assert axes.get_ylim()[1] >= np.percentile(results[2].error_corrupted, 95)
@@ -71,18 +74,18 @@ def test_points_of_one_size_stand_apart_and_lie_within_the_limits():
 
 def test_a_mean_outside_of_its_band_can_be_drawn():
     rare = [0.0] * 99 + [500.0]
-    plots.error_against_size(fakes.comparison([fakes.result("a", "b", 1.0, error_corrupted=rare)]))
+    error_against_size(fakes.comparison([fakes.result("a", "b", 1.0, error_corrupted=rare)]))
 
 
 def test_one_panel_for_each_setting():
-    figure = plots.error_against_size(fakes.comparison(fakes.counts()))
+    figure = error_against_size(fakes.comparison(fakes.counts()))
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert titles == [f"{n} patterns, mask {mask}" for n in (16, 32) for mask in ("unknown", "known")]
 
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_error_against_items_follows_each_label(dark):
-    figure = plots.error_against_items(fakes.comparison(fakes.counts()), dark)
+    figure = error_against_items(fakes.comparison(fakes.counts()), dark)
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["mask unknown", "mask known"]
     for axes in figure.axes:
         drawn = lines(axes)
@@ -97,16 +100,16 @@ def test_error_against_items_follows_each_label(dark):
 
 
 def test_labels_at_line_ends_keep_their_distance():
-    placed = plots._apart([0.0, 0.1, 0.2, 5.0, 5.1], gap=1.0)
+    placed = against_items._apart([0.0, 0.1, 0.2, 5.0, 5.1], gap=1.0)
     assert np.diff(placed).min() >= 1.0 - 1e-9 and placed[0] >= 0
     np.testing.assert_allclose(np.mean(placed[3:]), 5.05)  # moved as little as possible
-    assert plots._apart([1.0, 3.0], gap=1.0) == [1.0, 3.0]
+    assert against_items._apart([1.0, 3.0], gap=1.0) == [1.0, 3.0]
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_gallery_shows_patterns_queries_and_answers(channels):
     gallery = fakes.gallery(channels)
-    (axes,) = plots.recall_gallery(gallery).axes
+    (axes,) = recall_gallery(gallery).axes
     picture = axes.get_images()[0].get_array()
     names = [label.get_text() for label in axes.get_yticklabels()]
     assert names == ["pattern", "query", "EBMM", fakes.NASTY]
@@ -119,7 +122,7 @@ def test_gallery_shows_patterns_queries_and_answers(channels):
 def test_read_path_has_a_column_for_each_step_up_to_eight():
     random = np.random.default_rng(0)
     patterns, trajectory = random.random((2, 128)), random.random((12, 2, 128))
-    (axes,) = plots.read_path(patterns, 1 - patterns, trajectory, dark=True).axes
+    (axes,) = read_path(patterns, 1 - patterns, trajectory, dark=True).axes
     names = [label.get_text() for label in axes.get_xticklabels()]
     assert names[:3] == ["pattern", "query", "read 1"] and names[-1] == "read 12" and len(names) == 10
     picture = axes.get_images()[0].get_array()
@@ -149,16 +152,16 @@ def test_pictures_of_every_shape():
 
 def test_files_are_valid_and_reproducible():
     made = fakes.comparison(fakes.sizes())
-    first, second = (style.svg(plots.error_against_size(made)) for _ in range(2))
+    first, second = (style.svg(error_against_size(made)) for _ in range(2))
     assert first == second
     assert ElementTree.fromstring(first).tag.endswith("svg")
-    assert style.png(plots.error_against_size(made)).startswith(b"\x89PNG")
+    assert style.png(error_against_size(made)).startswith(b"\x89PNG")
 
 
 def test_themes_differ_and_leave_no_trace():
     before = dict(matplotlib.rcParams)
     made = fakes.comparison(fakes.sizes())
-    light, dark = plots.error_against_size(made), plots.error_against_size(made, dark=True)
+    light, dark = error_against_size(made), error_against_size(made, dark=True)
     assert dict(matplotlib.rcParams) == before
     assert light.get_facecolor() != dark.get_facecolor()
     for figure, theme in ((light, False), (dark, True)):
@@ -168,7 +171,7 @@ def test_themes_differ_and_leave_no_trace():
 
 @pytest.mark.parametrize("results", [fakes.controls(), [dataclasses.replace(fakes.sizes()[5])]])
 def test_nothing_but_controls_or_diverged_memories(results):
-    for draw in (plots.error_against_size, plots.error_against_items):
+    for draw in (error_against_size, error_against_items):
         assert style.svg(draw(fakes.comparison(results)))
 
 
@@ -178,5 +181,5 @@ def test_a_contact_sheet_shows_masks_and_names_when_asked():
         ({}, ["pattern", "query"] * 2),
         ({"masks": patterns > 0, "names": ["a", "b"]}, ["pattern", "a", "mask", "pattern", "b", "mask"]),
     ):
-        figure = plots.contact_sheet(patterns, patterns, "glyphs", columns=3, **arguments)
+        figure = contact_sheet(patterns, patterns, "glyphs", columns=3, **arguments)
         assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == names

@@ -1,0 +1,29 @@
+"""What a memory recalls of one episode, and the energies on the way there."""
+
+from __future__ import annotations
+
+import contextlib
+
+import numpy as np
+import torch
+
+from lightning_ebm.data.episodes import Episode
+from lightning_ebm.memory import AssociativeMemory
+
+
+def recalled(memory: AssociativeMemory, episode: Episode, shown: int) -> dict[str, np.ndarray]:
+    """Writes the first episode of a batch and reads its first `shown` queries; the mask is not told.
+
+    Returns:
+        `patterns` and `queries`, (shown, *shape); `trajectory`, (steps, shown, *shape); and, of a memory that has
+        energies, `energies` of pattern, query and each step, (2 + steps, shown).
+    """
+    patterns, queries = episode.patterns[:1], episode.queries[:1, :shown]
+    with torch.no_grad():
+        state = memory.write(patterns)
+        trajectory = memory.read(state, queries)
+        found = {"patterns": patterns[0, :shown], "queries": queries[0], "trajectory": trajectory[:, 0]}
+        with contextlib.suppress(NotImplementedError):
+            points = [patterns[:, :shown], queries, *trajectory]
+            found["energies"] = torch.stack([memory.energy(state, point)[0] for point in points])
+    return {name: values.cpu().numpy() for name, values in found.items()}

@@ -1,0 +1,88 @@
+"""Published numbers, laid over those of a comparison: `compare.published`."""
+
+from __future__ import annotations
+
+import csv
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from lightning_ebm.config import ConfigError
+
+FOLDER = Path(__file__).parent.parent / "published"
+PAPER = "Bartunov et al., Meta-Learning Deep Energy-Based Memory Models, ICLR 2020"
+NAMES = {
+    "figure3-omniglot": ("figure3.csv", "omniglot", f"{PAPER}, figure 3: 64 Omniglot images, wrong pixels of 32x32"),
+    "figure3-cifar": ("figure3.csv", "cifar", f"{PAPER}, figure 3: 64 CIFAR images, squared error, summed"),
+    "table1": ("table1.csv", "", f"{PAPER}, table 1: wrong bits of 128"),
+}
+SIZES = ["dataset", "memory", "memory_size", "error_mean", "error_p5", "error_p95"]
+
+
+@dataclass(frozen=True)
+class Published:
+    """Lines of one figure or table of a paper. Errors are on all values; the mask is not stated.
+
+    Attributes:
+        source: where the numbers are from, and what they count.
+        axis: what the points of a line differ in: floats of the state, or number of stored patterns.
+        lines: memory -> (floats or patterns; mean, 5th and 95th percentile of the error), along the axis. What is
+            not published is NaN.
+        items: stored patterns of all points where the axis is floats; 0 where that is not known.
+    """
+
+    source: str
+    axis: Literal["floats", "items"]
+    lines: dict[str, list[tuple[int, float, float, float]]]
+    items: int = 0
+
+
+def published(name: str) -> Published:
+    """The numbers that `compare.published` names.
+
+    Args:
+        name: figure3-omniglot, figure3-cifar or table1 for those that come with the package, or the path of a CSV file
+            with the columns of the first (`SIZES`, of one data set) or of the last: memory, then numbers of patterns.
+
+    Raises:
+        ConfigError: if there is no such name or file, or the file has other columns or holds no numbers.
+    """
+    if name not in NAMES and not name.endswith(".csv"):
+        raise ConfigError(f"compare.published must be one of {', '.join(NAMES)}, or a CSV file, got {name!r}")
+    file, dataset, source = NAMES.get(name, (name, "", Path(name).name))
+    path = FOLDER / file if name in NAMES else Path(file)
+    try:
+        with path.open(newline="", encoding="utf-8") as opened:
+            head, *rows = csv.reader(opened)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"compare.published: cannot read {path}: {error}") from None
+    try:
+        if head == SIZES:
+            rows = [row for row in rows if not dataset or row[0] == dataset]
+            if len({row[0] for row in rows}) > 1:
+                raise ConfigError(f"compare.published: {path} must hold one data set only")
+            return Published(source, "floats", by_size(rows), 64 if name in NAMES else 0)
+        if head[0] == "memory" and len(head) > 1 and all(count.isdigit() for count in head[1:]):
+            counts = [int(count) for count in head[1:]]
+            cells = {row[0]: zip(counts, row[1:], strict=True) for row in rows}
+            lines = {label: [(n, value(text), math.nan, math.nan) for n, text in row] for label, row in cells.items()}
+            return Published(source, "items", lines)
+    except (ValueError, IndexError) as error:
+        raise error if isinstance(error, ConfigError) else ConfigError(f"compare.published: {path}: {error}") from None
+    raise ConfigError(
+        f"compare.published: the columns of {path} must be {','.join(SIZES)}, or memory and numbers of patterns"
+    )
+
+
+def by_size(rows: list[list[str]]) -> dict[str, list[tuple[int, float, float, float]]]:
+    """Lines over the size of the state, from rows of `SIZES`."""
+    lines: dict[str, list[tuple[int, float, float, float]]] = {}
+    for _, memory, size, mean, low, high in rows:
+        lines.setdefault(memory, []).append((int(size), value(mean), value(low), value(high)))
+    return {memory: sorted(points) for memory, points in lines.items()}
+
+
+def value(text: str) -> float:
+    """A number; NaN for an empty cell."""
+    return float(text) if text.strip() else math.nan

@@ -1,0 +1,154 @@
+"""What the command line does, one verb a function; what a verb needs is imported when it is called."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from lightning_ebm.config import ConfigError, parse_overrides, read, read_file, resolve, run_folder, to_yaml
+from lightning_ebm.processes import process_number
+
+# of several processes, the first one speaks
+console = Console(highlight=False, quiet=process_number() > 0)
+
+
+def train(config_file: Path, overrides: Sequence[str]) -> None:
+    """Meta-train one memory; goes on where an earlier run of the same configuration stopped."""
+    from lightning_ebm.training.trainer import build
+    from lightning_ebm.training.trainer import train as fit
+
+    run = build(resolve(read(config_file, overrides)))
+    best = fit(run)
+    if best is None:
+        console.print(f"{run.config.memory.name} has nothing to train; use evaluate or compare")
+    else:
+        console.print(f"best checkpoint: {best}")
+
+
+def evaluate(config_file: Path, overrides: Sequence[str]) -> None:
+    """Measure one trained memory on the test episodes and print its row."""
+    from lightning_ebm.evaluation.compare import evaluate as measure
+    from lightning_ebm.evaluation.tables import rich_table
+
+    if process_number() == 0:  # the others, if a launcher started some, have nothing to do
+        console.print(rich_table(measure(resolve(read(config_file, overrides)))))
+
+
+def compare(config_file: Path, overrides: Sequence[str]) -> None:
+    """Train and measure every row of the configuration; print a table, write report.html and results.csv."""
+    from lightning_ebm.evaluation.compare import compare as run_all
+    from lightning_ebm.evaluation.findings import read_findings
+    from lightning_ebm.evaluation.grid import cells, slug
+    from lightning_ebm.evaluation.index import write_index
+    from lightning_ebm.evaluation.report import write_report
+    from lightning_ebm.evaluation.results import COLUMNS, row, write_cells
+    from lightning_ebm.evaluation.tables import rich_table, wide_table
+    from lightning_ebm.training.tracking import log_table
+
+    grid = cells(read_file(config_file), parse_overrides(overrides))
+    folder = Path(grid[0].config.output) / f"compare-{config_file.stem}"
+    comparisons = run_all(grid, console)
+    if process_number():  # of several processes, the first one has measured
+        return
+    findings = read_findings(folder.parent, config_file.stem)
+    reports = {}
+    for variation, comparison in comparisons.items():
+        if len({result.items for result in comparison.results}) > 1:
+            console.print(wide_table(comparison, "error"))  # on all values, as the paper counts
+        else:
+            console.print(rich_table(comparison))
+        if variation:
+            page = write_report(comparison, folder / slug(variation), others="../index.html")
+            reports[variation] = page, comparison
+        else:
+            page = write_report(comparison, folder, findings)
+    missing = [
+        variation for variation in dict.fromkeys(cell.variation for cell in grid) if variation not in comparisons
+    ]
+    if reports:
+        page = write_index(reports, missing, folder, findings)
+    console.print(f"\nThe report, with pictures of what each memory recalled:\n  {page.resolve().as_uri()}")
+    results = [result for cell in grid if cell.is_done() for result in cell.results()]
+    write_cells(results, folder)
+    log_table(grid[0].config, folder.name, COLUMNS, [list(row(result).values()) for result in results])
+    failed = [label for comparison in comparisons.values() for label in comparison.failed]
+    if failed := failed + [f"all of {variation}" for variation in missing]:
+        raise ConfigError(f"not finished, see above and log.txt in the run's folder: {', '.join(failed)}")
+
+
+def analyse(config_file: Path, overrides: Sequence[str]) -> None:
+    """Ask one question (analysis=NAME) of the memories of every row; print a table, write it and a figure."""
+    from lightning_ebm.evaluation.analysis import analyse as answer
+    from lightning_ebm.evaluation.analysis import terminal_table
+    from lightning_ebm.evaluation.grid import cells
+
+    grid = cells(read_file(config_file), parse_overrides(overrides))
+    folder = Path(grid[0].config.output) / f"analysis-{config_file.stem}-{grid[0].config.analysis.name}"
+    found = answer(grid, folder, console)
+    if found is None:  # of several processes, the first one has asked
+        return
+    console.print(terminal_table(found))
+    console.print(f"\nTable and figure: {folder.resolve()}", markup=False)
+
+
+def show(config_file: Path, overrides: Sequence[str]) -> None:
+    """Print the resolved configuration, and draw patterns and queries of each split."""
+    from lightning_ebm.config import distortion_in_test
+    from lightning_ebm.evaluation.strips import contact_sheet
+    from lightning_ebm.evaluation.style import png
+    from lightning_ebm.training.trainer import build
+
+    config = resolve(read(config_file, overrides))
+    console.print(to_yaml(config), markup=False)
+    data = build(config).data
+    folder = run_folder(config)
+    folder.mkdir(parents=True, exist_ok=True)
+    loaders = {"train": data.train_dataloader, "val": data.val_dataloader, "test": data.test_dataloader}
+    for split, loader in loaders.items():
+        batch = next(iter(loader()))
+        distortion = distortion_in_test(config) if split == "test" else config.distortion
+        title = f"{config.data.name}, {split}\n{distortion}"
+        sheet = contact_sheet(batch.patterns[0].numpy(), batch.queries[0].numpy(), title)
+        (folder / f"{split}.png").write_bytes(png(sheet))
+        console.print(f"{split}: {folder / split}.png", markup=False)
+
+
+def bench(overrides: Sequence[str]) -> None:
+    """Time a meta-step of EBMM against other tools, at equal results; print a table, write bench.md and figures."""
+    from rich.live import Live
+
+    from lightning_ebm.benchmark.config import resolve as settings
+    from lightning_ebm.benchmark.growth import grow
+    from lightning_ebm.benchmark.report import write_report
+    from lightning_ebm.benchmark.results import Row, write_csv
+    from lightning_ebm.benchmark.run import run
+    from lightning_ebm.benchmark.tables import rich_tables
+
+    config = settings(overrides)
+    folder = Path(config.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    with Live(console=console, auto_refresh=False) as live:
+
+        def keep(rows: list[Row]) -> None:
+            live.update(rich_tables(rows), refresh=True)
+            write_csv(rows, folder / "bench.csv")  # so that nothing measured is lost if it is stopped
+
+        rows = run(config, keep)
+    write_report(config, rows, [])
+    if config.growth:
+        write_report(config, rows, grow(config, console.print))
+    console.print(f"\nTables and figures: {folder.resolve()}", markup=False)
+
+
+def summarise(words: Sequence[str]) -> None:
+    """Write tables for a paper, Markdown and LaTeX, from cells.csv files or folders of comparisons."""
+    from lightning_ebm.evaluation.summarise import settings, write_summary
+
+    paths = [Path(word) for word in words if "=" not in word or Path(word).exists()]
+    if not paths:
+        raise ConfigError("summarise needs a cells.csv, or a folder of a comparison with one in it")
+    folder, text = write_summary(paths, settings([word for word in words if Path(word) not in paths]))
+    console.print(text, markup=False, soft_wrap=True)
+    console.print(f"summary.md and summary.tex: {folder.resolve()}", markup=False)
