@@ -62,7 +62,7 @@ RECORDED = {  # of 9 patterns and generator 3: other bytes are other episodes, a
     "bits": "acdf1f3699a6b7ed",
     "bits of a drawing": "987b2552854f7d2b",
     "block": "6f07d7870476e95c",
-    "block of a photo": "57c0c3c90e74ceff",
+    "block of a photo": "d69168f10a2a4a72",
 }
 
 

@@ -16,6 +16,25 @@ def noise(shape: tuple[int, ...], binary: bool, random: np.random.Generator) -> 
     return (values < 0.5).astype(np.float32) if binary else values
 
 
+def with_noise(patterns: np.ndarray, mask: np.ndarray, binary: bool, random: np.random.Generator) -> np.ndarray:
+    """The patterns with noise where the mask is True.
+
+    Bits are drawn for whole patterns, as they always were, so that published episodes stay what they are; other
+    values for the places that need them, which is five times faster in images of 3x64x64.
+
+    Args:
+        patterns: (items, *shape), float32; not changed.
+        mask: of the same shape, bool.
+        binary: as in `noise`.
+        random: the only source of randomness.
+    """
+    if binary:
+        return np.where(mask, noise(patterns.shape, True, random), patterns)
+    queries = patterns.copy()
+    queries[mask] = noise((int(np.count_nonzero(mask)),), False, random)
+    return queries
+
+
 def erased(setting: Any, key: str, also: tuple[str, ...] = ()) -> Any:
     """A setting that is one of the values of `ERASED`, or one of the words of `also`.
 

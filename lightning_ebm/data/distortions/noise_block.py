@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from lightning_ebm.data.distortions.filling import noise
+from lightning_ebm.data.distortions.filling import with_noise
 from lightning_ebm.data.distortions.places import block_size, blocks
 from lightning_ebm.data.episodes import Distortion
 from lightning_ebm.memory import PatternSpec
@@ -52,4 +52,4 @@ class NoiseBlock(Distortion):
     def __call__(self, patterns: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """See `Distortion.__call__`."""
         mask = blocks(patterns.shape[1:], self.size.draw(len(patterns), random), random)
-        return np.where(mask, noise(patterns.shape, self.binary, random), patterns), mask
+        return with_noise(patterns, mask, self.binary, random), mask

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from lightning_ebm.data.distortions.filling import noise
+from lightning_ebm.data.distortions.filling import with_noise
 from lightning_ebm.data.distortions.places import some_pixels
 from lightning_ebm.data.distortions.strength import Strength
 from lightning_ebm.data.episodes import Distortion
@@ -53,4 +53,4 @@ class RandomPixels(Distortion):
         """See `Distortion.__call__`."""
         pixels = some_pixels(patterns.shape[1:], self.share.draw(len(patterns), random), random)
         mask = np.broadcast_to(pixels, patterns.shape).copy()
-        return np.where(mask, noise(patterns.shape, self.binary, random), patterns), mask
+        return with_noise(patterns, mask, self.binary, random), mask
