@@ -52,7 +52,7 @@ def pages(tmp_path_factory):
     columns = ["memory", "patterns", "error"]
     finding = Finding(folder, "More patterns", "Error.", "lightning-ebm analyse", columns, rows, light, dark)
     sizes, counts = full(fakes.sizes(), "figure3-omniglot"), full(fakes.counts(), "table1")
-    counts = dataclasses.replace(counts, curves=[])
+    counts = dataclasses.replace(counts, curves=[], gallery=None)
     made = {
         "sizes": write_report(sizes, folder / "sizes", [finding]),
         "counts": write_report(counts, folder / "counts", others="../index.html"),
