@@ -149,15 +149,16 @@ pre + .facts, .facts + details { margin-top: 1rem; }
   .gallery li span, .gallery summary { position: sticky; left: 0; width: max-content; }
 }
 @media print {
-  body { max-width: none; padding: 0; font-size: 9.5pt; }
-  nav, th button::after { display: none; }
+  @page { margin: 12mm; }
+  html { font-size: 11.5px; }
+  body { max-width: none; padding: 0; }
+  nav, th button::after, .bar, dialog { display: none; }
   .scroll { overflow: visible; max-height: none; }
   thead th, tbody th, .row > :first-child { position: static; }
   thead th { box-shadow: none; border-bottom: 1px solid var(--rule); }
-  table { font-size: 7pt; }
-  th, td { padding: .2rem .3rem; }
-  .bar { width: 3rem; }
-  .bar i, .bar b { print-color-adjust: exact; }
+  table { font-size: 5.6pt; }
+  th, td { padding: .15rem .2rem; }
+  tbody th { min-width: 6rem; }
   tr, .row, .plot { break-inside: avoid; }
   h2, figcaption { break-after: avoid; }
 }

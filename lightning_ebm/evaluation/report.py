@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from html import escape
 from itertools import count
@@ -22,6 +23,8 @@ from lightning_ebm.evaluation.strips import read_path, recall_gallery
 from lightning_ebm.evaluation.style import save, svg
 from lightning_ebm.evaluation.summary import summary
 from lightning_ebm.evaluation.tables import Measure, markdown_table
+
+NARROW = 540  # points; a figure below that does not get the full width of the page
 
 
 def write_report(comparison: Comparison, folder: Path, findings: Sequence[Finding] = (), others: str = "") -> Path:
@@ -114,9 +117,7 @@ def _figures(comparison: Comparison, folder: Path, made: str, ranks: Iterator[in
         write_curves(comparison.curves, folder / "learning_curves.csv")
     html = ""
     for name, (caption, drawn) in wanted.items():
-        light, dark = drawn(False), drawn(True)
-        save(light, folder / name)
-        html += _figure(next(ranks), caption, svg(light), svg(dark), made, light.get_figwidth() < 8)
+        html += _figure(next(ranks), caption, save(drawn(False), folder / name), svg(drawn(True)), made)
     return html
 
 
@@ -124,9 +125,10 @@ def _against(what: str) -> str:
     return f"Error on corrupted values against {what} reach from the 5th to the 95th percentile of test episodes."
 
 
-def _figure(rank: int, caption: str, light: str, dark: str, made: str, narrow: bool = True) -> str:
+def _figure(rank: int, caption: str, light: str, dark: str, made: str) -> str:
     """A figure that opens large. No inline SVGs: these share ids, and a hidden one would break the other."""
-    images, kind = "", "plot narrow" if narrow else "plot"
+    found = re.search(r'<svg[^>]* width="([\d.]+)pt"', light)
+    images, kind = "", "plot narrow" if found and float(found[1]) < NARROW else "plot"
     for theme, figure in (("light", light), ("dark", dark)):
         source = data_uri(figure.encode(), "svg+xml")
         images += f'<img class="{theme}" src="{source}" alt="{caption} The tables give the same numbers.">'

@@ -58,7 +58,9 @@ def png(figure: Figure) -> bytes:
     return data.getvalue()
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Writes the figure for print (.png) and for editing (.svg); `path` is without an ending."""
+def save(figure: Figure, path: Path) -> str:
+    """Writes the figure for print (.png) and for editing (.svg); `path` is without an ending. Returns the SVG."""
+    drawn = svg(figure)
     path.with_suffix(".png").write_bytes(png(figure))
-    path.with_suffix(".svg").write_text(svg(figure), encoding="utf-8")
+    path.with_suffix(".svg").write_text(drawn, encoding="utf-8")
+    return drawn

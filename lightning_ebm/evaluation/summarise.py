@@ -146,13 +146,13 @@ def pooled_rows(cells: Sequence[dict[str, str]], columns: str, column_of_error: 
         row = rows.setdefault(label, Row(label, "control" if cell["memory"] == CONTROL else "memory"))
         for column in [int(cell[columns])] if int(cell[columns]) else every:
             row.errors.setdefault(column, []).append(float(cell[column_of_error]))
-    return list(rows.values())
+    return sorted(rows.values(), key=lambda row: row.kind == "control")
 
 
 def published_rows(found: Published) -> list[Row]:
     """A paper's numbers, one value for each column."""
     return [
-        Row(label, "published", {column: [mean] for column, mean, *_ in points if not math.isnan(mean)})
+        Row(f"{label}, published", "published", {column: [mean] for column, mean, *_ in points if not math.isnan(mean)})
         for label, points in found.lines.items()
     ]
 

@@ -217,8 +217,8 @@ def published_lines(comparison: Comparison, axis: str) -> dict[str, list[tuple[i
 def published_words(published: Published) -> str:
     """Where a paper's numbers are from, and how far they can be compared."""
     return (
-        f"Published, in italics: {published.source}. They are errors on all values, whether the mask was known is not"
-        " stated, and they do not compete."
+        f"Published, in italics: {published.source}. These errors are on all values; whether the mask was known is not"
+        " stated. Published rows do not compete."
     )
 
 

@@ -119,7 +119,7 @@ def test_rows_of_the_html_tables():
     comparison = with_published(fakes.sizes(), "figure3-omniglot")
     caption, html = main_table(comparison)
     head, *rows = Page(html).tables[0]
-    assert {len(row) for row in rows} == {len(head)} and "are errors on all values" in caption
+    assert {len(row) for row in rows} == {len(head)} and "These errors are on all values" in caption
     found = next(row for row in rows if row[0][1] == "EBMM conv, published")
     assert [value for value, _ in found[:5]] == ["EBMM conv, published", "", "19.07", "2308", "1154.0"]
     assert "[14.42, 28.23]" in found[2][1]

@@ -1,5 +1,6 @@
 import base64
 import csv
+import dataclasses
 import io
 import re
 from html.parser import HTMLParser
@@ -203,3 +204,15 @@ def test_a_report_without_gallery_or_memories(tmp_path):
     page, html = report(tmp_path, fakes.controls())
     assert "No memory was compared." in page.texts["p"] and "Recalled patterns" not in html
     assert not (tmp_path / "recall_gallery.png").exists()
+
+
+def test_rows_lead_to_the_configuration_of_their_runs(tmp_path):
+    results = [dataclasses.replace(result, cell="ebmm-0123abcd ebmm-<b>") for result in fakes.sizes()]
+    runs = {"ebmm-0123abcd": "seed: 0", "ebmm-<b>": "seed: 1"}
+    made = dataclasses.replace(fakes.comparison(results), runs=runs)
+    page = Page(write_report(made, tmp_path).read_text(encoding="utf-8"))
+    links = [str(a["href"]) for a in page.all("a") if str(a["href"]).startswith("#run-")]
+    assert links == ["#run-ebmm-0123abcd", "#run-ebmm-<b>"] * (len(results) - 1)  # the query itself has none
+    assert {details.get("id") for details in page.all("details")} == {link[1:] for link in links}
+    assert "0123abcd" in page.texts["code"] and "seed: 1" in page.texts["pre"]
+    assert page.texts["code"].count(f"lightning-ebm compare {fakes.NASTY}") == 2  # below the table and the figure
