@@ -39,6 +39,13 @@ Settings, each with what it is if not given:
 The other tools are installed by `pip install 'lightning-ebm[bench]'`; one that is missing is named in the table.
 """
 
+SWEEP_EPILOG = """\
+Settings, each with what it is if not given:
+  workers=1 (runs at a time)  output=runs  seed=0 (of random and Bayesian search)
+FILE is in the schema of Weights & Biases, such as sweeps/glyphs-rate.yaml, and is run here, without a server.
+Everything is kept in <output>/sweep-<file>; the same command goes on where a stopped sweep was.
+"""
+
 # of several processes, the first one speaks; of its errors, each does
 console = Console(highlight=False, quiet=process_number() > 0)
 errors = Console(highlight=False)
@@ -155,6 +162,23 @@ def bench(overrides: Sequence[str]) -> None:
     console.print(f"\nTables and figures: {folder.resolve()}", markup=False)
 
 
+def sweep(file: Path, overrides: Sequence[str]) -> None:
+    """Run the many runs of a sweep's file, find the best; print a table, write it, the best command and a figure."""
+    from lightning_ebm.config import build as checked
+    from lightning_ebm.sweeping.file import read_sweep
+    from lightning_ebm.sweeping.report import ranked, write_report
+    from lightning_ebm.sweeping.run import SweepConfig, run_sweep
+
+    search = read_sweep(file)
+    settings: SweepConfig = checked(SweepConfig, parse_overrides(overrides), "")
+    trials = run_sweep(search, settings, lambda line: console.print(line, markup=False))
+    folder = Path(settings.output) / f"sweep-{file.stem}"
+    console.print(f"\n{write_report(search, trials, folder)}", markup=False, soft_wrap=True)
+    console.print(f"\nTable, best command and figure: {folder.resolve()}", markup=False)
+    if failed := [trial.folder.name for trial, outcome in ranked(trials) if outcome.state == "failed"]:
+        raise ConfigError(f"not finished, see above and log.txt in the run's folder: {', '.join(failed)}")
+
+
 VERBS = {"train": train, "evaluate": evaluate, "compare": compare, "analyse": analyse, "show": show}
 
 
@@ -189,6 +213,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     verb.add_argument("overrides", nargs="*", metavar="key=value", help="settings laid over the defaults")
+    verb = verbs.add_parser(
+        "sweep",
+        help=(sweep.__doc__ or "").strip(),
+        description=sweep.__doc__,
+        epilog=SWEEP_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verb.add_argument("file", type=Path, metavar="FILE", help="a sweep, such as sweeps/glyphs-rate.yaml")
+    verb.add_argument("overrides", nargs="*", metavar="key=value", help="settings laid over the defaults")
     parsed = parser.parse_args(arguments)
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # where the files that import paths name are, as for `python -m`
@@ -198,6 +231,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with stops_on_signal():
             if parsed.verb == "bench":
                 bench(parsed.overrides)
+            elif parsed.verb == "sweep":
+                sweep(parsed.file, parsed.overrides)
             else:
                 VERBS[parsed.verb](parsed.config, parsed.overrides)
     except (ConfigError, ValueError, NotImplementedError, RuntimeError, OSError, MemoryError) as error:
