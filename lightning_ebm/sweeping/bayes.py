@@ -50,9 +50,7 @@ def propose(
     near = np.clip(best + 0.1 * generator.standard_normal((CANDIDATES // 2, dimensions)), 0, 1 - 1e-9)
     candidates = np.concatenate([generator.random((CANDIDATES // 2, dimensions)), near])
     tried = np.array([centred(candidate) for candidate in candidates])
-    length, noise = max(
-        itertools.product(LENGTHS, NOISES), key=lambda pair: log_likelihood(places, targets, *pair)
-    )
+    length, noise = max(itertools.product(LENGTHS, NOISES), key=lambda pair: log_likelihood(places, targets, *pair))
     if len(running):
         mean, _ = predict(places, targets, running, length, noise)
         places, targets = np.concatenate([places, running]), np.concatenate([targets, mean])
