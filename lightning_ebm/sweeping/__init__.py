@@ -1,1 +1,1 @@
-"""Sweeps: many runs of one command with other settings, from files in the schema of Weights & Biases, without a server."""
+"""Sweeps: runs of one command with many settings, from files in the schema of Weights & Biases, without a server."""

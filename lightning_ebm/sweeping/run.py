@@ -17,7 +17,7 @@ import torch
 import yaml
 
 from lightning_ebm.config import ConfigError
-from lightning_ebm.processes import REQUEUE, launched
+from lightning_ebm.processes import launched
 from lightning_ebm.sweeping import bayes, commands, grid, random_search
 from lightning_ebm.sweeping.file import Sweep
 from lightning_ebm.sweeping.hyperband import stops
@@ -69,7 +69,7 @@ def run_sweep(sweep: Sweep, settings: SweepConfig, say: Callable[[str], None]) -
         say: called with a line about each run that starts or ends.
 
     Returns:
-        All runs, by number; each has an outcome, but for those that another process has asked to stop.
+        All runs, by number; each has an outcome.
 
     Raises:
         ConfigError: if a setting is out of range, or the folder holds another sweep.
@@ -189,9 +189,7 @@ def ended_as(worker: Worker) -> str:
         return summary(trial.end("stopped"))
     if code == 0:
         return summary(trial.end("finished") if trial.points() else trial.end("failed", "it has logged no val/error"))
-    if code in (REQUEUE, *(-number for number in (signal.SIGTERM, signal.SIGINT, signal.SIGKILL))):
-        return "was stopped; the same command goes on with it"
-    return summary(trial.end("failed", trial.last_words() if code == 1 else f"code {code}; {trial.last_words()}"))
+    return summary(trial.end("failed", trial.last_words() if code == 1 else f"ended with code {code}; {trial.last_words()}"))
 
 
 def stop_poor_runs(sweep: Sweep, working: Sequence[Worker], trials: Sequence[Trial]) -> None:
