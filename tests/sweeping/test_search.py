@@ -10,25 +10,25 @@ from lightning_ebm.sweeping.hyperband import Hyperband, stops
 from lightning_ebm.sweeping.space import Parameter
 
 
-def test_grid_is_the_product_by_name() -> None:
+def test_grid_is_the_product_by_name():
     values = {"b": [3, 1], "a": ["x", "y", "z"], "c": [True, False]}
     parameters = [Parameter((name,), "categorical", {"values": values[name]}) for name in values]
     expected = [dict(zip("abc", one, strict=True)) for one in itertools.product(*(values[name] for name in "abc"))]
     assert grid.points(parameters) == expected
 
 
-def test_draws_depend_on_seed_and_number() -> None:
+def test_draws_depend_on_seed_and_number():
     assert random_search.draw(1, 5, 3) == random_search.draw(1, 5, 3)
     assert len({tuple(random_search.draw(seed, number, 3)) for seed in range(3) for number in range(3)}) == 9
 
 
-def function(place: np.ndarray) -> float:
+def function(place):
     """A valley with its least value, 0, at (0.3, 0.7)."""
     return float(4 * (place[0] - 0.3) ** 2 + 9 * (place[1] - 0.7) ** 2)
 
 
-def test_bayes_beats_random() -> None:
-    least: dict[str, list[float]] = {"bayes": [], "random": []}
+def test_bayes_beats_random():
+    least = {"bayes": [], "random": []}
     for seed in range(5):
         places, errors = np.zeros((0, 2)), np.zeros(0)
         for number in range(16):
@@ -41,7 +41,7 @@ def test_bayes_beats_random() -> None:
     assert max(least["bayes"]) < 0.02
 
 
-def test_process_against_the_solved_equations() -> None:
+def test_process_against_the_solved_equations():
     places, targets, at = np.array([[0.1], [0.6]]), np.array([1.0, -1.0]), np.array([[0.3]])
     mean, deviation = bayes.predict(places, targets, at, 0.5, 0.01)
     k = np.exp(-(0.5**2) / (2 * 0.25))
@@ -54,14 +54,14 @@ def test_process_against_the_solved_equations() -> None:
     assert bayes.log_likelihood(places, targets, 0.5, 0.01) == pytest.approx(normal)
 
 
-def test_expected_improvement_against_draws() -> None:
+def test_expected_improvement_against_draws():
     draws = np.random.default_rng(0).normal(0.3, 0.5, 400_000)
     expected = np.maximum(0.1 - draws, 0).mean()
     found = bayes.expected_improvement(np.array([0.3]), np.array([0.5]), 0.1)
     assert found[0] == pytest.approx(expected, abs=2e-3)
 
 
-def test_two_running_runs_are_not_proposed_twice() -> None:
+def test_two_running_runs_are_not_proposed_twice():
     generator = np.random.default_rng(0)
     places = generator.random((8, 2))
     errors = np.array([function(place) for place in places])
@@ -70,14 +70,14 @@ def test_two_running_runs_are_not_proposed_twice() -> None:
     assert np.abs(np.subtract(first, second)).max() > 1e-3
 
 
-def test_failed_runs_count_as_the_worst() -> None:
+def test_failed_runs_count_as_the_worst():
     places = np.random.default_rng(0).random((12, 1))
     errors = np.where(places[:, 0] < 0.5, np.inf, places[:, 0])  # left of the middle, all fail
     found = bayes.propose(places, errors, np.zeros((0, 1)), np.random.default_rng(0), lambda one: one)
     assert 0.4 < found[0] < 0.8
 
 
-def test_brackets() -> None:
+def test_brackets():
     assert Hyperband(min_iter=3, eta=3).brackets(100) == [3, 9, 27, 81]
     assert Hyperband(min_iter=3, eta=3).brackets(2) == []
     assert Hyperband(max_iter=27, s=2, eta=3).brackets(100) == [3, 9]
@@ -85,7 +85,7 @@ def test_brackets() -> None:
     assert Hyperband(max_iter=4, s=5, eta=2).brackets(9) == [1, 2]
 
 
-def test_hyperband_by_hand() -> None:
+def test_hyperband_by_hand():
     settings = Hyperband(min_iter=2, eta=2)
     runs = [[9, 1], [9, 2], [9, 3], [9, 4]]
     # of four, the rank 4 / 2 = 2 is the bound: 3
