@@ -43,7 +43,7 @@ def propose(
     dimensions = places.shape[1]
     finite = np.isfinite(errors)
     if finite.sum() < FIRST or not dimensions:
-        return list(generator.random(dimensions).tolist())
+        return np.asarray(generator.random(dimensions)).tolist()
     known = np.where(finite, errors, errors[finite].max())
     targets = (known - known.mean()) / (known.std() or 1.0)
     best = places[known.argmin()]

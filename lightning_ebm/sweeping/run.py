@@ -84,11 +84,11 @@ def run_sweep(sweep: Sweep, settings: SweepConfig, say: Callable[[str], None]) -
     working: list[Worker] = []
     try:
         while True:
-            while slots and (trial := waiting.pop(0) if waiting else propose(sweep, settings.seed, trials, folder)):
-                if trial not in trials:
-                    trials.append(trial)
-                say(f"{trial.folder.name}: {described(sweep, trial.values)}")
-                working.append(start(trial, slots.pop(0), settings.workers))
+            while slots and (following := waiting.pop(0) if waiting else propose(sweep, settings.seed, trials, folder)):
+                if following not in trials:
+                    trials.append(following)
+                say(f"{following.folder.name}: {described(sweep, following.values)}")
+                working.append(start(following, slots.pop(0), settings.workers))
             if not working:
                 return trials
             time.sleep(PAUSE)
@@ -189,7 +189,9 @@ def ended_as(worker: Worker) -> str:
         return summary(trial.end("stopped"))
     if code == 0:
         return summary(trial.end("finished") if trial.points() else trial.end("failed", "it has logged no val/error"))
-    return summary(trial.end("failed", trial.last_words() if code == 1 else f"ended with code {code}; {trial.last_words()}"))
+    return summary(
+        trial.end("failed", trial.last_words() if code == 1 else f"ended with code {code}; {trial.last_words()}")
+    )
 
 
 def stop_poor_runs(sweep: Sweep, working: Sequence[Worker], trials: Sequence[Trial]) -> None:

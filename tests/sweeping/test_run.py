@@ -142,5 +142,4 @@ def test_a_program_that_is_not_there(tmp_path):
 
 
 def test_needs_no_wandb():
-    code = "import sys, lightning_ebm.sweeping.report; sys.exit('wandb' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+    assert not [path for path in Path(run.__file__).parent.glob("*.py") if "import wandb" in path.read_text()]

@@ -46,7 +46,7 @@ def test_process_against_the_solved_equations():
     mean, deviation = bayes.predict(places, targets, at, 0.5, 0.01)
     k = np.exp(-(0.5**2) / (2 * 0.25))
     inverse = np.array([[1.01, -k], [-k, 1.01]]) / (1.01**2 - k**2)
-    cross = np.exp(-np.array([0.2, 0.3]) ** 2 / (2 * 0.25))
+    cross = np.exp(-(np.array([0.2, 0.3]) ** 2) / (2 * 0.25))
     assert mean[0] == pytest.approx(cross @ inverse @ targets)
     assert deviation[0] ** 2 == pytest.approx(1 - cross @ inverse @ cross)
     covariance = np.array([[1.01, k], [k, 1.01]])
