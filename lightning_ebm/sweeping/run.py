@@ -185,13 +185,12 @@ def start(trial: Trial, slot: int, workers: int) -> Worker:
 def ended_as(worker: Worker) -> str:
     """Records how a run's process ended, and says it."""
     trial, code = worker.trial, worker.process.returncode
-    if worker.stopped:
-        return summary(trial.end("stopped"))
     if code == 0:
         return summary(trial.end("finished") if trial.points() else trial.end("failed", "it has logged no val/error"))
-    return summary(
-        trial.end("failed", trial.last_words() if code == 1 else f"ended with code {code}; {trial.last_words()}")
-    )
+    if worker.stopped:
+        return summary(trial.end("stopped"))
+    words = trial.last_words()
+    return summary(trial.end("failed", words if code == 1 else f"ended with code {code}; {words}"))
 
 
 def stop_poor_runs(sweep: Sweep, working: Sequence[Worker], trials: Sequence[Trial]) -> None:
