@@ -1,11 +1,13 @@
 """Running a sweep: what is kept, what goes on, what is stopped, what is reported."""
 
 import csv
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import yaml
 
 from lightning_ebm.cli import main
 from lightning_ebm.config import ConfigError
+from lightning_ebm.processes import REQUEUE
 from lightning_ebm.sweeping import run
 from lightning_ebm.sweeping.file import read_sweep
 from lightning_ebm.sweeping.run import SweepConfig, run_sweep
@@ -90,6 +93,24 @@ def test_a_killed_sweep_goes_on_and_redoes_nothing(tmp_path):
     assert [trial.outcome().state for trial in trials] == ["finished"] * 3
     # the half-finished run, which outlived the sweep, was waited for: never two in one folder
     assert start(sweep, tmp_path) == trials and starts(tmp_path) == [1, 2, 1]
+
+
+def test_a_signal_stops_the_runs_too(tmp_path, capsys):
+    sweep = make(tmp_path, pause=30)
+    log = tmp_path / "out/sweep-mine/run-000/log.txt"
+
+    def stop():
+        wait_for(log.parent / "starts")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    assert main(["sweep", str(sweep.path), f"output={tmp_path / 'out'}"]) == REQUEUE
+    thread.join()
+    assert "goes on" in capsys.readouterr().out
+    with log.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # its process holds it no longer
+    assert not (log.parent / "result.json").exists()
 
 
 def wait_for(path, seconds=60):
