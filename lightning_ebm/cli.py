@@ -17,7 +17,7 @@ from rich.markup import escape
 from lightning_ebm.config import ConfigError
 from lightning_ebm.processes import Stopped, process_number, stops_on_signal
 from lightning_ebm.registry import analyses, datasets, distortions, energies, memories
-from lightning_ebm.verbs import analyse, bench, compare, console, evaluate, show, summarise, train
+from lightning_ebm.verbs import analyse, bench, compare, console, evaluate, show, summarise, sweep, train
 
 DESCRIPTION = "Meta-train, compare and launch associative memories."
 EPILOG = """\
@@ -48,10 +48,20 @@ Settings, each with what it is if not given:
   published=           figure3-omniglot, figure3-cifar, table1 or a CSV file: a paper's numbers as rows of their own
   output=              folder for summary.md and summary.tex; empty: that of the first file
 """
+SWEEP_EPILOG = """\
+Settings, each with what it is if not given:
+  workers=1 (runs at a time)  output=runs  seed=0 (of random and Bayesian search)
+FILE is in the schema of Weights & Biases, such as sweeps/glyphs-rate.yaml, and is run here, without a server.
+Everything is kept in <output>/sweep-<file>; the same command goes on where a stopped sweep was.
+"""
 
 VERBS = {"train": train, "evaluate": evaluate, "compare": compare, "analyse": analyse, "show": show}
 """Verbs that take a configuration."""
-TOOLS = {"bench": (bench, BENCH_EPILOG), "summarise": (summarise, SUMMARISE_EPILOG)}
+TOOLS = {
+    "summarise": (summarise, SUMMARISE_EPILOG),
+    "sweep": (sweep, SWEEP_EPILOG),
+    "bench": (bench, BENCH_EPILOG),
+}
 """Verbs that take words of their own, and what their help says of them."""
 
 errors = Console(highlight=False)  # of several processes, each one's are seen
@@ -81,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # where the files that import paths name are, as for `python -m`
     quieten()
-    goes_on = "" if parsed.verb in TOOLS else "; the same command goes on from the last checkpoint"
+    goes_on = "" if parsed.verb in ("bench", "summarise") else "; the same command goes on where it was"
     try:
         with stops_on_signal():
             if parsed.verb in VERBS:

@@ -33,7 +33,7 @@ def test_commands_name_verbs_and_files_that_exist():
     commands = re.findall(r"lightning-ebm +(\w+) +(\S+\.yaml)", README)
     assert len(commands) >= 5
     for verb, config in commands:
-        assert verb in VERBS
+        assert verb in {*VERBS, "sweep"}
         assert (ROOT / config).is_file()
 
 
