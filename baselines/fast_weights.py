@@ -49,10 +49,10 @@ class FastWeightsConfig:
     """
 
     key: int = 64
-    hidden: int = 64
-    value: int | None = 64
+    hidden: int = 0
+    value: int | None = None
     activation: str = "softmax"
-    steps: int = 10
+    steps: int = 5
     rate: float = 1.0
     hops: int = 3
     width: int | None = None
