@@ -48,10 +48,10 @@ class FastWeightsConfig:
         coders: sizes of encoder and decoder.
     """
 
-    key: int = 64
-    hidden: int = 0
+    key: int = 128
+    hidden: int = 32
     value: int | None = None
-    activation: str = "softmax"
+    activation: str = "gelu"
     steps: int = 5
     rate: float = 1.0
     hops: int = 3
@@ -81,7 +81,7 @@ class FastWeights(AssociativeMemory):
     query does. The hops pass on codes and not answers, whose σ hides how sure they are.
 
     A hidden layer with softmax makes the net attention over as many rows as there are units, which writing has to
-    share out among the patterns. It takes a `rate` of about 0.25; the linear net is the stable default.
+    share out among the patterns. It takes a `rate` of about 0.25, and its training is the least stable.
 
     Matrices start as the identity, cut off or padded with zeros.
 
