@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from typing import Self
 
@@ -23,7 +24,12 @@ from torch.nn import functional as F
 from baselines.coders import Coders, CodersConfig, identity
 from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, keep_known
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "tanh": torch.tanh, "silu": F.silu}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "softmax": partial(F.softmax, dim=-1),
+    "gelu": F.gelu,
+    "tanh": torch.tanh,
+    "silu": F.silu,
+}
 
 
 @dataclass
@@ -34,20 +40,20 @@ class FastWeightsConfig:
         key: size of a key, which has length 1.
         hidden: hidden units of the net; 0 makes it linear.
         value: size of a value; None: that of a code.
-        activation: of the hidden units: gelu, tanh or silu.
+        activation: of the hidden units: softmax (over the units), gelu, tanh or silu.
         steps: gradient steps of one writing.
-        rate: step size at the start of training, for a squared error summed over values and patterns.
-        hops: how often the answer is put back as the query; each hop is a step of the trajectory.
+        rate: step size at the start of training, as a share of about the largest one that is stable.
+        hops: how often the answer's code is put back as the query's; each hop is a step of the trajectory.
         width: size of a code. None: the size of a vector pattern, or `coders.code` for images.
         coders: sizes of encoder and decoder.
     """
 
-    key: int = 64
-    hidden: int = 0
+    key: int = 128
+    hidden: int = 32
     value: int | None = None
     activation: str = "gelu"
     steps: int = 5
-    rate: float = 0.3
+    rate: float = 1.0
     hops: int = 3
     width: int | None = None
     coders: CodersConfig = field(default_factory=CodersConfig)
@@ -56,15 +62,26 @@ class FastWeightsConfig:
 class FastWeights(AssociativeMemory):
     """A net f from keys to values whose weights φ are the state.
 
-    With key k = A enc(x) / |A enc(x)| and value v = C enc(x) of each pattern, writing takes `steps` steps
+    With key k = A enc(x) / |A enc(x)| and value v = C enc(x) of each of N patterns, writing takes `steps` steps
 
-        S ← μ S − η ∇_φ ½ Σ_i |f_φ(k_i) − v_i|²,   φ ← (1 − δ) φ + S
+        S ← μ S − η / (1 + √(N / m))² ∇_φ ½ Σ_i |f_φ(k_i) − v_i|²,   φ ← (1 − δ) φ + S
 
     on all patterns together, from learned φ and S = 0. The rule with momentum μ and decay δ is that of Titans
     (Behrouz et al. 2025, section 3.1); gradient steps on key-value pairs with a learned rate are meta-learned
     neural memory (Munkhdalai et al. 2019, section 3). Here μ and δ are learned per step, and η per step and
-    parameter; all may take any sign. For a linear net a step is the delta rule. Each hop of reading
-    answers σ(dec(D f_φ(k))), and the next hop's key is that of this answer.
+    parameter; all may take any sign. For a linear net a step is the delta rule. The sum over N random inputs
+    of length 1 and size m, here of the last layer, has a curvature of about (1 + √(N / m))² (Marchenko and
+    Pastur 1967), so that a rate suits any number of patterns; steps of twice the inverse or more diverge.
+
+    Reading starts from u = enc(query), and each hop computes
+
+        u ← g ⊙ enc(query) + D f_φ(A u / |A u|),   answer = σ(dec(u)),
+
+    with gates g that are learned and start at 0.1: what the net says decides, and where it says nothing the
+    query does. The hops pass on codes and not answers, whose σ hides how sure they are.
+
+    A hidden layer with softmax makes the net attention over as many rows as there are units, which writing has to
+    share out among the patterns. It takes a `rate` of about 0.25, and its training is the least stable.
 
     Matrices start as the identity, cut off or padded with zeros.
 
@@ -118,8 +135,10 @@ class FastWeights(AssociativeMemory):
         if config.hidden:
             initial["bias"] = torch.zeros(config.hidden)
         self.initial = nn.ParameterDict(initial)
-        # A hidden layer passes on activations of length √hidden, and not 1 as keys have.
-        rate = config.rate / max(config.hidden, 1)
+        # Hidden units that are not shares of 1 pass on activations of length √hidden, and not 1 as keys have.
+        rate = config.rate if config.activation == "softmax" else config.rate / max(config.hidden, 1)
+        self.inputs = sizes[-2]  # m
+        self.gate = nn.Parameter(torch.full((config.hops, self.coders.width), 0.1))  # g
         self.rates = nn.ParameterDict({k: torch.full((config.steps, *x.shape), rate) for k, x in initial.items()})
         self.decay = nn.Parameter(torch.zeros(config.steps))
         self.momentum = nn.Parameter(torch.zeros(config.steps - 1)) if config.steps > 1 else None
@@ -144,26 +163,30 @@ class FastWeights(AssociativeMemory):
         state = {name: x.to(keys) for name, x in state.items()}
         gradient = vmap(grad(self.error))
         push = {name: torch.zeros_like(x) for name, x in state.items()}
+        curvature = (1 + math.sqrt(keys.shape[1] / self.inputs)) ** 2
         for step in range(self.steps):
             slopes = gradient(state, keys, values)
             if self.momentum is not None and step:
                 push = {name: self.momentum[step - 1] * x for name, x in push.items()}
-            push = {name: push[name] - self.rates[name][step] * slope for name, slope in slopes.items()}
+            push = {name: push[name] - self.rates[name][step] / curvature * slope for name, slope in slopes.items()}
             state = {name: (1 - self.decay[step]) * x + push[name] for name, x in state.items()}
         return state
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Passes the query through the net, and each answer again; see the base class.
+        """Passes the query's code through the net, and what it says again; see the base class.
+
+        Where the mask is given, distorted values enter as 0.5, between 0 and 1.
 
         Returns:
             (hops, episodes, items, *shape): the answer of each hop, with the known values put back.
         """
-        answers, answer = [], queries
-        for _ in range(self.hops):
-            keys = self.key(self.coders.encode(answer, "queries"))
-            values = vmap(self.net)({name: x.to(keys) for name, x in state.items()}, keys)
-            answer = keep_known(self.coders.decode(self.from_value(values)), queries, mask)
-            answers.append(answer)
+        shown = queries if mask is None else torch.where(mask, torch.full_like(queries, 0.5), queries)
+        query = self.coders.encode(shown, "queries")
+        weights = {name: x.to(query) for name, x in state.items()}
+        answers, code = [], query
+        for gate in self.gate:
+            code = gate * query + self.from_value(vmap(self.net)(weights, self.key(code)))
+            answers.append(keep_known(self.coders.decode(code), queries, mask))
         return torch.stack(answers)
 
     def key(self, codes: Tensor) -> Tensor:

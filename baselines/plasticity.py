@@ -1,8 +1,8 @@
 """Differentiable plasticity: a recurrent net each of whose connections has a learned plastic part.
 
-    memory = Plasticity((50,))
+    memory = Plasticity((50,), PlasticityConfig(neurons=51))
     state = memory.write(patterns)              # patterns: (episodes, items, 50), values in [0, 1]
-    recalled = memory.read(state, queries)[-1]
+    recalled = memory.read(state, queries)[-1]  # of use once meta-trained
 
 Weights, plasticity and rate are meta-trained; the Hebbian traces are the memory.
 """
@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 import torch
 from torch import Tensor, nn
 
-from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, check_patterns, keep_known
+from baselines.coders import Coders, CodersConfig
+from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, keep_known
 
 
 @dataclass
@@ -25,44 +26,52 @@ class PlasticityConfig:
     """Settings of `Plasticity`.
 
     Attributes:
+        neurons: neurons n of the net, of which one is always on; the state has n² traces.
         rule: of the traces: decay or oja.
         cycles: how often the patterns are presented, in the order given.
         on: steps for which a pattern is presented.
         off: steps without input after each pattern.
         read_steps: steps for which a query is presented.
-        gain: factor of the input, -1 to 1, of vector patterns. The neurons of images are clamped instead.
+        gain: factor of the input, which is the code, about ±1 at the start of training.
         eta: rate of the traces at the start of training, in (0, 1).
+        coders: sizes of encoder and decoder.
     """
 
+    neurons: int = 90
     rule: str = "decay"
     cycles: int = 1
-    on: int = 3
-    off: int = 1
-    read_steps: int = 3
-    gain: float = 20.0
+    on: int = 2
+    off: int = 0
+    read_steps: int = 2
+    gain: float = 3.0
     eta: float = 0.01
+    coders: CodersConfig = field(default_factory=CodersConfig)
 
 
 class Plasticity(AssociativeMemory):
-    """A fully recurrent net of one neuron for each value of a pattern, and one that is always on.
+    """A fully recurrent net of one neuron for each value of a code, and one that is always on.
 
     A step is (Miconi, Clune and Stanley 2018, section 3, equations 1 and 2)
 
-        y ← tanh((W + α ⊙ H)' y + input),   H ← (1 − η) H + η y_before ⊗ y,
+        y ← tanh((W + α ⊙ H)' y + g enc(x)),   H ← (1 − η) H + η y_before ⊗ y,
 
-    or with Oja's rule H ← H + η y ⊗ (y_before − H y), elementwise over connections. The net's neurons are
-    clamped to images, where the mask is known to the intact values alone; vectors enter as an input current.
-    Writing presents the patterns one after the other; reading presents each query to the traces that writing
-    left, which stay as they are, and from neurons at rest.
+    or with Oja's rule H ← H + η y ⊗ (y_before − H y), elementwise over connections. Writing presents the
+    patterns one after the other. Reading presents each query to the traces that writing left, which stay as they
+    are, from neurons at rest; then the net runs for one step without input, and the answer is σ(dec(y)).
+
+    In the paper bits enter as they are and with g = 20, which pins the neurons to the input: the encoder would
+    get no gradient, hence a smaller gain. Images enter through the encoder too, where the paper clamps one
+    neuron to each pixel, whose traces would be a million for 32x32 pixels.
 
     State: `traces` (episodes, neurons, neurons), and `activity` (episodes, neurons).
 
     Args:
-        shape: shape of one pattern, of any number of axes.
+        shape: shape of one pattern: (size,) or (channels, height, width).
         config: the settings; None: the defaults.
 
     Raises:
-        ValueError: if a setting is out of range.
+        ValueError: if a setting is out of range, or the patterns are neither vectors nor images that can be
+            halved as often as there are channels.
     """
 
     config = PlasticityConfig
@@ -78,6 +87,8 @@ class Plasticity(AssociativeMemory):
         for name in ("cycles", "on", "read_steps"):
             if getattr(config, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(config, name)}")
+        if config.neurons < 2:
+            raise ValueError(f"neurons must be at least 2, got {config.neurons}")
         if config.off < 0:
             raise ValueError(f"off must be at least 0, got {config.off}")
         if config.rule not in ("decay", "oja"):
@@ -86,9 +97,8 @@ class Plasticity(AssociativeMemory):
             raise ValueError(f"gain must be above 0 and finite, got {config.gain}")
         if not 0 < config.eta < 1:
             raise ValueError(f"eta must lie between 0 and 1, got {config.eta}")
-        self.shape, self.settings = tuple(shape), config
-        self.neurons = torch.Size(self.shape).numel() + 1
-        self.clamped = len(self.shape) > 1
+        self.settings, self.neurons = config, config.neurons
+        self.coders = Coders(shape, config.neurons - 1, config.coders)
         self.weight = nn.Parameter(0.01 * torch.randn(self.neurons, self.neurons))
         self.plasticity = nn.Parameter(0.01 * torch.randn(self.neurons, self.neurons))
         self.eta = nn.Parameter(torch.tensor(config.eta))
@@ -111,16 +121,13 @@ class Plasticity(AssociativeMemory):
 
     def update(self, state: State, patterns: Tensor) -> State:
         """Presents more patterns; see the base class."""
-        check_patterns(patterns, "patterns", self.shape)
-        inputs = 2 * patterns.flatten(2) - 1
-        traces, y = state["traces"].to(inputs), state["activity"].to(inputs)
-        nothing = torch.zeros_like(inputs[:, 0])
-        everywhere, nowhere = (torch.full_like(nothing, x, dtype=torch.bool) for x in (True, False))
+        codes = self.coders.encode(patterns, "patterns")
+        traces, y = state["traces"].to(codes), state["activity"].to(codes)
+        nothing = torch.zeros_like(codes[:, 0])
         for _ in range(self.settings.cycles):
-            for x in inputs.unbind(1):
-                for step in range(self.settings.on + self.settings.off):
-                    shown = (x, everywhere) if step < self.settings.on else (nothing, nowhere)
-                    before, y = y, self.step(traces, y[:, None], *(z[:, None] for z in shown))[:, 0]
+            for x in codes.unbind(1):
+                for shown in [x] * self.settings.on + [nothing] * self.settings.off:
+                    before, y = y, self.step(traces, y[:, None], shown[:, None])[:, 0]
                     traces = self.learn(traces, before, y)
         return {"traces": traces, "activity": y}
 
@@ -130,38 +137,31 @@ class Plasticity(AssociativeMemory):
             return (1 - self.eta) * traces + self.eta * before[:, :, None] * after[:, None, :]
         return traces + self.eta * after[:, None, :] * (before[:, :, None] - after[:, None, :] * traces)
 
-    def step(self, traces: Tensor, y: Tensor, x: Tensor, shown: Tensor) -> Tensor:
+    def step(self, traces: Tensor, y: Tensor, x: Tensor) -> Tensor:
         """Activities (episodes, items, neurons) one step after `y`.
 
         Args:
             traces: (episodes, neurons, neurons).
             y: (episodes, items, neurons), in [-1, 1].
-            x: (episodes, items, neurons - 1), the input in [-1, 1].
-            shown: of the shape of x, bool, where there is input.
+            x: (episodes, items, neurons - 1), the code that is presented; zeros for none.
         """
         current = y @ (self.weight + self.plasticity * traces)
-        current, last = current[..., :-1], torch.ones_like(current[..., -1:])
-        if self.clamped:
-            y = torch.where(shown, x, torch.tanh(current))
-        else:
-            y = torch.tanh(current + self.settings.gain * torch.where(shown, x, torch.zeros_like(x)))
-        return torch.cat([y, last], -1)
+        y = torch.tanh(current[..., :-1] + self.settings.gain * x)
+        return torch.cat([y, torch.ones_like(current[..., -1:])], -1)
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
         """Presents each query to the written traces, then lets the net run for one step; see the base class.
 
-        Where the mask is given, the distorted values are not presented, and the net runs on with the others.
+        Where the mask is given, distorted values enter as 0.5, that is, as no input.
 
         Returns:
-            (1, episodes, items, *shape): the activities after the last step, in [0, 1].
+            (1, episodes, items, *shape): the answer after the last step.
         """
-        check_patterns(queries, "queries", self.shape)
-        x = 2 * queries.flatten(2) - 1
-        shown = torch.ones_like(x, dtype=torch.bool) if mask is None else ~mask.flatten(2)
+        shown = queries if mask is None else torch.where(mask, torch.full_like(queries, 0.5), queries)
+        x = self.coders.encode(shown, "queries")
         traces = state["traces"].to(x)
         y = x.new_zeros(*x.shape[:2], self.neurons)
         for _ in range(self.settings.read_steps):
-            y = self.step(traces, y, x, shown)
-        y = self.step(traces, y, x, torch.zeros_like(shown) if mask is None else shown)
-        answer = ((y[..., :-1] + 1) / 2).view_as(queries)
-        return keep_known(answer, queries, mask)[None]
+            y = self.step(traces, y, x)
+        y = self.step(traces, y, torch.zeros_like(x))
+        return keep_known(self.coders.decode(y[..., :-1]), queries, mask)[None]

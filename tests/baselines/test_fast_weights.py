@@ -14,12 +14,23 @@ class TestBits(MemoryContract):
     spec = PatternSpec((24,), binary=True)
 
     def build(self):
-        settings = FastWeightsConfig(key=24, steps=4, rate=0.5, hops=1, coders=CodersConfig(hidden=16))
+        settings = FastWeightsConfig(key=16, coders=CodersConfig(hidden=16))
         return FastWeights.from_config(settings, self.spec)
 
     def test_untrained_it_recalls_few_patterns(self, memory, episode):
         patterns, queries, _ = episode
-        assert (memory.read(memory.write(patterns), queries)[-1].round() != patterns).float().mean() < 0.01
+        errors = (memory.read(memory.write(patterns), queries)[-1].round() != patterns).float().mean()
+        assert errors < 0.5 * (queries != patterns).float().mean()
+
+
+class TestSoftmax(MemoryContract):
+    spec = PatternSpec((24,), binary=True)
+
+    def build(self):
+        settings = FastWeightsConfig(
+            key=24, hidden=8, activation="softmax", rate=0.25, hops=2, coders=CodersConfig(hidden=16)
+        )
+        return FastWeights.from_config(settings, self.spec)
 
 
 class TestImages(MemoryContract):
@@ -27,7 +38,7 @@ class TestImages(MemoryContract):
 
     def build(self):
         coders = CodersConfig(channels=[4, 8], code=16)
-        settings = FastWeightsConfig(key=12, hidden=10, steps=2, hops=2, width=14, coders=coders)
+        settings = FastWeightsConfig(key=12, hidden=10, activation="gelu", steps=2, hops=2, width=14, coders=coders)
         return FastWeights.from_config(settings, self.spec)
 
     def test_an_intact_query_is_not_recalled_worse_than_a_corrupted_one(self, memory, episode):
@@ -47,7 +58,7 @@ def small(**settings):
 
 
 def test_a_linear_net_is_written_by_the_delta_rule():
-    memory, patterns = small(key=5, steps=3, rate=0.4), bits(2, 3, 6)[0].double()
+    memory, patterns = small(key=5, hidden=0, steps=3, rate=0.4), bits(2, 3, 6)[0].double()
     with torch.no_grad():
         memory.momentum.copy_(torch.tensor([0.3, -0.2]))
         memory.decay.copy_(torch.tensor([0.1, 0.0, 0.2]))
@@ -56,21 +67,21 @@ def test_a_linear_net_is_written_by_the_delta_rule():
     keys, values = keys / keys.norm(dim=-1, keepdim=True), memory.to_value(codes)
     weights, push = memory.initial["layer0"].expand(2, -1, -1), 0.0
     for momentum, decay in ((0.0, 0.1), (0.3, 0.0), (-0.2, 0.2)):
-        push = momentum * push + 0.4 * (values - keys @ weights.mT).mT @ keys
+        push = momentum * push + 0.4 / (1 + 0.6**0.5) ** 2 * (values - keys @ weights.mT).mT @ keys
         weights = (1 - decay) * weights + push
     torch.testing.assert_close(memory.write(patterns)["layer0"], weights, rtol=1e-6, atol=1e-6)
 
 
 def test_many_steps_on_fewer_patterns_than_key_values_recall_their_values_exactly():
-    memory, patterns = small(key=6, steps=400, rate=0.5), bits(2, 3, 6, seed=4)[0].double()
+    memory, patterns = small(key=6, hidden=0, steps=400, rate=0.5), bits(2, 3, 6, seed=4)[0].double()
     state, codes = memory.write(patterns), memory.coders.encode(patterns)
     torch.testing.assert_close(memory.key(codes) @ state["layer0"].mT, memory.to_value(codes), rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("hidden", [0, 4])
-def test_the_meta_gradient_is_that_of_finite_differences(hidden):
+@pytest.mark.parametrize(("hidden", "activation"), [(0, "gelu"), (4, "gelu"), (4, "softmax")])
+def test_the_meta_gradient_is_that_of_finite_differences(hidden, activation):
     """It passes through the gradients of the writing, hence is of second order."""
-    memory = small(key=5, hidden=hidden, steps=2, hops=2)
+    memory = small(key=5, hidden=hidden, activation=activation, steps=2, hops=2)
     patterns, queries, _ = (x.double() for x in bits(2, 3, 6))
     memory.meta_loss(patterns, queries).backward()
     for name, parameter in memory.named_parameters():
@@ -85,25 +96,56 @@ def test_the_meta_gradient_is_that_of_finite_differences(hidden):
         torch.testing.assert_close(exact, numeric, rtol=1e-5, atol=1e-7, msg=name)
 
 
-@pytest.mark.parametrize(
-    ("settings", "floats"), [({}, 64 * 128), ({"key": 128, "hidden": 32}, 128 * 32 + 32 + 32 * 128)]
-)
+@pytest.mark.parametrize(("settings", "floats"), [({}, 128 * 32 + 32 + 32 * 128), ({"key": 64, "hidden": 0}, 64 * 128)])
 def test_the_state_is_all_fast_weights(settings, floats):
     state = FastWeights((128,), FastWeightsConfig(**settings)).initial_state(2)
     assert sum(x[0].numel() for x in state.values()) == floats
 
 
-@pytest.mark.parametrize("hidden", [0, 16])
-def test_training_reduces_the_loss_of_new_episodes(hidden):
-    """From a rate that is too low."""
+@pytest.mark.parametrize(("items", "share"), [(16, 1.0), (32, 0.9)])
+def test_at_the_defaults_training_reduces_the_loss_of_new_episodes(items, share):
+    """With half as many patterns as bits, and as many. With a few, the start is good and training adds noise."""
     torch.manual_seed(0)
-    settings = FastWeightsConfig(key=32, hidden=hidden, steps=2, rate=0.02, hops=1, coders=CodersConfig(hidden=32))
-    memory = FastWeights((32,), settings)
+    memory = FastWeights((32,))
     with torch.no_grad():
-        before = memory.meta_loss(*bits(8, 8, 32, 1000)[:2])
-    train(memory, lambda seed: bits(8, 8, 32, seed)[:2])
+        before = memory.meta_loss(*bits(16, items, 32, 1000)[:2])
+    train(memory, lambda seed: bits(8, items, 32, seed)[:2])
     with torch.no_grad():
-        assert memory.meta_loss(*bits(8, 8, 32, 1000)[:2]) < 0.75 * before
+        assert memory.meta_loss(*bits(16, items, 32, 1000)[:2]) < share * before
+
+
+def test_writing_is_stable_for_any_number_of_patterns():
+    """The error of what is written falls with the first step, however many patterns share a key's 16 values."""
+    for items in (2, 16, 64, 256):
+        memory, patterns = (
+            FastWeights((16,), FastWeightsConfig(key=16, hidden=0, steps=1)).double(),
+            bits(2, items, 16)[0].double(),
+        )
+        codes = memory.coders.encode(patterns)
+        keys, values = memory.key(codes), memory.to_value(codes)
+        before, after = (
+            (keys @ state["layer0"].mT - values).square().sum()
+            for state in (memory.initial_state(2), memory.write(patterns))
+        )
+        assert after < before, items
+
+
+def test_more_steps_recall_more_and_better_than_the_outer_product():
+    """Untrained, on random pairs: the delta rule against the Hebbian matrix of the same size."""
+    patterns, _, _ = bits(20, 24, 32, seed=7)
+    errors = []
+    with torch.no_grad():
+        for steps in (1, 4, 16, 64):
+            torch.manual_seed(0)
+            memory = FastWeights((32,), FastWeightsConfig(key=32, hidden=0, steps=steps))
+            state, codes = memory.write(patterns), memory.coders.encode(patterns)
+            keys, values = memory.key(codes), memory.to_value(codes)
+            errors.append((keys @ state["layer0"].mT - values).square().mean().item())
+        hebb = values.mT @ keys
+        scale = ((keys @ hebb.mT) * values).sum() / (keys @ hebb.mT).square().sum()  # the best one
+        outer = (scale * keys @ hebb.mT - values).square().mean().item()
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] < 0.5 * outer
 
 
 @pytest.mark.parametrize(
@@ -114,7 +156,7 @@ def test_training_reduces_the_loss_of_new_episodes(hidden):
         ({"hops": 0}, "hops must be at least 1, got 0"),
         ({"hidden": -1}, "hidden must be at least 0, got -1"),
         ({"value": 0}, "value must be at least 1, got 0"),
-        ({"activation": "relu"}, "activation must be one of gelu, tanh, silu, got 'relu'"),
+        ({"activation": "relu"}, "activation must be one of softmax, gelu, tanh, silu, got 'relu'"),
         ({"rate": float("nan")}, "rate must be above 0 and finite, got nan"),
         ({"width": 0}, "width must be at least 1, got 0"),
     ],
