@@ -178,9 +178,9 @@ def measured(run: Run, setting: Setting) -> list[dict[str, Any]]:
     updates, seconds = training_record(run)
     name = run.config.memory.name
     roles: dict[str, tuple[AssociativeMemory, str]] = {"": (run.memory, name)}
-    if is_trainable(run.memory) and run.memory.initial_state(1):  # without a state, it is its own control
-        roles[NOTHING_WRITTEN] = run.memory, CONTROL
-    if setting.precision == "float32":
+    if setting.precision == "float32":  # rounding has nothing to do with the controls
+        if is_trainable(run.memory) and run.memory.initial_state(1):  # without a state, it is its own control
+            roles[NOTHING_WRITTEN] = run.memory, CONTROL
         roles[QUERY] = QueryItself(), CONTROL
     rows = []
     for role, (memory, memory_name) in roles.items():
