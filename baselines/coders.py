@@ -35,7 +35,7 @@ class Coders(nn.Module):
 
     Args:
         shape: shape of one pattern: (size,) or (channels, height, width).
-        width: size of a code; None: that of a vector pattern, or `config.code` for images.
+        width: size of a code, for images at most `config.code`; None: that of a vector pattern, or `config.code`.
         config: sizes of the nets; None: the defaults.
 
     Raises:
@@ -56,6 +56,11 @@ class Coders(nn.Module):
         for name, value in (counts | {f"coders.channels[{i}]": n for i, n in enumerate(config.channels)}).items():
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
+
+        if len(self.shape) == 3 and self.width > config.code:  # the rest would stay zero: nothing leads out of it
+            raise ValueError(
+                f"width must be at most coders.code={config.code}, the encoder's output, got {self.width}: raise both"
+            )
 
         self.encoder: nn.Module
         self.decoder: nn.Module

@@ -245,6 +245,7 @@ def test_training_reduces_the_loss_of_new_episodes(shape, settings, episodes):
         ({"coders": CodersConfig(hidden=-1)}, (8,), "coders.hidden must be at least 1, got -1"),
         ({"coders": CodersConfig(code=0)}, (1, 8, 8), "coders.code must be at least 1, got 0"),
         ({"sharpness": 0.0}, (8,), "sharpness must be above 0 and finite, got 0"),
+        ({"width": 17, "coders": CodersConfig(code=16)}, (1, 8, 8), "width must be at most coders.code=16, .*got 17"),
         ({"coders": CodersConfig(channels=[4, 0])}, (1, 8, 8), r"coders.channels\[1\] must be at least 1, got 0"),
         (
             {"coders": CodersConfig(channels=[4, 4])},
