@@ -55,21 +55,21 @@ class Transfer(Analysis):
     def answer(self, runs: Mapping[str, Run]) -> Answer:
         """See `Analysis.answer`."""
         spec = next(iter(runs.values())).data.source.spec
-        sources = {str(choice): datasets.build(choice) for choice in self.chosen}
+        sources = {choice.name: datasets.build(choice) for choice in self.chosen}
         for name, source in sources.items():
             if source.spec != spec:
                 raise ValueError(f"analysis.data: {name} has patterns of {source.spec}, training had {spec}")
         bars: dict[str, dict[str, tuple[float, float, float]]] = {}
         rows = []
         for label, run in runs.items():
-            own = {str(run.config.data): run.data.source}
+            own = {run.config.data.name: run.data.source}
             for name, source in (own | sources).items():
                 for nothing_written in (False, True):
                     episodes = test_loader(run, run.config.episodes.items, source=source)
                     found = measure(run.memory, episodes, spec, nothing_written=nothing_written)
                     row = f"{label}, nothing written" if nothing_written else label
                     bars.setdefault(row, {})[name] = point = mean_and_band(found.error_corrupted)
-                    rows.append([row, str(run.config.data), name, *point, found.exact])
+                    rows.append([row, run.config.data.name, name, *point, found.exact])
 
         def figure(dark: bool) -> Figure:
             return error_bars(bars, unit(spec), dark)
