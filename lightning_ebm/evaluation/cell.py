@@ -27,6 +27,7 @@ from torch.utils.data import DataLoader
 from lightning_ebm.config import distortion_in_test, plain, resolve, run_folder
 from lightning_ebm.data.datamodule import EpisodeDataModule
 from lightning_ebm.data.episodes import Distortion, Episode, PatternSource
+from lightning_ebm.durable import keep
 from lightning_ebm.evaluation.controls import QueryItself
 from lightning_ebm.evaluation.curves import read_curve
 from lightning_ebm.evaluation.evaluate import measure
@@ -36,7 +37,6 @@ from lightning_ebm.evaluation.results import CONTROL, QUERY, Curve, Result
 from lightning_ebm.memory import AssociativeMemory
 from lightning_ebm.processes import Stopped, process_number, stops_on_signal
 from lightning_ebm.schema import RunConfig
-from lightning_ebm.training.checkpoints import write_through
 from lightning_ebm.training.trainer import Run, build, commit, is_trainable, train, training_record
 
 Say = Callable[[str], None]
@@ -241,14 +241,6 @@ def write_gallery(run: Run, path: Path, shown: int) -> None:
     unfinished = path.with_suffix(".unfinished.npz")
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez(unfinished, allow_pickle=False, **arrays)
-    os.replace(unfinished, path)
-
-
-def keep(path: Path, content: bytes) -> None:
-    """Writes a file that is either whole or not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".unfinished")
-    write_through(unfinished, content)
     os.replace(unfinished, path)
 
 

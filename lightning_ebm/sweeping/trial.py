@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lightning_ebm.config import ConfigError
+from lightning_ebm.durable import keep
 from lightning_ebm.evaluation.curves import read_curve
 from lightning_ebm.sweeping.space import Point
 
@@ -110,10 +110,5 @@ def read_trials(folder: Path) -> list[Trial]:
 
 
 def write(path: Path, content: object) -> None:
-    """Writes JSON so that a kill leaves the old file or the new one, whole."""
-    fresh = path.with_suffix(".new")
-    with fresh.open("w", encoding="utf-8") as file:
-        json.dump(content, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
+    """Writes JSON, durably."""
+    keep(path, json.dumps(content, indent=1).encode())

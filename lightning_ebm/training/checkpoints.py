@@ -18,6 +18,7 @@ import torch
 from pytorch_lightning.plugins.io import CheckpointIO
 
 from lightning_ebm.config import ConfigError, one_line
+from lightning_ebm.durable import write_through
 from lightning_ebm.memory import AssociativeMemory
 
 
@@ -88,14 +89,6 @@ def write(path: Path, data: bytes) -> None:
         os.fsync(folder)  # the names too, not only what they stand for
     finally:
         os.close(folder)
-
-
-def write_through(path: Path, data: bytes) -> None:
-    """Writes a file and waits until it is on the disk."""
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def digest(data: bytes) -> str:
