@@ -14,10 +14,23 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
+from lightning_ebm import pretrained
 from lightning_ebm.config import ConfigError
 from lightning_ebm.processes import Stopped, process_number, stops_on_signal
 from lightning_ebm.registry import analyses, datasets, distortions, energies, memories
-from lightning_ebm.verbs import analyse, bench, compare, console, evaluate, show, summarise, sweep, train
+from lightning_ebm.verbs import (
+    analyse,
+    bench,
+    compare,
+    console,
+    evaluate,
+    export,
+    recall,
+    show,
+    summarise,
+    sweep,
+    train,
+)
 
 DESCRIPTION = "Meta-train, compare and launch associative memories."
 EPILOG = """\
@@ -55,14 +68,35 @@ FILE is in the schema of Weights & Biases, such as sweeps/glyphs-rate.yaml, and 
 Everything is kept in <output>/sweep-<file>; the same command goes on where a stopped sweep was.
 """
 
-VERBS = {"train": train, "evaluate": evaluate, "compare": compare, "analyse": analyse, "show": show}
+RECALL_EPILOG = """\
+IMAGES are PNG, JPEG, WebP, GIF or BMP files. Their middle squares are stored, all together, as the memory's patterns;
+each is read from a damaged copy. Settings, each with what it is if not given:
+  distortion=             what the memory was tested with; distortion.size=8 and the like change it
+  seed=0 (of the damage)  mask= (known or unknown; empty: as published)
+  invert=false (for bright ink on dark paper)  output=runs
+"""
+
+VERBS: dict[str, Callable[..., None]] = {
+    "train": train, "evaluate": evaluate, "compare": compare, "analyse": analyse, "show": show, "export": export,
+}  # fmt: skip
 """Verbs that take a configuration."""
 TOOLS = {
     "summarise": (summarise, SUMMARISE_EPILOG),
     "sweep": (sweep, SWEEP_EPILOG),
     "bench": (bench, BENCH_EPILOG),
+    "recall": (recall, RECALL_EPILOG),
 }
 """Verbs that take words of their own, and what their help says of them."""
+MEMORY = "a pretrained memory: {names}, or a file that export wrote"
+OPTIONS = {
+    "evaluate": {"memory": f"{MEMORY}; in place of CONFIG"},
+    "recall": {"memory": MEMORY},
+    "export": {
+        "as_": "what to call it, in the package; or a path that ends in .pt",
+        "row": "label of a row of the comparison, in place of the memory that train makes of CONFIG",
+    },
+}
+"""Words behind `--`, for the verbs that have some; an underscore keeps one from being a word of Python."""
 
 errors = Console(highlight=False)  # of several processes, each one's are seen
 
@@ -82,22 +116,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     for name, work in VERBS.items():
         verb = add_verb(verbs, name, work, EPILOG.format(**names))
-        verb.add_argument("config", type=Path, metavar="CONFIG", help="a YAML file, such as configs/glyphs.yaml")
+        several = "?" if name == "evaluate" else None  # with --memory, it needs none
+        verb.add_argument("config", nargs=several, metavar="CONFIG", help="a YAML file, such as configs/glyphs.yaml")
         verb.add_argument("words", nargs="*", metavar="key=value", help="settings laid over the file")
     for name, (tool, epilog) in TOOLS.items():
         verb = add_verb(verbs, name, tool, epilog)
         verb.add_argument("words", nargs="*", metavar="WORD", help="see below")
-    parsed = parser.parse_args(arguments)
+    parsed, rest = parser.parse_known_args(arguments)
+    if unknown := [word for word in rest if word.startswith("-")]:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    words = parsed.words + rest  # those behind an option too
+    options = {name: getattr(parsed, name) for name in OPTIONS.get(parsed.verb, {})}
+    config = Path(parsed.config) if getattr(parsed, "config", None) else None
+    if config and options.get("memory"):  # which stands in its place, so that the first word is a setting
+        config, words = None, [parsed.config, *words]
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # where the files that import paths name are, as for `python -m`
     quieten()
-    goes_on = "" if parsed.verb in ("bench", "summarise") else "; the same command goes on where it was"
+    goes_on = (
+        "" if parsed.verb in ("bench", "summarise", "export", "recall") else "; the same command goes on where it was"
+    )
     try:
         with stops_on_signal():
             if parsed.verb in VERBS:
-                VERBS[parsed.verb](parsed.config, parsed.words)
+                VERBS[parsed.verb](config, words, **options)
             else:
-                TOOLS[parsed.verb][0](parsed.words)
+                TOOLS[parsed.verb][0](words, **options)
     except (ConfigError, ValueError, NotImplementedError, RuntimeError, OSError, MemoryError) as error:
         where = f" in process {process_number()}" if process_number() else ""
         text = " ".join(str(error).split()) or type(error).__name__
@@ -119,6 +163,10 @@ def add_verb(verbs: Any, name: str, work: Callable[..., None], epilog: str) -> a
     verb: argparse.ArgumentParser = verbs.add_parser(
         name, help=help, description=help, epilog=epilog, formatter_class=raw
     )
+    known = ", ".join(pretrained.names())
+    for option, text in OPTIONS.get(name, {}).items():
+        flag = f"--{option.rstrip('_')}"
+        verb.add_argument(flag, dest=option, default="", metavar="NAME", help=text.format(names=known))
     return verb
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
@@ -67,6 +68,24 @@ class AssociativeMemory(nn.Module, ABC):
         Raises:
             ValueError: if a setting is out of range or cannot store such patterns; the message names the key.
         """
+
+    @classmethod
+    def pretrained(cls, name: str | Path) -> Self:
+        """A memory that somebody has trained, in eval mode.
+
+        Args:
+            name: one of `lightning_ebm.pretrained.names()`, or the path of a file, which ends in .pt.
+
+        Raises:
+            ValueError: if there is none, its file is damaged, or it is a memory of another class.
+        """
+        from lightning_ebm.pretrained import read  # it imports this module
+
+        memory = read(name).build()
+        if not isinstance(memory, cls):
+            made = type(memory).__name__
+            raise ValueError(f"the pretrained memory {name} is no {cls.__name__}: take {made}.pretrained")
+        return memory
 
     @abstractmethod
     def initial_state(self, episodes: int) -> State:

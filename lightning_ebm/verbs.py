@@ -27,13 +27,24 @@ def train(config_file: Path, overrides: Sequence[str]) -> None:
         console.print(f"best checkpoint: {best}")
 
 
-def evaluate(config_file: Path, overrides: Sequence[str]) -> None:
-    """Measure one trained memory on the test episodes and print its row."""
+def evaluate(config_file: Path | None, overrides: Sequence[str], memory: str = "") -> None:
+    """Measure one trained memory on the test episodes and print its row; a pretrained one beside what is published."""
     from lightning_ebm.evaluation.compare import evaluate as measure
+    from lightning_ebm.evaluation.reproduce import reproduce
     from lightning_ebm.evaluation.tables import rich_table
+    from lightning_ebm.pretrained import read as read_pretrained
 
-    if process_number() == 0:  # the others, if a launcher started some, have nothing to do
+    if process_number():  # the others, if a launcher started some, have nothing to do
+        return
+    if memory:
+        found = reproduce(read_pretrained(memory), overrides)
+        console.print(rich_table(found.comparison))
+        if found.deviations:
+            raise ValueError("; ".join(found.deviations))
+    elif config_file:
         console.print(rich_table(measure(resolve(read(config_file, overrides)))))
+    else:
+        raise ConfigError("evaluate needs a configuration, such as configs/glyphs.yaml, or --memory NAME")
 
 
 def compare(config_file: Path, overrides: Sequence[str]) -> None:
@@ -172,3 +183,35 @@ def sweep(words: Sequence[str]) -> None:
     console.print(f"\nTable, best command and figure: {folder.resolve()}", markup=False)
     if failed := [trial.folder.name for trial, outcome in ranked(trials) if outcome.state == "failed"]:
         raise ConfigError(f"not finished, see above and log.txt in the run's folder: {', '.join(failed)}")
+
+
+def export(config_file: Path, overrides: Sequence[str], as_: str = "", row: str = "") -> None:
+    """Write a trained memory and its row into one file (--as NAME), which EBMM.pretrained and --memory then load."""
+    from lightning_ebm.evaluation import export as exporting
+    from lightning_ebm.evaluation.reproduce import published, table
+    from lightning_ebm.evaluation.tables import rich_table
+
+    path = exporting.place(as_)
+    cell = exporting.wanted(config_file, parse_overrides(overrides), row)
+    exporting.check_trained(cell, ["lightning-ebm", "compare" if row else "train", str(config_file), *overrides])
+    saved = exporting.export(cell, path)
+    console.print(rich_table(table(saved, cell.config, published(saved))))
+    console.print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB", markup=False)
+
+
+def recall(words: Sequence[str], memory: str = "") -> None:
+    """Store images of your own in a pretrained memory (--memory NAME), and recall them from damaged copies."""
+    from lightning_ebm.evaluation.analysis import terminal_table
+    from lightning_ebm.evaluation.recall import recall as recall_images
+    from lightning_ebm.evaluation.recall_page import write_recall
+    from lightning_ebm.pretrained import names
+    from lightning_ebm.pretrained import read as read_pretrained
+
+    if not memory:
+        raise ConfigError(f"recall needs --memory NAME, one of {', '.join(names()) or 'none'}, or a file ….pt")
+    saved = read_pretrained(memory)
+    files = [Path(word) for word in words if "=" not in word or Path(word).exists()]
+    found = recall_images(saved, files, [word for word in words if Path(word) not in files])
+    page = write_recall(saved, found)
+    console.print(terminal_table(found.answer))
+    console.print(f"\nThe report, with pictures of every read step:\n  {page.resolve().as_uri()}")

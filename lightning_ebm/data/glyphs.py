@@ -79,6 +79,7 @@ class Glyphs(ImageSet):
     """
 
     config = GlyphsConfig
+    dark_is_one = True
     citation = "Characters: DejaVu Sans, https://dejavu-fonts.github.io, drawn by lightning_ebm"
 
     def __init__(self, size: int = 32, hands: int = 8) -> None:

@@ -78,9 +78,11 @@ class ImageSet(PatternSource):
     Attributes:
         splits: its parts. They share no image.
         cure: what to do if a split is missing.
+        dark_is_one: whether 1 stands for what is dark in an image, such as ink, as sets of drawings have it.
     """
 
     cure: ClassVar[str] = ""
+    dark_is_one: ClassVar[bool] = False
     splits: Mapping[Split, ImageSplit]
 
     def draw(self, split: Split, count: int, random: np.random.Generator, sampling: Sampling = ANY) -> np.ndarray:

@@ -71,6 +71,7 @@ class Omniglot(ImageSet):
     """
 
     config = OmniglotConfig
+    dark_is_one = True
     citation = (
         "Lake, Salakhutdinov, Tenenbaum: Human-level concept learning through probabilistic program"
         " induction. Science 350(6266), 2015"
@@ -171,15 +172,16 @@ def shrink(ink: np.ndarray, size: int) -> np.ndarray:
     Bilinear and Lanczos filters do as well, lower thresholds worse: strokes thicken and merge.
 
     Args:
-        ink: (count, SIDE, SIDE), bool.
+        ink: (count, side, side), bool; the side at most 2048.
         size: the new side.
 
     Returns:
         (count, size, size), bool.
     """
-    # Overlaps of new pixels, SIDE units wide, with old ones, `size` units wide. Products and sums are whole
+    # Overlaps of new pixels, `side` units wide, with old ones, `size` units wide. Products and sums are whole
     # numbers below 2^24, exact in float32: the result is the same on every machine.
-    new, old = np.arange(size)[:, None], np.arange(SIDE)
-    overlap = np.minimum((new + 1) * SIDE, (old + 1) * size) - np.maximum(new * SIDE, old * size)
+    side = ink.shape[-1]
+    new, old = np.arange(size)[:, None], np.arange(side)
+    overlap = np.minimum((new + 1) * side, (old + 1) * size) - np.maximum(new * side, old * size)
     weight = np.maximum(overlap, 0).astype(np.float32)
-    return weight @ ink.astype(np.float32) @ weight.T * 2 >= SIDE * SIDE
+    return weight @ ink.astype(np.float32) @ weight.T * 2 >= side * side

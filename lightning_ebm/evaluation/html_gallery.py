@@ -12,6 +12,8 @@ from PIL import Image
 from lightning_ebm.evaluation.pictures import mosaic, shown_steps
 from lightning_ebm.evaluation.results import Gallery, Recall
 
+THUMBNAIL = 128  # pixels of the longer side of an image as it was given
+
 
 def gallery_rows(gallery: Gallery) -> str:
     """Patterns, queries and answers, each row one picture in its own pixels; the read steps unfold."""
@@ -37,6 +39,31 @@ def _steps(gallery: Gallery, recall: Recall) -> str:
         picture = strip(recall.trajectory[step], f"{recall.label} after read step {step + 1}: {patterns}")
         html += _step(f"after read step {step + 1}", picture, None if energies is None else energies[2 + step])
     return html
+
+
+def walk_row(label: str, original: Image.Image, steps: np.ndarray, energies: np.ndarray | None) -> str:
+    """One image of a user's own: as it was given, and below, pattern, query and all read steps side by side.
+
+    Args:
+        label: what it is called.
+        original: the image.
+        steps: pattern, query and each read step, (2 + steps, *shape), values in [0, 1].
+        energies: of each of these, (2 + steps,); None without an energy.
+    """
+    small = original.copy()
+    small.thumbnail((THUMBNAIL, THUMBNAIL))
+    data = io.BytesIO()
+    small.save(data, format="PNG", optimize=True)
+    size = f'width="{small.width}" height="{small.height}" style="--wide:{small.width}px;--narrow:{small.width}px"'
+    given = f'<img src="{data_uri(data.getvalue(), "png")}" {size} alt="{escape(label)}, as it was given">'
+    names = ["pattern", "query", *(f"read {step}" for step in range(1, len(steps) - 1))]
+    notes = ["".join(f"<i>{name}</i>" for name in names)]
+    if energies is not None:
+        notes.append("".join(f"<i>{energy:.4g}</i>" for energy in energies))
+    walk = strip(steps, f"{label}: what was stored, what was asked, and each read step")
+    html = f"<li><span>as given, {original.width}x{original.height} pixels</span>{given}</li>"
+    html += "<li><span>stored, damaged, recalled</span>" + walk + "".join(f"<div>{note}</div>" for note in notes)
+    return _row(label, f"<ol>{html}</li></ol>")
 
 
 def _step(name: str, picture: str, energies: np.ndarray | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 from itertools import count
 from pathlib import Path
@@ -69,7 +69,7 @@ def analyses_sections(findings: Sequence[Finding], ranks: Iterator[int]) -> dict
         html = _figure(next(ranks), escape(finding.caption), finding.light, finding.dark, made)
         caption = f"The numbers of the figure. Also in {escape(finding.folder.name)}/table.csv. {made}"
         table = plain_table(finding.columns, finding.rows)
-        sections[finding.title] = html + _scrolling(f"{anchor}-table", caption, table, "small")
+        sections[finding.title] = html + scrolling(f"{anchor}-table", caption, table, "small")
     return sections
 
 
@@ -89,7 +89,7 @@ def _tables(comparison: Comparison, made: str) -> str:
             measures.append("error")
         tables = [items_table(comparison, mask, measure) for measure in measures for mask in masks] + tables
     return "".join(
-        _scrolling(f"table-{rank}", f"<b>Table {rank}.</b> {caption} {made}", table)
+        scrolling(f"table-{rank}", f"<b>Table {rank}.</b> {caption} {made}", table)
         for rank, (caption, table) in enumerate(tables, start=1)
     )
 
@@ -145,7 +145,7 @@ def _gallery(gallery: Gallery, made: str) -> str:
         "One test episode, or its first patterns: what was stored, what was asked, and what each memory answered."
         " All memories got the same queries. Numbers below the pictures of a memory that has an energy are energies."
     )
-    return _scrolling("gallery", f"{caption} {made}", gallery_rows(gallery), "gallery")
+    return scrolling("gallery", f"{caption} {made}", gallery_rows(gallery), "gallery")
 
 
 def _save_strips(gallery: Gallery, folder: Path) -> None:
@@ -157,7 +157,7 @@ def _save_strips(gallery: Gallery, folder: Path) -> None:
             save(figure, folder / f"read_path_{slug(recall.label)}")
 
 
-def _scrolling(anchor: str, caption: str, html: str, kind: str = "") -> str:
+def scrolling(anchor: str, caption: str, html: str, kind: str = "") -> str:
     """Something wide, under its caption; it scrolls in itself, by keyboard too, so that the page does not."""
     return (
         f'<figure><figcaption id="{anchor}">{caption}</figcaption>\n'
@@ -177,10 +177,6 @@ def _definitions() -> str:
 
 def _origin(comparison: Comparison) -> str:
     """Command, configuration and provenance: what it takes to make the page again."""
-    facts = ""
-    for name, value in comparison.provenance.items():
-        facts += f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>\n'
-    table = f'<div class="scroll facts"><table><tbody>\n{facts}</tbody></table></div>\n' if facts else ""
     configurations = ""
     for name, config in (comparison.runs or {"": comparison.config}).items():
         target, of = (f' id="run-{escape(name)}"', f" of {escape(name)}") if name else ("", "")
@@ -188,6 +184,14 @@ def _origin(comparison: Comparison) -> str:
             f"<details{target}><summary>configuration{of}</summary><pre>{escape(config)}</pre></details>\n"
         )
     return (
-        f"<pre>{escape(comparison.command)}</pre>\n{table}{configurations}"
+        f"<pre>{escape(comparison.command)}</pre>\n{facts(comparison.provenance)}{configurations}"
         "<p>Beside this page lie its numbers, results.csv, and its figures as PNG and SVG.</p>\n"
     )
+
+
+def facts(named: Mapping[str, str]) -> str:
+    """Names and what is true of them, as a table; nothing for none."""
+    rows = ""
+    for name, value in named.items():
+        rows += f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>\n'
+    return f'<div class="scroll facts"><table><tbody>\n{rows}</tbody></table></div>\n' if rows else ""

@@ -1,0 +1,151 @@
+"""A trained memory as one file, with the row that it is published with: `lightning-ebm export CONFIG --as NAME`."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lightning_ebm import pretrained
+from lightning_ebm.config import ConfigError, merge, plain, read, read_file, resolve
+from lightning_ebm.durable import keep
+from lightning_ebm.evaluation.cell import Cell, measured
+from lightning_ebm.evaluation.grid import cells
+from lightning_ebm.evaluation.jobs import name_of
+from lightning_ebm.pretrained import FOLDER, NAME, Pretrained
+from lightning_ebm.registry import did_you_mean
+from lightning_ebm.training.checkpoints import load
+from lightning_ebm.training.trainer import Run, build, is_trainable, provenance
+
+ELSEWHERE = (
+    *("output", "resume", "checkpoint", "wandb", "compare", "analysis", "trainer.threads", "trainer.timeout"),
+    *("data.root", "data.download"),
+)
+"""Keys of one machine and one user, which are not published; they have no part in what is learned or measured."""
+
+FACTS = ("identity", "commit", "date", "device", "python", "torch", "pytorch-lightning", "lightning-ebm")
+"""What is published of a run's provenance; its command may name folders of one machine."""
+
+
+def export(cell: Cell, path: Path) -> Pretrained:
+    """Measures the best parameters of a trained memory, and writes both into a file.
+
+    What is measured is the memory that was read back from the file's content, so that the file is known to give it.
+
+    Args:
+        cell: which memory, and what it is tested with.
+        path: the file, as `place` gives it.
+
+    Raises:
+        ConfigError: if the memory has nothing to train, was not trained, or its checkpoint is damaged.
+        PretrainedError: if it cannot be published: it is of no registered class, or its parameters are not finite.
+    """
+    run = build(cell.config)
+    if not is_trainable(run.memory):
+        raise ConfigError(f"{run.config.memory.name} has nothing to train, and so nothing to export")
+    chosen = run.config.checkpoint
+    load(run.memory, Path(chosen) if chosen else best_checkpoint(cell))
+    run.memory.float()  # 64-true and bf16-true have changed it
+    bare = Pretrained(
+        name=path.stem,
+        memory=plain(cell.config.memory),
+        shape=list(run.data.source.spec.shape),
+        binary=run.data.source.spec.binary,
+        parameters={name: value.detach().clone() for name, value in run.memory.state_dict().items()},
+        config=yaml.safe_dump(published_settings(plain(cell.config)), sort_keys=False),
+        rows=[],
+        made=origin(run),
+    )
+    pretrained.refuse_imports(yaml.safe_load(bare.config), cell.config.name)
+    loaded = dataclasses.replace(run, memory=pretrained.parse(bare.content(), path.stem).build())
+    rows = [row for setting in cell.settings() for row in measured(loaded, setting)]
+    whole = dataclasses.replace(bare, rows=rows)
+    keep(path, whole.content())
+    return whole
+
+
+def best_checkpoint(cell: Cell) -> Path:
+    """Where a cell's run keeps the parameters of least validation error."""
+    return cell.folder / "checkpoints" / "best.ckpt"
+
+
+def place(name: str) -> Path:
+    """The file that `--as` names: a path if it ends in .pt, otherwise a name in the package.
+
+    Raises:
+        ConfigError: if nothing can be called so, or something is already.
+    """
+    path = Path(name) if Path(name).suffix == ".pt" else FOLDER / f"{name}.pt"
+    if not NAME.fullmatch(path.stem) or (path.parent == FOLDER and Path(name).name != name):
+        raise ConfigError(
+            f"--as must be a name of letters and digits, with single . _ - between, or a path that ends in .pt, got"
+            f" {name!r}"
+        )
+    if path.exists():
+        raise ConfigError(f"there is a pretrained memory {path}: remove it first, or choose another name")
+    return path
+
+
+def wanted(config_file: Path, overrides: Mapping[str, Any], row: str) -> Cell:
+    """The memory that `train` makes of a configuration, or that of a row of its comparison.
+
+    Args:
+        config_file: the configuration.
+        overrides: the command line's.
+        row: label of the row; of several variations or seeds, with these, as in "EBMM, halves, seed 1"; empty: none.
+
+    Raises:
+        ConfigError: if the row is none of the comparison's, or is several cells of it.
+    """
+    if not row:
+        config = resolve(merge(read(config_file), overrides))
+        return Cell(config.name, config.name, "", config)
+    grid = cells(read_file(config_file), overrides)
+    found = [cell for cell in grid if row in (cell.label, name_of(cell))]
+    if not found:
+        raise ConfigError(f"{config_file} has no row {row!r}.{did_you_mean(row, {cell.label for cell in grid})}")
+    if len(found) > 1:
+        raise ConfigError(f"--row must be one of {'; '.join(map(name_of, found))}, got {row!r}")
+    return found[0]
+
+
+def check_trained(cell: Cell, command: Sequence[str]) -> None:
+    """Refuses a memory that was not trained, before its data are read.
+
+    Args:
+        cell: which memory.
+        command: what trains it.
+
+    Raises:
+        ConfigError: if it was not.
+    """
+    if not cell.config.checkpoint and not best_checkpoint(cell).exists():
+        raise ConfigError(
+            f"{cell.label} is not trained, there is no {best_checkpoint(cell)}: first run {shlex.join(command)}"
+        )
+
+
+def published_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """A plain configuration without what belongs to one machine or one user."""
+    kept: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            value = {name: one for name, one in value.items() if f"{key}.{name}" not in ELSEWHERE}
+        if key not in ELSEWHERE:
+            kept[key] = value
+    return kept
+
+
+def origin(run: Run) -> dict[str, str]:
+    """What trained a run, all starts of it together, and what measures it now."""
+    file = run.folder / "provenance.yaml"
+    starts = list(yaml.safe_load_all(file.read_text(encoding="utf-8"))) if file.exists() else []
+    trained = {fact: "; ".join(dict.fromkeys(str(start[fact]) for start in starts if fact in start)) for fact in FACTS}
+    now = provenance(run.config)
+    return {f"trained: {fact}": value for fact, value in trained.items() if value} | {
+        f"measured: {fact}": now[fact] for fact in FACTS if fact != "identity"
+    }
