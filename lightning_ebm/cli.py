@@ -71,9 +71,11 @@ Everything is kept in <output>/sweep-<file>; the same command goes on where a st
 RECALL_EPILOG = """\
 IMAGES are PNG, JPEG, WebP, GIF or BMP files. Their middle squares are stored, all together, as the memory's patterns;
 each is read from a damaged copy. Settings, each with what it is if not given:
-  distortion=             what the memory was tested with; distortion.size=8 and the like change it
-  seed=0 (of the damage)  mask= (known or unknown; empty: as published)
-  invert=false (for bright ink on dark paper)  output=runs
+  distortion=...          that of the memory's test; distortion.size=8 and the like change it
+  company=...             patterns stored beside few images: glyphs, or the memory's own data set; empty: none
+  mask=                   known or unknown (which values were damaged); empty: as published
+  invert=false            true: store negatives, as of bright ink on dark paper
+  seed=0  output=runs
 """
 
 VERBS: dict[str, Callable[..., None]] = {

@@ -193,8 +193,8 @@ def export(config_file: Path, overrides: Sequence[str], as_: str = "", row: str 
 
     path = exporting.place(as_)
     cell = exporting.wanted(config_file, parse_overrides(overrides), row)
-    exporting.check_trained(cell, ["lightning-ebm", "compare" if row else "train", str(config_file), *overrides])
-    saved = exporting.export(cell, path)
+    command = ["lightning-ebm", "compare" if row else "train", str(config_file), *overrides]
+    saved = exporting.export(cell, path, command)
     console.print(rich_table(table(saved, cell.config, published(saved))))
     console.print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB", markup=False)
 

@@ -31,7 +31,7 @@ FACTS = ("identity", "commit", "date", "device", "python", "torch", "pytorch-lig
 """What is published of a run's provenance; its command may name folders of one machine."""
 
 
-def export(cell: Cell, path: Path) -> Pretrained:
+def export(cell: Cell, path: Path, command: Sequence[str]) -> Pretrained:
     """Measures the best parameters of a trained memory, and writes both into a file.
 
     What is measured is the memory that was read back from the file's content, so that the file is known to give it.
@@ -39,16 +39,19 @@ def export(cell: Cell, path: Path) -> Pretrained:
     Args:
         cell: which memory, and what it is tested with.
         path: the file, as `place` gives it.
+        command: what trains the memory, for an error.
 
     Raises:
         ConfigError: if the memory has nothing to train, was not trained, or its checkpoint is damaged.
         PretrainedError: if it cannot be published: it is of no registered class, or its parameters are not finite.
     """
     run = build(cell.config)
-    if not is_trainable(run.memory):
-        raise ConfigError(f"{run.config.memory.name} has nothing to train, and so nothing to export")
-    chosen = run.config.checkpoint
-    load(run.memory, Path(chosen) if chosen else best_checkpoint(cell))
+    if not is_trainable(run.memory) or not run.config.training.updates:
+        raise ConfigError(f"{cell.label} is not to be trained, and so there is nothing to export")
+    best = Path(run.config.checkpoint or run.folder / "checkpoints" / "best.ckpt")
+    if not best.exists():
+        raise ConfigError(f"{cell.label} is not trained, there is no {best}: first run {shlex.join(command)}")
+    load(run.memory, best)
     run.memory.float()  # 64-true and bf16-true have changed it
     bare = Pretrained(
         name=path.stem,
@@ -66,11 +69,6 @@ def export(cell: Cell, path: Path) -> Pretrained:
     whole = dataclasses.replace(bare, rows=rows)
     keep(path, whole.content())
     return whole
-
-
-def best_checkpoint(cell: Cell) -> Path:
-    """Where a cell's run keeps the parameters of least validation error."""
-    return cell.folder / "checkpoints" / "best.ckpt"
 
 
 def place(name: str) -> Path:
@@ -111,22 +109,6 @@ def wanted(config_file: Path, overrides: Mapping[str, Any], row: str) -> Cell:
     if len(found) > 1:
         raise ConfigError(f"--row must be one of {'; '.join(map(name_of, found))}, got {row!r}")
     return found[0]
-
-
-def check_trained(cell: Cell, command: Sequence[str]) -> None:
-    """Refuses a memory that was not trained, before its data are read.
-
-    Args:
-        cell: which memory.
-        command: what trains it.
-
-    Raises:
-        ConfigError: if it was not.
-    """
-    if not cell.config.checkpoint and not best_checkpoint(cell).exists():
-        raise ConfigError(
-            f"{cell.label} is not trained, there is no {best_checkpoint(cell)}: first run {shlex.join(command)}"
-        )
 
 
 def published_settings(settings: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from lightning_ebm.config import ConfigError, build, distortion_in_test, merge, parse_overrides, plain
-from lightning_ebm.data.episodes import Episode
+from lightning_ebm.data.episodes import DataError, Episode
 from lightning_ebm.data.own_images import as_pattern, read_image
 from lightning_ebm.evaluation.analysis import Answer
 from lightning_ebm.evaluation.evaluate import count_floats
@@ -34,13 +34,18 @@ class RecallConfig:
 
     Attributes:
         distortion: how the images are damaged, by name, with its settings; as the memory was tested, if not given.
-        seed: of the damage, a whole number from 0.
+        company: the data set, by name, with its settings, whose test patterns are stored beside the images until there
+            are as many as the memory was trained with, for a memory that was always trained with 16 may recall nothing
+            of two. If not given, glyphs for binary images, which need no files, otherwise the memory's own data;
+            empty: none.
+        seed: of the damage and the company, a whole number from 0.
         mask: whether the memory is told which values were damaged, known or unknown; empty: as in its published row.
         invert: whether images are stored as their negatives: for bright ink on dark paper.
         output: folder that the report's folder is made in.
     """
 
     distortion: Any = choice(distortions, "noise_block")
+    company: Any = choice(datasets, "")
     seed: int = 0
     mask: str = ""
     invert: bool = False
@@ -56,7 +61,6 @@ class Recalled:
         images: the images as they were given, by the name they are shown under.
         steps: pattern, query and each read step of each image, (2 + steps, images, *shape), values in [0, 1].
         energies: of the same, (2 + steps, images); None without an energy.
-        floats: of the state that held them all.
         config: the settings.
     """
 
@@ -64,18 +68,19 @@ class Recalled:
     images: dict[str, Image.Image]
     steps: np.ndarray
     energies: np.ndarray | None
-    floats: int
     config: RecallConfig
 
 
 def settings(saved: Pretrained, words: Sequence[str]) -> RecallConfig:
-    """The settings of key=value words, over the distortion that the memory was tested with.
+    """The settings of key=value words, over what is known from the memory's own.
 
     Raises:
         ConfigError: on an unknown key or a value that is not allowed; the message names the key.
     """
-    tested = {"distortion": plain(distortion_in_test(run_config(saved)))}
-    config: RecallConfig = build(RecallConfig, merge(tested, parse_overrides(words)), "")
+    trained = run_config(saved)
+    company = {"name": "glyphs", "size": saved.shape[-1]} if saved.binary else plain(trained.data)
+    default = {"distortion": plain(distortion_in_test(trained)), "company": company}
+    config: RecallConfig = build(RecallConfig, merge(default, parse_overrides(words)), "")
     if config.mask not in ("", *MASKS):
         raise ConfigError(f"mask must be one of {', '.join(MASKS)}, or empty, got {config.mask!r}")
     if config.seed < 0:
@@ -93,43 +98,74 @@ def recall(saved: Pretrained, files: Sequence[Path], words: Sequence[str] = ()) 
 
     Raises:
         ConfigError: if there are no images, or a setting is not allowed.
-        DataError: if a file is missing or no image.
+        DataError: if a file is missing or no image, or the company's files are missing.
         ValueError: if the memory does not store images, or the distortion does not fit.
     """
     if not files:
         raise ConfigError("recall needs images: one file or more")
-    config, source = settings(saved, words), datasets.load(run_config(saved).data.name)
     try:
         image_shape(saved.spec)
     except ValueError as error:
-        raise ConfigError(f"{saved.name} {error}") from None
+        raise ConfigError(f"the pretrained memory {saved.name} cannot store images: it {error}") from None
+    config = settings(saved, words)
+    random = np.random.default_rng(config.seed)
+    dark_is_one = getattr(datasets.load(run_config(saved).data.name), "dark_is_one", False)
     images = {f"{rank}. {path.name}": read_image(path) for rank, path in enumerate(files, start=1)}
-    dark_is_one = getattr(source, "dark_is_one", False)
-    patterns = np.stack([as_pattern(image, saved.spec, dark_is_one) for image in images.values()])
-    patterns = 1 - patterns if config.invert else patterns
-    distort = distortions.build(config.distortion, saved.spec)
-    queries, mask = distort(patterns, np.random.default_rng(config.seed))
+    own = np.stack([as_pattern(image, saved.spec, dark_is_one) for image in images.values()])
+    others = company(saved, config, len(own), random)
+    patterns = np.concatenate([1 - own if config.invert else own, others])
+    queries, mask = distortions.build(config.distortion, saved.spec)(patterns, random)
     episode = Episode(*(torch.from_numpy(values)[None] for values in (patterns, queries, mask)))
     first = next(result for result in published(saved) if result.memory != CONTROL)
-    mask_known = first.mask_known if not config.mask else config.mask == "known"
+    mask_known = config.mask == "known" if config.mask else first.mask_known
     memory = saved.build()
-    found = recalled(memory, episode, len(files), mask_known)
+    found = recalled(memory, episode, len(own), mask_known)
     if not np.isfinite(found["trajectory"]).all():
         raise ValueError(f"{saved.name} recalled values that are not finite")
-    floats, _ = count_floats(memory, memory.initial_state(1))
-    steps = np.concatenate([patterns[None], queries[None], found["trajectory"]])
     energies = found.get("energies")
+    several, with_others = f"{len(own)} image{'s' * (len(own) > 1)}", ""
+    if len(others):
+        with_others = f", with {len(others)} patterns of {config.company} beside them"
     answer = Answer(
-        title=f"What {saved.name} recalls of {len(files)} image{'s' if len(files) > 1 else ''}",
+        title=f"What {saved.name} recalls of {several}",
         caption=(
-            f"All were written together, into {floats:,} floats, and each was read from a copy damaged by"
-            f" {config.distortion}, mask {MASKS[not mask_known]}. Errors: {unit(saved.spec)}."
+            f"All were written together{with_others}, into {count_floats(memory, memory.initial_state(1))[0]:,} floats,"
+            f" and each was read from a copy damaged by {config.distortion}, mask {'un' * (not mask_known)}known."
+            f" Errors: {unit(saved.spec)}."
         ),
         columns=("image", *COLUMNS, *(ENERGIES if energies is not None else ())),
-        rows=rows(list(images), saved, episode, torch.from_numpy(found["trajectory"][-1])[None], energies),
-        figure=lambda dark: read_path(patterns, queries, found["trajectory"], dark, energies),
+        rows=rows(list(images), saved, Episode(*(part[:, : len(own)] for part in episode)), found),
+        figure=lambda dark: read_path(found["patterns"], found["queries"], found["trajectory"], dark, energies),
     )
-    return Recalled(answer, images, steps, energies, floats, config)
+    steps = np.concatenate([found["patterns"][None], found["queries"][None], found["trajectory"]])
+    return Recalled(answer, images, steps, energies, config)
+
+
+def company(saved: Pretrained, config: RecallConfig, count: int, random: np.random.Generator) -> np.ndarray:
+    """What is stored beside the images: (patterns, *shape), none if there are enough of them.
+
+    Args:
+        saved: the memory's file.
+        config: the settings.
+        count: how many images there are.
+        random: the only source of randomness.
+
+    Raises:
+        ConfigError: if the company's patterns are of another kind.
+        DataError: if a file of its data set is missing or damaged.
+    """
+    episodes = run_config(saved).episodes
+    missing = (episodes.train_items[0] if episodes.train_items else episodes.items) - count
+    if missing <= 0 or not config.company:
+        return np.empty((0, *saved.shape), np.float32)
+    try:
+        source = datasets.build(config.company)
+    except DataError as error:
+        raise DataError(f"company: {error} (company= stores the images alone)") from error
+    if source.spec != saved.spec:
+        raise ConfigError(f"company must have patterns like those of {saved.name}, {saved.spec}, got {source.spec}")
+    patterns: np.ndarray = source.draw("test", missing, random)
+    return patterns
 
 
 COLUMNS = ("error of the query", "error on corrupted values", "error on all values")
@@ -137,7 +173,7 @@ ENERGIES = ("energy of the pattern", "of the query", "of the answer")
 
 
 def rows(
-    labels: Sequence[str], saved: Pretrained, episode: Episode, answer: torch.Tensor, energies: np.ndarray | None
+    labels: Sequence[str], saved: Pretrained, episode: Episode, found: Mapping[str, np.ndarray]
 ) -> list[list[Any]]:
     """The table: label, errors and, where there are some, energies of each image.
 
@@ -145,16 +181,16 @@ def rows(
         labels: what the images are called.
         saved: the memory's file.
         episode: the images, as one episode.
-        answer: what was recalled, (1, images, *shape).
-        energies: as in `Recalled`.
+        found: what `recalled` returned for it.
     """
     patterns, queries, mask = episode
+    answer = torch.from_numpy(found["trajectory"][-1])[None]
     errors = [
-        pattern_errors(queries, patterns, saved.spec)[0],
-        pattern_errors(answer, patterns, saved.spec, mask)[0],
-        pattern_errors(answer, patterns, saved.spec)[0],
+        pattern_errors(queries, patterns, saved.spec),
+        pattern_errors(answer, patterns, saved.spec, mask),
+        pattern_errors(answer, patterns, saved.spec),
     ]
-    columns = [error.tolist() for error in errors]
-    if energies is not None:
-        columns += [energies[0].tolist(), energies[1].tolist(), energies[-1].tolist()]
+    columns = [error[0].tolist() for error in errors]
+    if "energies" in found:
+        columns += [found["energies"][step].tolist() for step in (0, 1, -1)]
     return [list(row) for row in zip(labels, *columns, strict=True)]

@@ -36,12 +36,9 @@ def write_recall(saved: Pretrained, found: Recalled) -> Path:
         walk_row(label, image, found.steps[:, place], None if found.energies is None else found.energies[:, place])
         for place, (label, image) in enumerate(found.images.items())
     )
-    energies = (
-        "" if found.energies is None else " Numbers are energies: what is stored should lie lower than the query."
-    )
-    caption = (
-        f"Each image as it was given; then what was stored, the damaged copy, and every read step.{energies} {made}"
-    )
+    caption = "Each image as it was given; below, what was stored, the damaged copy, and every read step."
+    if found.energies is not None:
+        caption += " Numbers are energies: what is stored should lie lower than the damaged copy."
     sections = {
         "Recalled images": scrolling("images", f"{caption} {made}", images, "gallery"),
         "In numbers": scrolling("numbers", f"{escape(answer.caption)} {made}", plain_table(answer.columns, texts)),
@@ -66,9 +63,8 @@ def known(saved: Pretrained) -> list[str]:
 
 def origin(saved: Pretrained) -> str:
     """The command, and what made the memory."""
-    configuration = (
-        f"<details><summary>configuration of {saved.name}</summary><pre>{escape(saved.config)}</pre></details>"
-    )
+    made = {str(fact): str(value) for fact, value in saved.made.items()}
+    configuration = f"<details><summary>configuration</summary><pre>{escape(saved.config)}</pre></details>"
     return f"<pre>{escape(command())}</pre>\n{facts(made)}{configuration}\n"
 
 
