@@ -14,6 +14,7 @@ import pickle
 import re
 import struct
 import typing
+import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,9 +33,9 @@ FORMAT = 1
 NAME = re.compile(r"[A-Za-z0-9]+([._-][A-Za-z0-9]+)*")
 """What a pretrained memory may be called: it is the name of its file, and begins that of a folder."""
 
-READING_ERRORS: tuple[type[Exception], ...] = (  # what torch.load is seen to raise on damaged input
+READING_ERRORS: tuple[type[Exception], ...] = (  # what reading is seen to raise on damaged input
     *(RuntimeError, EOFError, OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError),
-    *(OverflowError, MemoryError, struct.error),
+    *(OverflowError, MemoryError, struct.error, zipfile.BadZipFile),
 )
 
 
@@ -152,6 +153,7 @@ def parse(content: bytes, where: str) -> Pretrained:
         PretrainedError: if it is damaged, or holds anything else.
     """
     try:
+        check_whole(content)
         saved = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:  # torch's message advises to trust the file
         raise PretrainedError(f"{where} is damaged, or holds more than tensors and plain values: refused") from error
@@ -171,6 +173,19 @@ def parse(content: bytes, where: str) -> Pretrained:
         raise PretrainedError(f"{where}: shape must be whole numbers above 0, got {found.shape}")
     refuse_imports(found.memory, where)
     return found
+
+
+def check_whole(content: bytes) -> None:
+    """Refuses what is no whole zip as `torch.save` writes it; `torch.load` would read a changed one without a word.
+
+    Raises:
+        ValueError, zipfile.BadZipFile: if it is not, or any part has another checksum than it should.
+    """
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        if packed := [part.filename for part in archive.infolist() if part.compress_type != zipfile.ZIP_STORED]:
+            raise ValueError(f"{packed[0]} is packed, which torch.save does not do")
+        if changed := archive.testzip():
+            raise ValueError(f"{changed} has another checksum than it should")
 
 
 def refuse_imports(settings: Any, where: str) -> None:

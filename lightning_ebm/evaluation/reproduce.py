@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -121,13 +122,31 @@ def published(saved: Pretrained) -> list[Result]:
     """
     try:
         found = [labelled(saved, row, "published") for row in saved.rows]
-        if any(not result.error or len(result.error) != len(result.error_corrupted) for result in found):
-            raise ValueError("a row without errors")
+        for result in found:
+            check_types(result)
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise PretrainedError(f"the rows of the pretrained memory {saved.name} cannot be read: {error}") from error
     if all(result.memory == CONTROL for result in found):
         raise PretrainedError(f"the pretrained memory {saved.name} has no published row")
     return found
+
+
+def check_types(result: Result) -> None:
+    """Refuses a result whose fields are of other types than they should be, or that has no errors.
+
+    Raises:
+        ValueError: naming the field.
+    """
+    for name, kind in typing.get_type_hints(Result).items():
+        value = getattr(result, name)
+        if kind == list[float]:
+            fits = isinstance(value, list) and all(type(one) is float for one in value)
+        else:
+            fits = type(value) is kind
+        if not fits:
+            raise ValueError(f"{name} must be a {kind}")
+    if not result.error or len(result.error) != len(result.error_corrupted):
+        raise ValueError("error and error_corrupted must have a value for each episode")
 
 
 def labelled(saved: Pretrained, row: dict[str, Any], when: str) -> Result:
