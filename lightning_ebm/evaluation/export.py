@@ -77,8 +77,8 @@ def place(name: str) -> Path:
     Raises:
         ConfigError: if nothing can be called so, or something is already.
     """
-    path = Path(name) if Path(name).suffix == ".pt" else FOLDER / f"{name}.pt"
-    if not NAME.fullmatch(path.stem) or (path.parent == FOLDER and Path(name).name != name):
+    path, called = (Path(name), Path(name).stem) if name.endswith(".pt") else (FOLDER / f"{name}.pt", name)
+    if not NAME.fullmatch(called):
         raise ConfigError(
             f"--as must be a name of letters and digits, with single . _ - between, or a path that ends in .pt, got"
             f" {name!r}"
