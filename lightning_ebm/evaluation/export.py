@@ -19,7 +19,7 @@ from lightning_ebm.evaluation.jobs import name_of
 from lightning_ebm.pretrained import FOLDER, NAME, Pretrained
 from lightning_ebm.registry import did_you_mean
 from lightning_ebm.training.checkpoints import load
-from lightning_ebm.training.trainer import Run, build, is_trainable, provenance
+from lightning_ebm.training.trainer import Run, build, is_trainable, provenance, training_record
 
 ELSEWHERE = (
     *("output", "resume", "checkpoint", "wandb", "compare", "analysis", "trainer.threads", "trainer.timeout"),
@@ -42,7 +42,7 @@ def export(cell: Cell, path: Path, command: Sequence[str]) -> Pretrained:
         command: what trains the memory, for an error.
 
     Raises:
-        ConfigError: if the memory has nothing to train, was not trained, or its checkpoint is damaged.
+        ConfigError: if the memory has nothing to train, was not trained, or a checkpoint is missing or damaged.
         PretrainedError: if it cannot be published: it is of no registered class, or its parameters are not finite.
     """
     run = build(cell.config)
@@ -52,6 +52,10 @@ def export(cell: Cell, path: Path, command: Sequence[str]) -> Pretrained:
     if not best.exists():
         raise ConfigError(f"{cell.label} is not trained, there is no {best}: first run {shlex.join(command)}")
     load(run.memory, best)
+    if not training_record(run)[0]:
+        raise ConfigError(
+            f"{run.folder} has no checkpoints/last.ckpt, which tells updates and seconds: copy it there too"
+        )
     run.memory.float()  # 64-true and bf16-true have changed it
     bare = Pretrained(
         name=path.stem,

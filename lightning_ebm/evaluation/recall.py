@@ -161,7 +161,7 @@ def company(saved: Pretrained, config: RecallConfig, count: int, random: np.rand
     try:
         source = datasets.build(config.company)
     except DataError as error:
-        raise DataError(f"company: {error} (company= stores the images alone)") from error
+        raise DataError(f"company: {error} (or another set; or company= for none)") from error
     if source.spec != saved.spec:
         raise ConfigError(f"company must have patterns like those of {saved.name}, {saved.spec}, got {source.spec}")
     patterns: np.ndarray = source.draw("test", missing, random)

@@ -5,6 +5,7 @@ import os
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -109,6 +110,16 @@ def test_a_row_of_a_comparison(tmp_path, capsys):
     assert "Hopfield is not to be trained" in flat(capsys)
 
 
+def test_a_run_without_its_last_checkpoint_does_not_tell_its_updates(exported, tmp_path, capsys):
+    config, _ = exported
+    folder = tmp_path / build(config).folder.name / "checkpoints"
+    folder.mkdir(parents=True)
+    (folder / "best.ckpt").write_bytes((build(config).folder / "checkpoints" / "best.ckpt").read_bytes())
+    assert main(["export", str(DEBUG), f"output={tmp_path}", *WORDS, "--as", str(tmp_path / "x.pt")]) == 1
+    assert "has no checkpoints/last.ckpt, which tells updates and seconds" in flat(capsys)
+    assert not (tmp_path / "x.pt").exists()
+
+
 def flat(capsys):
     return " ".join(capsys.readouterr().out.split())
 
@@ -183,6 +194,18 @@ def test_each_shipped_memory_reproduces_its_row(name):
     found = reproduce(saved, ["episodes.test=6"])
     assert any(result.memory != CONTROL for result in found.comparison.results)
     assert found.deviations == []
+
+
+@pytest.mark.parametrize("name", pretrained.names())
+def test_the_documentation_has_the_numbers_of_the_files(name):
+    """In the table of docs/pretrained.md: error on damaged values, then on all, with bands."""
+    page = (DEBUG.parent.parent / "docs" / "pretrained.md").read_text(encoding="utf-8")
+    (line,) = re.findall(rf"^\| `{re.escape(name)}` .*$", page, re.MULTILINE)
+    row = published(pretrained.read(name))[0]
+    for errors in (row.error_corrupted, row.error):
+        low, high = np.percentile(errors, [5, 95])
+        assert f"{np.mean(errors):.1f} [{low:.1f}, {high:.1f}]" in line
+    assert f"| {row.floats:,} | {row.items} |" in line
 
 
 def test_there_is_a_shipped_memory_that_needs_no_files():
