@@ -26,6 +26,7 @@ from lightning_ebm.pretrained import Pretrained
 from lightning_ebm.registry import choice, datasets, distortions
 
 MASKS = ("known", "unknown")
+GLYPHS = range(16, 65)  # pixels a side that glyphs can be drawn in
 
 
 @dataclass
@@ -36,7 +37,7 @@ class RecallConfig:
         distortion: how the images are damaged, by name, with its settings; as the memory was tested, if not given.
         company: the data set, by name, with its settings, whose test patterns are stored beside the images until there
             are as many as the memory was trained with, for a memory that was always trained with 16 may recall nothing
-            of two. If not given, glyphs for binary images, which need no files, otherwise the memory's own data;
+            of two. If not given, glyphs for binary images, as they need no files, otherwise the memory's own data;
             empty: none.
         seed: of the damage and the company, a whole number from 0.
         mask: whether the memory is told which values were damaged, known or unknown; empty: as in its published row.
@@ -78,7 +79,8 @@ def settings(saved: Pretrained, words: Sequence[str]) -> RecallConfig:
         ConfigError: on an unknown key or a value that is not allowed; the message names the key.
     """
     trained = run_config(saved)
-    company = {"name": "glyphs", "size": saved.shape[-1]} if saved.binary else plain(trained.data)
+    drawn = saved.binary and saved.shape[-1] in GLYPHS
+    company = {"name": "glyphs", "size": saved.shape[-1]} if drawn else plain(trained.data)
     default = {"distortion": plain(distortion_in_test(trained)), "company": company}
     config: RecallConfig = build(RecallConfig, merge(default, parse_overrides(words)), "")
     if config.mask not in ("", *MASKS):
@@ -152,7 +154,7 @@ def company(saved: Pretrained, config: RecallConfig, count: int, random: np.rand
 
     Raises:
         ConfigError: if the company's patterns are of another kind.
-        DataError: if a file of its data set is missing or damaged.
+        DataError: if a file of its data set is missing or damaged, or a setting of it is out of range.
     """
     episodes = run_config(saved).episodes
     missing = (episodes.train_items[0] if episodes.train_items else episodes.items) - count
@@ -160,7 +162,7 @@ def company(saved: Pretrained, config: RecallConfig, count: int, random: np.rand
         return np.empty((0, *saved.shape), np.float32)
     try:
         source = datasets.build(config.company)
-    except DataError as error:
+    except ValueError as error:
         raise DataError(f"company: {error} (or another set; or company= for none)") from error
     if source.spec != saved.spec:
         raise ConfigError(f"company must have patterns like those of {saved.name}, {saved.spec}, got {source.spec}")

@@ -165,10 +165,11 @@ def first_episodes(result: Result, count: int) -> Result:
 def interval(errors: Sequence[float], items: int) -> tuple[float, float]:
     """Where the mean error of the same parameters on the same episodes may lie on another machine.
 
-    Half the standard error of the published mean to either side. The episodes are the same, so that chance has no part
-    in the difference but through roundings, which move few values across 0.5: what they change is far smaller. What
-    would be new to a reader, who sees the mean through its standard error, is far larger. Where all episodes have
-    nearly one error, the interval still has room for one wrong value in all of them together.
+    Half the standard error of the published mean to either side. The episodes are the same, so that only roundings can
+    differ, which carry few values across 0.5: parameters of glyphs-4096 that are changed by a ten-thousandth of
+    themselves, far more than roundings do, move its mean by a hundredth of this. And a reader, who sees the mean
+    through its standard error, would not call one within it another. Where all episodes have nearly one error, there
+    is still room for one wrong value in all of them together.
 
     Args:
         errors: published error of each episode, averaged over its patterns.
