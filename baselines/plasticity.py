@@ -31,12 +31,12 @@ class PlasticityConfig:
             itself has none, as in a Hopfield net; the state then has n (n - 1) / 2 traces.
         rule: of the traces: decay or oja.
         cycles: how often the patterns are presented, in the order given.
-        on: steps for which a pattern is presented.
-        off: steps without input after each pattern.
+        on_steps: steps for which a pattern is presented.
+        off_steps: steps without input after each pattern.
         read_steps: steps for which a query is presented.
         gain: factor of the input, which is the code, about ±1 at the start of training.
-        alpha: mean plasticity of the connections at the start of training. A pattern that was presented drives each of
-            its neurons by about (on - 1) · alpha · eta · n; where that is well below 1, recall starts from nothing.
+        alpha: mean plasticity of the connections at the start of training. A written pattern drives each of its neurons
+            by about (on_steps - 1) · alpha · eta · n; where that is well below 1, training starts without recall.
         eta: rate of the traces at the start of training, in (0, 1).
         coders: sizes of encoder and decoder.
     """
@@ -45,8 +45,8 @@ class PlasticityConfig:
     symmetric: bool = False
     rule: str = "decay"
     cycles: int = 1
-    on: int = 2
-    off: int = 0
+    on_steps: int = 2
+    off_steps: int = 0
     read_steps: int = 2
     gain: float = 3.0
     alpha: float = 0.0
@@ -62,17 +62,17 @@ class Plasticity(AssociativeMemory):
         y ← tanh((W + α ⊙ H)' y + g enc(x)),   H ← (1 − η) H + η y_before ⊗ y,
 
     or with Oja's rule H ← H + η y ⊗ (y_before − H y), elementwise over connections. With `symmetric`, H is then
-    replaced by the mean of itself and its transpose, without its diagonal. Writing presents the
-    patterns one after the other. Reading presents each query to the traces that writing left, which stay as they
-    are, from neurons at rest; then the net runs for one step without input, and the answer is σ(dec(y)).
+    replaced by the mean of itself and its transpose, without its diagonal. Writing presents the patterns one
+    after the other. Reading presents each query to the traces that writing left, which stay as they are, from
+    neurons at rest; then the net runs for one step without input, and the answer is σ(dec(y)).
 
     In the paper bits enter as they are and with g = 20, which pins the neurons to the input: the encoder would
     get no gradient, hence a smaller gain. Images enter through the encoder too, where the paper clamps one
     neuron to each pixel, whose traces would be a million for 32x32 pixels.
 
-    A pattern's first step also ties the pattern before it to it, which at recall is noise: the more steps a pattern
-    is on, the less of it. And what the net can tell apart depends on its code: of 128 bits, 90 neurons see 89 values,
-    which by `symmetric` become 128 with about as many traces.
+    The first step of a pattern also ties the pattern before to it, which is noise in recall, and the smaller a share of
+    the traces the more `on_steps` there are. A neuron for each of 128 bits and the one that is always on have 16,641
+    traces, or 8,256 if `symmetric`; without, 8,100 traces are 90 neurons, which see a code of 89 values.
 
     State: `traces` (episodes, neurons, neurons), with `symmetric` (episodes, n (n - 1) / 2); and `activity`
     (episodes, neurons).
@@ -96,13 +96,13 @@ class Plasticity(AssociativeMemory):
     def __init__(self, shape: Sequence[int], config: PlasticityConfig | None = None) -> None:
         super().__init__()
         config = config or PlasticityConfig()
-        for name in ("cycles", "on", "read_steps"):
+        for name in ("cycles", "on_steps", "read_steps"):
             if getattr(config, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(config, name)}")
         if config.neurons < 2:
             raise ValueError(f"neurons must be at least 2, got {config.neurons}")
-        if config.off < 0:
-            raise ValueError(f"off must be at least 0, got {config.off}")
+        if config.off_steps < 0:
+            raise ValueError(f"off_steps must be at least 0, got {config.off_steps}")
         if config.rule not in ("decay", "oja"):
             raise ValueError(f"rule must be one of decay, oja, got {config.rule!r}")
         if not (config.gain > 0 and math.isfinite(config.gain)):
@@ -140,7 +140,7 @@ class Plasticity(AssociativeMemory):
         nothing = torch.zeros_like(codes[:, 0])
         for _ in range(self.settings.cycles):
             for x in codes.unbind(1):
-                for shown in [x] * self.settings.on + [nothing] * self.settings.off:
+                for shown in [x] * self.settings.on_steps + [nothing] * self.settings.off_steps:
                     before, y = y, self.step(traces, y[:, None], shown[:, None])[:, 0]
                     traces = self.learn(traces, before, y)
         return {"traces": self.pack(traces), "activity": y}

@@ -43,7 +43,7 @@ class TestImages(Trained):
 
     def build(self):
         coders = CodersConfig(channels=[4, 8], code=16)
-        settings = PlasticityConfig(neurons=15, rule="oja", cycles=2, off=1, gain=1.0, coders=coders)
+        settings = PlasticityConfig(neurons=15, rule="oja", cycles=2, off_steps=1, gain=1.0, coders=coders)
         return Plasticity.from_config(settings, self.spec)
 
 
@@ -52,7 +52,9 @@ class TestImages(Trained):
 def test_writing_is_the_published_recurrence(rule, symmetric):
     """One episode and one connection at a time, in NumPy."""
     torch.manual_seed(0)
-    settings = PlasticityConfig(neurons=4, symmetric=symmetric, rule=rule, cycles=2, on=2, off=1, gain=0.7, eta=0.25)
+    settings = PlasticityConfig(
+        neurons=4, symmetric=symmetric, rule=rule, cycles=2, on_steps=2, off_steps=1, gain=0.7, eta=0.25
+    )
     memory = Plasticity((3,), settings).double()
     with torch.no_grad():
         for parameter in (memory.weight, memory.plasticity):
@@ -90,7 +92,9 @@ def test_two_patterns_of_50_bits_are_completed_after_2000_episodes():
         return patterns, torch.where(mask, 0.5, patterns)
 
     torch.manual_seed(0)
-    memory = Plasticity((50,), PlasticityConfig(neurons=51, on=3, off=1, read_steps=3, coders=CodersConfig(hidden=8)))
+    memory = Plasticity(
+        (50,), PlasticityConfig(neurons=51, on_steps=3, off_steps=1, read_steps=3, coders=CodersConfig(hidden=8))
+    )
     train(memory, lambda step: erased(25, step), steps=80, rate=0.01)
     patterns, queries = erased(200, 1000)
     with torch.no_grad():
@@ -109,7 +113,7 @@ def test_the_state_holds_one_trace_for_each_connection_or_pair_of_neurons():
 
 def test_traces_of_long_presentations_at_a_small_rate_are_the_weights_of_a_hopfield_net():
     torch.manual_seed(0)
-    settings = PlasticityConfig(neurons=13, symmetric=True, on=200, gain=6.0, eta=1e-7)
+    settings = PlasticityConfig(neurons=13, symmetric=True, on_steps=200, gain=6.0, eta=1e-7)
     patterns = bits(2, 3, 12)[0]
     traces = Plasticity((12,), settings).write(patterns)["traces"] / (200 * 1e-7)
     weights = 12 * Hopfield((12,), rule="hebb").write(patterns)["weights"]
@@ -123,7 +127,7 @@ def test_only_with_a_large_plasticity_is_there_recall_before_training():
     errors = []
     for alpha in (0.0, 0.5):
         torch.manual_seed(0)
-        settings = PlasticityConfig(neurons=129, symmetric=True, on=8, alpha=alpha, eta=0.002)
+        settings = PlasticityConfig(neurons=129, symmetric=True, on_steps=8, alpha=alpha, eta=0.002)
         errors.append(wrong_bits(Plasticity((128,), settings), patterns, queries, mask))
     assert errors[0] > 28 and errors[1] < 4  # a query has 32 wrong bits
 
@@ -142,8 +146,8 @@ def test_values_known_to_be_distorted_are_not_presented():
     [
         ({"neurons": 1}, "neurons must be at least 2, got 1"),
         ({"cycles": 0}, "cycles must be at least 1, got 0"),
-        ({"on": 0}, "on must be at least 1, got 0"),
-        ({"off": -1}, "off must be at least 0, got -1"),
+        ({"on_steps": 0}, "on_steps must be at least 1, got 0"),
+        ({"off_steps": -1}, "off_steps must be at least 0, got -1"),
         ({"read_steps": 0}, "read_steps must be at least 1, got 0"),
         ({"rule": "hebb"}, "rule must be one of decay, oja, got 'hebb'"),
         ({"gain": 0.0}, "gain must be above 0 and finite, got 0"),
