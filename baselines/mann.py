@@ -60,12 +60,13 @@ class MANN(AssociativeMemory):
 
         q = g p + (1 - g) l,   M ← (1 - l) M + q a',   p = softmax(β cos(k, M)),   r = M'p,   u ← γ u + p + q.
 
-    A query is one such step from the written state that does not write; the answer is σ(dec(O r + P h)).
+    A query is one such step from the written state that does not write; the answer is σ(dec(O r + P h + Q x)).
 
     It differs from the paper in this: there is one head; β is learned (a softmax of bare cosines over many
-    slots is nearly flat); what is added has a net of its own; and x takes part in k and a directly, for a small
-    h cannot carry it. A, C and O start as the identity, and K, V and P small. So, as in the memory network, it is
-    a soft nearest neighbour before any training. No gradient passes through the usage.
+    slots is nearly flat); what is added has a net of its own; and x takes part in k, a and the answer directly,
+    for a small h cannot carry it: without Q, a pattern that was overwritten could only be answered by another one.
+    A, C and O start as the identity, K, V and P small, and Q at zero. So, as in the memory network, it is a soft
+    nearest neighbour before any training. No gradient passes through the usage.
 
     State: `memory` (episodes, slots, width), `usage` and `read_weights` (episodes, slots), `hidden` and `cell`
     (episodes, H). The literature counts memory, hidden and cell; r is M'p and needs no room.
@@ -124,6 +125,8 @@ class MANN(AssociativeMemory):
         self.hidden_to_key, self.hidden_to_add, self.hidden_to_output = (small(hidden, width) for _ in range(3))
         self.hidden_to_gate = small(hidden, 1)  # w and b
         nn.init.constant_(self.hidden_to_gate.bias, gate)
+        self.code_to_output = nn.Linear(width, width, bias=False)  # Q
+        nn.init.zeros_(self.code_to_output.weight)
         self.log_sharpness = nn.Parameter(torch.tensor(math.log(sharpness)))
 
     @classmethod
@@ -191,7 +194,8 @@ class MANN(AssociativeMemory):
         after, _ = self.controller(driven, hidden[:, None], cell[:, None])
         keys = (self.code_to_key(codes) + self.hidden_to_key(after)).tanh()
         recalled = self.address(keys, memory) @ memory
-        answer = self.coders.decode(self.read_to_output(recalled) + self.hidden_to_output(after))
+        output = self.read_to_output(recalled) + self.hidden_to_output(after) + self.code_to_output(codes)
+        answer = self.coders.decode(output)
         return keep_known(answer, queries, mask)[None]
 
     def address(self, keys: Tensor, memory: Tensor) -> Tensor:

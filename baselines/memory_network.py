@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from baselines.coders import Coders, CodersConfig, identity
-from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, keep_known
+from baselines.slots import SlotMemory
+from lightning_ebm.memory import PatternSpec, State, keep_known
 
 
 @dataclass
@@ -44,7 +45,7 @@ class MemoryNetworkConfig:
     coders: CodersConfig = field(default_factory=CodersConfig)
 
 
-class MemoryNetwork(AssociativeMemory):
+class MemoryNetwork(SlotMemory):
     """Key-value memory with one slot c = enc(x) for each pattern x.
 
     Reading starts with u = B enc(query), and each of K hops computes
@@ -60,12 +61,7 @@ class MemoryNetwork(AssociativeMemory):
     is a soft nearest neighbour before any training: from a query with half of its bits re-drawn, the right
     one of 64 random patterns leads the others by about 3 in the exponent.
 
-    When all slots are full, the oldest pattern is overwritten, or by reservoir sampling (Vitter 1985, algorithm
-    R) pattern t takes the place j drawn from 0 to t if that is a slot. j is a hash of t and the pattern's values,
-    so writing remains a function of what is written. As long as that does not happen, the order of
-    the patterns does not matter; hence `order_invariant`.
-
-    State: `slots` (episodes, slots, width), and `written` (episodes), int64, the number of patterns written.
+    State: as of `SlotMemory`, with rows of `width` values.
 
     Args:
         shape: shape of one pattern: (size,) or (channels, height, width).
@@ -87,8 +83,6 @@ class MemoryNetwork(AssociativeMemory):
         " J. Weston and R. Fergus, End-To-End Memory Networks, NeurIPS 2015, arXiv:1503.08895; A. Miller et"
         " al., Key-Value Memory Networks for Directly Reading Documents, EMNLP 2016, arXiv:1606.03126"
     )
-    order_invariant = True
-    bookkeeping = frozenset({"written"})
 
     def __init__(
         self,
@@ -100,19 +94,15 @@ class MemoryNetwork(AssociativeMemory):
         coders: CodersConfig | None = None,
         overwrite: str = "oldest",
     ) -> None:
-        super().__init__()
-        if overwrite not in ("oldest", "reservoir"):
-            raise ValueError(f"overwrite must be one of oldest, reservoir, got {overwrite!r}")
-        self.overwrite = overwrite
         for name, value in {"slots": slots, "hops": hops}.items():
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
         if not (sharpness > 0 and math.isfinite(sharpness)):
             raise ValueError(f"sharpness must be above 0 and finite, got {sharpness}")
-        self.coders = Coders(shape, width, coders)
-        self.slots, self.width, self.hops = slots, self.coders.width, hops
-
-        width = self.width
+        shared = Coders(shape, width, coders)
+        width = shared.width
+        super().__init__(shape, slots, width, overwrite)
+        self.coders, self.hops = shared, hops
         self.to_key, self.to_value, self.to_query = (identity(width, width) for _ in range(3))  # A, C and B
         self.carry = identity(width, width) if hops > 1 else nn.Identity()  # H
         self.log_sharpness = nn.Parameter(torch.tensor(math.log(sharpness)))
@@ -123,36 +113,9 @@ class MemoryNetwork(AssociativeMemory):
         settings = (config.slots, config.width, config.hops, config.sharpness, config.coders, config.overwrite)
         return cls(spec.shape, *settings)
 
-    def initial_state(self, episodes: int) -> State:
-        """Empty slots, which get no attention."""
-        weight = self.to_key.weight
-        return {
-            "slots": weight.new_zeros(episodes, self.slots, self.width),
-            "written": torch.zeros(episodes, dtype=torch.int64, device=weight.device),
-        }
-
-    def write(self, patterns: Tensor) -> State:
-        """Writes the patterns into the first slots, one each; see the base class."""
-        return self.update(self.initial_state(len(patterns)), patterns)
-
-    def update(self, state: State, patterns: Tensor) -> State:
-        """Writes patterns into the next slots, then over others by the rule of `overwrite`; see the base class."""
-        codes = self.coders.encode(patterns, "patterns")
-        items = torch.arange(codes.shape[1], device=codes.device)
-        turn = state["written"][:, None] + items
-        if self.overwrite == "oldest":
-            place = turn % self.slots
-        else:
-            place = torch.where(turn < self.slots, turn, scramble(fingerprint(patterns) + turn) % (turn + 1))
-        # Several patterns may be meant for one slot: the last of them stays. Places beyond the slots are dropped.
-        last = torch.full((len(codes), self.slots + 1), -1, device=codes.device)
-        last = last.scatter_reduce(1, place.clamp(max=self.slots), items.expand_as(place), "amax")[:, :-1, None]
-        new = codes.gather(1, last.clamp(min=0).expand(-1, -1, self.width))
-        slots = state["slots"].to(codes)
-        return {
-            "slots": torch.where(last >= 0, new, slots).to(state["slots"]),
-            "written": state["written"] + patterns.shape[1],
-        }
+    def rows(self, patterns: Tensor, what: str = "patterns") -> Tensor:
+        """Their codes; see the base class."""
+        return self.coders.encode(patterns, what)
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
         """Attends to the slots `hops` times; see the base class. The mask is used on the answer alone.
@@ -163,7 +126,7 @@ class MemoryNetwork(AssociativeMemory):
         u = self.to_query(self.coders.encode(queries, "queries"))
         slots = state["slots"].to(u)
         keys, values = self.to_key(slots), self.to_value(slots)
-        filled = torch.arange(self.slots, device=u.device) < state["written"][:, None, None]
+        filled = self.filled(state)
         beta = self.log_sharpness.exp() / self.coders.overlap
         recalled = torch.zeros_like(u)
         for hop in range(self.hops):
@@ -175,18 +138,3 @@ class MemoryNetwork(AssociativeMemory):
             recalled = attention @ values
         answer = self.coders.decode((u + recalled) / (self.hops + 1))
         return keep_known(answer, queries, mask)[None]
-
-
-def scramble(x: Tensor) -> Tensor:
-    """Hash of integers to integers below 2^32: multiplications, and shifts, of the low 32 bits."""
-    low = 0xFFFFFFFF
-    x = x & low
-    for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
-        x = ((x ^ (x >> shift)) * factor) & low
-    return x ^ (x >> 16)
-
-
-def fingerprint(patterns: Tensor) -> Tensor:
-    """Integers (episodes, items) that differ between patterns (episodes, items, *shape) of 256 grey levels."""
-    values = (255 * patterns.detach().flatten(2)).round().long()
-    return (values * scramble(torch.arange(1, values.shape[-1] + 1, device=values.device))).sum(-1)

@@ -27,23 +27,29 @@ class PlasticityConfig:
 
     Attributes:
         neurons: neurons n of the net, of which one is always on; the state has n² traces.
+        symmetric: whether the two connections between a pair of neurons share one trace, and a neuron's connection to
+            itself has none, as in a Hopfield net; the state then has n (n - 1) / 2 traces.
         rule: of the traces: decay or oja.
         cycles: how often the patterns are presented, in the order given.
-        on: steps for which a pattern is presented.
-        off: steps without input after each pattern.
+        on_steps: steps for which a pattern is presented.
+        off_steps: steps without input after each pattern.
         read_steps: steps for which a query is presented.
         gain: factor of the input, which is the code, about ±1 at the start of training.
+        alpha: mean plasticity of the connections at the start of training. A written pattern drives each of its neurons
+            by about (on_steps - 1) · alpha · eta · n; where that is well below 1, training starts without recall.
         eta: rate of the traces at the start of training, in (0, 1).
         coders: sizes of encoder and decoder.
     """
 
     neurons: int = 90
+    symmetric: bool = False
     rule: str = "decay"
     cycles: int = 1
-    on: int = 2
-    off: int = 0
+    on_steps: int = 2
+    off_steps: int = 0
     read_steps: int = 2
     gain: float = 3.0
+    alpha: float = 0.0
     eta: float = 0.01
     coders: CodersConfig = field(default_factory=CodersConfig)
 
@@ -55,15 +61,21 @@ class Plasticity(AssociativeMemory):
 
         y ← tanh((W + α ⊙ H)' y + g enc(x)),   H ← (1 − η) H + η y_before ⊗ y,
 
-    or with Oja's rule H ← H + η y ⊗ (y_before − H y), elementwise over connections. Writing presents the
-    patterns one after the other. Reading presents each query to the traces that writing left, which stay as they
-    are, from neurons at rest; then the net runs for one step without input, and the answer is σ(dec(y)).
+    or with Oja's rule H ← H + η y ⊗ (y_before − H y), elementwise over connections. With `symmetric`, H is then
+    replaced by the mean of itself and its transpose, without its diagonal. Writing presents the patterns one
+    after the other. Reading presents each query to the traces that writing left, which stay as they are, from
+    neurons at rest; then the net runs for one step without input, and the answer is σ(dec(y)).
 
     In the paper bits enter as they are and with g = 20, which pins the neurons to the input: the encoder would
     get no gradient, hence a smaller gain. Images enter through the encoder too, where the paper clamps one
     neuron to each pixel, whose traces would be a million for 32x32 pixels.
 
-    State: `traces` (episodes, neurons, neurons), and `activity` (episodes, neurons).
+    The first step of a pattern also ties the pattern before to it, which is noise in recall, and the smaller a share of
+    the traces the more `on_steps` there are. A neuron for each of 128 bits and the one that is always on have 16,641
+    traces, or 8,256 if `symmetric`; without, 8,100 traces are 90 neurons, which see a code of 89 values.
+
+    State: `traces` (episodes, neurons, neurons), with `symmetric` (episodes, n (n - 1) / 2); and `activity`
+    (episodes, neurons).
 
     Args:
         shape: shape of one pattern: (size,) or (channels, height, width).
@@ -84,23 +96,25 @@ class Plasticity(AssociativeMemory):
     def __init__(self, shape: Sequence[int], config: PlasticityConfig | None = None) -> None:
         super().__init__()
         config = config or PlasticityConfig()
-        for name in ("cycles", "on", "read_steps"):
+        for name in ("cycles", "on_steps", "read_steps"):
             if getattr(config, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(config, name)}")
         if config.neurons < 2:
             raise ValueError(f"neurons must be at least 2, got {config.neurons}")
-        if config.off < 0:
-            raise ValueError(f"off must be at least 0, got {config.off}")
+        if config.off_steps < 0:
+            raise ValueError(f"off_steps must be at least 0, got {config.off_steps}")
         if config.rule not in ("decay", "oja"):
             raise ValueError(f"rule must be one of decay, oja, got {config.rule!r}")
         if not (config.gain > 0 and math.isfinite(config.gain)):
             raise ValueError(f"gain must be above 0 and finite, got {config.gain}")
+        if not math.isfinite(config.alpha):
+            raise ValueError(f"alpha must be finite, got {config.alpha}")
         if not 0 < config.eta < 1:
             raise ValueError(f"eta must lie between 0 and 1, got {config.eta}")
         self.settings, self.neurons = config, config.neurons
         self.coders = Coders(shape, config.neurons - 1, config.coders)
         self.weight = nn.Parameter(0.01 * torch.randn(self.neurons, self.neurons))
-        self.plasticity = nn.Parameter(0.01 * torch.randn(self.neurons, self.neurons))
+        self.plasticity = nn.Parameter(config.alpha + 0.01 * torch.randn(self.neurons, self.neurons))
         self.eta = nn.Parameter(torch.tensor(config.eta))
 
     @classmethod
@@ -111,7 +125,7 @@ class Plasticity(AssociativeMemory):
     def initial_state(self, episodes: int) -> State:
         """Traces of zero, and neurons at rest."""
         return {
-            "traces": self.weight.new_zeros(episodes, self.neurons, self.neurons),
+            "traces": self.pack(self.weight.new_zeros(episodes, self.neurons, self.neurons)),
             "activity": self.weight.new_zeros(episodes, self.neurons),
         }
 
@@ -122,20 +136,41 @@ class Plasticity(AssociativeMemory):
     def update(self, state: State, patterns: Tensor) -> State:
         """Presents more patterns; see the base class."""
         codes = self.coders.encode(patterns, "patterns")
-        traces, y = state["traces"].to(codes), state["activity"].to(codes)
+        traces, y = self.unpack(state["traces"].to(codes)), state["activity"].to(codes)
         nothing = torch.zeros_like(codes[:, 0])
         for _ in range(self.settings.cycles):
             for x in codes.unbind(1):
-                for shown in [x] * self.settings.on + [nothing] * self.settings.off:
+                for shown in [x] * self.settings.on_steps + [nothing] * self.settings.off_steps:
                     before, y = y, self.step(traces, y[:, None], shown[:, None])[:, 0]
                     traces = self.learn(traces, before, y)
-        return {"traces": traces, "activity": y}
+        return {"traces": self.pack(traces), "activity": y}
 
     def learn(self, traces: Tensor, before: Tensor, after: Tensor) -> Tensor:
         """Traces (episodes, neurons, neurons) after a step from activities `before` to `after`."""
         if self.settings.rule == "decay":
-            return (1 - self.eta) * traces + self.eta * before[:, :, None] * after[:, None, :]
-        return traces + self.eta * after[:, None, :] * (before[:, :, None] - after[:, None, :] * traces)
+            traces = (1 - self.eta) * traces + self.eta * before[:, :, None] * after[:, None, :]
+        else:
+            traces = traces + self.eta * after[:, None, :] * (before[:, :, None] - after[:, None, :] * traces)
+        if self.settings.symmetric:
+            upper = (traces + traces.mT).triu(1) / 2
+            return upper + upper.mT
+        return traces
+
+    def pack(self, traces: Tensor) -> Tensor:
+        """What a state keeps of traces (episodes, neurons, neurons): all, or one for each pair of neurons."""
+        if not self.settings.symmetric:
+            return traces
+        i, j = torch.triu_indices(self.neurons, self.neurons, 1, device=traces.device)
+        return traces[:, i, j]
+
+    def unpack(self, kept: Tensor) -> Tensor:
+        """Traces (episodes, neurons, neurons) from what a state keeps of them."""
+        if not self.settings.symmetric:
+            return kept
+        i, j = torch.triu_indices(self.neurons, self.neurons, 1, device=kept.device)
+        upper = kept.new_zeros(len(kept), self.neurons, self.neurons)
+        upper[:, i, j] = kept
+        return upper + upper.mT
 
     def step(self, traces: Tensor, y: Tensor, x: Tensor) -> Tensor:
         """Activities (episodes, items, neurons) one step after `y`.
@@ -159,7 +194,7 @@ class Plasticity(AssociativeMemory):
         """
         shown = queries if mask is None else torch.where(mask, torch.full_like(queries, 0.5), queries)
         x = self.coders.encode(shown, "queries")
-        traces = state["traces"].to(x)
+        traces = self.unpack(state["traces"].to(x))
         y = x.new_zeros(*x.shape[:2], self.neurons)
         for _ in range(self.settings.read_steps):
             y = self.step(traces, y, x)

@@ -1,4 +1,4 @@
-"""What memories with a row for each pattern share: slots, the oldest of which is overwritten when all are full."""
+"""What memories with a row for each pattern share: slots, and which of them is overwritten when all are full."""
 
 from __future__ import annotations
 
@@ -15,31 +15,38 @@ from lightning_ebm.memory import AssociativeMemory, State
 class SlotMemory(AssociativeMemory):
     """Base class of memories whose state is one row of `width` values for each pattern.
 
-    As long as no row is overwritten, the order of the patterns does not matter; hence `order_invariant`.
+    When all slots are full, the oldest pattern is overwritten, or by reservoir sampling (Vitter 1985, algorithm R)
+    pattern t takes the place j drawn from 0 to t if that is a slot. j is a hash of t and the pattern's values, so
+    writing remains a function of what is written. As long as no row is overwritten, the order of the patterns does
+    not matter; hence `order_invariant`.
 
     State: `slots` (episodes, slots, width), and `written` (episodes), int64, the number of patterns written.
 
     Args:
         shape: shape of one pattern.
-        slots: rows that there is room for; one more overwrites the oldest. None: as many as are written, so
-            that the state grows with the number of patterns.
+        slots: rows that there is room for. None: as many as are written, so that the state grows with the number of
+            patterns.
         width: values in a row.
+        overwrite: what happens to one pattern more: it takes the place of the oldest (oldest), or it is kept, in the
+            place of any, with the probability that makes all patterns so far equally likely to stay (reservoir).
 
     Raises:
-        ValueError: if `slots` or `width` is less than 1.
+        ValueError: if `slots` or `width` is less than 1, or there is no such rule.
     """
 
     order_invariant = True
     bookkeeping = frozenset({"written"})
     reference: Tensor
 
-    def __init__(self, shape: Sequence[int], slots: int | None, width: int) -> None:
+    def __init__(self, shape: Sequence[int], slots: int | None, width: int, overwrite: str = "oldest") -> None:
         super().__init__()
         if slots is not None and slots < 1:
             raise ValueError(f"slots must be at least 1, or null for one a pattern, got {slots}")
         if width < 1:
             raise ValueError(f"a slot must have at least 1 value, got {width}")
-        self.shape, self.slots, self.width = tuple(shape), slots, width
+        if overwrite not in ("oldest", "reservoir"):
+            raise ValueError(f"overwrite must be one of oldest, reservoir, got {overwrite!r}")
+        self.shape, self.slots, self.width, self.overwrite = tuple(shape), slots, width, overwrite
         # An empty buffer, so that .to() and .double() decide where and in which precision a state begins.
         self.register_buffer("reference", torch.empty(0), persistent=False)
 
@@ -67,17 +74,38 @@ class SlotMemory(AssociativeMemory):
         return self.update(self.initial_state(len(patterns)), patterns)
 
     def update(self, state: State, patterns: Tensor) -> State:
-        """Writes patterns into the next slots, over the oldest ones if none is free; see the base class."""
+        """Writes patterns into the next slots, over others by the rule of `overwrite`; see the base class."""
         rows = self.rows(patterns)
         slots = self.slots or int(state["written"].max()) + rows.shape[1]
         old = F.pad(state["slots"], (0, 0, 0, slots - state["slots"].shape[1]))
-        turn = state["written"][:, None] + torch.arange(rows.shape[1], device=rows.device)
-        # Of more patterns than slots only the last ones stay, so that no slot is written twice.
-        rows, turn = rows[:, -slots:], turn[:, -slots:]
-        index = (turn % slots)[:, :, None].expand_as(rows)
-        return {"slots": old.scatter(1, index, rows.to(old)), "written": state["written"] + patterns.shape[1]}
+        items = torch.arange(rows.shape[1], device=rows.device)
+        turn = state["written"][:, None] + items
+        if self.overwrite == "oldest":
+            place = turn % slots
+        else:
+            place = torch.where(turn < slots, turn, scramble(fingerprint(patterns) + turn) % (turn + 1))
+        # Several patterns may be meant for one slot: the last of them stays. Places beyond the slots are dropped.
+        last = torch.full((len(rows), slots + 1), -1, device=rows.device)
+        last = last.scatter_reduce(1, place.clamp(max=slots), items.expand_as(place), "amax")[:, :-1, None]
+        new = rows.to(old).gather(1, last.clamp(min=0).expand(-1, -1, self.width))
+        return {"slots": torch.where(last >= 0, new, old), "written": state["written"] + patterns.shape[1]}
 
     def filled(self, state: State) -> Tensor:
         """Which slots hold a pattern: bool, (episodes, 1, slots), to be laid over scores (episodes, items, slots)."""
         places = torch.arange(state["slots"].shape[1], device=state["slots"].device)
         return places < state["written"][:, None, None]
+
+
+def scramble(x: Tensor) -> Tensor:
+    """Hash of integers to integers below 2^32: multiplications, and shifts, of the low 32 bits."""
+    low = 0xFFFFFFFF
+    x = x & low
+    for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
+        x = ((x ^ (x >> shift)) * factor) & low
+    return x ^ (x >> 16)
+
+
+def fingerprint(patterns: Tensor) -> Tensor:
+    """Integers (episodes, items) that differ between patterns (episodes, items, *shape) of 256 grey levels."""
+    values = (255 * patterns.detach().flatten(2)).round().long()
+    return (values * scramble(torch.arange(1, values.shape[-1] + 1, device=values.device))).sum(-1)

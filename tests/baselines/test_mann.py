@@ -188,7 +188,8 @@ def test_it_is_the_published_recurrence():
             x = coder("encoder", 2 * query - 1)
             after, _ = controller(x, -1.0, p @ rows, h, c)
             r = address(np.tanh(affine("code_to_key", x) + affine("hidden_to_key", after)), rows) @ rows
-            expected = sigmoid(coder("decoder", affine("read_to_output", r) + affine("hidden_to_output", after)))
+            output = affine("read_to_output", r) + affine("hidden_to_output", after) + affine("code_to_output", x)
+            expected = sigmoid(coder("decoder", output))
             np.testing.assert_allclose(answer[0, episode, item].detach(), expected, atol=1e-10)
 
 

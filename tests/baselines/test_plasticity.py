@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from baselines.coders import CodersConfig
+from baselines.hopfield import Hopfield
 from baselines.plasticity import Plasticity, PlasticityConfig
 from lightning_ebm.memory import PatternSpec
-from tests.baselines.test_memory_network import bits, train
+from tests.baselines.test_memory_network import bits, train, wrong_bits
 from tests.contract import MemoryContract
 
 
@@ -31,20 +32,29 @@ class TestBits(Trained):
         return Plasticity.from_config(settings, self.spec)
 
 
+class TestSymmetric(TestBits):
+    def build(self):
+        settings = PlasticityConfig(neurons=25, symmetric=True, alpha=0.5, coders=CodersConfig(hidden=16))
+        return Plasticity.from_config(settings, self.spec)
+
+
 class TestImages(Trained):
     spec = PatternSpec((1, 8, 8), binary=False)
 
     def build(self):
         coders = CodersConfig(channels=[4, 8], code=16)
-        settings = PlasticityConfig(neurons=15, rule="oja", cycles=2, off=1, gain=1.0, coders=coders)
+        settings = PlasticityConfig(neurons=15, rule="oja", cycles=2, off_steps=1, gain=1.0, coders=coders)
         return Plasticity.from_config(settings, self.spec)
 
 
 @pytest.mark.parametrize("rule", ["decay", "oja"])
-def test_writing_is_the_published_recurrence(rule):
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_writing_is_the_published_recurrence(rule, symmetric):
     """One episode and one connection at a time, in NumPy."""
     torch.manual_seed(0)
-    settings = PlasticityConfig(neurons=4, rule=rule, cycles=2, on=2, off=1, gain=0.7, eta=0.25)
+    settings = PlasticityConfig(
+        neurons=4, symmetric=symmetric, rule=rule, cycles=2, on_steps=2, off_steps=1, gain=0.7, eta=0.25
+    )
     memory = Plasticity((3,), settings).double()
     with torch.no_grad():
         for parameter in (memory.weight, memory.plasticity):
@@ -63,6 +73,11 @@ def test_writing_is_the_published_recurrence(rule):
                     for j in range(4):
                         loss = y[j] ** 2 if rule == "oja" else 1.0
                         traces[i, j] += 0.25 * (before[i] * y[j] - loss * traces[i, j])
+                if symmetric:
+                    traces = (traces + traces.T) / 2
+                    np.fill_diagonal(traces, 0)
+        if symmetric:
+            traces = np.array([traces[i, j] for i in range(4) for j in range(i + 1, 4)])
         np.testing.assert_allclose(state["traces"][episode].detach(), traces, atol=1e-10)
         np.testing.assert_allclose(state["activity"][episode].detach(), y, atol=1e-10)
 
@@ -77,7 +92,9 @@ def test_two_patterns_of_50_bits_are_completed_after_2000_episodes():
         return patterns, torch.where(mask, 0.5, patterns)
 
     torch.manual_seed(0)
-    memory = Plasticity((50,), PlasticityConfig(neurons=51, on=3, off=1, read_steps=3, coders=CodersConfig(hidden=8)))
+    memory = Plasticity(
+        (50,), PlasticityConfig(neurons=51, on_steps=3, off_steps=1, read_steps=3, coders=CodersConfig(hidden=8))
+    )
     train(memory, lambda step: erased(25, step), steps=80, rate=0.01)
     patterns, queries = erased(200, 1000)
     with torch.no_grad():
@@ -87,9 +104,32 @@ def test_two_patterns_of_50_bits_are_completed_after_2000_episodes():
     assert (without != patterns).float().mean() > 0.2
 
 
-def test_the_state_holds_one_trace_for_each_pair_of_neurons():
+def test_the_state_holds_one_trace_for_each_connection_or_pair_of_neurons():
     state = Plasticity((128,)).initial_state(2)
     assert {name: tuple(x.shape) for name, x in state.items()} == {"traces": (2, 90, 90), "activity": (2, 90)}
+    state = Plasticity((128,), PlasticityConfig(neurons=129, symmetric=True)).initial_state(2)
+    assert {name: tuple(x.shape) for name, x in state.items()} == {"traces": (2, 8256), "activity": (2, 129)}
+
+
+def test_traces_of_long_presentations_at_a_small_rate_are_the_weights_of_a_hopfield_net():
+    torch.manual_seed(0)
+    settings = PlasticityConfig(neurons=13, symmetric=True, on_steps=200, gain=6.0, eta=1e-7)
+    patterns = bits(2, 3, 12)[0]
+    traces = Plasticity((12,), settings).write(patterns)["traces"] / (200 * 1e-7)
+    weights = 12 * Hopfield((12,), rule="hebb").write(patterns)["weights"]
+    i, j = torch.triu_indices(13, 13, 1)
+    # The first of a pattern's 200 steps ties the pattern before to it: three products that are off by at most 2.
+    torch.testing.assert_close(traces[:, (i < 12) & (j < 12)], weights, rtol=0, atol=6 / 200)
+
+
+def test_only_with_a_large_plasticity_is_there_recall_before_training():
+    patterns, queries, mask = bits(10, 16, 128)
+    errors = []
+    for alpha in (0.0, 0.5):
+        torch.manual_seed(0)
+        settings = PlasticityConfig(neurons=129, symmetric=True, on_steps=8, alpha=alpha, eta=0.002)
+        errors.append(wrong_bits(Plasticity((128,), settings), patterns, queries, mask))
+    assert errors[0] > 28 and errors[1] < 4  # a query has 32 wrong bits
 
 
 def test_values_known_to_be_distorted_are_not_presented():
@@ -106,11 +146,12 @@ def test_values_known_to_be_distorted_are_not_presented():
     [
         ({"neurons": 1}, "neurons must be at least 2, got 1"),
         ({"cycles": 0}, "cycles must be at least 1, got 0"),
-        ({"on": 0}, "on must be at least 1, got 0"),
-        ({"off": -1}, "off must be at least 0, got -1"),
+        ({"on_steps": 0}, "on_steps must be at least 1, got 0"),
+        ({"off_steps": -1}, "off_steps must be at least 0, got -1"),
         ({"read_steps": 0}, "read_steps must be at least 1, got 0"),
         ({"rule": "hebb"}, "rule must be one of decay, oja, got 'hebb'"),
         ({"gain": 0.0}, "gain must be above 0 and finite, got 0"),
+        ({"alpha": float("nan")}, "alpha must be finite, got nan"),
         ({"eta": 1.0}, "eta must lie between 0 and 1, got 1"),
     ],
 )
