@@ -169,6 +169,24 @@ class AssociativeMemory(nn.Module, ABC):
         trajectory = self.read(keep(self.write(patterns)), queries, mask)
         return (trajectory - patterns).square().sum() / (patterns.shape[0] * patterns.shape[1])
 
+    def auxiliary_loss(self, patterns: Tensor, queries: Tensor) -> Tensor:
+        """An objective of single patterns, without any memory, such as autoencoding them.
+
+        It is what the first updates of a training minimise (`training.pretrain`), and may stand beside the meta-loss
+        afterwards (`training.auxiliary`).
+
+        Args:
+            patterns: (episodes, items, *shape), values in [0, 1].
+            queries: the same patterns, distorted.
+
+        Returns:
+            A scalar, averaged over patterns.
+
+        Raises:
+            NotImplementedError: if the memory has none.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no objective of single patterns")
+
 
 def check_patterns(patterns: Tensor, what: str = "patterns", shape: tuple[int, ...] | None = None) -> None:
     """Refuses what no memory can store; a first line for `write` and `read`.

@@ -55,6 +55,9 @@ class TrainingConfig:
             what is validated, saved and tested.
         chunk: episodes of an update that each device holds in memory together, while the gradients of all are added
             up: the same gradients in less memory and somewhat more time; 0 for all of them.
+        pretrain: the first of the updates, which minimise the memory's auxiliary loss instead of the meta-loss: an
+            objective of single patterns, such as autoencoding them, whose updates are many times cheaper. 0: none.
+        auxiliary: weight of the auxiliary loss beside the meta-loss in the other updates; 0: none.
         mask: whether the memory is told, while training, which values were distorted.
         state_precision: how the state is kept between writing and reading while training: float32, float16, int8,
             int4. Rounding passes gradients on as if it were not there.
@@ -70,6 +73,8 @@ class TrainingConfig:
     cooldown: float = 0.5
     average: float = 0.0
     chunk: int = 0
+    pretrain: int = 0
+    auxiliary: float = 0.0
     mask: bool = False
     state_precision: str = "float32"
     validate_every: int = 500
@@ -208,6 +213,7 @@ AT_LEAST: dict[str, float] = {
     "episodes.workers": 0, "episodes.curriculum": 0, "episodes.classes": 0, "training.updates": 0,
     "training.rate": 0, "training.weight_decay": 0, "training.clip": 0, "training.warmup": 0,
     "training.cooldown": 0, "training.average": 0, "training.chunk": 0,
+    "training.pretrain": 0, "training.auxiliary": 0,
     "training.validate_every": 1, "trainer.devices": 1, "trainer.num_nodes": 1, "trainer.threads": 0,
     "trainer.timeout": 1, "compare.gallery": 0, "compare.jobs": 0, "seed": 0,
 }  # fmt: skip

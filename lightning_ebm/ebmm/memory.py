@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vjp, vmap
 
@@ -42,8 +43,10 @@ class EBMM(AssociativeMemory):
 
     Args:
         energy: any module that maps patterns (items, *shape) to energies (items,). It must be smooth (no ReLU),
-            treat items separately (no batch normalisation) and have no buffers that it changes. If its
-            `forward(x)` is `above(below(x))`, where `below` has no written parameter, writing runs `below` once.
+            treat items separately (no batch normalisation) and have no buffers that it changes. If it has methods
+            `below` and `above`, writing descends `above(below(x))`, which is the energy in two parts or a writing loss
+            of its own; `below` has no written parameter and runs once. If it has a method `damage`, that says
+            where reading may change queries whose mask is not told, from a start at the parameter `typical`.
         memory_layers: names of the energy's submodules that are written, as in `energy.get_submodule(name)`;
             None: `energy.memory_layers`.
         writing: the writing rule.
@@ -107,11 +110,15 @@ class EBMM(AssociativeMemory):
         return vmap(write_episode)(state, patterns)
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
-        """K steps of projected descent on the energy; where the mask is given, known values stay."""
+        """K steps of projected descent on the energy; where the mask is given, known values stay.
+
+        An energy that detects damage estimates the mask if it is not given; what is masked is erased first.
+        """
         check_patterns(queries, "queries")
 
         def read_episode(weights: Weights, queries: Tensor, mask: Tensor | None) -> Tensor:
-            return self.reading(lambda x: self._energy(weights, x), queries, mask)
+            start, free = self._start(queries, mask)
+            return self.reading(lambda x: self._energy(weights, x), start, free)
 
         in_dims = (0, 0, None if mask is None else 0)
         return vmap(read_episode, in_dims, out_dims=1)(state, queries, mask)
@@ -120,6 +127,23 @@ class EBMM(AssociativeMemory):
         """Energies (episodes, items) of patterns (episodes, items, *shape)."""
         check_patterns(patterns)
         return vmap(self._energy)(state, patterns)
+
+    def auxiliary_loss(self, patterns: Tensor, queries: Tensor) -> Tensor:
+        """The energy's own objective of single patterns, averaged over them, if it has one; see the base class."""
+        loss: Any = getattr(self.energy_net, "auxiliary_loss", None)
+        if loss is None:
+            raise NotImplementedError(f"{type(self.energy_net).__name__} has no objective of single patterns")
+        mean: Tensor = loss(patterns.flatten(0, 1), queries.flatten(0, 1)).mean()
+        return mean
+
+    def _start(self, queries: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Where reading starts, and how freely each value moves: in [0, 1], or None for all freely."""
+        net: Any = self.energy_net
+        damage = net.damage(queries) if hasattr(net, "damage") else None
+        if damage is None:
+            return queries, mask
+        free = damage if mask is None else mask.to(queries)
+        return torch.lerp(queries, net.typical.expand_as(queries), free), free
 
     def _energy(self, weights: Weights, x: Tensor) -> Tensor:
         energy: Tensor = functional_call(self.energy_net, weights, (x,))

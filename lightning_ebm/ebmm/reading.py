@@ -77,7 +77,8 @@ class Reading(nn.Module):
         Args:
             energy: maps (items, *shape) to energies (items,).
             queries: (items, *shape), values in [0, 1].
-            mask: (items, *shape), bool, True where values may change; None: everywhere.
+            mask: (items, *shape), how freely each value moves: a factor of its slope in [0, 1], or bool; None: all
+                freely.
 
         Returns:
             The iterates (K, items, *shape) after the query, values in [0, 1].
@@ -88,7 +89,7 @@ class Reading(nn.Module):
             carried = momentum * velocity
             downhill = slope((x + carried).clamp(0, 1))
             if mask is not None:
-                downhill = downhill * mask  # known values get no velocity, and so never move
+                downhill = downhill * mask  # known values (factor 0) get no velocity, and so never move
             velocity = torch.addcmul(carried, -step_size, downhill)
             x = (x + velocity).clamp(0, 1)
             iterates.append(x)

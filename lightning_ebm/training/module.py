@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
+from lightning_ebm.config import ConfigError
 from lightning_ebm.data.episodes import Episode
 from lightning_ebm.evaluation.metrics import RecallError
 from lightning_ebm.evaluation.rate import straight_through
@@ -71,8 +72,24 @@ class MetaTraining(pl.LightningModule):
         return loss
 
     def meta_loss(self, patterns: Tensor, queries: Tensor, mask: Tensor | None) -> Tensor:
-        """The memory's, of states that are kept as configured."""
-        return self.memory.meta_loss(patterns, queries, mask, self.keep)
+        """The memory's, of states that are kept as configured; with or, at first, replaced by its auxiliary loss."""
+        if self.global_step < self.config.pretrain:
+            return self.auxiliary_loss(patterns, queries)
+        loss = self.memory.meta_loss(patterns, queries, mask, self.keep)
+        if self.config.auxiliary:
+            loss = loss + self.config.auxiliary * self.auxiliary_loss(patterns, queries)
+        return loss
+
+    def auxiliary_loss(self, patterns: Tensor, queries: Tensor) -> Tensor:
+        """The memory's objective of single patterns.
+
+        Raises:
+            ConfigError: if it has none.
+        """
+        try:
+            return self.memory.auxiliary_loss(patterns, queries)
+        except NotImplementedError as error:
+            raise ConfigError(f"training.pretrain and training.auxiliary must be 0 here: {error}") from None
 
     def keep(self, state: State) -> State:
         """The state as it is kept between writing and reading; gradients pass through the rounding."""

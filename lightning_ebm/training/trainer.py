@@ -117,6 +117,12 @@ def train(run: Run) -> Path | None:
     return best
 
 
+def parallel(config: RunConfig) -> DDPStrategy:
+    """Several processes; while only single patterns are coded, what writes and reads gets no gradient."""
+    unused = config.training.pretrain > 0
+    return DDPStrategy(timeout=timedelta(seconds=config.trainer.timeout), find_unused_parameters=unused)
+
+
 def make_trainer(run: Run) -> pl.Trainer:
     """The Lightning trainer of a run."""
     config, training = run.config, run.config.training
@@ -137,7 +143,7 @@ def make_trainer(run: Run) -> pl.Trainer:
         callbacks.append(EMAWeightAveraging(decay=training.average))
     several = config.trainer.devices * config.trainer.num_nodes > 1
     return pl.Trainer(
-        strategy=DDPStrategy(timeout=timedelta(seconds=config.trainer.timeout)) if several else "auto",
+        strategy=parallel(config) if several else "auto",
         plugins=[DurableCheckpoints()],
         accelerator=config.trainer.accelerator,
         devices=config.trainer.devices,

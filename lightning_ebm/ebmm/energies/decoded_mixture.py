@@ -1,0 +1,169 @@
+"""A mixture energy for images: its components are decoded from written codes by a slow net."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lightning_ebm.ebmm.detector import Detector
+from lightning_ebm.layers import LayerNorm, cosines
+from lightning_ebm.memory import PatternSpec
+
+
+@dataclass
+class DecodedMixtureConfig:
+    """Settings of `DecodedMixture`.
+
+    Attributes:
+        slots: S, rows of the written layer; as many patterns can be told apart. The state has S · (code + 1) floats.
+        code: D, values of a row, at most the values of a pattern.
+        hidden: hidden units of encoder and decoder, beside their linear parts; 0 for linear ones.
+        detector: channels of the net that estimates which values of a query are distorted; 0: none, and reading
+            may change all values. Images only, with sides divisible by 4.
+    """
+
+    slots: int = 64
+    code: int = 35
+    hidden: int = 512
+    detector: int = 48
+
+
+class DecodedMixture(nn.Module):
+    """Energy of a pattern: its free energy in a mixture of Gaussians around what the written rows decode to.
+
+    With written rows z_s (S, D), normalised to mean square 1, and a slow decoder g, μ_s = σ(g(z_s)) and
+
+        E(x) = −1/β · log Σ_s exp(−β/2 ‖x − μ_s‖²),
+
+    whose gradient is x minus the responsibility-weighted mean of the μ_s: a read step of size 1 is attention over
+    decoded rows. Writing does not descend E itself, which would decode every row at each step, but its
+    amortised form in code space, with a slow encoder f and written biases b_s,
+
+        W(x) = −1/γ · log Σ_s exp(γ f(x)·z_s + √γ b_s)
+
+    (`above(below(x))`). Its gradient moves the row that is responsible for x towards the code of x, which the
+    decoder maps back to x; biases whose rate is negative are prices, as in `Mixture`, by which patterns find rows
+    of their own. Encoder and decoder may be trained as an autoencoder beforehand (`training.pretrain`).
+
+    Where a query is distorted, a detector estimates; see `damage`. Not in the paper. Amortised inference: D. P. Kingma
+    and M. Welling, Auto-encoding variational Bayes, ICLR 2014; W in place of E is what PAPER's eq. 3 calls the
+    writing loss, of which E itself is one choice.
+
+    Args:
+        shape: shape of a pattern.
+        binary: whether its values are 0 and 1 only, half of which stay right when they are re-drawn.
+        config: the settings.
+
+    Raises:
+        ValueError: if a setting is out of range.
+    """
+
+    config = DecodedMixtureConfig
+    memory_layers = ("memory",)
+
+    def __init__(self, shape: Sequence[int], binary: bool = True, config: DecodedMixtureConfig | None = None) -> None:
+        super().__init__()
+        config = config or DecodedMixtureConfig()
+        size = math.prod(shape)
+        if config.slots < 1:
+            raise ValueError(f"energy.slots must be at least 1, got {config.slots}")
+        if not 1 <= config.code < size:
+            raise ValueError(f"energy.code must lie between 1 and {size - 1}, the values of a pattern less one")
+        if config.hidden < 0 or config.detector < 0:
+            raise ValueError("energy.hidden and energy.detector must be at least 0")
+        self.shape = tuple(shape)
+        # the waves of lowest frequency but the constant one; low ones are large in images, so they are scaled down
+        waves = cosines(shape, config.code + 1)[:, 1:] if len(shape) == 3 else torch.eye(size, config.code)
+        scale = torch.arange(1, config.code + 1).pow(0.25)
+        self.encode = Coder(3 * (waves * scale).T, config.hidden, spread=0.03)
+        self.decode = Coder(waves / scale, config.hidden, spread=0.01)
+        self.normalise = LayerNorm(config.code)
+        self.memory = Rows(config.slots, config.code)
+        self.typical = nn.Parameter(torch.full(self.shape, 0.5))
+        self.log_beta = nn.Parameter(torch.tensor(math.log(0.7)))
+        self.log_gamma = nn.Parameter(torch.tensor(math.log(10 / config.code)))  # overlaps reach `code`
+        self.detector = Detector(shape, config.detector, 0.5 if binary else 1.0) if config.detector else None
+
+    @classmethod
+    def from_config(cls, config: DecodedMixtureConfig, spec: PatternSpec) -> Self:
+        """Builds the energy for patterns of `spec`."""
+        return cls(spec.shape, spec.binary, config)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (items, *shape) in [0, 1]; returns energies (items,), E above."""
+        means, beta, x = self.decode(self.memory.rows()).sigmoid(), self.log_beta.exp(), x.flatten(1)
+        distances = x.square().sum(1, keepdim=True) - 2 * x @ means.T + means.square().sum(1)
+        return -torch.logsumexp(-beta / 2 * distances, 1) / beta
+
+    def below(self, x: Tensor) -> Tensor:
+        """Codes (items, code) of mean 0 and mean square 1, which writing leaves unchanged."""
+        code: Tensor = self.normalise(self.encode((2 * (x - self.typical)).flatten(1)))
+        return code
+
+    def above(self, codes: Tensor) -> Tensor:
+        """The writing loss W (items,) from what `below` returned."""
+        gamma = self.log_gamma.exp()
+        return -torch.logsumexp(gamma * codes @ self.memory.rows().T + gamma.sqrt() * self.memory.bias, 1) / gamma
+
+    def damage(self, queries: Tensor) -> Tensor | None:
+        """How likely each value of queries (items, *shape) is distorted, in [0, 1]; None without a detector.
+
+        Reading then starts from the query with what is likely distorted replaced by the typical pattern, and each
+        value moves in proportion to its likelihood, as with a known mask.
+        """
+        return None if self.detector is None else self.detector(queries)
+
+    def auxiliary_loss(self, patterns: Tensor, queries: Tensor) -> Tensor:
+        """Cross-entropy of autoencoding patterns (items, *shape), and the detector's loss: (items,), in nats."""
+        logits = self.decode(self.below(patterns))
+        loss = F.binary_cross_entropy_with_logits(logits, patterns.flatten(1), reduction="none").sum(1)
+        loss = loss + (patterns - self.typical).flatten(1).square().sum(1)
+        return loss if self.detector is None else loss + self.detector.loss(patterns, queries)
+
+
+class Coder(nn.Module):
+    """A linear map plus a net with one hidden layer.
+
+    Args:
+        start: the linear part at the start of training, (size_out, size_in).
+        hidden: units of the hidden layer; 0 for none.
+        spread: standard deviation of the hidden layer's outgoing weights at the start.
+    """
+
+    def __init__(self, start: Tensor, hidden: int, spread: float) -> None:
+        super().__init__()
+        size_out, size_in = start.shape
+        self.straight = nn.Linear(size_in, size_out)
+        self.inner = nn.Linear(size_in, hidden) if hidden else None
+        self.outer = nn.Linear(hidden, size_out, bias=False) if hidden else None
+        with torch.no_grad():
+            self.straight.weight.copy_(start)
+            self.straight.bias.zero_()
+            if self.outer is not None:
+                nn.init.normal_(self.outer.weight, std=spread)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (items, size_in); returns (items, size_out)."""
+        straight: Tensor = self.straight(x)
+        if self.inner is None or self.outer is None:
+            return straight
+        return straight + self.outer(F.gelu(self.inner(x)))
+
+
+class Rows(nn.Module):
+    """The written layer: rows (slots, code) and biases (slots,)."""
+
+    def __init__(self, slots: int, code: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(slots, code))
+        self.bias = nn.Parameter(torch.zeros(slots))
+
+    def rows(self) -> Tensor:
+        """The rows, scaled to mean square 1."""
+        return self.weight * self.weight.square().mean(1, keepdim=True).add(1e-6).rsqrt()
