@@ -6,6 +6,7 @@ and nothing uses a fused kernel whose higher derivatives are wrong.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -179,3 +180,19 @@ def he_init(module: nn.Module) -> None:
             nn.init.kaiming_normal_(layer.weight)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+
+
+def cosines(shape: Sequence[int], count: int) -> Tensor:
+    """The `count` cosine waves of lowest spatial frequency, orthonormal: (channels · height · width, count)."""
+    channels, height, width = shape
+    waves = torch.einsum("cC,ay,bx->cabCyx", torch.eye(channels), cosine_matrix(height), cosine_matrix(width))
+    frequency = torch.arange(height)[:, None].square() + torch.arange(width).square()
+    order = frequency.expand(channels, height, width).flatten().argsort(stable=True)
+    return waves.reshape(channels * height * width, -1)[order[:count]].T
+
+
+def cosine_matrix(size: int) -> Tensor:
+    """The orthonormal discrete cosine transform (type II), (size, size), one wave a row."""
+    steps = torch.arange(size)
+    waves = torch.cos(math.pi / size * (steps + 0.5) * steps[:, None])
+    return waves / waves.norm(dim=1, keepdim=True)

@@ -9,10 +9,11 @@ from torch import nn
 
 from lightning_ebm.ebmm import EBMM, Reading, ReadingConfig, WritingConfig
 from lightning_ebm.ebmm.energies.gated_rnn import GatedRNN
-from lightning_ebm.ebmm.energies.reconstruction import Reconstruction, cosines
+from lightning_ebm.ebmm.energies.reconstruction import Reconstruction
 from lightning_ebm.ebmm.energies.resnet_conv import ResNetConv
 from lightning_ebm.ebmm.energies.resnet_fc import ResNetFC
 from lightning_ebm.evaluation.evaluate import count_floats
+from lightning_ebm.layers import cosines
 from lightning_ebm.memory import PatternSpec
 from tests.contract import MemoryContract
 from tests.ebmm.energies import SMALL

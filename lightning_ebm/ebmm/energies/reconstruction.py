@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lightning_ebm.layers import LayerNorm
+from lightning_ebm.layers import LayerNorm, cosines
 from lightning_ebm.memory import PatternSpec
 
 
@@ -118,19 +118,3 @@ class Windows(nn.Conv2d):
         """x: (items, channels_in, height, width); returns (items, channels_out, windows)."""
         windows = F.unfold(x, self.kernel_size, padding=self.padding, stride=self.stride)  # type: ignore[arg-type]
         return F.linear(windows.transpose(1, 2), self.weight.flatten(1), self.bias).transpose(1, 2)
-
-
-def cosines(shape: Sequence[int], count: int) -> Tensor:
-    """The `count` cosine waves of lowest spatial frequency, orthonormal: (channels · height · width, count)."""
-    channels, height, width = shape
-    waves = torch.einsum("cC,ay,bx->cabCyx", torch.eye(channels), cosine_matrix(height), cosine_matrix(width))
-    frequency = torch.arange(height)[:, None].square() + torch.arange(width).square()
-    order = frequency.expand(channels, height, width).flatten().argsort(stable=True)
-    return waves.reshape(channels * height * width, -1)[order[:count]].T
-
-
-def cosine_matrix(size: int) -> Tensor:
-    """The orthonormal discrete cosine transform (type II), (size, size), one wave a row."""
-    steps = torch.arange(size)
-    waves = torch.cos(math.pi / size * (steps + 0.5) * steps[:, None])
-    return waves / waves.norm(dim=1, keepdim=True)
