@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from lightning_ebm.layers import ImageDecoder, ImageEncoder, he_init
+from lightning_ebm.layers import ImageDecoder, ImageEncoder, cosines, he_init
 from lightning_ebm.memory import check_patterns
 
 
@@ -18,8 +19,8 @@ class CodersConfig:
 
     Attributes:
         hidden: hidden units of the coders of vector patterns.
-        channels: widths of the image encoder's ResBlocks; each halves the image.
-        code: size of the image encoder's output.
+        channels: widths of the image encoder's ResBlocks; each halves the image. Empty: images are treated as vectors.
+        code: size of the image encoder's output, and of a code for images unless another is asked for.
     """
 
     hidden: int = 256
@@ -31,11 +32,13 @@ class Coders(nn.Module):
     """An encoder from patterns to codes, and a decoder from codes to logits of patterns.
 
     Images pass through the paper's encoder and its transpose; vectors through coders that start close to the
-    identity, so that a code is the pattern in ±1 at first, cut off or padded with zeros.
+    identity, so that a code is the pattern in ±1 at first, cut off or padded with zeros. Images that are treated as
+    vectors pass through `wave_coders`.
 
     Args:
         shape: shape of one pattern: (size,) or (channels, height, width).
-        width: size of a code, for images at most `config.code`; None: that of a vector pattern, or `config.code`.
+        width: size of a code, at most `config.code` where images pass through the paper's encoder; None: that of a
+            vector pattern, or `config.code`.
         config: sizes of the nets; None: the defaults.
 
     Raises:
@@ -49,15 +52,17 @@ class Coders(nn.Module):
         self.shape = tuple(shape)
         if len(self.shape) not in (1, 3):
             raise ValueError(f"this memory stores vectors or images, not patterns of shape {self.shape}")
-        size = self.shape[0] if len(self.shape) == 1 else config.code
-        self.width = size if width is None else width
+        as_vectors = len(self.shape) == 1 or not config.channels
+        size = math.prod(self.shape) if as_vectors else config.code
+        default = size if len(self.shape) == 1 else config.code
+        self.width = default if width is None else width
         self.overlap = min(self.width, size)  # largest product of two codes that start as ±1 in `size` places
         counts = {"coders.hidden": config.hidden, "coders.code": config.code, "width": self.width}
         for name, value in (counts | {f"coders.channels[{i}]": n for i, n in enumerate(config.channels)}).items():
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
 
-        if len(self.shape) == 3 and self.width > config.code:  # the rest would stay zero: nothing leads out of it
+        if not as_vectors and self.width > config.code:  # the rest would stay zero: nothing leads out of it
             raise ValueError(
                 f"width must be at most coders.code={config.code}, the encoder's output, got {self.width}: raise both"
             )
@@ -67,6 +72,8 @@ class Coders(nn.Module):
         if len(self.shape) == 1:
             self.encoder = VectorCoder(size, self.width, config.hidden)
             self.decoder = VectorCoder(self.width, size, config.hidden, gain=6.0)  # σ(6) is 1 but for 0.0025
+        elif as_vectors:
+            self.encoder, self.decoder = wave_coders(self.shape, self.width, config.hidden)
         else:
             try:
                 image_encoder = ImageEncoder(self.shape, config.channels, config.code)
@@ -126,6 +133,32 @@ class VectorCoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x: (items, size_in); returns (items, size_out)."""
         return self.straight(x) + self.outer(torch.tanh(self.inner(x)))
+
+
+def wave_coders(shape: Sequence[int], width: int, hidden: int) -> tuple[nn.Module, nn.Module]:
+    """Coders of images as vectors: at first, a code is the image's cosine waves of lowest frequency.
+
+    An image in ±1 that is mostly made of these waves has a code of mean square about 1, a photograph about 1/4.
+    It is decoded to logits 2 x, x being the image in ±1 without higher frequencies: σ(2 x) is close to the image in
+    [0, 1], and around middle grey rises as it does.
+
+    Args:
+        shape: (channels, height, width) of an image.
+        width: size of a code; what exceeds the number of values is padded with zeros.
+        hidden: hidden units.
+
+    Returns:
+        Encoder, (items, *shape) to (items, width), and decoder, (items, width) to logits (items, *shape).
+    """
+    size = math.prod(shape)
+    encoder, decoder = VectorCoder(size, width, hidden), VectorCoder(width, size, hidden)
+    waves = cosines(shape, width)
+    count = waves.shape[1]
+    scale = math.sqrt(count / size)  # the squares of all waves of an image in ±1 sum to its number of values
+    with torch.no_grad():
+        encoder.straight.weight.zero_()[:count] = scale * waves.T
+        decoder.straight.weight.zero_()[:, :count] = 2 / scale * waves
+    return nn.Sequential(nn.Flatten(1), encoder), nn.Sequential(decoder, nn.Unflatten(1, tuple(shape)))
 
 
 def identity(size_in: int, size_out: int) -> nn.Linear:

@@ -252,7 +252,6 @@ def test_training_reduces_the_loss_of_new_episodes(shape, settings, episodes):
             (1, 6, 6),
             r"coders.channels=\[4, 4\] does not suit .*divisible by 4, got 6x6",
         ),
-        ({"coders": CodersConfig(channels=[])}, (1, 8, 8), r"coders.channels=\[\] does not suit"),
         ({}, (4, 4), r"vectors or images, not patterns of shape \(4, 4\)"),
     ],
 )
