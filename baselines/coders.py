@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lightning_ebm.layers import ImageDecoder, ImageEncoder, cosines, he_init
 from lightning_ebm.memory import check_patterns
@@ -108,6 +109,41 @@ class Coders(nn.Module):
     def logits(self, codes: Tensor) -> Tensor:
         """Logits (episodes, items, *shape) of patterns from codes (episodes, items, width)."""
         return self.decoder(codes.flatten(0, 1)).unflatten(0, codes.shape[:2])
+
+
+class Autoencoded:
+    """What memories of codes share, named before the base class: an objective of their coders alone.
+
+    Attributes:
+        coders: encoder and decoder.
+    """
+
+    coders: Coders
+
+    def as_recalled(self, codes: Tensor) -> Tensor:
+        """What would reach the decoder if the memory lost nothing: (episodes, items, width).
+
+        Args:
+            codes: of the stored patterns, (episodes, items, width); they themselves, unless a memory says otherwise.
+        """
+        return codes
+
+    def auxiliary_loss(self, patterns: Tensor, queries: Tensor) -> Tensor:
+        """Cross-entropy of patterns and what is decoded from their own codes, in nats; see `AssociativeMemory`.
+
+        Summed over the values of a pattern, averaged over items and episodes. Values between 0 and 1 count as
+        probabilities: for them too it is least where the pattern itself is decoded, though not 0.
+
+        Args:
+            patterns: (episodes, items, *shape), values in [0, 1].
+            queries: not used.
+
+        Returns:
+            A scalar.
+        """
+        logits = self.coders.logits(self.as_recalled(self.coders.encode(patterns)))
+        loss = F.binary_cross_entropy_with_logits(logits, patterns, reduction="sum")
+        return loss / (patterns.shape[0] * patterns.shape[1])
 
 
 class VectorCoder(nn.Module):

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.func import grad, vmap
 from torch.nn import functional as F
 
-from baselines.coders import Coders, CodersConfig, identity
+from baselines.coders import Autoencoded, Coders, CodersConfig, identity
 from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, keep_known
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -59,7 +59,7 @@ class FastWeightsConfig:
     coders: CodersConfig = field(default_factory=CodersConfig)
 
 
-class FastWeights(AssociativeMemory):
+class FastWeights(Autoencoded, AssociativeMemory):
     """A net f from keys to values whose weights φ are the state.
 
     With key k = A enc(x) / |A enc(x)| and value v = C enc(x) of each of N patterns, writing takes `steps` steps
@@ -188,6 +188,10 @@ class FastWeights(AssociativeMemory):
             code = gate * query + self.from_value(vmap(self.net)(weights, self.key(code)))
             answers.append(keep_known(self.coders.decode(code), queries, mask))
         return torch.stack(answers)
+
+    def as_recalled(self, codes: Tensor) -> Tensor:
+        """What is made of their values, which may be narrower, without the share of the query; see `Autoencoded`."""
+        return self.from_value(self.to_value(codes))
 
     def key(self, codes: Tensor) -> Tensor:
         """Keys (episodes, items, key) of length 1 of codes (episodes, items, width)."""

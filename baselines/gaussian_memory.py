@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from baselines.coders import Coders, CodersConfig
+from baselines.coders import Autoencoded, Coders, CodersConfig
 from baselines.linear_gaussian import divergence
 from lightning_ebm.memory import AssociativeMemory, State, keep_known
 
@@ -46,7 +46,7 @@ class Bound(NamedTuple):
         return self.conditional - self.memory / self.likelihood.shape[1]
 
 
-class GaussianMemory(AssociativeMemory):
+class GaussianMemory(Autoencoded, AssociativeMemory):
     """What Kanerva machines share; a subclass says how codes become latents, and latents weights.
 
     Reading repeats code z = enc(x), latent y of z, weights w of y, x ← σ(dec(R'w)).

@@ -16,7 +16,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from baselines.coders import Coders, CodersConfig
+from baselines.coders import Autoencoded, Coders, CodersConfig
 from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, keep_known
 
 
@@ -39,7 +39,7 @@ class GenerativePseudoinverseConfig:
     coders: CodersConfig = field(default_factory=CodersConfig)
 
 
-class GenerativePseudoinverse(AssociativeMemory):
+class GenerativePseudoinverse(Autoencoded, AssociativeMemory):
     """Generative pseudo-inverse memory (Pham et al. 2022), the memory of Larimar (Das et al. 2024).
 
     Codes Z of all patterns get addresses by a learned memory R0, and the memory solves for them:

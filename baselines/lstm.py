@@ -16,7 +16,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from baselines.coders import Coders, CodersConfig
+from baselines.coders import Autoencoded, Coders, CodersConfig
 from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, keep_known
 
 
@@ -80,7 +80,7 @@ class LSTMConfig:
     coders: CodersConfig = field(default_factory=CodersConfig)
 
 
-class LSTM(AssociativeMemory):
+class LSTM(Autoencoded, AssociativeMemory):
     """A recurrent net whose hidden state and cell are the memory.
 
     Each pattern's code, with a flag for writing, is one step of the cell. Each query, with a flag for reading,

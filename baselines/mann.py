@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from baselines.coders import Coders, CodersConfig, identity
+from baselines.coders import Autoencoded, Coders, CodersConfig, identity
 from baselines.lstm import LSTMCell, flagged
 from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, keep_known
 
@@ -47,7 +47,7 @@ class MANNConfig:
     coders: CodersConfig = field(default_factory=CodersConfig)
 
 
-class MANN(AssociativeMemory):
+class MANN(Autoencoded, AssociativeMemory):
     """Slots M, written by least recently used access and read by content (Santoro et al. 2016, section 3).
 
     A step with the code x of a pattern passes [x, flag, r] to an LSTM, r being the vector read last, and from
@@ -197,6 +197,10 @@ class MANN(AssociativeMemory):
         output = self.read_to_output(recalled) + self.hidden_to_output(after) + self.code_to_output(codes)
         answer = self.coders.decode(output)
         return keep_known(answer, queries, mask)[None]
+
+    def as_recalled(self, codes: Tensor) -> Tensor:
+        """O tanh(C x), from a slot with one pattern, without what the controller adds; see `Autoencoded`."""
+        return self.read_to_output(self.code_to_add(codes).tanh())
 
     def address(self, keys: Tensor, memory: Tensor) -> Tensor:
         """Read weights (episodes, items, slots) of keys (episodes, items, width): sharpened softmax of cosines."""

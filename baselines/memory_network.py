@@ -17,7 +17,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from baselines.coders import Coders, CodersConfig, identity
+from baselines.coders import Autoencoded, Coders, CodersConfig, identity
 from baselines.slots import SlotMemory
 from lightning_ebm.memory import PatternSpec, State, keep_known
 
@@ -45,7 +45,7 @@ class MemoryNetworkConfig:
     coders: CodersConfig = field(default_factory=CodersConfig)
 
 
-class MemoryNetwork(SlotMemory):
+class MemoryNetwork(Autoencoded, SlotMemory):
     """Key-value memory with one slot c = enc(x) for each pattern x.
 
     Reading starts with u = B enc(query), and each of K hops computes
@@ -116,6 +116,10 @@ class MemoryNetwork(SlotMemory):
     def rows(self, patterns: Tensor, what: str = "patterns") -> Tensor:
         """Their codes; see the base class."""
         return self.coders.encode(patterns, what)
+
+    def as_recalled(self, codes: Tensor) -> Tensor:
+        """Values C c of the slots; see `Autoencoded`."""
+        return self.to_value(codes)
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
         """Attends to the slots `hops` times; see the base class. The mask is used on the answer alone.

@@ -14,7 +14,7 @@ from typing import Self
 
 from torch import Tensor
 
-from baselines.coders import Coders, CodersConfig
+from baselines.coders import Autoencoded, Coders, CodersConfig
 from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, check_patterns, keep_known
 
 
@@ -32,7 +32,7 @@ class NoMemoryConfig:
     coders: CodersConfig = field(default_factory=CodersConfig)
 
 
-class NoMemory(AssociativeMemory):
+class NoMemory(Autoencoded, AssociativeMemory):
     """A denoising autoencoder (Vincent et al. 2008): answer = σ(dec(enc(query))).
 
     It knows what patterns look like in general and nothing of an episode: what a memory with the same coders recalls

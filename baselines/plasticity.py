@@ -17,7 +17,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from baselines.coders import Coders, CodersConfig
+from baselines.coders import Autoencoded, Coders, CodersConfig
 from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, keep_known
 
 
@@ -54,7 +54,7 @@ class PlasticityConfig:
     coders: CodersConfig = field(default_factory=CodersConfig)
 
 
-class Plasticity(AssociativeMemory):
+class Plasticity(Autoencoded, AssociativeMemory):
     """A fully recurrent net of one neuron for each value of a code, and one that is always on.
 
     A step is (Miconi, Clune and Stanley 2018, section 3, equations 1 and 2)
@@ -183,6 +183,10 @@ class Plasticity(AssociativeMemory):
         current = y @ (self.weight + self.plasticity * traces)
         y = torch.tanh(current[..., :-1] + self.settings.gain * x)
         return torch.cat([y, torch.ones_like(current[..., -1:])], -1)
+
+    def as_recalled(self, codes: Tensor) -> Tensor:
+        """Activities of neurons that see a code and nothing else, which is what traces learn; see `Autoencoded`."""
+        return torch.tanh(self.settings.gain * codes)
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
         """Presents each query to the written traces, then lets the net run for one step; see the base class.

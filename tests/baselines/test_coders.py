@@ -1,10 +1,15 @@
-"""Coders of images that are treated as vectors: what they start as, and what they refuse."""
+"""Coders of images that are treated as vectors, and the objective of coders alone."""
 
 import numpy as np
 import pytest
 import torch
 
-from baselines.coders import Coders, CodersConfig
+from baselines.coders import Autoencoded, Coders, CodersConfig
+from baselines.mann import MANN
+from baselines.no_memory import NoMemory
+from baselines.plasticity import Plasticity
+from lightning_ebm.memory import PatternSpec
+from lightning_ebm.registry import Choice, memories
 
 
 def build(shape=(1, 16, 16), width=None, seed=0, **settings):
@@ -107,3 +112,63 @@ def test_errors(settings, message):
     shape, width = settings.pop("shape", (1, 8, 8)), settings.pop("width", None)
     with pytest.raises(ValueError, match=message):
         Coders(shape, width, CodersConfig(**({"channels": []} | settings)))
+
+
+WITH_CODERS = [name for name in memories.names() if hasattr(memories.load(name).config(), "coders")]
+
+
+class TestAuxiliaryLoss:
+    def test_cross_entropy_by_hand(self):
+        memory = NoMemory((3,), coders=CodersConfig(hidden=2))
+        with torch.no_grad():
+            for net in (memory.coders.encoder, memory.coders.decoder):
+                net.outer.weight.zero_()
+            memory.coders.decoder.straight.weight.copy_(2 * torch.eye(3))
+        patterns = torch.tensor([[[1.0, 0.0, 0.25], [0.5, 1.0, 1.0]]])
+        # Logits are 4 p - 2: 2, -2, -1 and 0, 2, 2; -p ln σ - (1 - p) ln (1 - σ) of each is
+        right = np.log1p(np.exp(-2))
+        quarter = 0.25 * np.log1p(np.exp(1)) + 0.75 * np.log1p(np.exp(-1))
+        expected = (right + right + quarter + np.log(2) + right + right) / 2
+        assert memory.auxiliary_loss(patterns, patterns).item() == pytest.approx(expected, rel=1e-6)
+
+    def test_every_memory_with_coders_is_here(self):
+        assert len(WITH_CODERS) >= 9
+        assert all(issubclass(memories.load(name), Autoencoded) for name in WITH_CODERS)
+
+    @pytest.mark.parametrize("channels", [[], [2, 3]])
+    @pytest.mark.parametrize("name", WITH_CODERS)
+    def test_gradients_reach_encoder_and_decoder(self, name, channels):
+        torch.manual_seed(0)
+        config = memories.load(name).config(coders=CodersConfig(hidden=8, channels=channels, code=24))
+        sizes = {"neurons": 20, "key": 6, "value": 5, "slots": 4, "rows": 4}
+        for key in sizes.keys() & vars(config).keys():
+            setattr(config, key, sizes[key])
+        memory = memories.build(Choice(name, config), PatternSpec((1, 8, 8), binary=True))
+        patterns = torch.rand(2, 3, 1, 8, 8).round()
+        loss = memory.auxiliary_loss(patterns, 1 - patterns)
+        assert loss.shape == ()
+        assert loss.isfinite()
+        assert 0 < loss < 3 * 64
+        loss.backward()
+        for part, parameter in memory.coders.named_parameters():
+            assert parameter.grad.isfinite().all(), part
+            assert (parameter.grad != 0).any(), part
+
+    def test_mann_decodes_what_a_slot_with_one_pattern_gives(self):
+        torch.manual_seed(0)
+        memory = MANN((12,), slots=1, hidden=3, gate=-40.0)
+        with torch.no_grad():
+            for layer in (memory.code_to_add, memory.read_to_output):
+                layer.weight.add_(0.1 * torch.randn(12, 12))
+            for layer in (memory.hidden_to_add, memory.hidden_to_output):
+                layer.weight.zero_()
+        patterns = torch.rand(2, 1, 12).round()
+        decoded = memory.coders.decode(memory.as_recalled(memory.coders.encode(patterns)))
+        torch.testing.assert_close(memory.read(memory.write(patterns), patterns)[-1], decoded)
+
+    def test_plasticity_decodes_the_activity_that_a_pattern_alone_causes(self):
+        torch.manual_seed(0)
+        memory = Plasticity((12,))
+        codes, neurons = memory.coders.encode(torch.rand(2, 3, 12)), memory.neurons
+        alone = memory.step(torch.zeros(2, neurons, neurons), torch.zeros(2, 3, neurons), codes)
+        torch.testing.assert_close(memory.as_recalled(codes), alone[..., :-1])
