@@ -39,10 +39,12 @@ class CIFAR10Config:
     Attributes:
         root: folder that holds `cifar-10-batches-py`, or holds it in a folder `cifar10`; empty: $LIGHTNING_EBM_DATA.
         download: whether to fetch the set if it is missing.
+        augment: whether images of the train split are shifted by up to 2 pixels and mirrored left to right, at random.
     """
 
     root: str = ""
     download: bool = False
+    augment: bool = False
 
 
 class CIFAR10(ImageSet):
@@ -54,6 +56,7 @@ class CIFAR10(ImageSet):
     Args:
         root: as in `CIFAR10Config`.
         download: as in `CIFAR10Config`.
+        augment: as in `CIFAR10Config`.
 
     Raises:
         DataError: if no training batch or no test batch is there, or one is damaged.
@@ -62,7 +65,8 @@ class CIFAR10(ImageSet):
     config = CIFAR10Config
     citation = "Krizhevsky: Learning Multiple Layers of Features from Tiny Images. University of Toronto, 2009"
 
-    def __init__(self, root: str = "", download: bool = False) -> None:
+    def __init__(self, root: str = "", download: bool = False, augment: bool = False) -> None:
+        self.augment = augment
         self.spec = PatternSpec(SHAPE, binary=False)
         if download:
             fetch_batches(root)
@@ -77,7 +81,7 @@ class CIFAR10(ImageSet):
     @classmethod
     def from_config(cls, config: CIFAR10Config) -> Self:
         """See `PatternSource.from_config`."""
-        return cls(config.root, config.download)
+        return cls(config.root, config.download, config.augment)
 
 
 def read_batches(files: dict[Path, bytes]) -> dict[Split, ImageSplit]:

@@ -45,10 +45,12 @@ class GlyphsConfig:
     Attributes:
         size: side of an image in pixels, 16 to 64.
         hands: drawings of each character, 1 to 100.
+        augment: whether images of the train split are shifted by up to 2 pixels and mirrored or turned, at random.
     """
 
     size: int = 32
     hands: int = 8
+    augment: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class Glyphs(ImageSet):
     Args:
         size: as in `GlyphsConfig`.
         hands: as in `GlyphsConfig`.
+        augment: as in `GlyphsConfig`.
 
     Raises:
         ValueError: if a setting is out of range.
@@ -80,20 +83,22 @@ class Glyphs(ImageSet):
 
     config = GlyphsConfig
     dark_is_one = True
+    turnable = True
     citation = "Characters: DejaVu Sans, https://dejavu-fonts.github.io, drawn by lightning_ebm"
 
-    def __init__(self, size: int = 32, hands: int = 8) -> None:
+    def __init__(self, size: int = 32, hands: int = 8, augment: bool = False) -> None:
         if not 16 <= size <= 64:  # below, strokes merge; above, the grid shows
             raise ValueError(f"data.size must lie between 16 and 64 pixels, got {size}")
         if not 1 <= hands <= 100:
             raise ValueError(f"data.hands must lie between 1 and 100, got {hands}")
+        self.augment = augment
         self.spec = PatternSpec((1, size, size), binary=True)
         self.splits = draw_glyphs(size, hands)
 
     @classmethod
     def from_config(cls, config: GlyphsConfig) -> Self:
         """See `PatternSource.from_config`."""
-        return cls(config.size, config.hands)
+        return cls(config.size, config.hands, config.augment)
 
     def take(self, split: Split, rows: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """Each character, drawn by any hand. See `ImageSet.take`."""

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any, ClassVar, cast, get_args
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
 
 from lightning_ebm.data.cache import Arrays, cached
@@ -23,6 +24,9 @@ DECODING_ERRORS: tuple[type[Exception], ...] = (  # what Pillow is seen to raise
     *(zlib.error, EOFError, OSError, ValueError, SyntaxError, struct.error, RuntimeError, NotImplementedError),
     *(MemoryError, TypeError, IndexError, KeyError, OverflowError, Image.DecompressionBombError),
 )
+
+SHIFT = 2
+"""Pixels that augmentation shifts an image by, at most, in each direction."""
 
 
 @dataclass(frozen=True)
@@ -79,16 +83,22 @@ class ImageSet(PatternSource):
         splits: its parts. They share no image.
         cure: what to do if a split is missing.
         dark_is_one: whether 1 stands for what is dark in an image, such as ink, as sets of drawings have it.
+        turnable: whether what is turned or upside down belongs to the set as well, and not only what is mirrored.
+        augment: whether images of the train split, and of no other, are shifted and mirrored at random.
     """
 
     cure: ClassVar[str] = ""
     dark_is_one: ClassVar[bool] = False
+    turnable: ClassVar[bool] = False
+    augment: bool = False
     splits: Mapping[Split, ImageSplit]
 
     def draw(self, split: Split, count: int, random: np.random.Generator, sampling: Sampling = ANY) -> np.ndarray:
         """Draws (count, *shape) images. See `PatternSource.draw`."""
         rows = self.choose(split, count, random, sampling)
         images = self.take(split, rows, random)
+        if self.augment and split == "train":
+            images = mirrored(shifted(images, random), random, self.turnable)
         return images.astype(np.float32) if self.spec.binary else np.divide(images, np.float32(255), dtype=np.float32)
 
     def choose(self, split: Split, count: int, random: np.random.Generator, sampling: Sampling) -> np.ndarray:
@@ -132,6 +142,42 @@ class ImageSet(PatternSource):
             random: the only source of randomness.
         """
         return self.splits[split].images[rows]
+
+
+def shifted(images: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Each image shifted by up to `SHIFT` pixels down or up, and right or left; what comes in repeats its edge.
+
+    Args:
+        images: (count, channels, height, width).
+        random: the only source of randomness.
+
+    Returns:
+        The same shape.
+    """
+    count, _, *size = images.shape
+    padded = np.pad(images, ((0, 0), (0, 0), (SHIFT, SHIFT), (SHIFT, SHIFT)), mode="edge")
+    places = sliding_window_view(padded, tuple(size), axis=(2, 3))
+    top, left = random.integers(2 * SHIFT + 1, size=(2, count))
+    return places[np.arange(count), :, top, left]
+
+
+def mirrored(images: np.ndarray, random: np.random.Generator, turnable: bool) -> np.ndarray:
+    """Each image mirrored left to right, or not.
+
+    Args:
+        images: (count, channels, height, width); square if they are turnable.
+        random: the only source of randomness.
+        turnable: whether any of the eight symmetries of the square is drawn instead.
+
+    Returns:
+        The same shape.
+    """
+    across, down, over = random.integers(2, size=(3, len(images), 1, 1, 1), dtype=np.uint8).view(np.bool_)
+    images = np.where(across, images[..., ::-1], images)
+    if turnable:  # across and down make the four of the rectangle; the diagonal doubles them
+        images = np.where(down, images[..., ::-1, :], images)
+        images = np.where(over, images.swapaxes(-1, -2), images)
+    return images
 
 
 def cached_splits(

@@ -41,12 +41,14 @@ class OmniglotConfig:
         size: side of an image in pixels, 28 to 105.
         validation: names of the background alphabets that are held out of training.
         download: whether to fetch the zips if they are missing.
+        augment: whether images of the train split are shifted by up to 2 pixels and mirrored or turned, at random.
     """
 
     root: str = ""
     size: int = 32
     validation: list[str] = field(default_factory=lambda: list(HELD_OUT))
     download: bool = False
+    augment: bool = False
 
 
 class Omniglot(ImageSet):
@@ -64,6 +66,7 @@ class Omniglot(ImageSet):
         size: as in `OmniglotConfig`.
         validation: as in `OmniglotConfig`.
         download: as in `OmniglotConfig`.
+        augment: as in `OmniglotConfig`.
 
     Raises:
         ValueError: if `size` is out of range.
@@ -72,16 +75,23 @@ class Omniglot(ImageSet):
 
     config = OmniglotConfig
     dark_is_one = True
+    turnable = True
     citation = (
         "Lake, Salakhutdinov, Tenenbaum: Human-level concept learning through probabilistic program"
         " induction. Science 350(6266), 2015"
     )
 
     def __init__(
-        self, root: str = "", size: int = 32, validation: Sequence[str] = HELD_OUT, download: bool = False
+        self,
+        root: str = "",
+        size: int = 32,
+        validation: Sequence[str] = HELD_OUT,
+        download: bool = False,
+        augment: bool = False,
     ) -> None:
         if not 28 <= size <= SIDE:  # below, many drawings become equal, even across splits
             raise ValueError(f"data.size must lie between 28 and {SIDE} pixels, got {size}")
+        self.augment = augment
         self.spec = PatternSpec((1, size, size), binary=True)
         if download:
             fetch_missing(PUBLISHED, root, "omniglot", CURE)
@@ -105,7 +115,7 @@ class Omniglot(ImageSet):
     @classmethod
     def from_config(cls, config: OmniglotConfig) -> Self:
         """See `PatternSource.from_config`."""
-        return cls(config.root, config.size, config.validation, config.download)
+        return cls(config.root, config.size, config.validation, config.download, config.augment)
 
 
 def find_zip(root: str, name: str) -> Path:

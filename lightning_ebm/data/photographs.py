@@ -42,9 +42,11 @@ class PhotographsConfig:
 
     Attributes:
         size: side of a crop in pixels, 8 to 96.
+        augment: whether images of the train split are shifted by up to 2 pixels and mirrored left to right, at random.
     """
 
     size: int = 32
+    augment: bool = False
 
 
 class Photographs(ImageSet):
@@ -55,6 +57,7 @@ class Photographs(ImageSet):
 
     Args:
         size: as in `PhotographsConfig`.
+        augment: as in `PhotographsConfig`.
 
     Raises:
         ValueError: if `size` is out of range.
@@ -64,9 +67,10 @@ class Photographs(ImageSet):
     config = PhotographsConfig
     citation = "van der Walt et al.: scikit-image: image processing in Python. PeerJ 2:e453, 2014"
 
-    def __init__(self, size: int = 32) -> None:
+    def __init__(self, size: int = 32, augment: bool = False) -> None:
         if not 8 <= size <= 96:
             raise ValueError(f"data.size must lie between 8 and 96 pixels, got {size}")
+        self.augment = augment
         self.spec = PatternSpec((3, size, size), binary=False)
         files = {path: read_photograph(path) for paths in PHOTOGRAPHS.values() for path in paths}
         key = {
@@ -78,7 +82,7 @@ class Photographs(ImageSet):
     @classmethod
     def from_config(cls, config: PhotographsConfig) -> Self:
         """See `PatternSource.from_config`."""
-        return cls(config.size)
+        return cls(config.size, config.augment)
 
 
 def read_photograph(path: str) -> bytes:

@@ -32,10 +32,12 @@ class TinyImageNetConfig:
         root: the folder tiny-imagenet-200 or its zip, or a folder that holds one as `tiny*imagenet*` or
             `tiny*imagenet*/*`; empty: $LIGHTNING_EBM_DATA.
         download: whether to fetch the zip if nothing is there.
+        augment: whether images of the train split are shifted by up to 2 pixels and mirrored left to right, at random.
     """
 
     root: str = ""
     download: bool = False
+    augment: bool = False
 
 
 class TinyImageNet(ImageSet):
@@ -48,6 +50,7 @@ class TinyImageNet(ImageSet):
     Args:
         root: as in `TinyImageNetConfig`.
         download: as in `TinyImageNetConfig`.
+        augment: as in `TinyImageNetConfig`.
 
     Raises:
         DataError: if the images are missing, or one of them cannot be decoded.
@@ -56,7 +59,8 @@ class TinyImageNet(ImageSet):
     config = TinyImageNetConfig
     citation = "Le, Yang: Tiny ImageNet visual recognition challenge. CS 231N, Stanford, 2015"
 
-    def __init__(self, root: str = "", download: bool = False) -> None:
+    def __init__(self, root: str = "", download: bool = False, augment: bool = False) -> None:
+        self.augment = augment
         self.spec = PatternSpec((3, SIDE, SIDE), binary=False)
         try:
             path = find_tree(root, PATTERN, CURE)
@@ -71,7 +75,7 @@ class TinyImageNet(ImageSet):
     @classmethod
     def from_config(cls, config: TinyImageNetConfig) -> Self:
         """See `PatternSource.from_config`."""
-        return cls(config.root, config.download)
+        return cls(config.root, config.download, config.augment)
 
 
 def read_all(archive: Archive) -> dict[Split, ImageSplit]:
