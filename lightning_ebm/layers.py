@@ -185,10 +185,13 @@ def he_init(module: nn.Module) -> None:
 def cosines(shape: Sequence[int], count: int) -> Tensor:
     """The `count` cosine waves of lowest spatial frequency, orthonormal: (channels · height · width, count)."""
     channels, height, width = shape
-    waves = torch.einsum("cC,ay,bx->cabCyx", torch.eye(channels), cosine_matrix(height), cosine_matrix(width))
     frequency = torch.arange(height)[:, None].square() + torch.arange(width).square()
-    order = frequency.expand(channels, height, width).flatten().argsort(stable=True)
-    return waves.reshape(channels * height * width, -1)[order[:count]].T
+    order = frequency.expand(channels, height, width).flatten().argsort(stable=True)[:count]
+    channel, row, column = order // (height * width), order // width % height, order % width
+    waves = cosine_matrix(height)[row][:, :, None] * cosine_matrix(width)[column][:, None]
+    of_channels = torch.zeros(len(order), channels, height, width)
+    of_channels[torch.arange(len(order)), channel] = waves
+    return of_channels.flatten(1).T
 
 
 def cosine_matrix(size: int) -> Tensor:

@@ -1,5 +1,6 @@
 """Every energy at a size small enough for finite differences; a new energy is tested by adding a line."""
 
+from lightning_ebm.ebmm.energies.decoded_mixture import DecodedMixture, DecodedMixtureConfig
 from lightning_ebm.ebmm.energies.gated_rnn import GatedRNN
 from lightning_ebm.ebmm.energies.mixture import Mixture
 from lightning_ebm.ebmm.energies.phase_mixture import PhaseMixture
@@ -24,4 +25,5 @@ SMALL = {
     "phase_mixture": (BITS, lambda: PhaseMixture(6, rows=3, beta=0.5)),
     "reconstruction_vector": (BITS, lambda: Reconstruction(BITS, keys=3, code=5, hidden=4, slow=3)),
     "reconstruction_image": (COLOUR, lambda: Reconstruction(COLOUR, keys=3, code=7, hidden=2, slow=3)),
+    "decoded_mixture": (GREY, lambda: DecodedMixture(GREY, True, DecodedMixtureConfig(4, 5, 6, 3))),
 }

@@ -54,6 +54,10 @@ class TestPhaseMixture(EBMMContract):
     energy = "phase_mixture"
 
 
+class TestDecodedMixture(EBMMContract):
+    energy = "decoded_mixture"
+
+
 class TestReconstructionOfVectors(EBMMContract):
     energy = "reconstruction_vector"
 

@@ -1,0 +1,164 @@
+"""The decoded mixture and its detector against formulas written anew, and on drawings that it learns in seconds."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from lightning_ebm.ebmm import EBMM, ReadingConfig, WritingConfig
+from lightning_ebm.ebmm.detector import Detector
+from lightning_ebm.ebmm.energies.decoded_mixture import DecodedMixture, DecodedMixtureConfig
+from lightning_ebm.evaluation.evaluate import count_floats
+from lightning_ebm.memory import PatternSpec
+
+SHAPE = (1, 8, 8)
+
+
+def energy(shape=SHAPE, **settings):
+    torch.manual_seed(0)
+    settings = {"slots": 4, "code": 5, "hidden": 6, "detector": 3} | settings
+    return DecodedMixture(shape, True, DecodedMixtureConfig(**settings)).double()
+
+
+def memory(net):
+    writing = WritingConfig(
+        steps=20, rate=0.5, prior_rate=0.0, bias_rate=-0.5, rates="parameter", reduction="sum", per_step=True
+    )
+    return EBMM(net, writing=writing, reading=ReadingConfig(steps=2, step_size=1.2, momentum=0.1)).to(net.typical)
+
+
+def strokes(count, generator):
+    """Two horizontal or vertical strokes each, (count, *SHAPE)."""
+    images = torch.zeros(count, *SHAPE)
+    for image in images:
+        for _ in range(2):
+            row, start, stop = torch.randint(0, 8, (3,), generator=generator).tolist()
+            line = image[0, row] if torch.rand((), generator=generator) < 0.5 else image[0, :, row]
+            line[min(start, stop) : max(start, stop) + 2] = 1
+    return images
+
+
+@pytest.mark.parametrize(("code", "floats"), [(35, 2304), (71, 4608), (143, 9216), (251, 16128)])
+def test_the_state_is_not_larger_than_the_papers(code, floats):
+    net = DecodedMixture((1, 32, 32), True, DecodedMixtureConfig(code=code, hidden=0, detector=0))
+    assert count_floats(EBMM(net), EBMM(net).initial_state(1)) == (floats, floats)
+
+
+def test_energy_and_writing_loss_are_the_formulas():
+    net = energy(detector=0)
+    net.memory.bias.data = torch.randn(4, dtype=torch.float64)
+    x = torch.rand(3, *SHAPE, dtype=torch.float64)
+    rows = net.memory.weight.detach().numpy()
+    rows = rows / np.sqrt((rows**2).mean(1, keepdims=True))
+    means = 1 / (1 + np.exp(-net.decode(torch.from_numpy(rows)).detach().numpy()))
+    beta, gamma = 0.7, 2.0  # 10 / code
+    distances = ((x.flatten(1).numpy()[:, None] - means) ** 2).sum(2)
+    expected = -np.log(np.exp(-beta / 2 * distances).sum(1)) / beta
+    np.testing.assert_allclose(net(x).detach().numpy(), expected, rtol=1e-5)
+    code = net.encode((2 * (x - 0.5)).flatten(1)).detach().numpy()
+    code = (code - code.mean(1, keepdims=True)) / code.std(1, keepdims=True)
+    overlap = gamma * code @ rows.T + math.sqrt(gamma) * net.memory.bias.detach().numpy()
+    np.testing.assert_allclose(net.above(net.below(x)).detach().numpy(), -np.log(np.exp(overlap).sum(1)) / gamma, 1e-4)
+
+
+def test_writing_descends_the_loss_of_writing():
+    """One step at rate a, against central differences of W, not of E."""
+    net = energy(detector=0)
+    writing = WritingConfig(steps=1, rate=0.2, prior_rate=0.0, bias_rate=0.1, rates="parameter", reduction="sum")
+    patterns = torch.rand(1, 3, *SHAPE, dtype=torch.float64)
+    written = EBMM(net, writing=writing).double().write(patterns)
+    codes = net.below(patterns[0]).detach()
+    for name, rate in {"weight": 0.2, "bias": 0.1}.items():
+        parameter = getattr(net.memory, name)
+        slope = torch.zeros_like(parameter)
+        for place in np.ndindex(parameter.shape):
+            losses = []
+            for step in (1e-5, -1e-5):
+                parameter.data[place] += step
+                losses.append(net.above(codes).sum().item())
+                parameter.data[place] -= step
+            slope[place] = (losses[0] - losses[1]) / 2e-5
+        torch.testing.assert_close(written[f"memory.{name}"][0], parameter - rate * slope, atol=1e-7, rtol=1e-6)
+
+
+def test_reading_erases_what_is_masked_and_keeps_the_rest():
+    net = energy()
+    patterns = torch.rand(1, 2, *SHAPE, dtype=torch.float64)
+    mask = torch.zeros(1, 2, *SHAPE, dtype=torch.bool)
+    mask[..., :4, :] = True
+    store = memory(net)
+    state = store.write(patterns)
+    first, second = (store.read(state, torch.where(mask, noise, patterns), mask) for noise in (0.2, 0.9))
+    torch.testing.assert_close(first, second)  # nothing of what was there is left
+    torch.testing.assert_close(first[-1][~mask], patterns[~mask])
+
+
+def test_detector_is_the_formula_of_its_windows():
+    torch.manual_seed(0)
+    detector = Detector((2, 8, 12), 5, 0.5).double()
+    x = torch.rand(1, 2, 8, 12, dtype=torch.float64)
+    padded = torch.nn.functional.pad(2 * x - 1, (4, 4, 4, 4))
+    window = padded[0, :, 4:16, 8:20].flatten()  # the cell in row 1, column 2
+    hidden = torch.tanh(detector.mixed(torch.tanh(detector.windows(window))))
+    found = detector(x)
+    torch.testing.assert_close(found[0, 0, 4:8, 8:12], torch.sigmoid(detector.cells(hidden)).view(4, 4))
+    assert torch.equal(found[:, 0], found[:, 1])
+
+
+def test_detector_learns_which_half_is_noise():
+    generator = torch.Generator().manual_seed(1)
+    detector = Detector(SHAPE, 16, 0.5)
+    optimizer = torch.optim.Adam(detector.parameters(), 0.01)
+    for _ in range(150):
+        patterns = strokes(32, generator)
+        queries = patterns.clone()
+        queries[..., :4] = torch.rand(32, 1, 8, 4, generator=generator).round()
+        optimizer.zero_grad()
+        detector.loss(patterns, queries).mean().backward()
+        optimizer.step()
+    likely = detector(queries).detach()
+    assert likely[..., :3].mean() > 0.8
+    assert likely[..., 5:].mean() < 0.1
+
+
+def test_single_patterns_are_coded_before_memory_is_learned():
+    """Ten seconds of the auxiliary loss alone, and the memory recalls better than the query, untrained as it is."""
+    generator = torch.Generator().manual_seed(0)
+    net = energy(slots=8, code=12, hidden=32, detector=16).float()
+    store = memory(net)
+    optimizer = torch.optim.Adam(net.parameters(), 0.003)
+
+    def episodes(count):
+        patterns = strokes(count * 6, generator).view(count, 6, *SHAPE)
+        queries = patterns.clone()
+        queries[..., :4, :] = torch.rand(queries[..., :4, :].shape, generator=generator).round()
+        return patterns, queries
+
+    for _ in range(300):
+        optimizer.zero_grad()
+        store.auxiliary_loss(*episodes(8)).backward()
+        optimizer.step()
+    patterns, queries = episodes(20)
+    with torch.no_grad():
+        recalled = store.read(store.write(patterns), queries)[-1].round()
+    wrong = [(x != patterns).float().sum(dim=(2, 3, 4)).mean().item() for x in (queries, recalled)]
+    assert wrong[1] < wrong[0] / 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"slots": 0}, "energy.slots must"),
+        ({"code": 64}, "energy.code must lie between 1 and 63"),
+        ({"hidden": -1}, "energy.hidden and"),
+    ],
+)
+def test_mistakes_name_the_key(settings, message):
+    with pytest.raises(ValueError, match=message):
+        energy(**settings)
+
+
+def test_detector_needs_images():
+    with pytest.raises(ValueError, match="energy.detector needs images"):
+        DecodedMixture.from_config(DecodedMixtureConfig(code=3), PatternSpec((6,), True))
