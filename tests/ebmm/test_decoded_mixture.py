@@ -160,5 +160,5 @@ def test_mistakes_name_the_key(settings, message):
 
 
 def test_detector_needs_images():
-    with pytest.raises(ValueError, match="energy.detector needs images"):
+    with pytest.raises(ValueError, match=r"energy\.detector needs images"):
         DecodedMixture.from_config(DecodedMixtureConfig(code=3), PatternSpec((6,), True))
