@@ -31,6 +31,9 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": F.silu,
 }
 
+BOUND = 1e4
+"""Of written weights: a fit that diverges, as more patterns than in training may make it, errs but stays finite."""
+
 
 @dataclass
 class FastWeightsConfig:
@@ -169,7 +172,7 @@ class FastWeights(AssociativeMemory):
             if self.momentum is not None and step:
                 push = {name: self.momentum[step - 1] * x for name, x in push.items()}
             push = {name: push[name] - self.rates[name][step] / curvature * slope for name, slope in slopes.items()}
-            state = {name: (1 - self.decay[step]) * x + push[name] for name, x in state.items()}
+            state = {name: ((1 - self.decay[step]) * x + push[name]).clamp(-BOUND, BOUND) for name, x in state.items()}
         return state
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -130,6 +130,15 @@ def test_writing_is_stable_for_any_number_of_patterns():
         assert after < before, items
 
 
+def test_a_fit_that_diverges_stays_finite():
+    """Rates a hundred times the largest stable one, ten steps: unbounded, weights would overflow."""
+    torch.manual_seed(0)
+    memory = FastWeights((32,), FastWeightsConfig(key=32, hidden=8, steps=10, rate=1e6))
+    state = memory.write(torch.rand(2, 20, 32).round())
+    assert max(x.abs().max() for x in state.values()) == 1e4
+    assert memory.read(state, torch.rand(2, 20, 32).round()).isfinite().all()
+
+
 def test_more_steps_recall_more_and_better_than_the_outer_product():
     """Untrained, on random pairs: the delta rule against the Hebbian matrix of the same size."""
     patterns, _, _ = bits(20, 24, 32, seed=7)
