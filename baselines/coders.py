@@ -128,7 +128,7 @@ class Autoencoded:
         """
         return codes
 
-    def auxiliary_loss(self, patterns: Tensor, queries: Tensor) -> Tensor:
+    def auxiliary_loss(self, patterns: Tensor, queries: Tensor, mask: Tensor) -> Tensor:
         """Cross-entropy of patterns and what is decoded from their own codes, in nats; see `AssociativeMemory`.
 
         Summed over the values of a pattern, averaged over items and episodes. Values between 0 and 1 count as

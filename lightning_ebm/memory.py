@@ -169,7 +169,7 @@ class AssociativeMemory(nn.Module, ABC):
         trajectory = self.read(keep(self.write(patterns)), queries, mask)
         return (trajectory - patterns).square().sum() / (patterns.shape[0] * patterns.shape[1])
 
-    def auxiliary_loss(self, patterns: Tensor, queries: Tensor) -> Tensor:
+    def auxiliary_loss(self, patterns: Tensor, queries: Tensor, mask: Tensor) -> Tensor:
         """An objective of single patterns, without any memory, such as autoencoding them.
 
         It is what the first updates of a training minimise (`training.pretrain`), and may stand beside the meta-loss
@@ -178,6 +178,8 @@ class AssociativeMemory(nn.Module, ABC):
         Args:
             patterns: (episodes, items, *shape), values in [0, 1].
             queries: the same patterns, distorted.
+            mask: the same shape, bool, which values were distorted: a target that may be learned, whether or not reading
+                is told.
 
         Returns:
             A scalar, averaged over patterns.

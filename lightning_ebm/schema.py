@@ -57,6 +57,7 @@ class TrainingConfig:
             up: the same gradients in less memory and somewhat more time; 0 for all of them.
         pretrain: the first of the updates, which minimise the memory's auxiliary loss instead of the meta-loss: an
             objective of single patterns, such as autoencoding them, whose updates are many times cheaper. 0: none.
+        pretrain_rate: learning rate at which those begin, to fall linearly to `rate`; 0: `rate`.
         auxiliary: weight of the auxiliary loss beside the meta-loss in the other updates; 0: none.
         mask: whether the memory is told, while training, which values were distorted.
         state_precision: how the state is kept between writing and reading while training: float32, float16, int8,
@@ -74,6 +75,7 @@ class TrainingConfig:
     average: float = 0.0
     chunk: int = 0
     pretrain: int = 0
+    pretrain_rate: float = 0.0
     auxiliary: float = 0.0
     mask: bool = False
     state_precision: str = "float32"
@@ -213,7 +215,7 @@ AT_LEAST: dict[str, float] = {
     "episodes.workers": 0, "episodes.curriculum": 0, "episodes.classes": 0, "training.updates": 0,
     "training.rate": 0, "training.weight_decay": 0, "training.clip": 0, "training.warmup": 0,
     "training.cooldown": 0, "training.average": 0, "training.chunk": 0,
-    "training.pretrain": 0, "training.auxiliary": 0,
+    "training.pretrain": 0, "training.pretrain_rate": 0, "training.auxiliary": 0,
     "training.validate_every": 1, "trainer.devices": 1, "trainer.num_nodes": 1, "trainer.threads": 0,
     "trainer.timeout": 1, "compare.gallery": 0, "compare.jobs": 0, "seed": 0,
 }  # fmt: skip

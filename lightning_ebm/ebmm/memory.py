@@ -46,7 +46,8 @@ class EBMM(AssociativeMemory):
             treat items separately (no batch normalisation) and have no buffers that it changes. If it has methods
             `below` and `above`, writing descends `above(below(x))`, which is the energy in two parts or a writing loss
             of its own; `below` has no written parameter and runs once. If it has a method `damage`, that says
-            where reading may change queries whose mask is not told, from a start at the parameter `typical`.
+            where queries are distorted if no mask is told: reading starts from its parameter `typical` there, and
+            the energy is called with how far each value is missing as a second argument.
         memory_layers: names of the energy's submodules that are written, as in `energy.get_submodule(name)`;
             None: `energy.memory_layers`.
         writing: the writing rule.
@@ -72,7 +73,7 @@ class EBMM(AssociativeMemory):
         reading: ReadingConfig | None = None,
     ) -> None:
         super().__init__()
-        self.energy_net = energy
+        self.energy_net: Any = energy
         # not a registered submodule, which would list every parameter twice; and made once, for torch.compile
         object.__setattr__(self, "energy_above", Above(energy))
         layers = written_parameters(energy, memory_layers or tuple(getattr(energy, "memory_layers", ())))
@@ -117,8 +118,11 @@ class EBMM(AssociativeMemory):
         check_patterns(queries, "queries")
 
         def read_episode(weights: Weights, queries: Tensor, mask: Tensor | None) -> Tensor:
-            start, free = self._start(queries, mask)
-            return self.reading(lambda x: self._energy(weights, x), start, free)
+            missing = self._missing(queries, mask)
+            if missing is None:
+                return self.reading(lambda x: self._energy(weights, x), queries, mask)
+            start = torch.lerp(queries, self.energy_net.typical.expand_as(queries), missing)
+            return self.reading(lambda x: self._energy(weights, x, missing), start, missing)
 
         in_dims = (0, 0, None if mask is None else 0)
         return vmap(read_episode, in_dims, out_dims=1)(state, queries, mask)
@@ -128,25 +132,22 @@ class EBMM(AssociativeMemory):
         check_patterns(patterns)
         return vmap(self._energy)(state, patterns)
 
-    def auxiliary_loss(self, patterns: Tensor, queries: Tensor) -> Tensor:
+    def auxiliary_loss(self, patterns: Tensor, queries: Tensor, mask: Tensor) -> Tensor:
         """The energy's own objective of single patterns, averaged over them, if it has one; see the base class."""
         loss: Any = getattr(self.energy_net, "auxiliary_loss", None)
         if loss is None:
             raise NotImplementedError(f"{type(self.energy_net).__name__} has no objective of single patterns")
-        mean: Tensor = loss(patterns.flatten(0, 1), queries.flatten(0, 1)).mean()
+        mean: Tensor = loss(patterns.flatten(0, 1), queries.flatten(0, 1), mask.flatten(0, 1)).mean()
         return mean
 
-    def _start(self, queries: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Where reading starts, and how freely each value moves: in [0, 1], or None for all freely."""
+    def _missing(self, queries: Tensor, mask: Tensor | None) -> Tensor | None:
+        """How far each value is to be found anew, in [0, 1], as told or estimated; None if the energy does not ask."""
         net: Any = self.energy_net
-        damage = net.damage(queries) if hasattr(net, "damage") else None
-        if damage is None:
-            return queries, mask
-        free = damage if mask is None else mask.to(queries)
-        return torch.lerp(queries, net.typical.expand_as(queries), free), free
+        estimate = net.damage(queries) if hasattr(net, "damage") else None
+        return estimate if estimate is None or mask is None else mask.to(queries)
 
-    def _energy(self, weights: Weights, x: Tensor) -> Tensor:
-        energy: Tensor = functional_call(self.energy_net, weights, (x,))
+    def _energy(self, weights: Weights, *arguments: Tensor) -> Tensor:
+        energy: Tensor = functional_call(self.energy_net, weights, arguments)
         return energy
 
     def _below(self, x: Tensor) -> Any:

@@ -57,7 +57,7 @@ class MetaTraining(pl.LightningModule):
         Raises:
             NonFiniteLossError: if it is NaN or infinite.
         """
-        episodes = batch.patterns, batch.queries, batch.mask if self.config.mask else None
+        episodes = batch.patterns, batch.queries, batch.mask
         if self.config.chunk:
             parameters = [parameter for parameter in self.memory.parameters() if parameter.requires_grad]
             loss = chunked(self.meta_loss, parameters, self.config.chunk, *episodes)
@@ -71,23 +71,24 @@ class MetaTraining(pl.LightningModule):
         self.log("train/loss", loss, prog_bar=True, sync_dist=True)
         return loss
 
-    def meta_loss(self, patterns: Tensor, queries: Tensor, mask: Tensor | None) -> Tensor:
+    def meta_loss(self, patterns: Tensor, queries: Tensor, distorted: Tensor) -> Tensor:
         """The memory's, of states that are kept as configured; with or, at first, replaced by its auxiliary loss."""
         if self.global_step < self.config.pretrain:
-            return self.auxiliary_loss(patterns, queries)
+            return self.auxiliary_loss(patterns, queries, distorted)
+        mask = distorted if self.config.mask else None
         loss = self.memory.meta_loss(patterns, queries, mask, self.keep)
         if self.config.auxiliary:
-            loss = loss + self.config.auxiliary * self.auxiliary_loss(patterns, queries)
+            loss = loss + self.config.auxiliary * self.auxiliary_loss(patterns, queries, distorted)
         return loss
 
-    def auxiliary_loss(self, patterns: Tensor, queries: Tensor) -> Tensor:
+    def auxiliary_loss(self, patterns: Tensor, queries: Tensor, distorted: Tensor) -> Tensor:
         """The memory's objective of single patterns.
 
         Raises:
             ConfigError: if it has none.
         """
         try:
-            return self.memory.auxiliary_loss(patterns, queries)
+            return self.memory.auxiliary_loss(patterns, queries, distorted)
         except NotImplementedError as error:
             raise ConfigError(f"training.pretrain and training.auxiliary must be 0 here: {error}") from None
 
@@ -125,14 +126,16 @@ class MetaTraining(pl.LightningModule):
         self.seconds = checkpoint["training_seconds"]
 
     def configure_optimizers(self) -> Any:
-        """AdamW with a linear warm-up and a linear cool-down."""
+        """AdamW with a linear warm-up, a higher rate for what comes before the meta-loss, and a linear cool-down."""
         config = self.config
         optimizer = torch.optim.AdamW(self.memory.parameters(), config.rate, weight_decay=config.weight_decay)
 
         def share(update: int) -> float:
             rising = (update + 1) / config.warmup if config.warmup else 1.0
             falling = (config.updates - update) / max(1.0, config.cooldown * config.updates)
-            return min(1.0, rising, falling if config.cooldown else 1.0)
+            left = max(0.0, 1 - update / config.pretrain) if config.pretrain_rate and config.pretrain else 0.0
+            higher = 1 + left * (config.pretrain_rate / config.rate - 1)
+            return higher * min(1.0, rising, falling if config.cooldown else 1.0)
 
         return {
             "optimizer": optimizer,

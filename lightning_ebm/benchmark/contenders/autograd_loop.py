@@ -26,7 +26,7 @@ class AutogradLoop(TorchContender):
         """Builds the EBMM and the data, and notes which row of the rates belongs to which weight."""
         super().prepare(case, dtype, device)
         self.net = self.memory.energy_net
-        self.layers = written_parameters(self.net, self.net.memory_layers)  # type: ignore[arg-type]
+        self.layers = written_parameters(self.net, self.net.memory_layers)
         self.row = {name: row for row, names in enumerate(self.layers.values()) for name in names}
 
     def loss_and_gradients(self) -> tuple[Tensor, tuple[Tensor, ...]]:

@@ -39,7 +39,7 @@ class JaxUnrolled(Contender):
             raise NotImplementedError("JAX is timed on the CPU only")
         jax.config.update("jax_enable_x64", dtype == "float64")
         memory = case.memory(dtype)
-        layers = written_parameters(memory.energy_net, memory.energy_net.memory_layers)  # type: ignore[arg-type]
+        layers = written_parameters(memory.energy_net, memory.energy_net.memory_layers)
         row = {name: row for row, names in enumerate(layers.values()) for name in names}
         self.parameters = {name: jnp.array(p.detach().numpy()) for name, p in memory.named_parameters()}
         self.patterns, self.queries = (jnp.array(values.numpy()) for values in case.data(dtype))

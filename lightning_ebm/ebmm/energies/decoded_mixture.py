@@ -57,7 +57,6 @@ class DecodedMixture(nn.Module):
 
     Args:
         shape: shape of a pattern.
-        binary: whether its values are 0 and 1 only, half of which stay right when they are re-drawn.
         config: the settings.
 
     Raises:
@@ -67,7 +66,7 @@ class DecodedMixture(nn.Module):
     config = DecodedMixtureConfig
     memory_layers = ("memory",)
 
-    def __init__(self, shape: Sequence[int], binary: bool = True, config: DecodedMixtureConfig | None = None) -> None:
+    def __init__(self, shape: Sequence[int], config: DecodedMixtureConfig | None = None) -> None:
         super().__init__()
         config = config or DecodedMixtureConfig()
         size = math.prod(shape)
@@ -88,18 +87,29 @@ class DecodedMixture(nn.Module):
         self.typical = nn.Parameter(torch.full(self.shape, 0.5))
         self.log_beta = nn.Parameter(torch.tensor(math.log(0.7)))
         self.log_gamma = nn.Parameter(torch.tensor(math.log(10 / config.code)))  # overlaps reach `code`
-        self.detector = Detector(shape, config.detector, 0.5 if binary else 1.0) if config.detector else None
+        self.detector = Detector(shape, config.detector) if config.detector else None
 
     @classmethod
     def from_config(cls, config: DecodedMixtureConfig, spec: PatternSpec) -> Self:
         """Builds the energy for patterns of `spec`."""
-        return cls(spec.shape, spec.binary, config)
+        return cls(spec.shape, config)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x: (items, *shape) in [0, 1]; returns energies (items,), E above."""
+    def forward(self, x: Tensor, missing: Tensor | None = None) -> Tensor:
+        """Energies (items,), E above, of x (items, *shape) in [0, 1].
+
+        Args:
+            x: patterns, or queries.
+            missing: (items, *shape), in [0, 1], how little each value says about the row. Rows are then judged by the
+                others, E is their marginal free energy, and missing values have a spring to the mean p of the rows,
+
+                    E(x) = −1/β · log Σ_s exp(−β/2 Σ_d (1 − m_d)(x_d − μ_sd)²) + 1/2 Σ_d m_d (x_d − p_d)².
+        """
         means, beta, x = self.decode(self.memory.rows()).sigmoid(), self.log_beta.exp(), x.flatten(1)
-        distances = x.square().sum(1, keepdim=True) - 2 * x @ means.T + means.square().sum(1)
-        return -torch.logsumexp(-beta / 2 * distances, 1) / beta
+        known = torch.ones_like(x) if missing is None else 1 - missing.flatten(1)
+        distances = (known * x.square()).sum(1, keepdim=True) - 2 * (known * x) @ means.T + known @ means.square().T
+        evidence = -beta / 2 * distances
+        free = -torch.logsumexp(evidence, 1) / beta
+        return free + ((1 - known) * (x - evidence.softmax(1) @ means).square()).sum(1) / 2
 
     def below(self, x: Tensor) -> Tensor:
         """Codes (items, code) of mean 0 and mean square 1, which writing leaves unchanged."""
@@ -114,17 +124,17 @@ class DecodedMixture(nn.Module):
     def damage(self, queries: Tensor) -> Tensor | None:
         """How likely each value of queries (items, *shape) is distorted, in [0, 1]; None without a detector.
 
-        Reading then starts from the query with what is likely distorted replaced by the typical pattern, and each
-        value moves in proportion to its likelihood, as with a known mask.
+        Reading then starts from the query with what is likely distorted replaced by the typical pattern, rows are
+        judged by the other values, and each value moves in proportion to its likelihood, as with a known mask.
         """
         return None if self.detector is None else self.detector(queries)
 
-    def auxiliary_loss(self, patterns: Tensor, queries: Tensor) -> Tensor:
+    def auxiliary_loss(self, patterns: Tensor, queries: Tensor, mask: Tensor) -> Tensor:
         """Cross-entropy of autoencoding patterns (items, *shape), and the detector's loss: (items,), in nats."""
         logits = self.decode(self.below(patterns))
         loss = F.binary_cross_entropy_with_logits(logits, patterns.flatten(1), reduction="none").sum(1)
         loss = loss + (patterns - self.typical).flatten(1).square().sum(1)
-        return loss if self.detector is None else loss + self.detector.loss(patterns, queries)
+        return loss if self.detector is None else loss + self.detector.loss(queries, mask)
 
 
 class Coder(nn.Module):
