@@ -137,6 +137,7 @@ class Autoencoded:
         Args:
             patterns: (episodes, items, *shape), values in [0, 1].
             queries: not used.
+            mask: not used.
 
         Returns:
             A scalar.

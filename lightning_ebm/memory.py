@@ -178,7 +178,7 @@ class AssociativeMemory(nn.Module, ABC):
         Args:
             patterns: (episodes, items, *shape), values in [0, 1].
             queries: the same patterns, distorted.
-            mask: the same shape, bool, which values were distorted: a target that may be learned, whether or not reading
+            mask: the same shape, bool, which values were distorted: a target that may be learned, even if reading
                 is told.
 
         Returns:

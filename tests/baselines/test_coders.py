@@ -129,7 +129,7 @@ class TestAuxiliaryLoss:
         right = np.log1p(np.exp(-2))
         quarter = 0.25 * np.log1p(np.exp(1)) + 0.75 * np.log1p(np.exp(-1))
         expected = (right + right + quarter + np.log(2) + right + right) / 2
-        assert memory.auxiliary_loss(patterns, patterns).item() == pytest.approx(expected, rel=1e-6)
+        assert memory.auxiliary_loss(patterns, patterns, patterns > 0.5).item() == pytest.approx(expected, rel=1e-6)
 
     def test_every_memory_with_coders_is_here(self):
         assert len(WITH_CODERS) >= 9
@@ -145,7 +145,7 @@ class TestAuxiliaryLoss:
             setattr(config, key, sizes[key])
         memory = memories.build(Choice(name, config), PatternSpec((1, 8, 8), binary=True))
         patterns = torch.rand(2, 3, 1, 8, 8).round()
-        loss = memory.auxiliary_loss(patterns, 1 - patterns)
+        loss = memory.auxiliary_loss(patterns, 1 - patterns, patterns >= 0)
         assert loss.shape == ()
         assert loss.isfinite()
         assert 0 < loss < 3 * 64

@@ -18,7 +18,7 @@ SHAPE = (1, 8, 8)
 def energy(shape=SHAPE, **settings):
     torch.manual_seed(0)
     settings = {"slots": 4, "code": 5, "hidden": 6, "detector": 3} | settings
-    return DecodedMixture(shape, True, DecodedMixtureConfig(**settings)).double()
+    return DecodedMixture(shape, DecodedMixtureConfig(**settings)).double()
 
 
 def memory(net):
@@ -41,7 +41,7 @@ def strokes(count, generator):
 
 @pytest.mark.parametrize(("code", "floats"), [(35, 2304), (71, 4608), (143, 9216), (251, 16128)])
 def test_the_state_is_not_larger_than_the_papers(code, floats):
-    net = DecodedMixture((1, 32, 32), True, DecodedMixtureConfig(code=code, hidden=0, detector=0))
+    net = DecodedMixture((1, 32, 32), DecodedMixtureConfig(code=code, hidden=0, detector=0))
     assert count_floats(EBMM(net), EBMM(net).initial_state(1)) == (floats, floats)
 
 
@@ -52,7 +52,7 @@ def test_energy_and_writing_loss_are_the_formulas():
     rows = net.memory.weight.detach().numpy()
     rows = rows / np.sqrt((rows**2).mean(1, keepdims=True))
     means = 1 / (1 + np.exp(-net.decode(torch.from_numpy(rows)).detach().numpy()))
-    beta, gamma = 0.7, 2.0  # 10 / code
+    beta, gamma = 4.0, 2.0  # 10 / code
     distances = ((x.flatten(1).numpy()[:, None] - means) ** 2).sum(2)
     expected = -np.log(np.exp(-beta / 2 * distances).sum(1)) / beta
     np.testing.assert_allclose(net(x).detach().numpy(), expected, rtol=1e-5)
@@ -60,6 +60,18 @@ def test_energy_and_writing_loss_are_the_formulas():
     code = (code - code.mean(1, keepdims=True)) / code.std(1, keepdims=True)
     overlap = gamma * code @ rows.T + math.sqrt(gamma) * net.memory.bias.detach().numpy()
     np.testing.assert_allclose(net.above(net.below(x)).detach().numpy(), -np.log(np.exp(overlap).sum(1)) / gamma, 1e-4)
+
+
+def test_energy_of_a_partly_known_pattern_is_the_formula():
+    net = energy(detector=0)
+    x, missing = torch.rand(2, 3, *SHAPE, dtype=torch.float64)
+    means = net.decode(net.memory.rows()).sigmoid().detach().numpy()
+    values, known = x.flatten(1).numpy(), 1 - missing.flatten(1).numpy()
+    likely = np.exp(-2 * (known[:, None] * (values[:, None] - means) ** 2).sum(2))
+    mean = likely @ means / likely.sum(1, keepdims=True)
+    expected = -np.log(likely.sum(1)) / 4 + ((1 - known) * (values - mean) ** 2).sum(1) / 2
+    np.testing.assert_allclose(net(x, missing).detach().numpy(), expected, rtol=1e-5)
+    torch.testing.assert_close(net(x, torch.zeros_like(x)), net(x))
 
 
 def test_writing_descends_the_loss_of_writing():
@@ -96,10 +108,10 @@ def test_reading_erases_what_is_masked_and_keeps_the_rest():
 
 def test_detector_is_the_formula_of_its_windows():
     torch.manual_seed(0)
-    detector = Detector((2, 8, 12), 5, 0.5).double()
+    detector = Detector((2, 8, 12), 5).double()
     x = torch.rand(1, 2, 8, 12, dtype=torch.float64)
-    padded = torch.nn.functional.pad(2 * x - 1, (4, 4, 4, 4))
-    window = padded[0, :, 4:16, 8:20].flatten()  # the cell in row 1, column 2
+    padded = torch.nn.functional.pad(2 * x - 1, (6, 6, 6, 6))
+    window = padded[0, :, 4:20, 8:24].flatten()  # the cell in row 1, column 2
     hidden = torch.tanh(detector.mixed(torch.tanh(detector.windows(window))))
     found = detector(x)
     torch.testing.assert_close(found[0, 0, 4:8, 8:12], torch.sigmoid(detector.cells(hidden)).view(4, 4))
@@ -108,14 +120,16 @@ def test_detector_is_the_formula_of_its_windows():
 
 def test_detector_learns_which_half_is_noise():
     generator = torch.Generator().manual_seed(1)
-    detector = Detector(SHAPE, 16, 0.5)
+    detector = Detector(SHAPE, 16)
     optimizer = torch.optim.Adam(detector.parameters(), 0.01)
     for _ in range(150):
         patterns = strokes(32, generator)
         queries = patterns.clone()
         queries[..., :4] = torch.rand(32, 1, 8, 4, generator=generator).round()
+        mask = torch.zeros_like(patterns, dtype=torch.bool)
+        mask[..., :4] = True
         optimizer.zero_grad()
-        detector.loss(patterns, queries).mean().backward()
+        detector.loss(queries, mask).mean().backward()
         optimizer.step()
     likely = detector(queries).detach()
     assert likely[..., :3].mean() > 0.8
@@ -133,13 +147,15 @@ def test_single_patterns_are_coded_before_memory_is_learned():
         patterns = strokes(count * 6, generator).view(count, 6, *SHAPE)
         queries = patterns.clone()
         queries[..., :4, :] = torch.rand(queries[..., :4, :].shape, generator=generator).round()
-        return patterns, queries
+        mask = torch.zeros_like(patterns, dtype=torch.bool)
+        mask[..., :4, :] = True
+        return patterns, queries, mask
 
     for _ in range(300):
         optimizer.zero_grad()
         store.auxiliary_loss(*episodes(8)).backward()
         optimizer.step()
-    patterns, queries = episodes(20)
+    patterns, queries, _ = episodes(20)
     with torch.no_grad():
         recalled = store.read(store.write(patterns), queries)[-1].round()
     wrong = [(x != patterns).float().sum(dim=(2, 3, 4)).mean().item() for x in (queries, recalled)]

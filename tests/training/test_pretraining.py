@@ -26,7 +26,7 @@ def test_the_loss_is_the_auxiliary_one_then_the_meta_loss_plus_its_share(tmp_pat
         patterns, queries = batch.patterns, batch.queries
         state = torch.random.get_rng_state()
         with torch.no_grad():
-            parts = self.memory.auxiliary_loss(patterns, queries), self.memory.meta_loss(patterns, queries)
+            parts = self.memory.auxiliary_loss(patterns, queries, batch.mask), self.memory.meta_loss(patterns, queries)
         torch.random.set_rng_state(state)
         loss = original(self, batch, batch_index)
         seen.append((loss.item(), *(part.item() for part in parts)))
@@ -68,6 +68,6 @@ def test_a_run_interrupted_in_either_part_goes_on_as_if_it_had_not_been(tmp_path
 
 def test_a_memory_of_ones_own_may_have_none(tmp_path):
     with pytest.raises(NotImplementedError, match="no objective of single patterns"):
-        AssociativeMemory.auxiliary_loss(torch.nn.Identity(), torch.zeros(1), torch.zeros(1))
+        AssociativeMemory.auxiliary_loss(torch.nn.Identity(), *torch.zeros(3, 1))
     with pytest.raises(ConfigError, match=r"training\.pretrain and training\.auxiliary must be 0 here: Reconstruction"):
         run(tmp_path, "training.pretrain=1")

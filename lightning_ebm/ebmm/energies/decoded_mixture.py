@@ -85,7 +85,7 @@ class DecodedMixture(nn.Module):
         self.normalise = LayerNorm(config.code)
         self.memory = Rows(config.slots, config.code)
         self.typical = nn.Parameter(torch.full(self.shape, 0.5))
-        self.log_beta = nn.Parameter(torch.tensor(math.log(0.7)))
+        self.log_beta = nn.Parameter(torch.tensor(math.log(4.0)))
         self.log_gamma = nn.Parameter(torch.tensor(math.log(10 / config.code)))  # overlaps reach `code`
         self.detector = Detector(shape, config.detector) if config.detector else None
 
