@@ -45,6 +45,6 @@ class Detector(nn.Module):
         return F.fold(cells.transpose(1, 2), self.shape[1:], CELL, stride=CELL)
 
     def loss(self, queries: Tensor, mask: Tensor) -> Tensor:
-        """Cross-entropy (items,), in nats, with which pixels were distorted, in any channel, even if they came out right."""
+        """Cross-entropy (items,), in nats, with which pixels were distorted, even if they came out right."""
         target = mask.any(1, keepdim=True).to(queries)
         return F.binary_cross_entropy_with_logits(self.logits(queries), target, reduction="none").flatten(1).sum(1)
