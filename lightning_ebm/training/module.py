@@ -110,7 +110,12 @@ class MetaTraining(pl.LightningModule):
         self.log("train/seconds", self.seconds, sync_dist=True)
 
     def on_train_batch_start(self, batch: Episode, batch_index: int) -> None:
-        """Starts the clock of this update."""
+        """Starts the clock of this update; the meta-loss begins with an optimiser that knows nothing of the other one.
+
+        Adam's running squares of the auxiliary loss's gradients would make its first steps up to thirty times too long.
+        """
+        if self.config.pretrain and self.global_step == self.config.pretrain:
+            self.optimizers().optimizer.state.clear()  # type: ignore[union-attr]
         self.started = time.perf_counter()
 
     def on_train_batch_end(self, outputs: Any, batch: Episode, batch_index: int) -> None:
@@ -126,12 +131,13 @@ class MetaTraining(pl.LightningModule):
         self.seconds = checkpoint["training_seconds"]
 
     def configure_optimizers(self) -> Any:
-        """AdamW with a linear warm-up, a higher rate for what comes before the meta-loss, and a linear cool-down."""
+        """AdamW with a linear warm-up, another one for the meta-loss, a higher rate for what comes before the meta-loss, and a linear cool-down."""
         config = self.config
         optimizer = torch.optim.AdamW(self.memory.parameters(), config.rate, weight_decay=config.weight_decay)
 
         def share(update: int) -> float:
-            rising = (update + 1) / config.warmup if config.warmup else 1.0
+            since = update if update < config.pretrain else update - config.pretrain
+            rising = (since + 1) / config.warmup if config.warmup else 1.0
             falling = (config.updates - update) / max(1.0, config.cooldown * config.updates)
             left = max(0.0, 1 - update / config.pretrain) if config.pretrain_rate and config.pretrain else 0.0
             higher = 1 + left * (config.pretrain_rate / config.rate - 1)
