@@ -131,7 +131,7 @@ class MetaTraining(pl.LightningModule):
         self.seconds = checkpoint["training_seconds"]
 
     def configure_optimizers(self) -> Any:
-        """AdamW, warmed up for each of the two losses; the rate of the first falls to that of the second, then to zero."""
+        """AdamW, warmed up for each loss; the rate of the first falls to that of the second, then to zero."""
         config = self.config
         optimizer = torch.optim.AdamW(self.memory.parameters(), config.rate, weight_decay=config.weight_decay)
 
