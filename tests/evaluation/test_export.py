@@ -147,7 +147,7 @@ def test_mistakes_are_one_line(exported, tmp_path, capsys):
         ("export", *words, "--as", str(file)): "remove it first",
         ("export", *words, "--as", "glyphs-4096"): "remove it first",
         ("export", str(DEBUG), f"output={tmp_path}", "--as", str(tmp_path / "x.pt")): "first run lightning-ebm train",
-        ("evaluate", "--memory", "omniglot"): "there is no pretrained memory 'omniglot'. Known: ",
+        ("evaluate", "--memory", "nowhere"): "there is no pretrained memory 'nowhere'. Known: ",
         ("evaluate", "--memory", str(file), "distortion.size=3"): "only data.root, data.download, episodes.test",
         ("evaluate", "distortion.size=3", "--memory", str(file)): "only data.root, data.download, episodes.test",
         ("evaluate", "--memory", str(file), "episodes.test=5"): "episodes.test must be at most 4",
