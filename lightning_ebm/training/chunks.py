@@ -46,7 +46,9 @@ class ChunkedLoss(torch.autograd.Function):
             with torch.enable_grad():
                 part = share * loss(*(None if x is None else next(given) for x in batch))
             # in place: a second copy of all gradients would be part of the peak
-            for gradient, new in zip(gradients, torch.autograd.grad(part, parameters), strict=True):
+            for gradient, new in zip(
+                gradients, torch.autograd.grad(part, parameters, materialize_grads=True), strict=True
+            ):
                 gradient += new
             total = total + part.detach()
         ctx.save_for_backward(*gradients)
