@@ -22,7 +22,7 @@ class DecodedMixtureConfig:
 
     Attributes:
         slots: S, rows of the written layer; as many patterns can be told apart. The state has S · (code + 1) floats.
-        code: D, values of a row, at most the values of a pattern.
+        code: D, values of a row, fewer than the values of a pattern.
         hidden: hidden units of encoder and decoder, beside their linear parts; 0 for linear ones.
         detector: channels of the net that estimates which values of a query are distorted; 0: none, and reading
             may change all values. Images only, with sides divisible by 4.
@@ -52,8 +52,8 @@ class DecodedMixture(nn.Module):
     of their own. Encoder and decoder may be trained as an autoencoder beforehand (`training.pretrain`).
 
     Where a query is distorted, a detector estimates; see `damage`. Not in the paper. Amortised inference: D. P. Kingma
-    and M. Welling, Auto-encoding variational Bayes, ICLR 2014; W in place of E is what PAPER's eq. 3 calls the
-    writing loss, of which E itself is one choice.
+    and M. Welling, Auto-encoding variational Bayes, ICLR 2014; W in place of E is what the paper calls the
+    writing loss (eq. 3), of which E is the main term there.
 
     Args:
         shape: shape of a pattern.
