@@ -12,10 +12,15 @@ CELL = 4
 """Pixels on a side of the square that one window decides about."""
 WINDOW = 16
 """Pixels on a side of a window, whose centre is the cell."""
+OUTLINES = 256
+"""Hidden units that see the windows' estimates of a whole image."""
 
 
 class Detector(nn.Module):
-    """Two tanh layers on overlapping windows of an image: how likely each value of their centre is distorted.
+    """How likely each value of an image is distorted: two tanh layers on overlapping windows, then one on the whole.
+
+    What a window cannot tell, such as where on blank paper a block of random bits ends, its other sides do: the net on
+    the whole image learns what outlines distortions have.
 
     Args:
         shape: shape of an image, (channels, height, width), sides divisible by 4.
@@ -33,6 +38,10 @@ class Detector(nn.Module):
         self.windows = nn.Linear(shape[0] * WINDOW**2, channels)
         self.mixed = nn.Linear(channels, channels)
         self.cells = nn.Linear(channels, CELL**2)
+        pixels = shape[1] * shape[2]
+        self.inner = nn.Linear(pixels, OUTLINES)
+        self.outer = nn.Linear(OUTLINES, pixels)
+        nn.init.normal_(self.outer.weight, std=0.01)
 
     def forward(self, queries: Tensor) -> Tensor:
         """Queries (items, *shape) in [0, 1]; returns likelihoods of the same shape, equal over channels."""
@@ -42,7 +51,9 @@ class Detector(nn.Module):
         """The likelihoods' logits (items, 1, height, width)."""
         windows = F.unfold(2 * queries - 1, WINDOW, padding=(WINDOW - CELL) // 2, stride=CELL).transpose(1, 2)
         cells = self.cells(torch.tanh(self.mixed(torch.tanh(self.windows(windows)))))
-        return F.fold(cells.transpose(1, 2), self.shape[1:], CELL, stride=CELL)
+        local = F.fold(cells.transpose(1, 2), self.shape[1:], CELL, stride=CELL)
+        whole = self.outer(F.gelu(self.inner(local.flatten(1))))
+        return local + whole.view_as(local)
 
     def loss(self, queries: Tensor, mask: Tensor) -> Tensor:
         """Cross-entropy (items,), in nats, with which pixels were distorted, even if they came out right."""

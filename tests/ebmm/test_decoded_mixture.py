@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from lightning_ebm.ebmm import EBMM, ReadingConfig, WritingConfig
+from lightning_ebm.ebmm.completion import Completion
 from lightning_ebm.ebmm.detector import Detector
 from lightning_ebm.ebmm.energies.decoded_mixture import DecodedMixture, DecodedMixtureConfig
 from lightning_ebm.evaluation.evaluate import count_floats
@@ -65,13 +66,62 @@ def test_energy_and_writing_loss_are_the_formulas():
 def test_energy_of_a_partly_known_pattern_is_the_formula():
     net = energy(detector=0)
     x, missing = torch.rand(2, 3, *SHAPE, dtype=torch.float64)
-    means = net.decode(net.memory.rows()).sigmoid().detach().numpy()
+    logits = net.decode(net.memory.rows()).detach()
+    means, called = logits.sigmoid().numpy(), logits.numpy()
     values, known = x.flatten(1).numpy(), 1 - missing.flatten(1).numpy()
     likely = np.exp(-2 * (known[:, None] * (values[:, None] - means) ** 2).sum(2))
-    mean = likely @ means / likely.sum(1, keepdims=True)
-    expected = -np.log(likely.sum(1)) / 4 + ((1 - known) * (values - mean) ** 2).sum(1) / 2
+    recalled = torch.from_numpy(likely @ called / likely.sum(1, keepdims=True)).view_as(x)
+    completed = net.completion(recalled, x, missing).sigmoid().detach().flatten(1).numpy()
+    expected = -np.log(likely.sum(1)) / 4 + ((values - completed) ** 2).sum(1) / 2
     np.testing.assert_allclose(net(x, missing).detach().numpy(), expected, rtol=1e-5)
-    torch.testing.assert_close(net(x, torch.zeros_like(x)), net(x))
+    (slope,) = torch.autograd.grad(net(x.requires_grad_(), missing).sum(), x)
+    np.testing.assert_allclose(slope.flatten(1).numpy(), values - completed, atol=1e-6)
+
+
+def test_completion_is_convolutions_over_squares_of_pixels():
+    """Written anew with nine shifted matrix products a layer, at one square."""
+    torch.manual_seed(0)
+    net = Completion((1, 8, 8), 4).double()
+    logits, queries = torch.randn(2, 3, 1, 8, 8, dtype=torch.float64)
+    missing = torch.rand(3, 1, 8, 8, dtype=torch.float64)
+    x = torch.stack([logits.tanh()[:, 0], ((2 * queries - 1) * (1 - missing))[:, 0], missing[:, 0]], 1)
+    x = torch.stack([x[..., i::2, j::2] for i in range(2) for j in range(2)], 2).flatten(1, 2)  # (3, 12, 4, 4)
+    for i, layer in enumerate(net.layers):
+        padded = torch.nn.functional.pad(x, (1, 1, 1, 1))
+        x = sum(
+            torch.einsum("oc,nchw->nohw", layer.weight[:, :, a, b], padded[..., a : a + 4, b : b + 4])
+            for a in range(3)
+            for b in range(3)
+        ) + layer.bias.view(-1, 1, 1)
+        if i < len(net.layers) - 1:
+            x = x * 0.5 * (1 + torch.erf(x / math.sqrt(2)))
+    change = net(logits, queries, missing) - logits
+    for i in range(2):
+        for j in range(2):
+            torch.testing.assert_close(change[:, 0, i::2, j::2], x[:, 2 * i + j])
+
+
+def test_completion_learns_to_carry_a_stroke_across_the_border():
+    """From half a picture of lines that cross it, and nothing recalled."""
+    generator = torch.Generator().manual_seed(0)
+    net = Completion(SHAPE, 8)
+    optimizer = torch.optim.Adam(net.parameters(), 0.01)
+    missing = torch.zeros(32, *SHAPE)
+    missing[..., 4:] = 1
+
+    def lines():
+        drawn = torch.rand(32, 1, 8, 1, generator=generator) < 0.3
+        return drawn.expand(32, *SHAPE).float()
+
+    for _ in range(150):
+        patterns = lines()
+        optimizer.zero_grad()
+        logits = net(torch.zeros(32, *SHAPE), patterns, missing)
+        torch.nn.functional.binary_cross_entropy_with_logits(logits, patterns, weight=missing).backward()
+        optimizer.step()
+    patterns = lines()
+    wrong = (net(torch.zeros(32, *SHAPE), patterns, missing) > 0) != patterns.bool()
+    assert wrong[..., 4:].float().mean() < 0.05  # blank paper: 0.3
 
 
 def test_writing_descends_the_loss_of_writing():
@@ -106,15 +156,23 @@ def test_reading_erases_what_is_masked_and_keeps_the_rest():
     torch.testing.assert_close(first[-1][~mask], patterns[~mask])
 
 
-def test_detector_is_the_formula_of_its_windows():
+def test_detector_is_the_formula_of_its_windows_and_of_the_whole():
     torch.manual_seed(0)
     detector = Detector((2, 8, 12), 5).double()
+    torch.nn.init.normal_(detector.outer.weight)
     x = torch.rand(1, 2, 8, 12, dtype=torch.float64)
     padded = torch.nn.functional.pad(2 * x - 1, (6, 6, 6, 6))
-    window = padded[0, :, 4:20, 8:24].flatten()  # the cell in row 1, column 2
-    hidden = torch.tanh(detector.mixed(torch.tanh(detector.windows(window))))
+    local = torch.zeros(8, 12, dtype=torch.float64)
+    for row in range(0, 8, 4):
+        for column in range(0, 12, 4):
+            window = padded[0, :, row : row + 16, column : column + 16].flatten()  # the cell is its centre
+            hidden = torch.tanh(detector.mixed(torch.tanh(detector.windows(window))))
+            local[row : row + 4, column : column + 4] = detector.cells(hidden).view(4, 4)
+    seen = detector.inner(local.flatten())
+    seen = seen * 0.5 * (1 + torch.erf(seen / math.sqrt(2)))
+    likely = torch.sigmoid(local.flatten() + detector.outer.weight @ seen + detector.outer.bias)
     found = detector(x)
-    torch.testing.assert_close(found[0, 0, 4:8, 8:12], torch.sigmoid(detector.cells(hidden)).view(4, 4))
+    torch.testing.assert_close(found[0, 0].flatten(), likely)
     assert torch.equal(found[:, 0], found[:, 1])
 
 

@@ -11,9 +11,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lightning_ebm.ebmm.completion import Completion
 from lightning_ebm.ebmm.detector import Detector
 from lightning_ebm.layers import LayerNorm, cosines
 from lightning_ebm.memory import PatternSpec
+
+
+COMPLETED = 4
+"""Of so many patterns, one is completed in the auxiliary loss."""
+EMPHASIS = 2.0
+"""Weight of a value that is to be completed, beside those that are to be decoded: it is what recall is measured by."""
 
 
 @dataclass
@@ -26,12 +33,15 @@ class DecodedMixtureConfig:
         hidden: hidden units of encoder and decoder, beside their linear parts; 0 for linear ones.
         detector: channels of the net that estimates which values of a query are distorted; 0: none, and reading
             may change all values. Images only, with sides divisible by 4.
+        completion: channels of the net that mends what a row decodes to by the undistorted values of a query; 0:
+            none. Images only, with sides divisible by 2; of use only with a detector or a known mask.
     """
 
     slots: int = 64
     code: int = 35
     hidden: int = 512
     detector: int = 48
+    completion: int = 32
 
 
 class DecodedMixture(nn.Module):
@@ -51,7 +61,8 @@ class DecodedMixture(nn.Module):
     decoder maps back to x; biases whose rate is negative are prices, as in `Mixture`, by which patterns find rows
     of their own. Encoder and decoder may be trained as an autoencoder beforehand (`training.pretrain`).
 
-    Where a query is distorted, a detector estimates; see `damage`. Not in the paper. Amortised inference: D. P. Kingma
+    Where a query is distorted, a detector estimates; see `damage`. There, a row's image is mended to go with what the
+    query shows around it; see `forward`. Not in the paper. Amortised inference: D. P. Kingma
     and M. Welling, Auto-encoding variational Bayes, ICLR 2014; W in place of E is what the paper calls the
     writing loss (eq. 3), of which E is the main term there.
 
@@ -74,8 +85,8 @@ class DecodedMixture(nn.Module):
             raise ValueError(f"energy.slots must be at least 1, got {config.slots}")
         if not 1 <= config.code < size:
             raise ValueError(f"energy.code must lie between 1 and {size - 1}, the values of a pattern less one")
-        if config.hidden < 0 or config.detector < 0:
-            raise ValueError("energy.hidden and energy.detector must be at least 0")
+        if min(config.hidden, config.detector, config.completion) < 0:
+            raise ValueError("energy.hidden, energy.detector and energy.completion must be at least 0")
         self.shape = tuple(shape)
         # the waves of lowest frequency but the constant one; low ones are large in images, so they are scaled down
         waves = cosines(shape, config.code + 1)[:, 1:] if len(shape) == 3 else torch.eye(size, config.code)
@@ -88,6 +99,7 @@ class DecodedMixture(nn.Module):
         self.log_beta = nn.Parameter(torch.tensor(math.log(4.0)))
         self.log_gamma = nn.Parameter(torch.tensor(math.log(10 / config.code)))  # overlaps reach `code`
         self.detector = Detector(shape, config.detector) if config.detector else None
+        self.completion = Completion(shape, config.completion) if config.completion else None
 
     @classmethod
     def from_config(cls, config: DecodedMixtureConfig, spec: PatternSpec) -> Self:
@@ -100,16 +112,28 @@ class DecodedMixture(nn.Module):
         Args:
             x: patterns, or queries.
             missing: (items, *shape), in [0, 1], how little each value says about the row. Rows are then judged by the
-                others, E is their marginal free energy, and missing values have a spring to the mean p of the rows,
+                others, and x has a spring to the completion c of the image that they call up,
 
-                    E(x) = −1/β · log Σ_s exp(−β/2 Σ_d (1 − m_d)(x_d − μ_sd)²) + 1/2 Σ_d m_d (x_d − p_d)².
+                    E(x) = −1/β · log Σ_s exp(−β/2 Σ_d (1 − m_d)(x_d − μ_sd)²) + 1/2 ‖x − c‖²,
+
+                c = σ(completion(Σ_s r_s g(z_s), x, m)), with the rows' responsibilities r. The slope for x is that of
+                the spring alone: r and c are held, and each read step finds them anew, as in expectation-maximisation.
         """
-        means, beta, x = self.decode(self.memory.rows()).sigmoid(), self.log_beta.exp(), x.flatten(1)
-        known = torch.ones_like(x) if missing is None else 1 - missing.flatten(1)
-        distances = (known * x.square()).sum(1, keepdim=True) - 2 * (known * x) @ means.T + known @ means.square().T
-        evidence = -beta / 2 * distances
+        logits, beta = self.decode(self.memory.rows()), self.log_beta.exp()
+        means = logits.sigmoid()
+        values = x.flatten(1) if missing is None else x.detach().flatten(1)
+        known = torch.ones_like(values) if missing is None else 1 - missing.flatten(1)
+        distances = (known * values.square()).sum(1, keepdim=True) - 2 * (known * values) @ means.T
+        evidence = -beta / 2 * (distances + known @ means.square().T)
         free = -torch.logsumexp(evidence, 1) / beta
-        return free + ((1 - known) * (x - evidence.softmax(1) @ means).square()).sum(1) / 2
+        if missing is None:
+            return free
+        recalled = (evidence.softmax(1) @ logits).view_as(x)
+        return free + (x - self.complete(recalled, x.detach(), missing)).flatten(1).square().sum(1) / 2
+
+    def complete(self, recalled: Tensor, queries: Tensor, missing: Tensor) -> Tensor:
+        """Images in [0, 1] from recalled logits, queries and how far their values are missing: all (items, *shape)."""
+        return (recalled if self.completion is None else self.completion(recalled, queries, missing)).sigmoid()
 
     def below(self, x: Tensor) -> Tensor:
         """Codes (items, code) of mean 0 and mean square 1, which writing leaves unchanged."""
@@ -130,11 +154,27 @@ class DecodedMixture(nn.Module):
         return None if self.detector is None else self.detector(queries)
 
     def auxiliary_loss(self, patterns: Tensor, queries: Tensor, mask: Tensor) -> Tensor:
-        """Cross-entropy of autoencoding patterns (items, *shape), and the detector's loss: (items,), in nats."""
-        logits = self.decode(self.below(patterns))
-        loss = F.binary_cross_entropy_with_logits(logits, patterns.flatten(1), reduction="none").sum(1)
-        loss = loss + (patterns - self.typical).flatten(1).square().sum(1)
-        return loss if self.detector is None else loss + self.detector.loss(queries, mask)
+        """Cross-entropy of autoencoding patterns (items, *shape), and the losses of detector and completion, in nats.
+
+        The completion's is that of its missing values, of one pattern in `COMPLETED`, because it costs the most.
+
+        Returns:
+            (items,).
+        """
+        logits = self.decode(self.below(patterns)).view_as(patterns)
+        loss = cross_entropy(logits, patterns).sum(1) + (patterns - self.typical).flatten(1).square().sum(1)
+        if self.detector is not None:
+            loss = loss + self.detector.loss(queries, mask)
+        if self.completion is not None:
+            x, missing = patterns[::COMPLETED], mask[::COMPLETED].to(patterns)
+            wrong = cross_entropy(self.completion(logits[::COMPLETED], x, missing), x) * missing.flatten(1)
+            loss = loss + EMPHASIS * wrong.sum() / len(x)
+        return loss
+
+
+def cross_entropy(logits: Tensor, patterns: Tensor) -> Tensor:
+    """The cross-entropy of each value, (items, values), in nats, of logits and patterns (items, *shape)."""
+    return F.binary_cross_entropy_with_logits(logits, patterns, reduction="none").flatten(1)
 
 
 class Coder(nn.Module):
