@@ -34,7 +34,8 @@ class Coders(nn.Module):
 
     Images pass through the paper's encoder and its transpose; vectors through coders that start close to the
     identity, so that a code is the pattern in ±1 at first, cut off or padded with zeros. Images that are treated as
-    vectors pass through `wave_coders`.
+    vectors pass through `wave_coders`, without what all of them share: codes of drawings on paper, which agree in nearly
+    all values, would all point the same way, and no memory whose keys they are could tell them apart.
 
     Args:
         shape: shape of one pattern: (size,) or (channels, height, width).
@@ -68,6 +69,7 @@ class Coders(nn.Module):
                 f"width must be at most coders.code={config.code}, the encoder's output, got {self.width}: raise both"
             )
 
+        self.typical = nn.Parameter(torch.full(self.shape, 0.5)) if as_vectors and len(self.shape) == 3 else 0.5
         self.encoder: nn.Module
         self.decoder: nn.Module
         if len(self.shape) == 1:
@@ -99,8 +101,12 @@ class Coders(nn.Module):
             ValueError: if they cannot be stored.
         """
         check_patterns(patterns, what, self.shape)
-        codes = self.encoder(2 * patterns.flatten(0, 1) - 1)  # ±1: the overlap of random bits is then 0
+        codes = self.encoder(2 * (patterns.flatten(0, 1) - self.typical))  # ±1: the overlap of random bits is then 0
         return codes.unflatten(0, patterns.shape[:2])
+
+    def spread(self, patterns: Tensor) -> Tensor:
+        """Squared distances (episodes, items) of patterns to the typical one: with the mean pattern it is least."""
+        return (patterns - self.typical).flatten(2).square().sum(2)
 
     def decode(self, codes: Tensor) -> Tensor:
         """Patterns (episodes, items, *shape) in [0, 1], the sigmoid of logits, from codes (episodes, items, width)."""
@@ -131,7 +137,8 @@ class Autoencoded:
     def auxiliary_loss(self, patterns: Tensor, queries: Tensor, mask: Tensor) -> Tensor:
         """Cross-entropy of patterns and what is decoded from their own codes, in nats; see `AssociativeMemory`.
 
-        Summed over the values of a pattern, averaged over items and episodes. Values between 0 and 1 count as
+        Where the coders learn a typical pattern, with `Coders.spread`, of which it is to become the mean. Summed over
+        the values of a pattern, averaged over items and episodes. Values between 0 and 1 count as
         probabilities: for them too it is least where the pattern itself is decoded, though not 0.
 
         Args:
@@ -144,6 +151,8 @@ class Autoencoded:
         """
         logits = self.coders.logits(self.as_recalled(self.coders.encode(patterns)))
         loss = F.binary_cross_entropy_with_logits(logits, patterns, reduction="sum")
+        if isinstance(self.coders.typical, nn.Parameter):
+            loss = loss + self.coders.spread(patterns).sum()
         return loss / (patterns.shape[0] * patterns.shape[1])
 
 

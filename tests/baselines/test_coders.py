@@ -77,6 +77,23 @@ def test_codes_and_logits_are_of_order_one():
         assert 1.6 < coders.logits(codes).square().mean().sqrt() < 2.2
 
 
+def test_the_typical_image_is_learned_and_taken_off():
+    """Its gradient vanishes at the mean image, and codes of that are those of grey paper before."""
+    memory = NoMemory((1, 4, 4), coders=CodersConfig(hidden=2, channels=[], code=6))
+    images = torch.rand(2, 3, 1, 4, 4)
+    grey = memory.coders.encode(torch.full_like(images, 0.5))
+    mean = images.mean((0, 1))
+    spread = memory.coders.spread(images)
+    assert spread[1, 2].item() == pytest.approx(((images[1, 2] - 0.5) ** 2).sum().item(), rel=1e-5)
+    with torch.no_grad():
+        memory.coders.typical.copy_(mean)
+    torch.testing.assert_close(memory.coders.encode(mean.expand_as(images)), grey)
+    (slope,) = torch.autograd.grad(memory.coders.spread(images).sum(), memory.coders.typical)
+    torch.testing.assert_close(slope, torch.zeros_like(slope), atol=1e-5, rtol=0)
+    memory.auxiliary_loss(images, images, images > 2).backward()
+    assert (memory.coders.typical.grad != 0).any()
+
+
 def test_what_exceeds_the_number_of_values_starts_close_to_zero():
     coders = build((1, 4, 4), 20)
     assert (coders.encoder[1].straight.weight[16:] == 0).all()

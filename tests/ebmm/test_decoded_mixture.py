@@ -58,7 +58,7 @@ def test_energy_and_writing_loss_are_the_formulas():
     expected = -np.log(np.exp(-beta / 2 * distances).sum(1)) / beta
     np.testing.assert_allclose(net(x).detach().numpy(), expected, rtol=1e-5)
     code = net.encode((2 * (x - 0.5)).flatten(1)).detach().numpy()
-    code = (code - code.mean(1, keepdims=True)) / code.std(1, keepdims=True)
+    code = code / np.sqrt((code**2).mean(1, keepdims=True))
     overlap = gamma * code @ rows.T + math.sqrt(gamma) * net.memory.bias.detach().numpy()
     np.testing.assert_allclose(net.above(net.below(x)).detach().numpy(), -np.log(np.exp(overlap).sum(1)) / gamma, 1e-4)
 
@@ -225,7 +225,7 @@ def test_single_patterns_are_coded_before_memory_is_learned():
     [
         ({"slots": 0}, "energy.slots must"),
         ({"code": 64}, "energy.code must lie between 1 and 63"),
-        ({"hidden": -1}, "energy.hidden and"),
+        ({"hidden": -1}, "energy.hidden, energy.detector and"),
     ],
 )
 def test_mistakes_name_the_key(settings, message):

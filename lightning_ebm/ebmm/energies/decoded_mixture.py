@@ -13,12 +13,14 @@ from torch.nn import functional as F
 
 from lightning_ebm.ebmm.completion import Completion
 from lightning_ebm.ebmm.detector import Detector
-from lightning_ebm.layers import LayerNorm, cosines
+from lightning_ebm.layers import cosines
 from lightning_ebm.memory import PatternSpec
 
 
 COMPLETED = 4
 """Of so many patterns, one is completed in the auxiliary loss."""
+NOISE = 0.08
+"""Standard deviation of what is added to codes in the auxiliary loss; rows that hold 64 patterns are about so far off."""
 EMPHASIS = 2.0
 """Weight of a value that is to be completed, beside those that are to be decoded: it is what recall is measured by."""
 
@@ -93,7 +95,6 @@ class DecodedMixture(nn.Module):
         scale = torch.arange(1, config.code + 1).pow(0.25)
         self.encode = Coder(3 * (waves * scale).T, config.hidden, spread=0.03)
         self.decode = Coder(waves / scale, config.hidden, spread=0.01)
-        self.normalise = LayerNorm(config.code)
         self.memory = Rows(config.slots, config.code)
         self.typical = nn.Parameter(torch.full(self.shape, 0.5))
         self.log_beta = nn.Parameter(torch.tensor(math.log(4.0)))
@@ -136,9 +137,8 @@ class DecodedMixture(nn.Module):
         return (recalled if self.completion is None else self.completion(recalled, queries, missing)).sigmoid()
 
     def below(self, x: Tensor) -> Tensor:
-        """Codes (items, code) of mean 0 and mean square 1, which writing leaves unchanged."""
-        code: Tensor = self.normalise(self.encode((2 * (x - self.typical)).flatten(1)))
-        return code
+        """Codes (items, code) of mean square 1, as rows are; writing leaves them unchanged."""
+        return normalised(self.encode((2 * (x - self.typical)).flatten(1)))
 
     def above(self, codes: Tensor) -> Tensor:
         """The writing loss W (items,) from what `below` returned."""
@@ -156,12 +156,16 @@ class DecodedMixture(nn.Module):
     def auxiliary_loss(self, patterns: Tensor, queries: Tensor, mask: Tensor) -> Tensor:
         """Cross-entropy of autoencoding patterns (items, *shape), and the losses of detector and completion, in nats.
 
+        Codes are disturbed by as much as writing many patterns blurs them, so that what is decoded depends on no digit
+        that is lost.
         The completion's is that of its missing values, of one pattern in `COMPLETED`, because it costs the most.
 
         Returns:
             (items,).
         """
-        logits = self.decode(self.below(patterns)).view_as(patterns)
+        codes = self.below(patterns)
+        codes = normalised(codes + NOISE * torch.randn_like(codes))
+        logits = self.decode(codes).view_as(patterns)
         loss = cross_entropy(logits, patterns).sum(1) + (patterns - self.typical).flatten(1).square().sum(1)
         if self.detector is not None:
             loss = loss + self.detector.loss(queries, mask)
@@ -216,4 +220,9 @@ class Rows(nn.Module):
 
     def rows(self) -> Tensor:
         """The rows, scaled to mean square 1."""
-        return self.weight * self.weight.square().mean(1, keepdim=True).add(1e-6).rsqrt()
+        return normalised(self.weight)
+
+
+def normalised(x: Tensor) -> Tensor:
+    """x: (items, code), each scaled to mean square 1."""
+    return x * x.square().mean(1, keepdim=True).add(1e-6).rsqrt()
