@@ -34,8 +34,8 @@ class Coders(nn.Module):
 
     Images pass through the paper's encoder and its transpose; vectors through coders that start close to the
     identity, so that a code is the pattern in ±1 at first, cut off or padded with zeros. Images that are treated as
-    vectors pass through `wave_coders`, without what all of them share: codes of drawings on paper, which agree in nearly
-    all values, would all point the same way, and no memory whose keys they are could tell them apart.
+    vectors pass through `wave_coders`, without what all of them share: codes of drawings on paper, which agree in
+    nearly all values, would all point the same way, and no memory whose keys they are could tell them apart.
 
     Args:
         shape: shape of one pattern: (size,) or (channels, height, width).

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ LAYERS = 5
 
 
 class Completion(nn.Module):
-    """Convolutions that mend a recalled image where a query is distorted; strokes and edges then go on across the border.
+    """Convolutions that mend a recalled image where a query is distorted, so that strokes go on across the border.
 
     A code of few values cannot hold an image to the pixel, but where a query is right, it tells by how much the
     recalled image is wrong, and what its neighbourhood looks like.
@@ -33,9 +34,9 @@ class Completion(nn.Module):
             raise ValueError(f"energy.completion needs images with sides divisible by {BLOCK}, got {tuple(shape)}")
         area = BLOCK**2
         sizes = [3 * shape[0] * area, *[channels] * (LAYERS - 1), shape[0] * area]
-        self.layers = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in zip(sizes, sizes[1:], strict=False))
-        nn.init.normal_(self.layers[-1].weight, std=0.01)
-        nn.init.zeros_(self.layers[-1].bias)
+        layers = [nn.Conv2d(a, b, 3, padding=1) for a, b in pairwise(sizes)]
+        nn.init.normal_(layers[-1].weight, std=0.01)  # at first, next to nothing is changed
+        self.layers = nn.ModuleList(layers)
 
     def forward(self, logits: Tensor, queries: Tensor, missing: Tensor) -> Tensor:
         """The logits of the completed images.

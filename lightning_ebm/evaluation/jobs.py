@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lightning_ebm.evaluation.cell import Cell, run_cell, write_cell
-from lightning_ebm.processes import launched
+from lightning_ebm.processes import last_words, launched
 
 SHOWN = 12  # cells that the live table names, those at work and those that failed first
 
@@ -86,7 +86,7 @@ def run_in_processes(cells: Sequence[Cell], waiting: list[int], jobs: int, conso
                     if job.process.poll() is not None:
                         slots.append(running.pop(rank).slot)
                         if not cells[rank].is_done():
-                            failed[rank] = last_words(job)
+                            failed[rank] = last_words(job.cell.folder / "log.txt", job.process.returncode)
                 live.update(table(cells, waiting, queue, running, failed, time.monotonic() - begun), refresh=True)
                 time.sleep(0.25)
         finally:
@@ -109,13 +109,6 @@ def start(cell: Cell, slot: int, jobs: int) -> Job:
     with (cell.folder / "log.txt").open("ab") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
     return Job(cell, slot, process, time.monotonic())
-
-
-def last_words(job: Job) -> str:
-    """Why a process ended without having done its cell."""
-    lines = (job.cell.folder / "log.txt").read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    words = lines[-1].removeprefix("error: ") if lines else "it printed nothing"
-    return words if job.process.returncode == 1 else f"ended with code {job.process.returncode}; {words}"
 
 
 def table(

@@ -17,7 +17,7 @@ import torch
 import yaml
 
 from lightning_ebm.config import ConfigError
-from lightning_ebm.processes import launched
+from lightning_ebm.processes import last_words, launched
 from lightning_ebm.sweeping import bayes, commands, grid, random_search
 from lightning_ebm.sweeping.file import Sweep
 from lightning_ebm.sweeping.hyperband import stops
@@ -189,8 +189,7 @@ def ended_as(worker: Worker) -> str:
         return summary(trial.end("finished") if trial.points() else trial.end("failed", "it has logged no val/error"))
     if worker.stopped:
         return summary(trial.end("stopped"))
-    words = trial.last_words()
-    return summary(trial.end("failed", words if code == 1 else f"ended with code {code}; {words}"))
+    return summary(trial.end("failed", last_words(trial.folder / "log.txt", code)))
 
 
 def stop_poor_runs(sweep: Sweep, working: Sequence[Worker], trials: Sequence[Trial]) -> None:

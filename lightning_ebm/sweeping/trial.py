@@ -78,11 +78,6 @@ class Trial:
         write(self.folder / "result.json", asdict(outcome))
         return outcome
 
-    def last_words(self) -> str:
-        """The last line that it printed."""
-        lines = (self.folder / "log.txt").read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        return lines[-1].removeprefix("error: ") if lines else "it printed nothing"
-
 
 def new_trial(folder: Path, number: int, values: Point, place: Sequence[float], command: Sequence[str]) -> Trial:
     """Makes the folder of a run of a sweep, and keeps in it what it is to do."""

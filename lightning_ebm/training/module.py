@@ -133,15 +133,17 @@ class MetaTraining(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """AdamW, warmed up for each loss; the rate of the first falls to that of the second, then to zero."""
         config = self.config
-        optimizer = torch.optim.AdamW(self.memory.parameters(), config.rate, weight_decay=config.weight_decay)
+        first = config.pretrain_rate if config.pretrain and config.pretrain_rate else config.rate
+        highest = max(first, config.rate)
+        optimizer = torch.optim.AdamW(self.memory.parameters(), highest, weight_decay=config.weight_decay)
 
         def share(update: int) -> float:
             since = update if update < config.pretrain else update - config.pretrain
             rising = (since + 1) / config.warmup if config.warmup else 1.0
             falling = (config.updates - update) / max(1.0, config.cooldown * config.updates)
-            left = max(0.0, 1 - update / config.pretrain) if config.pretrain_rate and config.pretrain else 0.0
-            higher = 1 + left * (config.pretrain_rate / config.rate - 1)
-            return higher * min(1.0, rising, falling if config.cooldown else 1.0)
+            left = max(0.0, 1 - update / config.pretrain) if config.pretrain else 0.0
+            rate = config.rate + left * (first - config.rate)
+            return rate / highest * min(1.0, rising, falling if config.cooldown else 1.0) if highest else 0.0
 
         return {
             "optimizer": optimizer,

@@ -3,12 +3,16 @@
 import pytest
 import torch
 
+from baselines.no_memory import NoMemoryConfig
 from lightning_ebm.config import ConfigError, read, resolve
-from lightning_ebm.memory import AssociativeMemory
+from lightning_ebm.memory import AssociativeMemory, PatternSpec
+from lightning_ebm.registry import Choice, memories
+from lightning_ebm.schema import TrainingConfig
 from lightning_ebm.training.module import MetaTraining
 from lightning_ebm.training.trainer import build, train
 from tests.training.tiny import DEBUG, assert_same_state, last
 
+SPEC = PatternSpec((6,), binary=True)
 DECODED = "memory={name: ebmm, energy: {name: decoded_mixture, slots: 4, code: 8, hidden: 4, detector: 2}}"
 
 
@@ -71,3 +75,28 @@ def test_a_memory_of_ones_own_may_have_none(tmp_path):
         AssociativeMemory.auxiliary_loss(torch.nn.Identity(), *torch.zeros(3, 1))
     with pytest.raises(ConfigError, match=r"training\.pretrain and training\.auxiliary must be 0 here: Reconstruction"):
         run(tmp_path, "training.pretrain=1")
+
+
+@pytest.mark.parametrize(
+    ("first", "rate", "expected"),
+    [
+        # four updates of the first loss, its rate falling to the other's; both warm up for two; the last two cool down
+        (0.008, 0.004, [0.004, 0.007, 0.006, 0.005, 0.002, 0.004, 0.004, 0.002]),
+        (0.0, 0.004, [0.002, 0.004, 0.004, 0.004, 0.002, 0.004, 0.004, 0.002]),
+        (0.001, 0.004, [0.0005, 0.00175, 0.0025, 0.00325, 0.002, 0.004, 0.004, 0.002]),
+        (0.008, 0.0, [0.004, 0.006, 0.004, 0.002, 0, 0, 0, 0]),
+        (0.0, 0.0, [0.0] * 8),
+    ],
+)
+def test_learning_rates(first, rate, expected):
+    config = TrainingConfig(
+        updates=8, pretrain=4, pretrain_rate=first, rate=rate, warmup=2, cooldown=0.25, weight_decay=0
+    )
+    module = MetaTraining(memories.build(Choice("no_memory", NoMemoryConfig()), SPEC), SPEC, config)
+    made = module.configure_optimizers()
+    optimizer, scheduler, rates = made["optimizer"], made["lr_scheduler"]["scheduler"], []
+    for _ in range(8):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    assert rates == pytest.approx(expected)

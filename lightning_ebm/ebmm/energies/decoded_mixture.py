@@ -16,11 +16,10 @@ from lightning_ebm.ebmm.detector import Detector
 from lightning_ebm.layers import cosines
 from lightning_ebm.memory import PatternSpec
 
-
 COMPLETED = 4
 """Of so many patterns, one is completed in the auxiliary loss."""
 NOISE = 0.08
-"""Standard deviation of what is added to codes in the auxiliary loss; rows that hold 64 patterns are about so far off."""
+"""Standard deviation of what is added to codes in the auxiliary loss: rows that hold 64 patterns are so far off."""
 EMPHASIS = 2.0
 """Weight of a value that is to be completed, beside those that are to be decoded: it is what recall is measured by."""
 
