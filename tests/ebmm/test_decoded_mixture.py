@@ -53,7 +53,7 @@ def test_energy_and_writing_loss_are_the_formulas():
     rows = net.memory.weight.detach().numpy()
     rows = rows / np.sqrt((rows**2).mean(1, keepdims=True))
     means = 1 / (1 + np.exp(-net.decode(torch.from_numpy(rows)).detach().numpy()))
-    beta, gamma = 4.0, 2.0  # 10 / code
+    beta, gamma = 4.0, 2.8  # 14 / code
     distances = ((x.flatten(1).numpy()[:, None] - means) ** 2).sum(2)
     expected = -np.log(np.exp(-beta / 2 * distances).sum(1)) / beta
     np.testing.assert_allclose(net(x).detach().numpy(), expected, rtol=1e-5)

@@ -97,7 +97,8 @@ class DecodedMixture(nn.Module):
         self.memory = Rows(config.slots, config.code)
         self.typical = nn.Parameter(torch.full(self.shape, 0.5))
         self.log_beta = nn.Parameter(torch.tensor(math.log(4.0)))
-        self.log_gamma = nn.Parameter(torch.tensor(math.log(10 / config.code)))  # overlaps reach `code`
+        # overlaps reach `code`: with less than 14 rows blend and with more patterns share one, at 35 values as at 251
+        self.log_gamma = nn.Parameter(torch.tensor(math.log(14 / config.code)))
         self.detector = Detector(shape, config.detector) if config.detector else None
         self.completion = Completion(shape, config.completion) if config.completion else None
 
