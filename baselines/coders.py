@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lightning_ebm.layers import ImageDecoder, ImageEncoder, cosines, he_init
+from lightning_ebm.layers import ImageDecoder, ImageEncoder, SkipPerceptron, cosines, he_init
 from lightning_ebm.memory import check_patterns
 
 
@@ -73,8 +73,8 @@ class Coders(nn.Module):
         self.encoder: nn.Module
         self.decoder: nn.Module
         if len(self.shape) == 1:
-            self.encoder = VectorCoder(size, self.width, config.hidden)
-            self.decoder = VectorCoder(self.width, size, config.hidden, gain=6.0)  # σ(6) is 1 but for 0.0025
+            self.encoder = near_identity(size, self.width, config.hidden)
+            self.decoder = near_identity(self.width, size, config.hidden, gain=6.0)  # σ(6) is 1 but for 0.0025
         elif as_vectors:
             self.encoder, self.decoder = wave_coders(self.shape, self.width, config.hidden)
         else:
@@ -156,29 +156,16 @@ class Autoencoded:
         return loss / (patterns.shape[0] * patterns.shape[1])
 
 
-class VectorCoder(nn.Module):
-    """x ↦ gain · x, plus a small two-layer perceptron; everything is learned from there.
+def near_identity(size_in: int, size_out: int, hidden: int, gain: float = 1.0) -> SkipPerceptron:
+    """X ↦ gain · x, cut off or padded with zeros, plus a small perceptron; everything is learned from there.
 
     Args:
         size_in: size of the input.
-        size_out: size of the output; the identity between different sizes cuts off, or pads with zeros.
+        size_out: size of the output.
         hidden: hidden units.
         gain: factor of the identity at the start.
     """
-
-    def __init__(self, size_in: int, size_out: int, hidden: int, gain: float = 1.0) -> None:
-        super().__init__()
-        self.straight = nn.Linear(size_in, size_out)
-        self.inner = nn.Linear(size_in, hidden)
-        self.outer = nn.Linear(hidden, size_out, bias=False)  # `straight` has one
-        with torch.no_grad():
-            nn.init.eye_(self.straight.weight).mul_(gain)
-            nn.init.zeros_(self.straight.bias)
-            nn.init.normal_(self.outer.weight, std=0.01)  # small, but at zero `inner` would get no gradient
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x: (items, size_in); returns (items, size_out)."""
-        return self.straight(x) + self.outer(torch.tanh(self.inner(x)))
+    return SkipPerceptron(gain * torch.eye(size_out, size_in), hidden, spread=0.01, activation=torch.tanh)
 
 
 def wave_coders(shape: Sequence[int], width: int, hidden: int) -> tuple[nn.Module, nn.Module]:
@@ -197,13 +184,11 @@ def wave_coders(shape: Sequence[int], width: int, hidden: int) -> tuple[nn.Modul
         Encoder, (items, *shape) to (items, width), and decoder, (items, width) to logits (items, *shape).
     """
     size = math.prod(shape)
-    encoder, decoder = VectorCoder(size, width, hidden), VectorCoder(width, size, hidden)
     waves = cosines(shape, width)
-    count = waves.shape[1]
-    scale = math.sqrt(count / size)  # the squares of all waves of an image in ±1 sum to its number of values
-    with torch.no_grad():
-        encoder.straight.weight.zero_()[:count] = scale * waves.T
-        decoder.straight.weight.zero_()[:, :count] = 2 / scale * waves
+    scale = math.sqrt(waves.shape[1] / size)  # the squares of all waves of an image in ±1 sum to its number of values
+    waves = F.pad(waves, (0, width - waves.shape[1]))
+    encoder = SkipPerceptron(scale * waves.T, hidden, spread=0.01, activation=torch.tanh)
+    decoder = SkipPerceptron(2 / scale * waves, hidden, spread=0.01, activation=torch.tanh)
     return nn.Sequential(nn.Flatten(1), encoder), nn.Sequential(decoder, nn.Unflatten(1, tuple(shape)))
 
 

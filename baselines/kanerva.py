@@ -16,7 +16,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from baselines.coders import CodersConfig, VectorCoder
+from baselines.coders import CodersConfig, near_identity
 from baselines.gaussian_memory import GaussianMemory
 from baselines.linear_gaussian import observe_all
 from lightning_ebm.memory import PatternSpec
@@ -102,7 +102,7 @@ class KanervaMachine(GaussianMemory):
             self.log_noise.requires_grad_(False)  # these weights do not depend on it
         hidden = (coders or CodersConfig()).hidden
         self.to_latent = nn.Linear(self.width, address)
-        self.features = VectorCoder(address, address, hidden)  # f
+        self.features = near_identity(address, address, hidden)  # f
         self.addresses = nn.Parameter(torch.randn(address, rows) / address**0.5)  # A
 
     @classmethod

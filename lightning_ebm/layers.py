@@ -7,7 +7,7 @@ and nothing uses a fused kernel whose higher derivatives are wrong.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
@@ -107,6 +107,38 @@ class UpBlock(nn.Module):
         y = torch.tanh(self.norm1(self.conv1(x)))
         y = torch.tanh(self.norm2(self.conv2(y)))
         return y + F.interpolate(self.shortcut(x), scale_factor=2.0)
+
+
+class SkipPerceptron(nn.Module):
+    """A linear map plus a net with one hidden layer; everything is learned from where the linear map starts.
+
+    Args:
+        start: the linear map at the start of training, (size_out, size_in).
+        hidden: units of the hidden layer; 0 for none.
+        spread: standard deviation of the hidden layer's outgoing weights at the start: small, but at zero its incoming
+            ones would get no gradient.
+        activation: of the hidden layer.
+    """
+
+    def __init__(self, start: Tensor, hidden: int, spread: float, activation: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        size_out, size_in = start.shape
+        self.activation = activation
+        self.straight = nn.Linear(size_in, size_out)
+        self.inner = nn.Linear(size_in, hidden) if hidden else None
+        self.outer = nn.Linear(hidden, size_out, bias=False) if hidden else None  # `straight` has one
+        with torch.no_grad():
+            self.straight.weight.copy_(start)
+            self.straight.bias.zero_()
+            if self.outer is not None:
+                nn.init.normal_(self.outer.weight, std=spread)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (items, size_in); returns (items, size_out)."""
+        straight: Tensor = self.straight(x)
+        if self.inner is None or self.outer is None:
+            return straight
+        return straight + self.outer(self.activation(self.inner(x)))
 
 
 class ImageEncoder(nn.Module):

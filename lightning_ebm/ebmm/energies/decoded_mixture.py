@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from lightning_ebm.ebmm.completion import Completion
 from lightning_ebm.ebmm.detector import Detector
-from lightning_ebm.layers import cosines
+from lightning_ebm.layers import SkipPerceptron, cosines
 from lightning_ebm.memory import PatternSpec
 
 COMPLETED = 4
@@ -92,8 +92,8 @@ class DecodedMixture(nn.Module):
         # the waves of lowest frequency but the constant one; low ones are large in images, so they are scaled down
         waves = cosines(shape, config.code + 1)[:, 1:] if len(shape) == 3 else torch.eye(size, config.code)
         scale = torch.arange(1, config.code + 1).pow(0.25)
-        self.encode = Coder(3 * (waves * scale).T, config.hidden, spread=0.03)
-        self.decode = Coder(waves / scale, config.hidden, spread=0.01)
+        self.encode = SkipPerceptron(3 * (waves * scale).T, config.hidden, spread=0.03, activation=F.gelu)
+        self.decode = SkipPerceptron(waves / scale, config.hidden, spread=0.01, activation=F.gelu)
         self.memory = Rows(config.slots, config.code)
         self.typical = nn.Parameter(torch.full(self.shape, 0.5))
         self.log_beta = nn.Parameter(torch.tensor(math.log(4.0)))
@@ -179,35 +179,6 @@ class DecodedMixture(nn.Module):
 def cross_entropy(logits: Tensor, patterns: Tensor) -> Tensor:
     """The cross-entropy of each value, (items, values), in nats, of logits and patterns (items, *shape)."""
     return F.binary_cross_entropy_with_logits(logits, patterns, reduction="none").flatten(1)
-
-
-class Coder(nn.Module):
-    """A linear map plus a net with one hidden layer.
-
-    Args:
-        start: the linear part at the start of training, (size_out, size_in).
-        hidden: units of the hidden layer; 0 for none.
-        spread: standard deviation of the hidden layer's outgoing weights at the start.
-    """
-
-    def __init__(self, start: Tensor, hidden: int, spread: float) -> None:
-        super().__init__()
-        size_out, size_in = start.shape
-        self.straight = nn.Linear(size_in, size_out)
-        self.inner = nn.Linear(size_in, hidden) if hidden else None
-        self.outer = nn.Linear(hidden, size_out, bias=False) if hidden else None
-        with torch.no_grad():
-            self.straight.weight.copy_(start)
-            self.straight.bias.zero_()
-            if self.outer is not None:
-                nn.init.normal_(self.outer.weight, std=spread)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x: (items, size_in); returns (items, size_out)."""
-        straight: Tensor = self.straight(x)
-        if self.inner is None or self.outer is None:
-            return straight
-        return straight + self.outer(F.gelu(self.inner(x)))
 
 
 class Rows(nn.Module):
