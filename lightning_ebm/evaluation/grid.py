@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fnmatch
 import itertools
 from collections.abc import Iterator, Mapping
@@ -9,6 +10,7 @@ from typing import Any
 
 from lightning_ebm.config import ConfigError, distortion_in_test, get, merge, resolve, with_recipe
 from lightning_ebm.evaluation.cell import Cell
+from lightning_ebm.registry import Choice
 from lightning_ebm.schema import RunConfig
 
 
@@ -113,13 +115,21 @@ def check_tests(found: list[Cell]) -> None:
     for cell in found:
         first = firsts.setdefault(cell.variation, cell.config)
         for key in ("data", "episodes.seed", "episodes.test"):
-            if get(cell.config, key) != get(first, key):
+            if tested(cell.config, key) != tested(first, key):
                 raise ConfigError(f"compare.rows.{cell.label}: {key} must be the same in all rows of one table")
         if distortion_in_test(cell.config) != distortion_in_test(first):
             raise ConfigError(
                 f"compare.rows.{cell.label}: test_distortion, or distortion where that is empty, must be the same in"
                 " all rows of one table"
             )
+
+
+def tested(config: RunConfig, key: str) -> Any:
+    """The value at a dotted key, without settings of the data that images of the test split never see."""
+    value = get(config, key)
+    if isinstance(value, Choice) and hasattr(value.config, "augment"):
+        return Choice(value.name, dataclasses.replace(value.config, augment=False))
+    return value
 
 
 def without_memory_filter(overrides: dict[str, Any]) -> dict[str, Any]:

@@ -172,3 +172,13 @@ def test_seeds_are_pooled_and_their_interval_is_students():
     assert np.isnan(spread([1.0]))
     other = dataclasses.replace(made[0], distortion="other")
     assert len(pooled([*made, other])) == 2
+
+
+def test_rows_may_differ_in_how_training_images_are_augmented(tmp_path):
+    config = small(tmp_path) | {"data": {"name": "glyphs"}, "distortion": {"name": "noise_block"}}
+    config["compare"]["rows"] = {
+        name: {"memory": {"name": "no_memory"}, "data": {"augment": augment}}
+        for name, augment in {"plain": False, "augmented": True}.items()
+    }
+    found = cells(config, {})
+    assert {cell.config.data.config.augment for cell in found} == {False, True}
