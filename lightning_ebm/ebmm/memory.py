@@ -143,8 +143,10 @@ class EBMM(AssociativeMemory):
     def _missing(self, queries: Tensor, mask: Tensor | None) -> Tensor | None:
         """How far each value is to be found anew, in [0, 1], as told or estimated; None if the energy does not ask."""
         net: Any = self.energy_net
-        estimate = net.damage(queries) if hasattr(net, "damage") else None
-        return estimate if estimate is None or mask is None else mask.to(queries)
+        if not hasattr(net, "damage"):
+            return None
+        missing: Tensor | None = net.damage(queries) if mask is None else mask.to(queries)
+        return missing
 
     def _energy(self, weights: Weights, *arguments: Tensor) -> Tensor:
         energy: Tensor = functional_call(self.energy_net, weights, arguments)

@@ -144,8 +144,9 @@ def test_writing_descends_the_loss_of_writing():
         torch.testing.assert_close(written[f"memory.{name}"][0], parameter - rate * slope, atol=1e-7, rtol=1e-6)
 
 
-def test_reading_erases_what_is_masked_and_keeps_the_rest():
-    net = energy()
+@pytest.mark.parametrize("detector", [0, 3])
+def test_reading_erases_what_is_masked_and_keeps_the_rest(detector):
+    net = energy(detector=detector)
     patterns = torch.rand(1, 2, *SHAPE, dtype=torch.float64)
     mask = torch.zeros(1, 2, *SHAPE, dtype=torch.bool)
     mask[..., :4, :] = True
