@@ -63,9 +63,9 @@ class DecodedMixture(nn.Module):
     of their own. Encoder and decoder may be trained as an autoencoder beforehand (`training.pretrain`).
 
     Where a query is distorted, a detector estimates; see `damage`. There, a row's image is mended to go with what the
-    query shows around it; see `forward`. Not in the paper. Amortised inference: D. P. Kingma
-    and M. Welling, Auto-encoding variational Bayes, ICLR 2014; W in place of E is what the paper calls the
-    writing loss (eq. 3), of which E is the main term there.
+    query shows around it; see `forward`. Not in the paper. Amortised inference: D. P. Kingma and M. Welling,
+    Auto-encoding variational Bayes, ICLR 2014; W in place of E is what the paper calls the writing loss (eq. 3), of
+    which E is the main term there.
 
     Args:
         shape: shape of a pattern.
