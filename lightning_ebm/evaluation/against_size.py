@@ -25,7 +25,8 @@ def error_against_size(comparison: Comparison, dark: bool = False, measure: Meas
     Points are means, bars reach from the 5th to the 95th percentile of the test episodes. The sizes of one row are
     joined by a line.
     Controls, and memories without a state, have no size and are dashed horizontals: of all memories with nothing
-    written, only the best. Published lines over sizes are laid over the error on all values, which is what they count.
+    written, only the best. Published lines over sizes are laid over the error on all values, which is what they count;
+    the errors' axis is then logarithmic, for ratios to the published are what is read off, unless an error is 0.
 
     Args:
         comparison: what to draw.
@@ -40,6 +41,8 @@ def error_against_size(comparison: Comparison, dark: bool = False, measure: Meas
         published = None
     styles = looks(((name, results[0].memory) for name, results in lines.items()), dark)
     handles: dict[str, Artist] = {}
+    bounds = [point(result.floats, result, measure)[2] for results in lines.values() for result in results]
+    ratios = published is not None and min(bounds, default=0.0) > 0
     sizes = [result.floats for results in lines.values() for result in results]
     sizes += [size for points in (published.lines.values() if published else ()) for size, *_ in points]
     with new_figure(6.4 if len(masks) == 1 else 9.2, 1.2 + 3.4 * len(items), dark) as figure:
@@ -60,7 +63,13 @@ def error_against_size(comparison: Comparison, dark: bool = False, measure: Meas
             _draw_controls(axes, of_setting(comparison.results, *setting), dark, measure)
             if published:
                 handles |= draw_published(axes, published, dark)
-            axes.set_ylim(bottom=-0.03 * axes.get_ylim()[1])  # a marker at zero is seen whole
+            if ratios:
+                axes.set_yscale("log")
+                axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=20))
+                axes.yaxis.set_minor_locator(NullLocator())
+                axes.yaxis.set_major_formatter(FuncFormatter(lambda error, _: f"{error:g}"))
+            else:
+                axes.set_ylim(bottom=-0.03 * axes.get_ylim()[1])  # a marker at zero is seen whole
         name_axes(panels, "floats of state (log scale)", comparison.unit, measure)
         figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=max(1, min(3, len(handles))))
     return figure

@@ -91,6 +91,16 @@ def test_lines_over_sizes_are_laid_over_the_error_on_all_values_only():
     assert not any(len(line.get_xdata()) == 7 for line in corrupted.get_lines())
 
 
+def test_ratios_to_the_published_are_read_off_unless_an_error_is_zero():
+    results = [dataclasses.replace(result, error=[max(e, 0.1) for e in result.error]) for result in fakes.sizes()]
+    (axes,) = error_against_size(with_published(results, "figure3-omniglot"), measure="error").axes
+    assert axes.get_yscale() == "log" and 0 < axes.get_ylim()[0] < 1.89
+    assert error_against_size(fakes.comparison(results), measure="error").axes[0].get_yscale() == "linear"
+    results[0].error[:] = [0.0] * len(results[0].error)
+    (axes,) = error_against_size(with_published(results, "figure3-omniglot"), measure="error").axes
+    assert axes.get_yscale() == "linear" and axes.get_ylim()[0] < 0
+
+
 @pytest.mark.parametrize("dark", [False, True])
 def test_lines_over_numbers_of_patterns(dark):
     comparison = with_published(fakes.counts(), "table1")
