@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vjp, vmap
+from torch.func import functional_call, grad, vjp, vmap
 
 from lightning_ebm.ebmm.reading import Reading, ReadingConfig
 from lightning_ebm.ebmm.writing import Weights, Writing, WritingConfig
@@ -47,7 +47,8 @@ class EBMM(AssociativeMemory):
             `below` and `above`, writing descends `above(below(x))`, which is the energy in two parts or a writing loss
             of its own; `below` has no written parameter and runs once. If it has a method `damage`, that says
             where queries are distorted if no mask is told: reading starts from its parameter `typical` there, and
-            the energy is called with how far each value is missing as a second argument.
+            the energy is called with how far each value is missing as a second argument, and as a third with where
+            the step starts, which may be held in place of the first and has no part in its slope.
         memory_layers: names of the energy's submodules that are written, as in `energy.get_submodule(name)`;
             None: `energy.memory_layers`.
         writing: the writing rule.
@@ -120,9 +121,13 @@ class EBMM(AssociativeMemory):
         def read_episode(weights: Weights, queries: Tensor, mask: Tensor | None) -> Tensor:
             missing = self._missing(queries, mask)
             if missing is None:
-                return self.reading(lambda x: self._energy(weights, x), queries, mask)
+                return self.reading(grad(lambda x: self._energy(weights, x).sum()), queries, mask)
             start = torch.lerp(queries, self.energy_net.typical.expand_as(queries), missing)
-            return self.reading(lambda x: self._energy(weights, x, missing), start, missing)
+
+            def total(x: Tensor, held: Tensor) -> Tensor:
+                return self._energy(weights, x, missing, held).sum()
+
+            return self.reading(lambda x: grad(total)(x, x), start, missing)
 
         in_dims = (0, 0, None if mask is None else 0)
         return vmap(read_episode, in_dims, out_dims=1)(state, queries, mask)

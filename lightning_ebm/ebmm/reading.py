@@ -8,12 +8,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.func import grad
 from torch.nn import functional as F
 
 from lightning_ebm.ebmm.writing import softplus_inverse
 
-Energy = Callable[[Tensor], Tensor]
+Slope = Callable[[Tensor], Tensor]
 
 
 @dataclass
@@ -71,11 +70,11 @@ class Reading(nn.Module):
             never_growing(torch.sigmoid(self.raw_momentum), self.momentum_decay),
         )
 
-    def forward(self, energy: Energy, queries: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(self, slope: Slope, queries: Tensor, mask: Tensor | None = None) -> Tensor:
         """Reads the queries of one episode.
 
         Args:
-            energy: maps (items, *shape) to energies (items,).
+            slope: maps x (items, *shape) to ∇ₓE there, of the same shape.
             queries: (items, *shape), values in [0, 1].
             mask: (items, *shape), how freely each value moves: a factor of its slope in [0, 1], or bool; None: all
                 freely.
@@ -83,7 +82,6 @@ class Reading(nn.Module):
         Returns:
             The iterates (K, items, *shape) after the query, values in [0, 1].
         """
-        slope = grad(lambda x: energy(x).sum())
         x, velocity, iterates = queries, torch.zeros_like(queries), []
         for step_size, momentum in zip(*self.schedule(), strict=True):
             carried = momentum * velocity

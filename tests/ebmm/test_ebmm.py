@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.func import grad
 
 from lightning_ebm.ebmm import EBMM, Reading, ReadingConfig, WritingConfig
 from lightning_ebm.ebmm.energies.gated_rnn import GatedRNN
@@ -105,7 +106,7 @@ def test_reading_is_projected_nesterov():
     queries = torch.tensor([[0.5, 0.4, 0.9], [0.0, 1.0, 0.2]], dtype=torch.float64)
     net = Linear().double()
     net.slope.weight.data[0], net.bowl.weight.data[0] = torch.from_numpy(slope), torch.from_numpy(bowl)
-    got = Reading(config).double()(net, queries).detach().numpy()
+    got = Reading(config).double()(grad(lambda x: net(x).sum()), queries).detach().numpy()
     x, v = queries.numpy(), np.zeros((2, 3))
     touched = 0
     for k in range(4):

@@ -107,7 +107,7 @@ class DecodedMixture(nn.Module):
         """Builds the energy for patterns of `spec`."""
         return cls(spec.shape, config)
 
-    def forward(self, x: Tensor, missing: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, missing: Tensor | None = None, held: Tensor | None = None) -> Tensor:
         """Energies (items,), E above, of x (items, *shape) in [0, 1].
 
         Args:
@@ -117,12 +117,15 @@ class DecodedMixture(nn.Module):
 
                     E(x) = −1/β · log Σ_s exp(−β/2 Σ_d (1 − m_d)(x_d − μ_sd)²) + 1/2 ‖x − c‖²,
 
-                c = σ(completion(Σ_s r_s g(z_s), x, m)), with the rows' responsibilities r. The slope for x is that of
-                the spring alone: r and c are held, and each read step finds them anew, as in expectation-maximisation.
+                c = σ(completion(Σ_s r_s g(z_s), x, m)), with the rows' responsibilities r.
+            held: (items, *shape), in place of x in all but the spring, whose slope alone is then that of x. A read step
+                holds what it starts from, so that it finds r and c anew, as in expectation-maximisation, and costs no
+                slope of the completion. None: x itself.
         """
         logits, beta = self.decode(self.memory.rows()), self.log_beta.exp()
         means = logits.sigmoid()
-        values = x.flatten(1) if missing is None else x.detach().flatten(1)
+        held = x if held is None else held
+        values = held.flatten(1)
         known = torch.ones_like(values) if missing is None else 1 - missing.flatten(1)
         distances = (known * values.square()).sum(1, keepdim=True) - 2 * (known * values) @ means.T
         evidence = -beta / 2 * (distances + known @ means.square().T)
@@ -130,7 +133,7 @@ class DecodedMixture(nn.Module):
         if missing is None:
             return free
         recalled = (evidence.softmax(1) @ logits).view_as(x)
-        return free + (x - self.complete(recalled, x.detach(), missing)).flatten(1).square().sum(1) / 2
+        return free + (x - self.complete(recalled, held, missing)).flatten(1).square().sum(1) / 2
 
     def complete(self, recalled: Tensor, queries: Tensor, missing: Tensor) -> Tensor:
         """Images in [0, 1] from recalled logits, queries and how far their values are missing: all (items, *shape)."""
