@@ -120,14 +120,15 @@ class EBMM(AssociativeMemory):
 
         def read_episode(weights: Weights, queries: Tensor, mask: Tensor | None) -> Tensor:
             missing = self._missing(queries, mask)
-            if missing is None:
-                return self.reading(grad(lambda x: self._energy(weights, x).sum()), queries, mask)
-            start = torch.lerp(queries, self.energy_net.typical.expand_as(queries), missing)
 
             def total(x: Tensor, held: Tensor) -> Tensor:
-                return self._energy(weights, x, missing, held).sum()
+                context = () if missing is None else (missing, held)
+                return self._energy(weights, x, *context).sum()
 
-            return self.reading(lambda x: grad(total)(x, x), start, missing)
+            start = queries
+            if missing is not None:
+                start, mask = torch.lerp(queries, self.energy_net.typical.expand_as(queries), missing), missing
+            return self.reading(lambda x: grad(total)(x, x), start, mask)
 
         in_dims = (0, 0, None if mask is None else 0)
         return vmap(read_episode, in_dims, out_dims=1)(state, queries, mask)
