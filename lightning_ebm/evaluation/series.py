@@ -48,10 +48,11 @@ def looks(lines: Iterable[tuple[str, str]], dark: bool) -> dict[str, dict[str, A
     for name, kind in kinds.items():
         rank, variant = ranks.index(kind), variants[kind]
         variants[kind] += 1
-        colour = COLOURS[dark][rank % len(COLOURS[dark])]
+        rounds, hue = divmod(rank, len(COLOURS[dark]))
+        colour = COLOURS[dark][hue]
         styles[name] = {
             "color": colour,
-            "marker": MARKERS[rank % len(MARKERS)],
+            "marker": MARKERS[(rank + rounds) % len(MARKERS)],  # a colour that comes again has another marker
             "markerfacecolor": BACKGROUND[dark] if variant % 4 == 1 else colour,
             "markerfacecoloralt": BACKGROUND[dark],
             "fillstyle": ("full", "full", "left", "bottom")[variant % 4],

@@ -9,6 +9,7 @@ from lightning_ebm.evaluation import against_items, style
 from lightning_ebm.evaluation.against_items import error_against_items
 from lightning_ebm.evaluation.against_size import error_against_size, has_size_sweep
 from lightning_ebm.evaluation.pictures import as_picture, grid, mosaic, shown_steps
+from lightning_ebm.evaluation.series import looks
 from lightning_ebm.evaluation.strips import contact_sheet, read_path, recall_gallery
 from tests.evaluation import fakes
 
@@ -183,3 +184,8 @@ def test_a_contact_sheet_shows_masks_and_names_when_asked():
     ):
         figure = contact_sheet(patterns, patterns, "glyphs", columns=3, **arguments)
         assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == names
+
+
+def test_no_two_memories_look_alike_even_where_colours_come_again():
+    styles = looks([(f"row {i}", f"memory {i}") for i in range(18)], dark=False).values()
+    assert len({(style["color"], style["marker"]) for style in styles}) == 18
