@@ -138,8 +138,8 @@ class Autoencoded:
         """Cross-entropy of patterns and what is decoded from their own codes, in nats; see `AssociativeMemory`.
 
         Where the coders learn a typical pattern, with `Coders.spread`, of which it is to become the mean. Summed over
-        the values of a pattern, averaged over items and episodes. Values between 0 and 1 count as
-        probabilities: for them too it is least where the pattern itself is decoded, though not 0.
+        the values of a pattern, averaged over items and episodes. Values between 0 and 1 count as probabilities: for
+        them too it is least where the pattern itself is decoded, though not 0.
 
         Args:
             patterns: (episodes, items, *shape), values in [0, 1].
@@ -157,7 +157,7 @@ class Autoencoded:
 
 
 def near_identity(size_in: int, size_out: int, hidden: int, gain: float = 1.0) -> SkipPerceptron:
-    """X ↦ gain · x, cut off or padded with zeros, plus a small perceptron; everything is learned from there.
+    """The map x ↦ gain · x, cut off or padded with zeros, plus a small perceptron; all is learned from there.
 
     Args:
         size_in: size of the input.

@@ -205,6 +205,16 @@ def image_grid(height: int, width: int, halvings: int) -> tuple[int, int]:
     return height // factor, width // factor
 
 
+def check_sides(shape: Sequence[int], factor: int, key: str) -> None:
+    """Refuses patterns that are no images (channels, height, width), or whose sides do not divide.
+
+    Raises:
+        ValueError: naming the key of the configuration that asks for such images.
+    """
+    if len(shape) != 3 or shape[1] % factor or shape[2] % factor:
+        raise ValueError(f"{key} needs images with sides divisible by {factor}, got {tuple(shape)}")
+
+
 def he_init(module: nn.Module) -> None:
     """He initialisation of all linear and convolutional layers (paper, section 4); biases start at zero."""
     for layer in module.modules():

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lightning_ebm.layers import check_sides
+
 BLOCK = 2
 """Pixels on a side of the square that is one position of the convolutions, which makes them four times as cheap."""
 LAYERS = 5
@@ -30,8 +32,7 @@ class Completion(nn.Module):
 
     def __init__(self, shape: Sequence[int], channels: int) -> None:
         super().__init__()
-        if len(shape) != 3 or shape[1] % BLOCK or shape[2] % BLOCK:
-            raise ValueError(f"energy.completion needs images with sides divisible by {BLOCK}, got {tuple(shape)}")
+        check_sides(shape, BLOCK, "energy.completion")
         area = BLOCK**2
         sizes = [3 * shape[0] * area, *[channels] * (LAYERS - 1), shape[0] * area]
         layers = [nn.Conv2d(a, b, 3, padding=1) for a, b in pairwise(sizes)]

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lightning_ebm.layers import check_sides
+
 CELL = 4
 """Pixels on a side of the square that one window decides about."""
 WINDOW = 16
@@ -32,8 +34,7 @@ class Detector(nn.Module):
 
     def __init__(self, shape: Sequence[int], channels: int) -> None:
         super().__init__()
-        if len(shape) != 3 or shape[1] % CELL or shape[2] % CELL:
-            raise ValueError(f"energy.detector needs images with sides divisible by {CELL}, got {tuple(shape)}")
+        check_sides(shape, CELL, "energy.detector")
         self.shape = tuple(shape)
         self.windows = nn.Linear(shape[0] * WINDOW**2, channels)
         self.mixed = nn.Linear(channels, channels)
