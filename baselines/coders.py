@@ -19,12 +19,14 @@ class CodersConfig:
     """Settings of `Coders`; the defaults are for 32x32 images.
 
     Attributes:
-        hidden: hidden units of the coders of vector patterns.
+        hidden: units of each hidden layer of the coders of vector patterns, and of images that are treated as vectors.
+        layers: hidden layers of these, at least 1.
         channels: widths of the image encoder's ResBlocks; each halves the image. Empty: images are treated as vectors.
         code: size of the image encoder's output, and of a code for images unless another is asked for.
     """
 
     hidden: int = 256
+    layers: int = 1
     channels: list[int] = field(default_factory=lambda: [32, 64, 96])
     code: int = 256
 
@@ -59,7 +61,7 @@ class Coders(nn.Module):
         default = size if len(self.shape) == 1 else config.code
         self.width = default if width is None else width
         self.overlap = min(self.width, size)  # largest product of two codes that start as ±1 in `size` places
-        counts = {"coders.hidden": config.hidden, "coders.code": config.code, "width": self.width}
+        counts = {"coders.hidden": config.hidden, "coders.layers": config.layers, "coders.code": config.code, "width": self.width}
         for name, value in (counts | {f"coders.channels[{i}]": n for i, n in enumerate(config.channels)}).items():
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
@@ -73,10 +75,10 @@ class Coders(nn.Module):
         self.encoder: nn.Module
         self.decoder: nn.Module
         if len(self.shape) == 1:
-            self.encoder = near_identity(size, self.width, config.hidden)
-            self.decoder = near_identity(self.width, size, config.hidden, gain=6.0)  # σ(6) is 1 but for 0.0025
+            self.encoder = near_identity(size, self.width, config.hidden, config.layers)
+            self.decoder = near_identity(self.width, size, config.hidden, config.layers, gain=6.0)  # 1 − σ(6) = 0.0025
         elif as_vectors:
-            self.encoder, self.decoder = wave_coders(self.shape, self.width, config.hidden)
+            self.encoder, self.decoder = wave_coders(self.shape, self.width, config.hidden, config.layers)
         else:
             try:
                 image_encoder = ImageEncoder(self.shape, config.channels, config.code)
@@ -156,19 +158,21 @@ class Autoencoded:
         return loss / (patterns.shape[0] * patterns.shape[1])
 
 
-def near_identity(size_in: int, size_out: int, hidden: int, gain: float = 1.0) -> SkipPerceptron:
+def near_identity(size_in: int, size_out: int, hidden: int, layers: int = 1, gain: float = 1.0) -> SkipPerceptron:
     """The map x ↦ gain · x, cut off or padded with zeros, plus a small perceptron; all is learned from there.
 
     Args:
         size_in: size of the input.
         size_out: size of the output.
-        hidden: hidden units.
+        hidden: units of a hidden layer.
+        layers: hidden layers.
         gain: factor of the identity at the start.
     """
-    return SkipPerceptron(gain * torch.eye(size_out, size_in), hidden, spread=0.01, activation=torch.tanh)
+    start = gain * torch.eye(size_out, size_in)
+    return SkipPerceptron(start, hidden, spread=0.01, activation=torch.tanh, layers=layers)
 
 
-def wave_coders(shape: Sequence[int], width: int, hidden: int) -> tuple[nn.Module, nn.Module]:
+def wave_coders(shape: Sequence[int], width: int, hidden: int, layers: int = 1) -> tuple[nn.Module, nn.Module]:
     """Coders of images as vectors: at first, a code is the image's cosine waves of lowest frequency.
 
     An image in ±1 that is mostly made of these waves has a code of mean square about 1, a photograph about 1/4.
@@ -178,7 +182,8 @@ def wave_coders(shape: Sequence[int], width: int, hidden: int) -> tuple[nn.Modul
     Args:
         shape: (channels, height, width) of an image.
         width: size of a code; what exceeds the number of values is padded with zeros.
-        hidden: hidden units.
+        hidden: units of a hidden layer.
+        layers: hidden layers.
 
     Returns:
         Encoder, (items, *shape) to (items, width), and decoder, (items, width) to logits (items, *shape).
@@ -187,8 +192,8 @@ def wave_coders(shape: Sequence[int], width: int, hidden: int) -> tuple[nn.Modul
     waves = cosines(shape, width)
     scale = math.sqrt(waves.shape[1] / size)  # the squares of all waves of an image in ±1 sum to its number of values
     waves = F.pad(waves, (0, width - waves.shape[1]))
-    encoder = SkipPerceptron(scale * waves.T, hidden, spread=0.01, activation=torch.tanh)
-    decoder = SkipPerceptron(2 / scale * waves, hidden, spread=0.01, activation=torch.tanh)
+    encoder = SkipPerceptron(scale * waves.T, hidden, spread=0.01, activation=torch.tanh, layers=layers)
+    decoder = SkipPerceptron(2 / scale * waves, hidden, spread=0.01, activation=torch.tanh, layers=layers)
     return nn.Sequential(nn.Flatten(1), encoder), nn.Sequential(decoder, nn.Unflatten(1, tuple(shape)))
 
 

@@ -14,6 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+SQUARE = 2
+"""Pixels on a side of what is one position of `SquareConvolutions`."""
+
 
 class LayerNorm(nn.Module):
     """Layer normalisation over all but the first axis, with a gain and an offset per channel.
@@ -109,23 +112,55 @@ class UpBlock(nn.Module):
         return y + F.interpolate(self.shortcut(x), scale_factor=2.0)
 
 
+class SquareConvolutions(nn.Module):
+    """3x3 convolutions from images to images over squares of 2x2 pixels, which makes them four times as cheap.
+
+    What they return is close to zero at the start of training.
+
+    Args:
+        channels_in: channels of the images that come in; their sides are even.
+        hidden: channels of the hidden convolutions.
+        channels_out: channels of the images that go out.
+        layers: convolutions, at least 2.
+    """
+
+    def __init__(self, channels_in: int, hidden: int, channels_out: int, layers: int) -> None:
+        super().__init__()
+        sizes = [SQUARE**2 * channels_in, *[hidden] * (layers - 1), SQUARE**2 * channels_out]
+        self.layers = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in pairwise(sizes))
+        nn.init.normal_(self.layers[-1].weight, std=0.01)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (items, channels_in, height, width); returns (items, channels_out, height, width)."""
+        x = F.pixel_unshuffle(x, SQUARE)
+        for layer in self.layers[:-1]:
+            x = F.gelu(layer(x))
+        return F.pixel_shuffle(self.layers[-1](x), SQUARE)
+
+
 class SkipPerceptron(nn.Module):
-    """A linear map plus a net with one hidden layer; everything is learned from where the linear map starts.
+    """A linear map plus a net with hidden layers; everything is learned from where the linear map starts.
+
+    Each hidden layer but the first adds to the one before (K. He et al., Deep residual learning, CVPR 2016).
 
     Args:
         start: the linear map at the start of training, (size_out, size_in).
-        hidden: units of the hidden layer; 0 for none.
-        spread: standard deviation of the hidden layer's outgoing weights at the start: small, but at zero its incoming
-            ones would get no gradient.
-        activation: of the hidden layer.
+        hidden: units of a hidden layer; 0 for no such layer.
+        spread: standard deviation of the last hidden layer's outgoing weights at the start: small, but at zero its
+            incoming ones would get no gradient.
+        activation: of the hidden layers.
+        layers: hidden layers, at least 1.
     """
 
-    def __init__(self, start: Tensor, hidden: int, spread: float, activation: Callable[[Tensor], Tensor]) -> None:
+    def __init__(
+        self, start: Tensor, hidden: int, spread: float, activation: Callable[[Tensor], Tensor], layers: int = 1
+    ) -> None:
         super().__init__()
         size_out, size_in = start.shape
         self.activation = activation
         self.straight = nn.Linear(size_in, size_out)
         self.inner = nn.Linear(size_in, hidden) if hidden else None
+        self.further = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(layers - 1) if hidden)
         self.outer = nn.Linear(hidden, size_out, bias=False) if hidden else None  # `straight` has one
         with torch.no_grad():
             self.straight.weight.copy_(start)
@@ -138,7 +173,10 @@ class SkipPerceptron(nn.Module):
         straight: Tensor = self.straight(x)
         if self.inner is None or self.outer is None:
             return straight
-        return straight + self.outer(self.activation(self.inner(x)))
+        units = self.activation(self.inner(x))
+        for layer in self.further:
+            units = units + self.activation(layer(units))
+        return straight + self.outer(units)
 
 
 class ImageEncoder(nn.Module):

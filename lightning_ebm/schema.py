@@ -92,8 +92,8 @@ class TrainerConfig:
         devices: processes on this machine, one a device.
         num_nodes: machines.
         precision: arithmetic, such as 32-true or bf16-mixed.
-        matmul_precision: of float32 matrix products on a GPU: highest (float32), high (TensorFloat-32) or medium
-            (bfloat16), as in `torch.set_float32_matmul_precision`.
+        matmul_precision: of float32 matrix products and convolutions on a GPU: highest (float32), high
+            (TensorFloat-32) or medium (products in bfloat16), as in `torch.set_float32_matmul_precision`.
         threads: threads of each process on a CPU; 0 leaves torch's choice.
         timeout: seconds that a process waits for the others before it gives them up for lost.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
 import pytorch_lightning as pl
@@ -18,6 +19,7 @@ from lightning_ebm.data.episodes import (
     Sampling,
     Split,
 )
+from lightning_ebm.processes import STOP_SIGNALS
 from lightning_ebm.schema import EpisodesConfig
 
 
@@ -73,6 +75,7 @@ class EpisodeDataModule(pl.LightningDataModule):
             batch_sampler=EpisodeSampler(config.batch, start, stop, rank, world),
             collate_fn=hand_on,
             num_workers=config.workers,
+            worker_init_fn=leave_signals,
             persistent_workers=False,
             generator=torch.Generator(),  # torch draws from it at each start, which would move the global one on
         )
@@ -99,6 +102,15 @@ def curriculum(source: PatternSource, distortion: Distortion, config: EpisodesCo
     except ValueError as error:
         raise ValueError(f"episodes.train_items: {error}") from None
     return Curriculum(low, high, config.batch, config.curriculum, config.seed)
+
+
+def leave_signals(worker: int) -> None:
+    """A worker ignores what asks a run to stop, which may come to all of its processes: the trainer ends its workers.
+
+    Else they would be gone before the trainer has finished its update and saved.
+    """
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def hand_on(batch: Any) -> Any:

@@ -4,41 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lightning_ebm.layers import check_sides
+from lightning_ebm.layers import SQUARE, SquareConvolutions, check_sides
 
-CELL = 4
-"""Pixels on a side of the square that one window decides about."""
-WINDOW = 16
-"""Pixels on a side of a window, whose centre is the cell."""
+LAYERS = 4
 OUTLINES = 256
-"""Hidden units that see the windows' estimates of a whole image."""
+"""Hidden units that see the convolutions' estimates of a whole image."""
 
 
 class Detector(nn.Module):
-    """How likely each value of an image is distorted: two tanh layers on overlapping windows, then one on the whole.
+    """How likely each value of an image is distorted: convolutions, then a layer that sees the whole image.
 
-    What a window cannot tell, such as where on blank paper a block of random bits ends, its other sides do: the net on
-    the whole image learns what outlines distortions have.
+    What neighbours cannot tell, such as where on blank paper a block of random bits ends, its other sides do: the net
+    on the whole image learns what outlines distortions have.
 
     Args:
-        shape: shape of an image, (channels, height, width), sides divisible by 4.
-        channels: hidden units of a window.
+        shape: shape of an image, (channels, height, width), sides divisible by 2.
+        channels: of the hidden convolutions.
 
     Raises:
-        ValueError: if patterns are no images, or their sides are not divisible by 4.
+        ValueError: if patterns are no images, or their sides are not divisible by 2.
     """
 
     def __init__(self, shape: Sequence[int], channels: int) -> None:
         super().__init__()
-        check_sides(shape, CELL, "energy.detector")
-        self.shape = tuple(shape)
-        self.windows = nn.Linear(shape[0] * WINDOW**2, channels)
-        self.mixed = nn.Linear(channels, channels)
-        self.cells = nn.Linear(channels, CELL**2)
+        check_sides(shape, SQUARE, "energy.detector")
+        self.local = SquareConvolutions(shape[0], channels, 1, LAYERS)
         pixels = shape[1] * shape[2]
         self.inner = nn.Linear(pixels, OUTLINES)
         self.outer = nn.Linear(OUTLINES, pixels)
@@ -50,9 +43,7 @@ class Detector(nn.Module):
 
     def logits(self, queries: Tensor) -> Tensor:
         """The likelihoods' logits (items, 1, height, width)."""
-        windows = F.unfold(2 * queries - 1, WINDOW, padding=(WINDOW - CELL) // 2, stride=CELL).transpose(1, 2)
-        cells = self.cells(torch.tanh(self.mixed(torch.tanh(self.windows(windows)))))
-        local = F.fold(cells.transpose(1, 2), self.shape[1:], CELL, stride=CELL)
+        local: Tensor = self.local(2 * queries - 1)
         whole = self.outer(F.gelu(self.inner(local.flatten(1))))
         return local + whole.view_as(local)
 

@@ -62,6 +62,7 @@ def build(config: RunConfig) -> Run:
         torch.set_num_threads(config.trainer.threads)
         os.environ["OMP_NUM_THREADS"] = str(config.trainer.threads)  # else Lightning sets its own number of threads
     torch.set_float32_matmul_precision(config.trainer.matmul_precision)
+    torch.backends.cudnn.allow_tf32 = config.trainer.matmul_precision != "highest"  # convolutions too
     source = datasets.build(config.data)
     distort = {}
     for key, chosen in {"distortion": config.distortion, "test_distortion": distortion_in_test(config)}.items():
