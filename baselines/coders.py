@@ -61,7 +61,12 @@ class Coders(nn.Module):
         default = size if len(self.shape) == 1 else config.code
         self.width = default if width is None else width
         self.overlap = min(self.width, size)  # largest product of two codes that start as ±1 in `size` places
-        counts = {"coders.hidden": config.hidden, "coders.layers": config.layers, "coders.code": config.code, "width": self.width}
+        counts = {
+            "coders.hidden": config.hidden,
+            "coders.layers": config.layers,
+            "coders.code": config.code,
+            "width": self.width,
+        }
         for name, value in (counts | {f"coders.channels[{i}]": n for i, n in enumerate(config.channels)}).items():
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")

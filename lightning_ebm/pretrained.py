@@ -52,7 +52,7 @@ class Pretrained:
         memory: its registered name, under `name`, and its settings, as plain nested dicts.
         shape: shape of one pattern.
         binary: whether patterns are 0 and 1 only.
-        parameters: the memory's `state_dict`, float32.
+        parameters: the memory's `state_dict`, float32, or float16 where that is exact.
         config: the resolved configuration of the run that trained it, as YAML.
         rows: what it is published with, a row for each test setting and control: fields of `results.Result`, with the
             errors of each test episode, and `role` in place of the labels.

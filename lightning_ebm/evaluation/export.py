@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from torch import Tensor
 
 from lightning_ebm import pretrained
 from lightning_ebm.config import ConfigError, merge, plain, read, read_file, resolve
@@ -62,7 +63,7 @@ def export(cell: Cell, path: Path, command: Sequence[str]) -> Pretrained:
         memory=plain(cell.config.memory),
         shape=list(run.data.source.spec.shape),
         binary=run.data.source.spec.binary,
-        parameters={name: value.detach().clone() for name, value in run.memory.state_dict().items()},
+        parameters={name: smallest(value.detach()) for name, value in run.memory.state_dict().items()},
         config=yaml.safe_dump(published_settings(plain(cell.config)), sort_keys=False),
         rows=[],
         made=origin(run),
@@ -73,6 +74,12 @@ def export(cell: Cell, path: Path, command: Sequence[str]) -> Pretrained:
     whole = dataclasses.replace(bare, rows=rows)
     keep(path, whole.content())
     return whole
+
+
+def smallest(value: Tensor) -> Tensor:
+    """A copy, in float16 if that is exactly the same, as with parameters that were kept so before."""
+    half = value.half()
+    return half if half.to(value).equal(value) else value.clone()
 
 
 def place(name: str) -> Path:

@@ -11,6 +11,7 @@ from lightning_ebm.ebmm.completion import Completion
 from lightning_ebm.ebmm.detector import Detector
 from lightning_ebm.ebmm.energies.decoded_mixture import DecodedMixture, DecodedMixtureConfig
 from lightning_ebm.evaluation.evaluate import count_floats
+from lightning_ebm.layers import SkipPerceptron
 from lightning_ebm.memory import PatternSpec
 
 SHAPE = (1, 8, 8)
@@ -46,8 +47,32 @@ def test_the_state_is_not_larger_than_the_papers(code, floats):
     assert count_floats(EBMM(net), EBMM(net).initial_state(1)) == (floats, floats)
 
 
+def convolved(layers, images):
+    """Convolutions over squares of 2x2 pixels, written anew with nine shifted matrix products a layer."""
+    x = torch.stack([images[..., i::2, j::2] for i in range(2) for j in range(2)], 2).flatten(1, 2)
+    height, width = x.shape[2:]
+    for i, layer in enumerate(layers):
+        padded = torch.nn.functional.pad(x, (1, 1, 1, 1))
+        x = sum(
+            torch.einsum("oc,nchw->nohw", layer.weight[:, :, a, b], padded[..., a : a + height, b : b + width])
+            for a in range(3)
+            for b in range(3)
+        ) + layer.bias.view(-1, 1, 1)
+        if i < len(layers) - 1:
+            x = gelu(x)
+    result = images.new_zeros(len(x), x.shape[1] // 4, 2 * height, 2 * width)
+    for i in range(2):
+        for j in range(2):
+            result[..., i::2, j::2] = x[:, 2 * i + j :: 4]
+    return result
+
+
+def gelu(x):
+    return x * 0.5 * (1 + torch.erf(x / math.sqrt(2)))
+
+
 def test_energy_and_writing_loss_are_the_formulas():
-    net = energy(detector=0)
+    net = energy(detector=0, refining=0)
     net.memory.bias.data = torch.randn(4, dtype=torch.float64)
     x = torch.rand(3, *SHAPE, dtype=torch.float64)
     rows = net.memory.weight.detach().numpy()
@@ -80,26 +105,12 @@ def test_energy_of_a_partly_known_pattern_is_the_formula():
 
 
 def test_completion_is_convolutions_over_squares_of_pixels():
-    """Written anew with nine shifted matrix products a layer, at one square."""
     torch.manual_seed(0)
-    net = Completion((1, 8, 8), 4).double()
-    logits, queries = torch.randn(2, 3, 1, 8, 8, dtype=torch.float64)
-    missing = torch.rand(3, 1, 8, 8, dtype=torch.float64)
-    x = torch.stack([logits.tanh()[:, 0], ((2 * queries - 1) * (1 - missing))[:, 0], missing[:, 0]], 1)
-    x = torch.stack([x[..., i::2, j::2] for i in range(2) for j in range(2)], 2).flatten(1, 2)  # (3, 12, 4, 4)
-    for i, layer in enumerate(net.layers):
-        padded = torch.nn.functional.pad(x, (1, 1, 1, 1))
-        x = sum(
-            torch.einsum("oc,nchw->nohw", layer.weight[:, :, a, b], padded[..., a : a + 4, b : b + 4])
-            for a in range(3)
-            for b in range(3)
-        ) + layer.bias.view(-1, 1, 1)
-        if i < len(net.layers) - 1:
-            x = x * 0.5 * (1 + torch.erf(x / math.sqrt(2)))
-    change = net(logits, queries, missing) - logits
-    for i in range(2):
-        for j in range(2):
-            torch.testing.assert_close(change[:, 0, i::2, j::2], x[:, 2 * i + j])
+    net = Completion((2, 8, 8), 4).double()
+    logits, queries = torch.randn(2, 3, 2, 8, 8, dtype=torch.float64)
+    missing = torch.rand(3, 2, 8, 8, dtype=torch.float64)
+    seen = torch.cat([logits.tanh(), (2 * queries - 1) * (1 - missing), missing], 1)
+    torch.testing.assert_close(net(logits, queries, missing), logits + convolved(net.mend.layers, seen))
 
 
 def test_completion_learns_to_carry_a_stroke_across_the_border():
@@ -145,6 +156,56 @@ def test_writing_descends_the_loss_of_writing():
         torch.testing.assert_close(written[f"memory.{name}"][0], parameter - rate * slope, atol=1e-7, rtol=1e-6)
 
 
+def lack(net, code, image, missing):
+    """How badly an image is recalled from a code, in nats, written anew: both as vectors, one pattern."""
+    logits = net.decode(code)
+    mended = net.completion(logits.view(1, *SHAPE), image.view(1, *SHAPE), missing.view(1, *SHAPE)).flatten()
+    nats = [torch.log1p(torch.exp((1 - 2 * image) * x)) for x in (logits, mended)]  # of bits
+    return (nats[0].sum() + 2 * (nats[1] * missing).sum()).detach()
+
+
+def test_a_refining_step_goes_down_the_lack_of_a_quarter():
+    """Against central differences; the first quarter is the upper left one, the second the one opposite."""
+    image = (torch.rand(64, generator=torch.Generator().manual_seed(1)) < 0.5).double()
+    net = energy(detector=0, refining=2)
+    code = net.encoded(image.view(1, *SHAPE))[0].detach()
+    for step, (top, left) in ((0.1, (0, 0)), (0.05, (4, 4))):
+        missing = torch.zeros(8, 8, dtype=torch.float64)
+        missing[top : top + 4, left : left + 4] = 1
+        moves = 1e-5 * torch.eye(5, dtype=torch.float64)
+        up, down = (
+            torch.stack([lack(net, code + sign * move, image, missing.flatten()) for move in moves]) for sign in (1, -1)
+        )
+        slope = (up - down) / 2e-5
+        code = code - step * slope / slope.square().mean().sqrt()
+        code = code / (code.square().mean() + 1e-6).sqrt()
+    torch.testing.assert_close(net.below(image.view(1, *SHAPE))[0], code, atol=1e-7, rtol=1e-6)
+
+
+def test_gradients_pass_refining_as_if_it_moved_nothing():
+    net = energy(detector=0)
+    x, towards = torch.rand(3, *SHAPE, dtype=torch.float64), torch.randn(3, 5, dtype=torch.float64)
+    for codes in (net.below(x), net.encoded(x)):
+        (codes * towards).sum().backward()
+    straight = net.encode.straight.weight.grad.clone()
+    net.zero_grad()
+    (net.encoded(x) * towards).sum().backward()
+    torch.testing.assert_close(straight, 2 * net.encode.straight.weight.grad)
+    assert not torch.allclose(net.below(x), net.encoded(x))
+    assert net.decode.straight.weight.grad is None
+
+
+def test_hidden_layers_after_the_first_add_to_it():
+    torch.manual_seed(0)
+    net = SkipPerceptron(torch.eye(3, 4), 5, spread=1.0, activation=torch.tanh, layers=3).double()
+    x = torch.randn(2, 4, dtype=torch.float64)
+    units = torch.tanh(x @ net.inner.weight.T + net.inner.bias)
+    for layer in net.further:
+        units = units + torch.tanh(units @ layer.weight.T + layer.bias)
+    torch.testing.assert_close(net(x), x[:, :3] + units @ net.outer.weight.T)
+    assert len(net.further) == 2
+
+
 @pytest.mark.parametrize("detector", [0, 3])
 def test_reading_erases_what_is_masked_and_keeps_the_rest(detector):
     net = energy(detector=detector)
@@ -158,21 +219,13 @@ def test_reading_erases_what_is_masked_and_keeps_the_rest(detector):
     torch.testing.assert_close(first[-1][~mask], patterns[~mask])
 
 
-def test_detector_is_the_formula_of_its_windows_and_of_the_whole():
+def test_detector_is_the_formula_of_its_convolutions_and_of_the_whole():
     torch.manual_seed(0)
     detector = Detector((2, 8, 12), 5).double()
     torch.nn.init.normal_(detector.outer.weight)
     x = torch.rand(1, 2, 8, 12, dtype=torch.float64)
-    padded = torch.nn.functional.pad(2 * x - 1, (6, 6, 6, 6))
-    local = torch.zeros(8, 12, dtype=torch.float64)
-    for row in range(0, 8, 4):
-        for column in range(0, 12, 4):
-            window = padded[0, :, row : row + 16, column : column + 16].flatten()  # the cell is its centre
-            hidden = torch.tanh(detector.mixed(torch.tanh(detector.windows(window))))
-            local[row : row + 4, column : column + 4] = detector.cells(hidden).view(4, 4)
-    seen = detector.inner(local.flatten())
-    seen = seen * 0.5 * (1 + torch.erf(seen / math.sqrt(2)))
-    likely = torch.sigmoid(local.flatten() + detector.outer.weight @ seen + detector.outer.bias)
+    local = convolved(detector.local.layers, 2 * x - 1)[0, 0].flatten()
+    likely = torch.sigmoid(local + detector.outer.weight @ gelu(detector.inner(local)) + detector.outer.bias)
     found = detector(x)
     torch.testing.assert_close(found[0, 0].flatten(), likely)
     assert torch.equal(found[:, 0], found[:, 1])
@@ -227,7 +280,9 @@ def test_single_patterns_are_coded_before_memory_is_learned():
     [
         ({"slots": 0}, "energy.slots must"),
         ({"code": 64}, "energy.code must lie between 1 and 63"),
-        ({"hidden": -1}, "energy.hidden, energy.detector and"),
+        ({"hidden": -1}, "energy.hidden must be at least 0"),
+        ({"refining": -1}, "energy.refining must be at least 0"),
+        ({"layers": 0}, "energy.layers must be at least 1"),
     ],
 )
 def test_mistakes_name_the_key(settings, message):

@@ -14,7 +14,7 @@ from lightning_ebm import pretrained
 from lightning_ebm.cli import main
 from lightning_ebm.config import ConfigError, identity, parse_overrides, read, resolve
 from lightning_ebm.evaluation.compare import evaluate
-from lightning_ebm.evaluation.export import place, wanted
+from lightning_ebm.evaluation.export import place, smallest, wanted
 from lightning_ebm.evaluation.reproduce import interval, published, reproduce, run_config
 from lightning_ebm.evaluation.results import CONTROL
 from lightning_ebm.pretrained import PretrainedError
@@ -44,6 +44,13 @@ def test_it_reads_as_the_best_checkpoint_does(exported):
         state, expected = memory.write(batch.patterns), run.memory.write(batch.patterns)
         assert all(torch.equal(state[name], expected[name]) for name in expected)
         assert torch.equal(memory.read(state, batch.queries), run.memory.read(expected, batch.queries))
+
+
+def test_parameters_take_half_the_room_only_where_nothing_is_lost():
+    exact, rounded = torch.tensor([0.5, -3.0, 1024.0]), torch.tensor([0.1, 1e6])
+    assert smallest(exact).dtype == torch.float16 and torch.equal(smallest(exact).float(), exact)
+    assert torch.equal(smallest(rounded), rounded) and smallest(rounded).dtype == torch.float32
+    assert smallest(rounded).data_ptr() != rounded.data_ptr()
 
 
 def test_its_row_is_that_of_evaluate(exported):

@@ -132,15 +132,18 @@ def test_lightnings_own_validate_works_in_inference_mode_too(tmp_path):
 def test_threads_and_matrix_precision_are_set(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    convolutions = torch.backends.cudnn.allow_tf32
     try:
         for name in ("high", "medium", "highest"):
             overrides = [f"output={tmp_path}", "trainer.threads=2", f"trainer.matmul_precision={name}"]
             training.build(resolve(read(DEBUG, overrides)))
             assert (torch.get_num_threads(), torch.get_float32_matmul_precision()) == (2, name)
+            assert torch.backends.cudnn.allow_tf32 == (name != "highest")
             assert os.environ["OMP_NUM_THREADS"] == "2"  # Lightning would set its own number otherwise
     finally:
         torch.set_num_threads(threads)
         torch.set_float32_matmul_precision(precision)
+        torch.backends.cudnn.allow_tf32 = convolutions
 
 
 def test_bf16_mixed_gives_nearly_the_meta_gradient_of_float32(tmp_path, monkeypatch):

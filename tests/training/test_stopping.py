@@ -1,6 +1,7 @@
 """A signal or a failure ends training in one line, and the same command goes on as if nothing had been."""
 
 import errno
+import multiprocessing
 import os
 import random
 import signal
@@ -71,6 +72,24 @@ def test_a_signal_saves_this_update_and_asks_to_be_run_again(
     assert metrics(folder) == metrics(whole)
     assert [step for step, key in metrics(whole) if key == "val/error"] == [19, 39]
     assert [step for step, key in metrics(whole) if key == "train/loss"] == [49]
+
+
+def test_a_signal_to_all_processes_leaves_workers_to_the_trainer(tmp_path, monkeypatch, capsys, whole):
+    """As a terminal, a scheduler or `timeout` send it; what a worker has begun is finished, and the update is saved."""
+    arguments = ["train", str(DEBUG), f"output={tmp_path}", *TINY, *OVERRIDES, "episodes.workers=2"]
+
+    def stop_all():
+        workers = [child.pid for child in multiprocessing.active_children()]
+        assert workers
+        for process in (*workers, os.getpid()):
+            os.kill(process, signal.SIGTERM)
+
+    at_update(monkeypatch, 33, stop_all)
+    assert main(arguments) == REQUEUE
+    (folder,) = tmp_path.glob("debug-*")
+    assert last(folder)["global_step"] == 33
+    assert main(arguments) == 0
+    assert metrics(folder) == metrics(whole)
 
 
 def test_where_there_is_nothing_to_save_a_signal_stops_at_once(tmp_path, monkeypatch, capsys):
