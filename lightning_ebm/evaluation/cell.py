@@ -173,13 +173,17 @@ def measured(run: Run, setting: Setting) -> list[dict[str, Any]]:
     """A memory's results in one setting, those of its *nothing written* control, and those of the query itself.
 
     Returns:
-        Fields of `Result` for each, with its `role` in place of label and series.
+        Fields of `Result` for each, with its `role` in place of label and series. Rounding leaves nothing to measure
+        where there is no state.
     """
     updates, seconds = training_record(run)
     name = run.config.memory.name
+    stateless = is_trainable(run.memory) and not run.memory.initial_state(1)
+    if stateless and setting.precision != "float32":
+        return []
     roles: dict[str, tuple[AssociativeMemory, str]] = {"": (run.memory, name)}
     if setting.precision == "float32":  # rounding has nothing to do with the controls
-        if is_trainable(run.memory) and run.memory.initial_state(1):  # without a state, it is its own control
+        if is_trainable(run.memory) and not stateless:  # without a state, it is its own control
             roles[NOTHING_WRITTEN] = run.memory, CONTROL
         roles[QUERY] = QueryItself(), CONTROL
     rows = []

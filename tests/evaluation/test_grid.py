@@ -114,6 +114,13 @@ def test_a_tables_floats_equal_a_recount_and_bits_know_the_precision(tmp_path):
     assert by_label["Mixture, 2 rows"].floats == sum(tensor[0].numel() for tensor in state.values())
 
 
+def test_where_there_is_no_state_there_is_nothing_to_round(tmp_path):
+    grid = cells(small(tmp_path, seeds=[], rows={"No memory": {"memory": {"name": "no_memory"}}}), {})
+    (comparison,) = compare(grid, Console(quiet=True)).values()
+    assert [result.label for result in comparison.results] == ["No memory", "query itself"]
+    assert all(cell.is_done() for cell in grid)
+
+
 def test_a_cell_that_fails_does_not_stop_the_others(tmp_path, capsys):
     plain = small(tmp_path, seeds=[], precisions=["float32"])
     plain["compare"]["rows"]["broken"] = {"memory": {"name": "hopfield", "rule": "hebbb"}}
