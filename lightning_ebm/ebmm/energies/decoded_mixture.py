@@ -67,7 +67,8 @@ class DecodedMixture(nn.Module):
 
     (`above(below(x))`). Its gradient moves the row that is responsible for x towards the code of x, which the
     decoder maps back to x; biases whose rate is negative are prices, as in `Mixture`, by which patterns find rows
-    of their own. Encoder and decoder may be trained as an autoencoder beforehand (`training.pretrain`).
+    of their own. What the encoder guesses is mended before by descent on how badly x would be recalled; see `refined`.
+    Encoder and decoder may be trained as an autoencoder beforehand (`training.pretrain`).
 
     Where a query is distorted, a detector estimates; see `damage`. There, a row's image is mended to go with what the
     query shows around it; see `forward`. Not in the paper. Amortised inference: D. P. Kingma and M. Welling,
@@ -216,14 +217,15 @@ class DecodedMixture(nn.Module):
         """Cross-entropy of autoencoding patterns (items, *shape), and the losses of detector and completion, in nats.
 
         Codes are disturbed by as much as writing many patterns blurs them, so that what is decoded depends on no digit
-        that is lost.
+        that is lost, and what they share is punished: patterns whose codes point the same way would share rows. Here
+        they are the encoder's alone; refined ones are learned with by the meta-loss.
         The completion's is that of its missing values, of one pattern in `COMPLETED`, because it costs the most.
 
         Returns:
             (items,).
         """
         codes = self.encoded(patterns)
-        shared = codes.mean(0).square().sum()  # what all codes have in common makes them take one another's rows
+        shared = codes.mean(0).square().sum()
         codes = normalised(codes + NOISE * torch.randn_like(codes))
         logits = self.decode(codes).view_as(patterns)
         loss = cross_entropy(logits, patterns).sum(1) + shared
