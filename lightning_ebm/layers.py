@@ -127,9 +127,9 @@ class SquareConvolutions(nn.Module):
     def __init__(self, channels_in: int, hidden: int, channels_out: int, layers: int) -> None:
         super().__init__()
         sizes = [SQUARE**2 * channels_in, *[hidden] * (layers - 1), SQUARE**2 * channels_out]
-        layers = [nn.Conv2d(a, b, 3, padding=1) for a, b in pairwise(sizes)]
-        nn.init.normal_(layers[-1].weight, std=0.01)
-        self.layers = nn.ModuleList(layers)
+        convolutions = [nn.Conv2d(a, b, 3, padding=1) for a, b in pairwise(sizes)]
+        nn.init.normal_(convolutions[-1].weight, std=0.01)
+        self.layers = nn.ModuleList(convolutions)
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (items, channels_in, height, width); returns (items, channels_out, height, width)."""
