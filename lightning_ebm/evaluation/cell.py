@@ -30,7 +30,7 @@ from lightning_ebm.data.episodes import Distortion, Episode, PatternSource
 from lightning_ebm.durable import keep
 from lightning_ebm.evaluation.controls import QueryItself
 from lightning_ebm.evaluation.curves import read_curve
-from lightning_ebm.evaluation.evaluate import measure
+from lightning_ebm.evaluation.evaluate import Written, measure
 from lightning_ebm.evaluation.gallery import recalled
 from lightning_ebm.evaluation.metrics import unit
 from lightning_ebm.evaluation.results import CONTROL, QUERY, Curve, Result
@@ -163,14 +163,26 @@ def run_cell(cell: Cell, say: Say) -> None:
             return  # of several processes that have trained together, the first one measures
         if cell.missing():
             say(f"{cell.label}: testing on {cell.config.episodes.test} episodes")
-        for setting in cell.missing():
-            keep(cell.path(setting), json.dumps(measured(run, setting)).encode())
+        for setting, rows in measured(run, cell.missing()):
+            keep(cell.path(setting), json.dumps(rows).encode())
         if cell.config.compare.gallery and not cell.path("gallery.npz").exists():
             write_gallery(run, cell.path("gallery.npz"), cell.config.compare.gallery)
 
 
-def measured(run: Run, setting: Setting) -> list[dict[str, Any]]:
+def measured(run: Run, settings: Iterable[Setting]) -> Iterator[tuple[Setting, list[dict[str, Any]]]]:
+    """Measures a memory in one setting after the other, see `rows_of`; it writes the episodes of each size once."""
+    written: dict[int, Written] = {}
+    for setting in settings:
+        yield setting, rows_of(run, setting, written.setdefault(setting.items, []))
+
+
+def rows_of(run: Run, setting: Setting, written: Written) -> list[dict[str, Any]]:
     """A memory's results in one setting, those of its *nothing written* control, and those of the query itself.
+
+    Args:
+        run: the memory and its test episodes.
+        setting: how it is tested.
+        written: what it wrote into these episodes in other settings; empty at first.
 
     Returns:
         Fields of `Result` for each, with its `role` in place of label and series. Rounding leaves nothing to measure
@@ -195,6 +207,7 @@ def measured(run: Run, setting: Setting) -> list[dict[str, Any]]:
             mask_known=setting.mask_known,
             nothing_written=role == NOTHING_WRITTEN,
             precision=setting.precision,
+            written=None if role else written,
         )
         trained = role != QUERY
         rows.append({

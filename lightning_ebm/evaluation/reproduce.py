@@ -63,7 +63,7 @@ def reproduce(saved: Pretrained, words: Sequence[str] = ()) -> Reproduction:
     run = dataclasses.replace(run, memory=memory)
     there = [first_episodes(result, count) for result in there]
     settings = dict.fromkeys(Setting(result.items, result.mask_known, result.precision) for result in there)
-    rows = [row for setting in settings for row in measured(run, setting)]
+    rows = [row for _, of_setting in measured(run, settings) for row in of_setting]
     here = [labelled(saved, row, "reproduced") for row in rows]
     of = f", the first {count} of {least} test episodes" if count < least else ""
     own = [result for result in there if result.memory != CONTROL]

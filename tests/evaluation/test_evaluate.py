@@ -8,6 +8,7 @@ import torch
 
 from lightning_ebm.config import read_file, resolve
 from lightning_ebm.data.episodes import Episode
+from lightning_ebm.evaluation import evaluate as evaluating
 from lightning_ebm.evaluation.compare import evaluate
 from lightning_ebm.evaluation.controls import QueryItself
 from lightning_ebm.evaluation.evaluate import count_floats, measure
@@ -64,6 +65,26 @@ def test_a_known_mask_and_an_unwritten_state():
     query = measure(QueryItself(), [batch()], BITS)
     assert (query.error, query.error_corrupted) == (pytest.approx([2, 2]), pytest.approx([2, 2]))
     assert (query.floats, query.bits, query.exact) == (0, 0, 0)
+
+
+def test_what_was_written_is_read_again_at_another_precision(monkeypatch):
+    class Counted(Mean):
+        writes = 0
+
+        def write(self, patterns):
+            Counted.writes += 1
+            return super().write(patterns)
+
+    others = [measure(Mean(), [batch(), batch()], REAL, precision=precision) for precision in ("float32", "int4")]
+    for kept, writes in ((2**20, 2), (60, 3)):  # the state of a batch has 40 bytes: the second finds no room
+        monkeypatch.setattr(evaluating, "KEPT", kept)
+        Counted.writes, written = 0, []
+        again = [
+            measure(Counted(), [batch(), batch()], REAL, precision=p, written=written) for p in ("float32", "int4")
+        ]
+        assert [one.error for one in again] == [one.error for one in others]
+        assert Counted.writes == writes and again[0].write_ms > 0
+    assert again[0].error != again[1].error
 
 
 def test_squared_errors_are_summed_over_the_pattern():
