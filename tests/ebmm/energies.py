@@ -25,5 +25,9 @@ SMALL = {
     "phase_mixture": (BITS, lambda: PhaseMixture(6, rows=3, beta=0.5)),
     "reconstruction_vector": (BITS, lambda: Reconstruction(BITS, keys=3, code=5, hidden=4, slow=3)),
     "reconstruction_image": (COLOUR, lambda: Reconstruction(COLOUR, keys=3, code=7, hidden=2, slow=3)),
-    "decoded_mixture": (GREY, lambda: DecodedMixture(GREY, DecodedMixtureConfig(4, 5, 6, 3))),
+    # without refining, past which gradients go as if it moved nothing
+    "decoded_mixture": (
+        GREY,
+        lambda: DecodedMixture(GREY, DecodedMixtureConfig(slots=4, code=5, hidden=6, layers=2, detector=3, refining=0)),
+    ),
 }
