@@ -180,25 +180,24 @@ class DecodedMixture(nn.Module):
         with torch.no_grad():
             moved = codes
             for k in range(self.refining):
-                slope = grad(self.lack)(moved, x, quarter(k, x))
+                slope = grad(self.lack)(moved, x, k)
                 slope = slope * slope.square().mean(1, keepdim=True).add(1e-12).rsqrt()
                 moved = normalised(moved - STEP * (1 - k / self.refining) * slope)
         return codes + (moved - codes).detach()
 
-    def lack(self, codes: Tensor, x: Tensor, missing: Tensor) -> Tensor:
+    def lack(self, codes: Tensor, x: Tensor, k: int) -> Tensor:
         """L above, summed over items: how badly patterns x are recalled from codes, in nats.
 
         Args:
             codes: (items, code).
             x: (items, *shape).
-            missing: which values are to be completed, in [0, 1], broadcast to the shape of x.
+            k: number of the step, which chooses the quarter that is to be completed.
         """
         logits = self.decode(codes).view_as(x)
         lost = cross_entropy(logits, x).sum()
         if self.completion is None:
             return lost
-        missing = missing.expand_as(x)
-        return lost + EMPHASIS * (cross_entropy(self.completion(logits, x, missing), x) * missing.flatten(1)).sum()
+        return lost + completion_loss(self.completion, logits, x, quarter(k, x).expand_as(x))
 
     def above(self, codes: Tensor) -> Tensor:
         """The writing loss W (items,) from what `below` returned."""
@@ -234,15 +233,24 @@ class DecodedMixture(nn.Module):
             loss = loss + self.detector.loss(queries, mask)
         if self.completion is not None:
             x, missing = patterns[::COMPLETED], mask[::COMPLETED].to(patterns)
-            wrong = cross_entropy(self.completion(logits[::COMPLETED], x, missing), x) * missing.flatten(1)
-            loss = loss + EMPHASIS * wrong.sum() / len(x)
+            loss = loss + completion_loss(self.completion, logits[::COMPLETED], x, missing) / len(x)
         return loss
+
+
+def completion_loss(completion: Completion, logits: Tensor, x: Tensor, missing: Tensor) -> Tensor:
+    """`EMPHASIS` times the cross-entropy of completed values, in nats, summed over items.
+
+    Args:
+        completion: the net.
+        logits: of what was recalled, (items, *shape).
+        x: the patterns, (items, *shape).
+        missing: which of their values are to be completed, in [0, 1], (items, *shape).
+    """
+    return EMPHASIS * (cross_entropy(completion(logits, x, missing), x) * missing.flatten(1)).sum()
 
 
 def quarter(k: int, x: Tensor) -> Tensor:
     """The k-th quarter of images x (items, *shape), 1 in it and 0 elsewhere: (*shape). Every fourth is the same."""
-    if x.ndim < 4:
-        return torch.zeros_like(x[0])
     height, width = x.shape[-2:]
     inside = torch.zeros_like(x[0])
     top, left = (k // 2 + k) % 2 * (height // 2), k % 2 * (width // 2)
