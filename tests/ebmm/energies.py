@@ -1,7 +1,12 @@
 """Every energy at a size small enough for finite differences; a new energy is tested by adding a line."""
 
+import math
+
+import torch
+
 from lightning_ebm.ebmm.energies.decoded_mixture import DecodedMixture, DecodedMixtureConfig
 from lightning_ebm.ebmm.energies.gated_rnn import GatedRNN
+from lightning_ebm.ebmm.energies.measured_mixture import MeasuredMixture, MeasuredMixtureConfig
 from lightning_ebm.ebmm.energies.mixture import Mixture
 from lightning_ebm.ebmm.energies.phase_mixture import PhaseMixture
 from lightning_ebm.ebmm.energies.reconstruction import Reconstruction
@@ -30,4 +35,34 @@ SMALL = {
         GREY,
         lambda: DecodedMixture(GREY, DecodedMixtureConfig(slots=4, code=5, hidden=6, layers=2, detector=3, refining=0)),
     ),
+    "measured_mixture": (
+        GREY,
+        lambda: MeasuredMixture(
+            GREY, MeasuredMixtureConfig(slots=4, code=6, period=4, hidden=5, detector=3, recovery=3, steps=2)
+        ),
+    ),
 }
+
+
+def convolved(layers, images):
+    """Convolutions over squares of 2x2 pixels, written anew with nine shifted matrix products a layer."""
+    x = torch.stack([images[..., i::2, j::2] for i in range(2) for j in range(2)], 2).flatten(1, 2)
+    height, width = x.shape[2:]
+    for i, layer in enumerate(layers):
+        padded = torch.nn.functional.pad(x, (1, 1, 1, 1))
+        x = sum(
+            torch.einsum("oc,nchw->nohw", layer.weight[:, :, a, b], padded[..., a : a + height, b : b + width])
+            for a in range(3)
+            for b in range(3)
+        ) + layer.bias.view(-1, 1, 1)
+        if i < len(layers) - 1:
+            x = gelu(x)
+    result = images.new_zeros(len(x), x.shape[1] // 4, 2 * height, 2 * width)
+    for i in range(2):
+        for j in range(2):
+            result[..., i::2, j::2] = x[:, 2 * i + j :: 4]
+    return result
+
+
+def gelu(x):
+    return x * 0.5 * (1 + torch.erf(x / math.sqrt(2)))

@@ -13,6 +13,7 @@ from lightning_ebm.ebmm.energies.decoded_mixture import DecodedMixture, DecodedM
 from lightning_ebm.evaluation.evaluate import count_floats
 from lightning_ebm.layers import SkipPerceptron
 from lightning_ebm.memory import PatternSpec
+from tests.ebmm.energies import convolved, gelu
 
 SHAPE = (1, 8, 8)
 
@@ -45,30 +46,6 @@ def strokes(count, generator):
 def test_the_state_is_not_larger_than_the_papers(code, floats):
     net = DecodedMixture((1, 32, 32), DecodedMixtureConfig(code=code, hidden=0, detector=0))
     assert count_floats(EBMM(net), EBMM(net).initial_state(1)) == (floats, floats)
-
-
-def convolved(layers, images):
-    """Convolutions over squares of 2x2 pixels, written anew with nine shifted matrix products a layer."""
-    x = torch.stack([images[..., i::2, j::2] for i in range(2) for j in range(2)], 2).flatten(1, 2)
-    height, width = x.shape[2:]
-    for i, layer in enumerate(layers):
-        padded = torch.nn.functional.pad(x, (1, 1, 1, 1))
-        x = sum(
-            torch.einsum("oc,nchw->nohw", layer.weight[:, :, a, b], padded[..., a : a + height, b : b + width])
-            for a in range(3)
-            for b in range(3)
-        ) + layer.bias.view(-1, 1, 1)
-        if i < len(layers) - 1:
-            x = gelu(x)
-    result = images.new_zeros(len(x), x.shape[1] // 4, 2 * height, 2 * width)
-    for i in range(2):
-        for j in range(2):
-            result[..., i::2, j::2] = x[:, 2 * i + j :: 4]
-    return result
-
-
-def gelu(x):
-    return x * 0.5 * (1 + torch.erf(x / math.sqrt(2)))
 
 
 def test_energy_and_writing_loss_are_the_formulas():

@@ -59,6 +59,10 @@ class TestDecodedMixture(EBMMContract):
     energy = "decoded_mixture"
 
 
+class TestMeasuredMixture(EBMMContract):
+    energy = "measured_mixture"
+
+
 class TestReconstructionOfVectors(EBMMContract):
     energy = "reconstruction_vector"
 

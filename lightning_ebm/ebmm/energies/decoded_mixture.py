@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from lightning_ebm.ebmm.completion import Completion
 from lightning_ebm.ebmm.detector import Detector
+from lightning_ebm.ebmm.rows import Rows, normalised
 from lightning_ebm.layers import SkipPerceptron, cosines
 from lightning_ebm.memory import PatternSpec
 
@@ -201,8 +202,7 @@ class DecodedMixture(nn.Module):
 
     def above(self, codes: Tensor) -> Tensor:
         """The writing loss W (items,) from what `below` returned."""
-        gamma = self.log_gamma.exp()
-        return -torch.logsumexp(gamma * codes @ self.memory.rows().T + gamma.sqrt() * self.memory.bias, 1) / gamma
+        return self.memory.writing_loss(codes, self.log_gamma.exp())
 
     def damage(self, queries: Tensor) -> Tensor | None:
         """How likely each value of queries (items, *shape) is distorted, in [0, 1]; None without a detector.
@@ -261,21 +261,3 @@ def quarter(k: int, x: Tensor) -> Tensor:
 def cross_entropy(logits: Tensor, patterns: Tensor) -> Tensor:
     """The cross-entropy of each value, (items, values), in nats, of logits and patterns (items, *shape)."""
     return F.binary_cross_entropy_with_logits(logits, patterns, reduction="none").flatten(1)
-
-
-class Rows(nn.Module):
-    """The written layer: rows (slots, code) and biases (slots,)."""
-
-    def __init__(self, slots: int, code: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(slots, code))
-        self.bias = nn.Parameter(torch.zeros(slots))
-
-    def rows(self) -> Tensor:
-        """The rows, scaled to mean square 1."""
-        return normalised(self.weight)
-
-
-def normalised(x: Tensor) -> Tensor:
-    """x: (items, code), each scaled to mean square 1."""
-    return x * x.square().mean(1, keepdim=True).add(1e-6).rsqrt()

@@ -1,0 +1,228 @@
+"""A mixture energy for images with missing blocks: its components are what a few measurements of a pattern say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lightning_ebm.ebmm.detector import Detector
+from lightning_ebm.ebmm.recovery import Recovery
+from lightning_ebm.ebmm.rows import Rows, normalised
+from lightning_ebm.layers import SQUARE, SkipPerceptron, check_sides, cosine_matrix
+from lightning_ebm.memory import PatternSpec
+
+RECOVERED = 2
+"""Of so many patterns, one is recovered in the auxiliary loss."""
+NOISE = 0.02
+"""Standard deviation of what is added to codes in the auxiliary loss: most rows that are written are closer."""
+EARLIER = 0.2
+"""Weight of the estimates before the last one in the loss of recovery."""
+EPSILON = 1e-3
+"""Keeps what is read from a row that was not written finite."""
+
+
+@dataclass
+class MeasuredMixtureConfig:
+    """Settings of `MeasuredMixture`.
+
+    Attributes:
+        slots: S, rows of the written layer; as many patterns can be told apart. The state has S · (code + 1) floats.
+        code: values of a row: code − 1 measurements and one that gives their scale.
+        period: pixels after which measurements repeat at the start of training, in both directions. As large as the
+            blocks that go missing: each of these then holds every measured wave once, wherever it lies.
+        hidden: units of the net that guesses what a missing part measures.
+        detector: channels of the net that estimates which values of a query are distorted; 0: none, and the mask
+            has to be told.
+        recovery: channels of the net that recovers the missing part.
+        steps: steps of its descent, at least 1.
+    """
+
+    slots: int = 64
+    code: int = 35
+    period: int = 16
+    hidden: int = 256
+    detector: int = 24
+    recovery: int = 32
+    steps: int = 3
+
+
+class MeasuredMixture(nn.Module):
+    """Energy of a pattern: its free energy in a mixture of Gaussians on what slow linear measurements make of it.
+
+    With measurements y(x) = A (x − t) and what the written rows z_s say that they are, y_s,
+
+        E(x) = −log Σ_s exp(−‖V (y(x) − y_s)‖² / 2).
+
+    A row is (κ, y), scaled to mean square 1, so that its own first value gives the scale back. Writing descends
+    `Rows.writing_loss` in place of E, as in `DecodedMixture`.
+
+    A memory need not hold what the query shows. Measurements are linear: from those of the stored pattern, those of the
+    known part are subtracted, and all that a row holds is left for the missing part; see `Recovery`. Waves whose period
+    is the side of the blocks that go missing are measured, so that each block, wherever it lies, has its full share in
+    each of them (the source coding with side information of A. D. Wyner and J. Ziv, IEEE Trans. Information Theory 22,
+    1976, by linear measurements as in D. L. Donoho, Compressed sensing, ibid. 52, 2006). The price: a row is no picture
+    of its pattern, and where more than such a block is missing, little is recalled. Not in the paper.
+
+    Args:
+        shape: shape of a pattern, (channels, height, width), sides divisible by 2.
+        config: the settings.
+
+    Raises:
+        ValueError: if patterns are no such images, or a setting is out of range.
+    """
+
+    config = MeasuredMixtureConfig
+    memory_layers = ("memory",)
+
+    def __init__(self, shape: Sequence[int], config: MeasuredMixtureConfig | None = None) -> None:
+        super().__init__()
+        config = config or MeasuredMixtureConfig()
+        check_sides(shape, SQUARE, "energy")
+        for key in ("slots", "period", "hidden", "recovery", "steps"):
+            if getattr(config, key) < 1:
+                raise ValueError(f"energy.{key} must be at least 1, got {getattr(config, key)}")
+        if config.detector < 0:
+            raise ValueError(f"energy.detector must be at least 0, got {config.detector}")
+        waves = shape[0] * config.period**2
+        if not 2 <= config.code <= waves + 1:
+            raise ValueError(
+                f"energy.code must lie between 2 and {waves + 1} for this energy.period, got {config.code}"
+            )
+        self.shape, count = tuple(shape), config.code - 1
+        scale = torch.arange(1, count + 1).pow(0.25)  # waves of low frequency are large in images
+        self.measure = nn.Parameter(periodic_waves(shape, count, config.period) * scale[:, None])
+        self.typical = nn.Parameter(torch.full(self.shape, 0.5))
+        self.log_scale = nn.Parameter(torch.zeros(()))
+        self.memory = Rows(config.slots, config.code)
+        # as in the decoded mixture: overlaps reach `code`, and with less than 14 rows blend
+        self.log_gamma = nn.Parameter(torch.tensor(math.log(14 / config.code)))
+        seen = (shape[0] + 1) * shape[1] * shape[2]
+        self.guess = SkipPerceptron(torch.zeros(count, seen), config.hidden, spread=0.01, activation=F.gelu)
+        self.weigh = nn.Parameter(torch.eye(count))
+        self.detector = Detector(shape, config.detector) if config.detector else None
+        blocks = shape[1] * shape[2] / config.period**2
+        self.recovery = Recovery(shape, config.recovery, config.steps, gain=blocks / scale.square())
+
+    @classmethod
+    def from_config(cls, config: MeasuredMixtureConfig, spec: PatternSpec) -> Self:
+        """Builds the energy for patterns of `spec`."""
+        return cls(spec.shape, config)
+
+    def forward(self, x: Tensor, missing: Tensor | None = None, held: Tensor | None = None) -> Tensor:
+        """Energies (items,), E above, of x (items, *shape) in [0, 1].
+
+        Args:
+            x: patterns, or queries.
+            missing: m, (items, *shape), in [0, 1], how little each value says. Rows are then judged by what they leave
+                to the missing part beside what a net guesses from the rest, h, and x has a spring to the recovered c,
+
+                    E(x) = −log Σ_s exp(−‖V (y_s − y_k − h(x, m))‖² / 2) + ‖x − c‖² / 2,
+
+                y_k = A ((1 − m) ∘ (x − t)), c = σ(recovery(Σ_s r_s y_s − y_k, x, m)), with rows' responsibilities r.
+            held: (items, *shape), in place of x in all but the spring, whose slope alone is then that of x; see
+                `DecodedMixture`. None: x itself.
+        """
+        stored = self.measurements(self.memory.rows())
+        held = x if held is None else held
+        if missing is None:
+            return -torch.logsumexp(self.evidence(self.measured(held), stored), 1)
+        known = self.measured(held, 1 - missing)
+        evidence = self.evidence(known + self.guessed(held, missing), stored)
+        recalled = self.recover(evidence.softmax(1) @ stored - known, held, missing)[-1].sigmoid()
+        return (x - recalled).flatten(1).square().sum(1) / 2 - torch.logsumexp(evidence, 1)
+
+    def measured(self, x: Tensor, share: Tensor | None = None) -> Tensor:
+        """A (x − t) (items, code − 1) of x (items, *shape); of each value only a share, of the same shape, if given."""
+        values = x - self.typical
+        return (values if share is None else share * values).flatten(1) @ self.measure.T
+
+    def guessed(self, queries: Tensor, missing: Tensor) -> Tensor:
+        """H above, (items, code − 1): what the missing part may measure, as one can tell from the rest."""
+        known = 2 * (1 - missing) * (queries - self.typical)
+        return self.guess(torch.cat([known, missing[:, :1]], 1).flatten(1))
+
+    def evidence(self, measured: Tensor, stored: Tensor) -> Tensor:
+        """How well measurements (items, code − 1) go with stored ones (rows, code − 1), in nats: (items, rows)."""
+        seen, kept = measured @ self.weigh.T, stored @ self.weigh.T
+        squares = seen.square().sum(1, keepdim=True) + kept.square().sum(1)
+        return seen @ kept.T - squares / 2
+
+    def recover(self, measured: Tensor, queries: Tensor, missing: Tensor) -> Tensor:
+        """Logits (steps, items, *shape) of images from what their missing part measures, (items, code − 1)."""
+        return self.recovery(measured, self.measure, self.typical, queries, missing)
+
+    def measurements(self, codes: Tensor) -> Tensor:
+        """The measurements (items, code − 1) that codes (items, code) stand for."""
+        first = codes[:, :1]
+        return codes[:, 1:] * self.log_scale.exp() * first / (first.square() + EPSILON)
+
+    def below(self, x: Tensor) -> Tensor:
+        """Codes (items, code) of mean square 1 of x (items, *shape); writing leaves them unchanged."""
+        measured = self.measured(x)
+        return normalised(torch.cat([self.log_scale.exp().expand(len(x), 1), measured], 1))
+
+    def above(self, codes: Tensor) -> Tensor:
+        """The writing loss (items,) from what `below` returned."""
+        return self.memory.writing_loss(codes, self.log_gamma.exp())
+
+    def damage(self, queries: Tensor) -> Tensor | None:
+        """How likely each value of queries (items, *shape) is distorted, in [0, 1]; None without a detector."""
+        return None if self.detector is None else self.detector(queries)
+
+    def auxiliary_loss(self, patterns: Tensor, queries: Tensor, mask: Tensor) -> Tensor:
+        """What one pattern by itself can teach, in nats: to detect, to tell its code from others', to recover.
+
+        Codes are disturbed by as much as writing many patterns blurs them, and are to pull rows to themselves alone: as
+        far as others pull too, rows blend. Recovery, which costs the most, is learned from one pattern in `RECOVERED`,
+        as cross-entropy of its missing values.
+
+        Returns:
+            (items,).
+        """
+        missing = mask.to(patterns)
+        codes = self.below(patterns)
+        stored = self.measurements(normalised(codes + NOISE * torch.randn_like(codes)))
+        known = self.measured(queries, 1 - missing)
+        evidence = self.evidence(known + self.guessed(queries, missing), stored)
+        own = torch.arange(len(patterns), device=patterns.device)
+        loss = F.cross_entropy(evidence, own, reduction="none")
+        loss = loss + F.cross_entropy(self.log_gamma.exp().detach() * codes @ codes.T, own, reduction="none")
+        loss = loss + (patterns - self.typical).flatten(1).square().sum(1)
+        if self.detector is not None:
+            loss = loss + self.detector.loss(queries, mask)
+        some = slice(None, None, RECOVERED)
+        logits = self.recover((stored - known)[some], queries[some], missing[some])
+        nats = F.binary_cross_entropy_with_logits(logits, patterns[some].expand_as(logits), reduction="none")
+        lost = (nats * missing[some]).flatten(2).sum(2)
+        return loss + (lost[-1].mean() + EARLIER * lost[:-1].sum(0).mean())
+
+
+def periodic_waves(shape: Sequence[int], count: int, period: int) -> Tensor:
+    """The `count` waves of lowest frequency that repeat after `period` pixels, (count, values), of norm 1.
+
+    Cosines and sines over space, times cosine waves over channels; the n-th of these counts as n² times the frequency,
+    for colours differ less than brightness does.
+    """
+    channels, height, width = shape
+    found = []
+    for i in range(period):
+        for j in range(period):
+            mirror = (-i % period, -j % period)
+            if mirror < (i, j):
+                continue
+            frequency = min(i, period - i) ** 2 + min(j, period - j) ** 2
+            phases = (0.0,) if mirror == (i, j) else (0.0, math.pi / 2)
+            found += [((frequency + 0.5) * (c + 1) ** 2, c, i, j, p) for c in range(channels) for p in phases]
+    over_channels = cosine_matrix(channels)
+    rows, columns = torch.arange(height)[:, None], torch.arange(width)
+    waves = []
+    for _, channel, i, j, phase in sorted(found)[:count]:
+        wave = torch.cos(2 * math.pi / period * (i * rows + j * columns) - phase)
+        waves.append((over_channels[channel][:, None, None] * wave).flatten())
+    return F.normalize(torch.stack(waves))

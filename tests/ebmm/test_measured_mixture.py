@@ -1,0 +1,184 @@
+"""The measured mixture and its recovery against formulas written anew, and on drawings that it learns in seconds."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from lightning_ebm.ebmm import EBMM, ReadingConfig, WritingConfig
+from lightning_ebm.ebmm.energies.measured_mixture import MeasuredMixture, MeasuredMixtureConfig, periodic_waves
+from lightning_ebm.evaluation.evaluate import count_floats
+from tests.ebmm.energies import convolved
+from tests.ebmm.test_decoded_mixture import strokes
+
+SHAPE = (1, 8, 8)
+
+
+def energy(shape=SHAPE, **settings):
+    torch.manual_seed(0)
+    settings = {"slots": 4, "code": 6, "period": 4, "hidden": 5, "detector": 3, "recovery": 3, "steps": 2} | settings
+    return MeasuredMixture(shape, MeasuredMixtureConfig(**settings)).double()
+
+
+def memory(net):
+    writing = WritingConfig(
+        steps=20, rate=0.5, prior_rate=0.0, bias_rate=-2.0, rates="parameter", reduction="sum", per_step=True
+    )
+    return EBMM(net, writing=writing, reading=ReadingConfig(steps=1, step_size=1.0, momentum=0.1)).to(net.typical)
+
+
+@pytest.mark.parametrize(("code", "floats"), [(35, 2304), (71, 4608), (143, 9216), (251, 16128)])
+def test_the_state_is_not_larger_than_the_papers(code, floats):
+    net = EBMM(MeasuredMixture((1, 32, 32), MeasuredMixtureConfig(code=code, detector=0)))
+    assert count_floats(net, net.initial_state(1)) == (floats, floats)
+
+
+@pytest.mark.parametrize(("shape", "period"), [((1, 8, 8), 4), ((3, 10, 14), 5)])
+def test_any_block_of_a_period_holds_every_wave_in_full(shape, period):
+    """So all of them determine it exactly, wherever it lies."""
+    count = shape[0] * period**2
+    waves = periodic_waves(shape, count, period).double().view(count, *shape)
+    share = shape[1] * shape[2] / period**2
+    for top in range(shape[1] - period + 1):
+        for left in range(0, shape[2] - period + 1, 3):
+            block = waves[:, :, top : top + period, left : left + period].flatten(1)
+            if shape[1] % period == shape[2] % period == 0:  # else norms over the image differ a little
+                torch.testing.assert_close(share * block @ block.T, torch.eye(count).double(), atol=1e-5, rtol=0)
+            assert torch.linalg.matrix_rank(block) == count
+
+
+def test_waves_come_in_the_order_of_their_frequency():
+    waves = periodic_waves((1, 16, 16), 9, 16).view(9, 16, 16)
+    power = torch.fft.fft2(waves).abs().square()
+    frequency = torch.fft.fftfreq(16, 1 / 16)
+    size = frequency[:, None].square() + frequency.square()
+    seen = [(power[i] * size).sum().item() / power[i].sum().item() for i in range(9)]
+    assert seen == pytest.approx([0, 1, 1, 1, 1, 2, 2, 2, 2], abs=1e-5)
+
+
+def written(net, episodes=1, patterns=4):
+    x = torch.rand(episodes, patterns, *net.shape, dtype=torch.float64)
+    return x, memory(net).write(x)
+
+
+def test_energy_is_the_formula():
+    net = energy(detector=0)
+    net.weigh.data = torch.randn(5, 5, dtype=torch.float64)
+    net.log_scale.data.fill_(0.3)
+    x = torch.rand(3, *SHAPE, dtype=torch.float64)
+    rows = net.memory.weight.detach().numpy()
+    rows = rows / np.sqrt((rows**2).mean(1, keepdims=True))
+    stored = math.exp(0.3) * rows[:, 1:] * rows[:, :1] / (rows[:, :1] ** 2 + 1e-3)
+    measured = (x.flatten(1).numpy() - 0.5) @ net.measure.detach().numpy().T
+    weighed = (measured[:, None] - stored) @ net.weigh.detach().numpy().T
+    np.testing.assert_allclose(net(x).detach().numpy(), -np.log(np.exp(-(weighed**2).sum(2) / 2).sum(1)), rtol=1e-4)
+
+
+def test_energy_of_a_partly_known_pattern_is_the_formula():
+    net = energy(detector=0)
+    for parameter in net.recovery.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    x, missing = torch.rand(2, 3, *SHAPE, dtype=torch.float64)
+    stored = net.measurements(net.memory.rows()).detach()
+    known = ((1 - missing) * (x - 0.5)).flatten(1) @ net.measure.detach().T
+    guess = net.guess(torch.cat([2 * (1 - missing) * (x - 0.5), missing], 1).flatten(1)).detach()
+    evidence = -((known + guess)[:, None] - stored).square().sum(2) / 2
+    left = evidence.softmax(1) @ stored - known
+    logits = torch.zeros_like(x)
+    for convolutions in net.recovery.nets:  # share of the missing block in the image at the start: a quarter
+        lacking = left - (missing * (logits.sigmoid() - 0.5)).flatten(1) @ net.measure.T
+        back = (net.recovery.gain * lacking @ net.measure).view_as(x)
+        logits = logits + convolved(
+            convolutions.layers, torch.cat([logits.tanh(), (2 * x - 1) * (1 - missing), missing, back], 1)
+        )
+    recovered = logits.sigmoid().detach()
+    expected = -evidence.logsumexp(1) + (x - recovered).flatten(1).square().sum(1) / 2
+    torch.testing.assert_close(net(x, missing).detach(), expected)
+    held = x.clone()
+    (slope,) = torch.autograd.grad(net(x.requires_grad_(), missing, held).sum(), x)
+    torch.testing.assert_close(slope, x.detach() - recovered)
+
+
+def test_rows_give_back_what_was_measured():
+    net = energy(code=10)
+    x = torch.randint(2, (1, 4, *SHAPE), generator=torch.Generator().manual_seed(0)).double()
+    state = memory(net).write(x)
+    code = net.below(x[0]).detach()
+    torch.testing.assert_close(code.square().mean(1), torch.ones(4, dtype=torch.float64), atol=1e-5, rtol=0)
+    exact = net.measured(x[0]).detach()
+    torch.testing.assert_close(net.measurements(code).detach(), exact, atol=1e-3, rtol=1e-3)
+    rows = net.measurements(F.normalize(state["memory.weight"][0]) * math.sqrt(10)).detach()
+    assert torch.cdist(exact, rows).amin(1).max() < 0.1 * exact.norm(dim=1).min()
+
+
+def test_with_a_wave_for_every_value_a_block_is_measured_whole():
+    """Linear algebra, no learning: pseudo-inverse of the measurements on the block, from what is left of them."""
+    net = energy(code=17)
+    x = torch.rand(5, *SHAPE, dtype=torch.float64)
+    missing = torch.zeros_like(x)
+    missing[..., 3:7, 2:6] = 1
+    queries = torch.where(missing.bool(), torch.rand_like(x), x)
+    left = (net.measured(x) - net.measured(queries, 1 - missing)).detach()
+    on_block = net.measure.detach() * missing[0].flatten()
+    recalled = 0.5 + left @ torch.linalg.pinv(on_block).T
+    torch.testing.assert_close(recalled.view_as(x) * missing, x * missing)
+
+
+@pytest.mark.parametrize("detector", [0, 3])
+def test_reading_erases_what_is_masked_and_keeps_the_rest(detector):
+    net = energy(detector=detector)
+    patterns, state = written(net)
+    mask = torch.zeros_like(patterns, dtype=torch.bool)
+    mask[..., :4, :] = True
+    first, second = (memory(net).read(state, torch.where(mask, noise, patterns), mask) for noise in (0.2, 0.9))
+    torch.testing.assert_close(first, second)  # nothing of what was there is left
+    torch.testing.assert_close(first[-1][~mask], patterns[~mask])
+
+
+def test_without_detector_and_mask_nothing_is_held_missing():
+    assert energy(detector=0).damage(torch.rand(2, *SHAPE, dtype=torch.float64)) is None
+
+
+def test_single_patterns_teach_recall_before_memory_is_learned():
+    """Seconds of the auxiliary loss alone, and far fewer pixels are wrong than on blank paper or in the query."""
+    generator = torch.Generator().manual_seed(0)
+    net = energy(slots=8, code=13, hidden=32, detector=16, recovery=12).float()
+    store = memory(net)
+    optimizer = torch.optim.Adam(net.parameters(), 0.005)
+
+    def episodes(count):
+        patterns = strokes(count * 6, generator).view(count, 6, *SHAPE)
+        queries = patterns.clone()
+        queries[..., 2:6, 2:6] = torch.rand(queries[..., 2:6, 2:6].shape, generator=generator).round()
+        mask = torch.zeros_like(patterns, dtype=torch.bool)
+        mask[..., 2:6, 2:6] = True
+        return patterns, queries, mask
+
+    for _ in range(200):
+        optimizer.zero_grad()
+        store.auxiliary_loss(*episodes(8)).backward()
+        optimizer.step()
+    patterns, queries, mask = episodes(20)
+    with torch.no_grad():
+        state = store.write(patterns)
+        told, found = (store.read(state, queries, m)[-1].round() for m in (mask, None))
+    blank = (patterns * mask).sum(dim=(2, 3, 4)).mean()
+    wrong = [(x != patterns).float().sum(dim=(2, 3, 4)).mean() for x in (queries, told, found)]
+    assert wrong[1] < blank / 4
+    assert wrong[2] < min(blank, wrong[0]) / 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        *(({key: 0}, f"energy.{key} must be at least 1") for key in ("slots", "period", "hidden", "recovery", "steps")),
+        ({"code": 18}, "energy.code must lie between 2 and 17"),
+        ({"detector": -1}, "energy.detector must be at least 0"),
+        ({"shape": (6,)}, "energy needs images"),
+    ],
+)
+def test_mistakes_name_the_key(settings, message):
+    with pytest.raises(ValueError, match=message):
+        energy(**settings)
