@@ -38,7 +38,7 @@ SMALL = {
     "measured_mixture": (
         GREY,
         lambda: MeasuredMixture(
-            GREY, MeasuredMixtureConfig(slots=4, code=6, period=4, hidden=5, detector=3, recovery=3, steps=2)
+            GREY, MeasuredMixtureConfig(slots=4, code=7, address=2, period=4, hidden=5, detector=3, recovery=3, steps=2)
         ),
     ),
 }

@@ -2,7 +2,6 @@
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
@@ -10,7 +9,7 @@ from torch.nn import functional as F
 from lightning_ebm.ebmm import EBMM, ReadingConfig, WritingConfig
 from lightning_ebm.ebmm.energies.measured_mixture import MeasuredMixture, MeasuredMixtureConfig, periodic_waves
 from lightning_ebm.evaluation.evaluate import count_floats
-from tests.ebmm.energies import convolved
+from tests.ebmm.energies import convolved, gelu
 from tests.ebmm.test_decoded_mixture import strokes
 
 SHAPE = (1, 8, 8)
@@ -18,13 +17,22 @@ SHAPE = (1, 8, 8)
 
 def energy(shape=SHAPE, **settings):
     torch.manual_seed(0)
-    settings = {"slots": 4, "code": 6, "period": 4, "hidden": 5, "detector": 3, "recovery": 3, "steps": 2} | settings
+    settings = {
+        "slots": 4,
+        "code": 8,
+        "address": 2,
+        "period": 4,
+        "hidden": 5,
+        "detector": 3,
+        "recovery": 3,
+        "steps": 2,
+    } | settings
     return MeasuredMixture(shape, MeasuredMixtureConfig(**settings)).double()
 
 
 def memory(net):
     writing = WritingConfig(
-        steps=20, rate=0.5, prior_rate=0.0, bias_rate=-2.0, rates="parameter", reduction="sum", per_step=True
+        steps=40, rate=0.5, prior_rate=0.0, bias_rate=-2.0, rates="parameter", reduction="sum", per_step=True
     )
     return EBMM(net, writing=writing, reading=ReadingConfig(steps=1, step_size=1.0, momentum=0.1)).to(net.typical)
 
@@ -63,64 +71,80 @@ def written(net, episodes=1, patterns=4):
     return x, memory(net).write(x)
 
 
-def test_energy_is_the_formula():
-    net = energy(detector=0)
-    net.weigh.data = torch.randn(5, 5, dtype=torch.float64)
+def features(net, x, missing):
+    """Measurements of what is known, guess and address, written anew with numpy arrays of one pattern a row."""
+    known = ((1 - missing) * (x - 0.5)).flatten(1)
+    seen = torch.cat([2 * known, missing.flatten(1)], 1)
+    guess = net.guess.straight(seen) + net.guess.outer(gelu(net.guess.inner(seen)))
+    measured = known @ net.measure.T
+    return measured.detach(), guess[:, : net.count].detach(), guess[:, net.count :].detach()
+
+
+def stored_features(net):
+    rows = net.memory.weight.detach()
+    rows = rows / rows.square().mean(1, keepdim=True).sqrt()
+    return math.exp(0.3) * rows[:, 1:] * rows[:, :1] / (rows[:, :1] ** 2 + 1e-3)
+
+
+def moved(net):
+    for parameter in [*net.recovery.parameters(), *net.guess.parameters(), net.weigh]:
+        parameter.data += 0.1 * torch.randn_like(parameter)
     net.log_scale.data.fill_(0.3)
+    return net
+
+
+def test_energy_is_the_formula():
+    net = moved(energy(detector=0))
     x = torch.rand(3, *SHAPE, dtype=torch.float64)
-    rows = net.memory.weight.detach().numpy()
-    rows = rows / np.sqrt((rows**2).mean(1, keepdims=True))
-    stored = math.exp(0.3) * rows[:, 1:] * rows[:, :1] / (rows[:, :1] ** 2 + 1e-3)
-    measured = (x.flatten(1).numpy() - 0.5) @ net.measure.detach().numpy().T
-    weighed = (measured[:, None] - stored) @ net.weigh.detach().numpy().T
-    np.testing.assert_allclose(net(x).detach().numpy(), -np.log(np.exp(-(weighed**2).sum(2) / 2).sum(1)), rtol=1e-4)
+    measured, _, address = features(net, x, torch.zeros_like(x))
+    differences = torch.cat([measured, address], 1)[:, None] - stored_features(net)
+    expected = -(-(differences @ net.weigh.T).square().sum(2) / 2).logsumexp(1)
+    torch.testing.assert_close(net(x).detach(), expected.detach(), atol=0, rtol=1e-5)
 
 
 def test_energy_of_a_partly_known_pattern_is_the_formula():
-    net = energy(detector=0)
-    for parameter in net.recovery.parameters():
-        parameter.data += 0.1 * torch.randn_like(parameter)
+    net = moved(energy(detector=0))
     x, missing = torch.rand(2, 3, *SHAPE, dtype=torch.float64)
-    stored = net.measurements(net.memory.rows()).detach()
-    known = ((1 - missing) * (x - 0.5)).flatten(1) @ net.measure.detach().T
-    guess = net.guess(torch.cat([2 * (1 - missing) * (x - 0.5), missing], 1).flatten(1)).detach()
-    evidence = -((known + guess)[:, None] - stored).square().sum(2) / 2
-    left = evidence.softmax(1) @ stored - known
+    stored = stored_features(net)
+    known, guess, address = features(net, x, missing)
+    differences = torch.cat([known + guess, address], 1)[:, None] - stored
+    evidence = -(differences @ net.weigh.T).square().sum(2) / 2
+    left = evidence.softmax(1) @ stored[:, :5] - known
     logits = torch.zeros_like(x)
-    for convolutions in net.recovery.nets:  # share of the missing block in the image at the start: a quarter
+    for convolutions in net.recovery.nets:
         lacking = left - (missing * (logits.sigmoid() - 0.5)).flatten(1) @ net.measure.T
         back = (net.recovery.gain * lacking @ net.measure).view_as(x)
-        logits = logits + convolved(
-            convolutions.layers, torch.cat([logits.tanh(), (2 * x - 1) * (1 - missing), missing, back], 1)
-        )
+        seen = torch.cat([logits.tanh(), (2 * x - 1) * (1 - missing), missing, back], 1)
+        logits = logits + convolved(convolutions.layers, seen)
     recovered = logits.sigmoid().detach()
     expected = -evidence.logsumexp(1) + (x - recovered).flatten(1).square().sum(1) / 2
-    torch.testing.assert_close(net(x, missing).detach(), expected)
+    torch.testing.assert_close(net(x, missing).detach(), expected.detach(), atol=0, rtol=1e-5)
     held = x.clone()
     (slope,) = torch.autograd.grad(net(x.requires_grad_(), missing, held).sum(), x)
-    torch.testing.assert_close(slope, x.detach() - recovered)
+    torch.testing.assert_close(slope, x.detach() - recovered, atol=1e-6, rtol=1e-5)
 
 
-def test_rows_give_back_what_was_measured():
-    net = energy(code=10)
+def test_rows_give_back_what_was_written():
+    net = energy(code=12)
     x = torch.randint(2, (1, 4, *SHAPE), generator=torch.Generator().manual_seed(0)).double()
     state = memory(net).write(x)
     code = net.below(x[0]).detach()
     torch.testing.assert_close(code.square().mean(1), torch.ones(4, dtype=torch.float64), atol=1e-5, rtol=0)
-    exact = net.measured(x[0]).detach()
-    torch.testing.assert_close(net.measurements(code).detach(), exact, atol=1e-3, rtol=1e-3)
-    rows = net.measurements(F.normalize(state["memory.weight"][0]) * math.sqrt(10)).detach()
+    measured, _, address = features(net, x[0], torch.zeros_like(x[0]))
+    exact = torch.cat([measured, address], 1)
+    torch.testing.assert_close(net.unscaled(code).detach(), exact, atol=1e-2, rtol=1e-2)
+    rows = net.unscaled(F.normalize(state["memory.weight"][0]) * math.sqrt(12)).detach()
     assert torch.cdist(exact, rows).amin(1).max() < 0.1 * exact.norm(dim=1).min()
 
 
 def test_with_a_wave_for_every_value_a_block_is_measured_whole():
     """Linear algebra, no learning: pseudo-inverse of the measurements on the block, from what is left of them."""
-    net = energy(code=17)
+    net = energy(code=19)
     x = torch.rand(5, *SHAPE, dtype=torch.float64)
     missing = torch.zeros_like(x)
     missing[..., 3:7, 2:6] = 1
     queries = torch.where(missing.bool(), torch.rand_like(x), x)
-    left = (net.measured(x) - net.measured(queries, 1 - missing)).detach()
+    left = (net.measured(x - net.typical) - net.measured((1 - missing) * (queries - net.typical))).detach()
     on_block = net.measure.detach() * missing[0].flatten()
     recalled = 0.5 + left @ torch.linalg.pinv(on_block).T
     torch.testing.assert_close(recalled.view_as(x) * missing, x * missing)
@@ -144,7 +168,7 @@ def test_without_detector_and_mask_nothing_is_held_missing():
 def test_single_patterns_teach_recall_before_memory_is_learned():
     """Seconds of the auxiliary loss alone, and far fewer pixels are wrong than on blank paper or in the query."""
     generator = torch.Generator().manual_seed(0)
-    net = energy(slots=8, code=13, hidden=32, detector=16, recovery=12).float()
+    net = energy(slots=8, code=15, hidden=32, detector=16, recovery=12).float()
     store = memory(net)
     optimizer = torch.optim.Adam(net.parameters(), 0.005)
 
@@ -174,7 +198,8 @@ def test_single_patterns_teach_recall_before_memory_is_learned():
     ("settings", "message"),
     [
         *(({key: 0}, f"energy.{key} must be at least 1") for key in ("slots", "period", "hidden", "recovery", "steps")),
-        ({"code": 18}, "energy.code must lie between 2 and 17"),
+        ({"code": 20}, "energy.code must be at most 19"),
+        ({"code": 3, "address": 2}, "energy.address must lie between 1 and 1"),
         ({"detector": -1}, "energy.detector must be at least 0"),
         ({"shape": (6,)}, "energy needs images"),
     ],

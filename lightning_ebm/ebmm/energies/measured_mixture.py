@@ -14,13 +14,15 @@ from torch.nn import functional as F
 from lightning_ebm.ebmm.detector import Detector
 from lightning_ebm.ebmm.recovery import Recovery
 from lightning_ebm.ebmm.rows import Rows, normalised
-from lightning_ebm.layers import SQUARE, SkipPerceptron, check_sides, cosine_matrix
+from lightning_ebm.layers import SQUARE, SkipPerceptron, check_sides, cosine_matrix, cosines
 from lightning_ebm.memory import PatternSpec
 
 RECOVERED = 2
 """Of so many patterns, one is recovered in the auxiliary loss."""
 NOISE = 0.02
 """Standard deviation of what is added to codes in the auxiliary loss: most rows that are written are closer."""
+FOUND = 10.0
+"""Weight of telling the right row from others: a pattern that is taken for another one is wrong all over."""
 EARLIER = 0.2
 """Weight of the estimates before the last one in the loss of recovery."""
 EPSILON = 1e-3
@@ -33,10 +35,11 @@ class MeasuredMixtureConfig:
 
     Attributes:
         slots: S, rows of the written layer; as many patterns can be told apart. The state has S · (code + 1) floats.
-        code: values of a row: code − 1 measurements and one that gives their scale.
+        code: values of a row: one that gives the others their scale, `address` by which it is found, and measurements.
+        address: P, values that a net makes of a pattern, and can make of what is known of it.
         period: pixels after which measurements repeat at the start of training, in both directions. As large as the
             blocks that go missing: each of these then holds every measured wave once, wherever it lies.
-        hidden: units of the net that guesses what a missing part measures.
+        hidden: units of the net that makes addresses, and guesses what a missing part measures.
         detector: channels of the net that estimates which values of a query are distorted; 0: none, and the mask
             has to be told.
         recovery: channels of the net that recovers the missing part.
@@ -45,6 +48,7 @@ class MeasuredMixtureConfig:
 
     slots: int = 64
     code: int = 35
+    address: int = 4
     period: int = 16
     hidden: int = 256
     detector: int = 24
@@ -53,13 +57,14 @@ class MeasuredMixtureConfig:
 
 
 class MeasuredMixture(nn.Module):
-    """Energy of a pattern: its free energy in a mixture of Gaussians on what slow linear measurements make of it.
+    """Energy of a pattern: its free energy in a mixture of Gaussians on what it measures, and on its address.
 
-    With measurements y(x) = A (x − t) and what the written rows z_s say that they are, y_s,
+    With linear measurements y(x) = A (x − t), an address a(x) that a slow net makes, and what the written rows z_s
+    say that they are, y_s and a_s,
 
-        E(x) = −log Σ_s exp(−‖V (y(x) − y_s)‖² / 2).
+        E(x) = −log Σ_s exp(−‖V ((y, a)(x) − (y_s, a_s))‖² / 2).
 
-    A row is (κ, y), scaled to mean square 1, so that its own first value gives the scale back. Writing descends
+    A row is (κ, y, a), scaled to mean square 1, so that its own first value gives the scale back. Writing descends
     `Rows.writing_loss` in place of E, as in `DecodedMixture`.
 
     A memory need not hold what the query shows. Measurements are linear: from those of the stored pattern, those of the
@@ -89,12 +94,12 @@ class MeasuredMixture(nn.Module):
                 raise ValueError(f"energy.{key} must be at least 1, got {getattr(config, key)}")
         if config.detector < 0:
             raise ValueError(f"energy.detector must be at least 0, got {config.detector}")
-        waves = shape[0] * config.period**2
-        if not 2 <= config.code <= waves + 1:
-            raise ValueError(
-                f"energy.code must lie between 2 and {waves + 1} for this energy.period, got {config.code}"
-            )
-        self.shape, count = tuple(shape), config.code - 1
+        if not 1 <= config.address < config.code - 1:
+            raise ValueError(f"energy.address must lie between 1 and {config.code - 2}, energy.code less 2")
+        count, waves = config.code - 1 - config.address, shape[0] * config.period**2
+        if count > waves:
+            raise ValueError(f"energy.code must be at most {waves + 1 + config.address} with this energy.period")
+        self.shape, self.count = tuple(shape), count
         scale = torch.arange(1, count + 1).pow(0.25)  # waves of low frequency are large in images
         self.measure = nn.Parameter(periodic_waves(shape, count, config.period) * scale[:, None])
         self.typical = nn.Parameter(torch.full(self.shape, 0.5))
@@ -102,9 +107,11 @@ class MeasuredMixture(nn.Module):
         self.memory = Rows(config.slots, config.code)
         # as in the decoded mixture: overlaps reach `code`, and with less than 14 rows blend
         self.log_gamma = nn.Parameter(torch.tensor(math.log(14 / config.code)))
-        seen = (shape[0] + 1) * shape[1] * shape[2]
-        self.guess = SkipPerceptron(torch.zeros(count, seen), config.hidden, spread=0.01, activation=F.gelu)
-        self.weigh = nn.Parameter(torch.eye(count))
+        # sees known values and, in one more channel, which they are; at first it guesses nothing
+        start = torch.zeros(config.code - 1, (shape[0] + 1) * shape[1] * shape[2])
+        start[count:, : self.typical.numel()] = 3 * cosines(shape, config.address + 1)[:, 1:].T
+        self.guess = SkipPerceptron(start, config.hidden, spread=0.01, activation=F.gelu)
+        self.weigh = nn.Parameter(torch.eye(config.code - 1))
         self.detector = Detector(shape, config.detector) if config.detector else None
         blocks = shape[1] * shape[2] / config.period**2
         self.recovery = Recovery(shape, config.recovery, config.steps, gain=blocks / scale.square())
@@ -119,53 +126,63 @@ class MeasuredMixture(nn.Module):
 
         Args:
             x: patterns, or queries.
-            missing: m, (items, *shape), in [0, 1], how little each value says. Rows are then judged by what they leave
-                to the missing part beside what a net guesses from the rest, h, and x has a spring to the recovered c,
+            missing: m, (items, *shape), in [0, 1], how little each value says. The net that makes addresses then has
+                (1 − m) ∘ (x − t) and m before it, and guesses beside what the rest measures; with that guess h,
 
-                    E(x) = −log Σ_s exp(−‖V (y_s − y_k − h(x, m))‖² / 2) + ‖x − c‖² / 2,
+                    E(x) = −log Σ_s exp(−‖V ((y_k + h, a) − (y_s, a_s))‖² / 2) + ‖x − c‖² / 2,
 
-                y_k = A ((1 − m) ∘ (x − t)), c = σ(recovery(Σ_s r_s y_s − y_k, x, m)), with rows' responsibilities r.
+                y_k = A ((1 − m) ∘ (x − t)), c = σ(recovery(Σ_s r_s y_s − y_k, x, m)), with rows' responsibilities r:
+                x has a spring to what is recovered from the measurements that are left.
             held: (items, *shape), in place of x in all but the spring, whose slope alone is then that of x; see
                 `DecodedMixture`. None: x itself.
         """
-        stored = self.measurements(self.memory.rows())
+        stored = self.unscaled(self.memory.rows())
         held = x if held is None else held
         if missing is None:
-            return -torch.logsumexp(self.evidence(self.measured(held), stored), 1)
-        known = self.measured(held, 1 - missing)
-        evidence = self.evidence(known + self.guessed(held, missing), stored)
-        recalled = self.recover(evidence.softmax(1) @ stored - known, held, missing)[-1].sigmoid()
-        return (x - recalled).flatten(1).square().sum(1) / 2 - torch.logsumexp(evidence, 1)
+            return -torch.logsumexp(self.evidence(self.features(held), stored), 1)
+        known = self.measured((1 - missing) * (held - self.typical))
+        evidence = self.evidence(self.surmised(known, held, missing), stored)
+        left = evidence.softmax(1) @ stored[:, : self.count] - known
+        recovered = self.recover(left, held, missing)[-1].sigmoid()
+        return (x - recovered).flatten(1).square().sum(1) / 2 - torch.logsumexp(evidence, 1)
 
-    def measured(self, x: Tensor, share: Tensor | None = None) -> Tensor:
-        """A (x − t) (items, code − 1) of x (items, *shape); of each value only a share, of the same shape, if given."""
-        values = x - self.typical
-        return (values if share is None else share * values).flatten(1) @ self.measure.T
+    def measured(self, differences: Tensor) -> Tensor:
+        """A (x − t), (items, D), of differences x − t (items, *shape), or of a part of them."""
+        return differences.flatten(1) @ self.measure.T
+
+    def features(self, x: Tensor) -> Tensor:
+        """(y, a)(x), (items, code − 1), of whole patterns x (items, *shape)."""
+        address = self.guessed(x, torch.zeros_like(x))[:, self.count :]
+        return torch.cat([self.measured(x - self.typical), address], 1)
+
+    def surmised(self, known: Tensor, queries: Tensor, missing: Tensor) -> Tensor:
+        """(y_k + h, a), (items, code − 1): the same of patterns of which a part is known, and measures y_k, `known`."""
+        guess = self.guessed(queries, missing)
+        return torch.cat([known + guess[:, : self.count], guess[:, self.count :]], 1)
 
     def guessed(self, queries: Tensor, missing: Tensor) -> Tensor:
-        """H above, (items, code − 1): what the missing part may measure, as one can tell from the rest."""
+        """(h, a), (items, code − 1), of queries and of how far their values are missing, both (items, *shape)."""
         known = 2 * (1 - missing) * (queries - self.typical)
         return self.guess(torch.cat([known, missing[:, :1]], 1).flatten(1))
 
-    def evidence(self, measured: Tensor, stored: Tensor) -> Tensor:
-        """How well measurements (items, code − 1) go with stored ones (rows, code − 1), in nats: (items, rows)."""
-        seen, kept = measured @ self.weigh.T, stored @ self.weigh.T
+    def evidence(self, features: Tensor, stored: Tensor) -> Tensor:
+        """How well features (items, code − 1) go with those of rows (rows, code − 1), in nats: (items, rows)."""
+        seen, kept = features @ self.weigh.T, stored @ self.weigh.T
         squares = seen.square().sum(1, keepdim=True) + kept.square().sum(1)
         return seen @ kept.T - squares / 2
 
-    def recover(self, measured: Tensor, queries: Tensor, missing: Tensor) -> Tensor:
-        """Logits (steps, items, *shape) of images from what their missing part measures, (items, code − 1)."""
-        return self.recovery(measured, self.measure, self.typical, queries, missing)
+    def recover(self, left: Tensor, queries: Tensor, missing: Tensor) -> Tensor:
+        """Logits (steps, items, *shape) of images from what their missing part measures, `left`, (items, D)."""
+        return self.recovery(left, self.measure, self.typical, queries, missing)
 
-    def measurements(self, codes: Tensor) -> Tensor:
-        """The measurements (items, code − 1) that codes (items, code) stand for."""
+    def unscaled(self, codes: Tensor) -> Tensor:
+        """The features (items, code − 1) that codes (items, code) stand for."""
         first = codes[:, :1]
         return codes[:, 1:] * self.log_scale.exp() * first / (first.square() + EPSILON)
 
     def below(self, x: Tensor) -> Tensor:
         """Codes (items, code) of mean square 1 of x (items, *shape); writing leaves them unchanged."""
-        measured = self.measured(x)
-        return normalised(torch.cat([self.log_scale.exp().expand(len(x), 1), measured], 1))
+        return normalised(torch.cat([self.log_scale.exp().expand(len(x), 1), self.features(x)], 1))
 
     def above(self, codes: Tensor) -> Tensor:
         """The writing loss (items,) from what `below` returned."""
@@ -187,17 +204,17 @@ class MeasuredMixture(nn.Module):
         """
         missing = mask.to(patterns)
         codes = self.below(patterns)
-        stored = self.measurements(normalised(codes + NOISE * torch.randn_like(codes)))
-        known = self.measured(queries, 1 - missing)
-        evidence = self.evidence(known + self.guessed(queries, missing), stored)
+        stored = self.unscaled(normalised(codes + NOISE * torch.randn_like(codes)))
+        known = self.measured((1 - missing) * (queries - self.typical))
+        evidence = self.evidence(self.surmised(known, queries, missing), stored)
         own = torch.arange(len(patterns), device=patterns.device)
-        loss = F.cross_entropy(evidence, own, reduction="none")
+        loss = FOUND * F.cross_entropy(evidence, own, reduction="none")
         loss = loss + F.cross_entropy(self.log_gamma.exp().detach() * codes @ codes.T, own, reduction="none")
         loss = loss + (patterns - self.typical).flatten(1).square().sum(1)
         if self.detector is not None:
             loss = loss + self.detector.loss(queries, mask)
         some = slice(None, None, RECOVERED)
-        logits = self.recover((stored - known)[some], queries[some], missing[some])
+        logits = self.recover((stored[:, : self.count] - known)[some], queries[some], missing[some])
         nats = F.binary_cross_entropy_with_logits(logits, patterns[some].expand_as(logits), reduction="none")
         lost = (nats * missing[some]).flatten(2).sum(2)
         return loss + (lost[-1].mean() + EARLIER * lost[:-1].sum(0).mean())
