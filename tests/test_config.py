@@ -1,5 +1,6 @@
 """Configuration: precedence, choices by name, strictness, and every shipped file."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,10 @@ from lightning_ebm.config import (
     resolve,
     to_yaml,
 )
+from lightning_ebm.evaluation.evaluate import count_floats
 from lightning_ebm.evaluation.grid import cells
+from lightning_ebm.memory import PatternSpec
+from lightning_ebm.registry import memories
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 
@@ -182,3 +186,20 @@ def test_interpolation_sees_the_final_values():
 def test_every_shipped_configuration_resolves_with_all_its_rows(path):
     assert plain(resolve(read(path)))
     assert cells(read_file(path), {})
+
+
+SPECS = {
+    "bits": PatternSpec((128,), binary=True),
+    **dict.fromkeys(("glyphs", "omniglot"), PatternSpec((1, 32, 32), binary=True)),
+    "cifar10": PatternSpec((3, 32, 32), binary=False),
+    "tiny_imagenet": PatternSpec((3, 64, 64), binary=False),
+}
+
+
+@pytest.mark.parametrize("path", [CONFIGS / "all.yaml", *CONFIGS.glob("figure3_*.yaml")], ids=lambda path: path.stem)
+def test_rows_have_as_many_floats_as_their_labels_say(path):
+    for cell in cells(read(path), {}):
+        said = re.search(r"(\d+) floats", cell.label)
+        if said:
+            memory = memories.build(cell.config.memory, SPECS[cell.config.data.name])
+            assert count_floats(memory, memory.initial_state(1))[0] == int(said[1]), cell.label
