@@ -19,7 +19,7 @@ from lightning_ebm.memory import PatternSpec
 
 RECOVERED = 2
 """Of so many patterns, one is recovered in the auxiliary loss."""
-NOISE = 0.02
+NOISE = 0.01
 """Standard deviation of what is added to codes in the auxiliary loss: most rows that are written are closer."""
 FOUND = 10.0
 """Weight of telling the right row from others: a pattern that is taken for another one is wrong all over."""
@@ -103,7 +103,8 @@ class MeasuredMixture(nn.Module):
         scale = torch.arange(1, count + 1).pow(0.25)  # waves of low frequency are large in images
         self.measure = nn.Parameter(periodic_waves(shape, count, config.period) * scale[:, None])
         self.typical = nn.Parameter(torch.full(self.shape, 0.5))
-        self.log_scale = nn.Parameter(torch.zeros(()))
+        # with a smaller first value, what is lost of it would be lost of all; a much larger one would make codes alike
+        self.log_scale = nn.Parameter(torch.tensor(math.log(4.0)))
         self.memory = Rows(config.slots, config.code)
         # as in the decoded mixture: overlaps reach `code`, and with less than 14 rows blend
         self.log_gamma = nn.Parameter(torch.tensor(math.log(14 / config.code)))
