@@ -103,8 +103,9 @@ class MeasuredMixture(nn.Module):
         scale = torch.arange(1, count + 1).pow(0.25)  # waves of low frequency are large in images
         self.measure = nn.Parameter(periodic_waves(shape, count, config.period) * scale[:, None])
         self.typical = nn.Parameter(torch.full(self.shape, 0.5))
-        # with a smaller first value, what is lost of it would be lost of all; a much larger one would make codes alike
-        self.log_scale = nn.Parameter(torch.tensor(math.log(4.0)))
+        # with a smaller first value, what is lost of it would be lost of all; a much larger one would make codes alike.
+        # Measurements grow with the norm of images
+        self.log_scale = nn.Parameter(torch.tensor(math.log(math.sqrt(self.typical.numel()) / 8)))
         self.memory = Rows(config.slots, config.code)
         # as in the decoded mixture: overlaps reach `code`, and with less than 14 rows blend
         self.log_gamma = nn.Parameter(torch.tensor(math.log(14 / config.code)))
