@@ -180,7 +180,7 @@ def test_single_patterns_teach_recall_before_memory_is_learned():
         mask[..., 2:6, 2:6] = True
         return patterns, queries, mask
 
-    for _ in range(200):
+    for _ in range(400):
         optimizer.zero_grad()
         store.auxiliary_loss(*episodes(8)).backward()
         optimizer.step()
