@@ -197,21 +197,21 @@ class MeasuredMixture(nn.Module):
     def auxiliary_loss(self, patterns: Tensor, queries: Tensor, mask: Tensor) -> Tensor:
         """What one pattern by itself can teach, in nats: to detect, to tell its code from others', to recover.
 
-        Codes are disturbed by as much as writing many patterns blurs them, and are to pull rows to themselves alone: as
-        far as others pull too, rows blend. Recovery, which costs the most, is learned from one pattern in `RECOVERED`,
-        as cross-entropy of its missing values.
+        Codes are blurred as writing blurs rows: towards others to which they point, each by its responsibility, and by
+        noise. Recovery, which costs the most, is learned from one pattern in `RECOVERED`, as cross-entropy of its
+        missing values.
 
         Returns:
             (items,).
         """
         missing = mask.to(patterns)
         codes = self.below(patterns)
-        stored = self.unscaled(normalised(codes + NOISE * torch.randn_like(codes)))
+        pulls = (self.log_gamma.exp() * codes @ codes.T).softmax(1)
+        stored = self.unscaled(normalised(pulls.T @ codes + NOISE * torch.randn_like(codes)))
         known = self.measured((1 - missing) * (queries - self.typical))
         evidence = self.evidence(self.surmised(known, queries, missing), stored)
         own = torch.arange(len(patterns), device=patterns.device)
         loss = FOUND * F.cross_entropy(evidence, own, reduction="none")
-        loss = loss + F.cross_entropy(self.log_gamma.exp().detach() * codes @ codes.T, own, reduction="none")
         loss = loss + (patterns - self.typical).flatten(1).square().sum(1)
         if self.detector is not None:
             loss = loss + self.detector.loss(queries, mask)
