@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from lightning_ebm.ebmm import EBMM, ReadingConfig, WritingConfig
+from lightning_ebm.ebmm.energies import measured_mixture
 from lightning_ebm.ebmm.energies.measured_mixture import MeasuredMixture, MeasuredMixtureConfig, periodic_waves
 from lightning_ebm.evaluation.evaluate import count_floats
 from tests.ebmm.energies import convolved, gelu
@@ -148,6 +149,34 @@ def test_with_a_wave_for_every_value_a_block_is_measured_whole():
     on_block = net.measure.detach() * missing[0].flatten()
     recalled = 0.5 + left @ torch.linalg.pinv(on_block).T
     torch.testing.assert_close(recalled.view_as(x) * missing, x * missing)
+
+
+def test_the_auxiliary_loss_is_that_of_blended_rows(monkeypatch):
+    """Written anew with loops: rows that patterns pull by their responsibilities, selection, and recovery from them."""
+    monkeypatch.setattr(measured_mixture, "NOISE", 0.0)
+    net = moved(energy(detector=0))
+    x = torch.rand(4, *SHAPE, dtype=torch.float64)
+    mask = torch.zeros(4, *SHAPE, dtype=torch.bool)
+    mask[..., 1:5, 3:7] = True
+    queries = torch.where(mask, torch.rand_like(x), x)
+    missing = mask.double()
+    codes = net.below(x).detach()
+    rows = torch.zeros_like(codes)
+    for code in codes:
+        pull = torch.exp(14 / 8 * codes @ code)
+        rows += (pull / pull.sum())[:, None] * code
+    net.memory.weight.data = rows
+    stored = stored_features(net)
+    known, guess, address = features(net, queries, missing)
+    weighed = (torch.cat([known + guess, address], 1)[:, None] - stored) @ net.weigh.T.detach()
+    taken = -(weighed.square().sum(2) / 2)
+    expected = 10 * (taken.logsumexp(1) - taken.diagonal()) + (x - 0.5).square().flatten(1).sum(1)
+    steps = net.recover((stored[:, :5] - known)[::2], queries[::2], missing[::2])
+    for k, weight in enumerate((0.2, 1.0)):
+        p = steps[k].sigmoid()
+        nats = -(x[::2] * p.log() + (1 - x[::2]) * (1 - p).log())
+        expected = expected + weight * (nats * missing[::2]).sum() / 2
+    torch.testing.assert_close(net.auxiliary_loss(x, queries, mask), expected, atol=0, rtol=1e-4)
 
 
 @pytest.mark.parametrize("detector", [0, 3])
