@@ -206,7 +206,8 @@ class MeasuredMixture(nn.Module):
         """
         missing = mask.to(patterns)
         codes = self.below(patterns)
-        pulls = (self.log_gamma.exp() * codes @ codes.T).softmax(1)
+        gamma = self.log_gamma.exp().detach()  # sharper ones blend less but let patterns share rows, unseen here
+        pulls = (gamma * codes @ codes.T).softmax(1)
         stored = self.unscaled(normalised(pulls.T @ codes + NOISE * torch.randn_like(codes)))
         known = self.measured((1 - missing) * (queries - self.typical))
         evidence = self.evidence(self.surmised(known, queries, missing), stored)
