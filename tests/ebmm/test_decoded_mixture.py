@@ -13,6 +13,7 @@ from lightning_ebm.ebmm.energies.decoded_mixture import DecodedMixture, DecodedM
 from lightning_ebm.evaluation.evaluate import count_floats
 from lightning_ebm.layers import SkipPerceptron
 from lightning_ebm.memory import PatternSpec
+from tests.ebmm.drawings import damaged_strokes, strokes
 from tests.ebmm.energies import convolved, gelu
 
 SHAPE = (1, 8, 8)
@@ -29,17 +30,6 @@ def memory(net):
         steps=20, rate=0.5, prior_rate=0.0, bias_rate=-0.5, rates="parameter", reduction="sum", per_step=True
     )
     return EBMM(net, writing=writing, reading=ReadingConfig(steps=2, step_size=1.2, momentum=0.1)).to(net.typical)
-
-
-def strokes(count, generator):
-    """Two horizontal or vertical strokes each, (count, *SHAPE)."""
-    images = torch.zeros(count, *SHAPE)
-    for image in images:
-        for _ in range(2):
-            row, start, stop = torch.randint(0, 8, (3,), generator=generator).tolist()
-            line = image[0, row] if torch.rand((), generator=generator) < 0.5 else image[0, :, row]
-            line[min(start, stop) : max(start, stop) + 2] = 1
-    return images
 
 
 @pytest.mark.parametrize(("code", "floats"), [(35, 2304), (71, 4608), (143, 9216), (251, 16128)])
@@ -233,19 +223,11 @@ def test_single_patterns_are_coded_before_memory_is_learned():
     store = memory(net)
     optimizer = torch.optim.Adam(net.parameters(), 0.003)
 
-    def episodes(count):
-        patterns = strokes(count * 6, generator).view(count, 6, *SHAPE)
-        queries = patterns.clone()
-        queries[..., :4, :] = torch.rand(queries[..., :4, :].shape, generator=generator).round()
-        mask = torch.zeros_like(patterns, dtype=torch.bool)
-        mask[..., :4, :] = True
-        return patterns, queries, mask
-
     for _ in range(300):
         optimizer.zero_grad()
-        store.auxiliary_loss(*episodes(8)).backward()
+        store.auxiliary_loss(*damaged_strokes(8, np.s_[..., :4, :], generator)).backward()
         optimizer.step()
-    patterns, queries, _ = episodes(20)
+    patterns, queries, _ = damaged_strokes(20, np.s_[..., :4, :], generator)
     with torch.no_grad():
         recalled = store.read(store.write(patterns), queries)[-1].round()
     wrong = [(x != patterns).float().sum(dim=(2, 3, 4)).mean().item() for x in (queries, recalled)]

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
@@ -10,8 +11,8 @@ from lightning_ebm.ebmm import EBMM, ReadingConfig, WritingConfig
 from lightning_ebm.ebmm.energies import measured_mixture
 from lightning_ebm.ebmm.energies.measured_mixture import MeasuredMixture, MeasuredMixtureConfig, periodic_waves
 from lightning_ebm.evaluation.evaluate import count_floats
+from tests.ebmm.drawings import damaged_strokes
 from tests.ebmm.energies import convolved, gelu
-from tests.ebmm.test_decoded_mixture import strokes
 
 SHAPE = (1, 8, 8)
 
@@ -73,7 +74,7 @@ def written(net, episodes=1, patterns=4):
 
 
 def features(net, x, missing):
-    """Measurements of what is known, guess and address, written anew with numpy arrays of one pattern a row."""
+    """Measurements of what is known, guess and address, written anew."""
     known = ((1 - missing) * (x - 0.5)).flatten(1)
     seen = torch.cat([2 * known, missing.flatten(1)], 1)
     guess = net.guess.straight(seen) + net.guess.outer(gelu(net.guess.inner(seen)))
@@ -201,19 +202,12 @@ def test_single_patterns_teach_recall_before_memory_is_learned():
     store = memory(net)
     optimizer = torch.optim.Adam(net.parameters(), 0.005)
 
-    def episodes(count):
-        patterns = strokes(count * 6, generator).view(count, 6, *SHAPE)
-        queries = patterns.clone()
-        queries[..., 2:6, 2:6] = torch.rand(queries[..., 2:6, 2:6].shape, generator=generator).round()
-        mask = torch.zeros_like(patterns, dtype=torch.bool)
-        mask[..., 2:6, 2:6] = True
-        return patterns, queries, mask
-
+    block = np.s_[..., 2:6, 2:6]
     for _ in range(400):
         optimizer.zero_grad()
-        store.auxiliary_loss(*episodes(8)).backward()
+        store.auxiliary_loss(*damaged_strokes(8, block, generator)).backward()
         optimizer.step()
-    patterns, queries, mask = episodes(20)
+    patterns, queries, mask = damaged_strokes(20, block, generator)
     with torch.no_grad():
         state = store.write(patterns)
         told, found = (store.read(state, queries, m)[-1].round() for m in (mask, None))
