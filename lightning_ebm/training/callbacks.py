@@ -18,6 +18,7 @@ from rich.progress import (
 from rich.progress import (
     Progress as RichProgress,
 )
+from rich.table import Column
 
 from lightning_ebm.evaluation.strips import read_path
 from lightning_ebm.evaluation.style import png
@@ -40,10 +41,11 @@ class Progress(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Starts the line, at the update that training resumes from."""
+        whole = Column(min_width=len(f"{self.updates}/{self.updates}"))  # of all that may be cut in a narrow window, not
         self.bar = RichProgress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),
-            MofNCompleteColumn(),
+            MofNCompleteColumn(table_column=whole),
             TextColumn("{task.fields[numbers]}"),
             TimeRemainingColumn(),
             disable=not trainer.is_global_zero,
