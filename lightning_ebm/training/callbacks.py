@@ -41,7 +41,7 @@ class Progress(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Starts the line, at the update that training resumes from."""
-        whole = Column(min_width=len(f"{self.updates}/{self.updates}"))  # of all that may be cut in a narrow window, not
+        whole = Column(min_width=len(f"{self.updates}/{self.updates}"))  # a narrow window may cut all else
         self.bar = RichProgress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),
