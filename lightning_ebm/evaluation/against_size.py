@@ -26,7 +26,8 @@ def error_against_size(comparison: Comparison, dark: bool = False, measure: Meas
     joined by a line.
     Controls, and memories without a state, have no size and are dashed horizontals: of all memories with nothing
     written, only the best. Published lines over sizes are laid over the error on all values, which is what they count;
-    the errors' axis is then logarithmic, for ratios to the published are what is read off, unless an error is 0.
+    the errors' axis is then logarithmic, for ratios to the published are what is read off, unless a mean error is 0.
+    Bars that reach to 0 then end at the lower edge.
 
     Args:
         comparison: what to draw.
@@ -41,8 +42,9 @@ def error_against_size(comparison: Comparison, dark: bool = False, measure: Meas
         published = None
     styles = looks(((name, results[0].memory) for name, results in lines.items()), dark)
     handles: dict[str, Artist] = {}
-    bounds = [point(result.floats, result, measure)[2] for results in lines.values() for result in results]
-    ratios = published is not None and min(bounds, default=0.0) > 0
+    drawn = [point(result.floats, result, measure) for results in lines.values() for result in results]
+    ratios = published is not None and min((error for _, error, *_ in drawn), default=0.0) > 0
+    positive = [value for _, *values in drawn for value in values if value > 0]
     sizes = [result.floats for results in lines.values() for result in results]
     sizes += [size for points in (published.lines.values() if published else ()) for size, *_ in points]
     with new_figure(6.4 if len(masks) == 1 else 9.2, 1.2 + 3.4 * len(items), dark) as figure:
@@ -65,6 +67,7 @@ def error_against_size(comparison: Comparison, dark: bool = False, measure: Meas
                 handles |= draw_published(axes, published, dark)
             if ratios:
                 axes.set_yscale("log")
+                axes.set_ylim(bottom=min(positive) / 1.5)
                 axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=20))
                 axes.yaxis.set_minor_locator(NullLocator())
                 axes.yaxis.set_major_formatter(FuncFormatter(lambda error, _: f"{error:g}"))

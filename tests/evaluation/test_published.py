@@ -96,6 +96,9 @@ def test_ratios_to_the_published_are_read_off_unless_an_error_is_zero():
     (axes,) = error_against_size(with_published(results, "figure3-omniglot"), measure="error").axes
     assert axes.get_yscale() == "log" and 0 < axes.get_ylim()[0] < 1.89
     assert error_against_size(fakes.comparison(results), measure="error").axes[0].get_yscale() == "linear"
+    results[0].error[:] = [0.0] * (len(results[0].error) - 1) + [8.0]  # its 5th percentile is 0, its mean is not
+    (axes,) = error_against_size(with_published(results, "figure3-omniglot"), measure="error").axes
+    assert axes.get_yscale() == "log" and 0.05 < axes.get_ylim()[0] < 8 / len(results[0].error)
     results[0].error[:] = [0.0] * len(results[0].error)
     (axes,) = error_against_size(with_published(results, "figure3-omniglot"), measure="error").axes
     assert axes.get_yscale() == "linear" and axes.get_ylim()[0] < 0
