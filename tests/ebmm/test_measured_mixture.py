@@ -8,7 +8,6 @@ import torch
 from torch.nn import functional as F
 
 from lightning_ebm.ebmm import EBMM, ReadingConfig, WritingConfig
-from lightning_ebm.ebmm.energies import measured_mixture
 from lightning_ebm.ebmm.energies.measured_mixture import MeasuredMixture, MeasuredMixtureConfig, periodic_waves
 from lightning_ebm.evaluation.evaluate import count_floats
 from tests.ebmm.drawings import damaged_strokes
@@ -152,10 +151,9 @@ def test_with_a_wave_for_every_value_a_block_is_measured_whole():
     torch.testing.assert_close(recalled.view_as(x) * missing, x * missing)
 
 
-def test_the_auxiliary_loss_is_that_of_blended_rows(monkeypatch):
+def test_the_auxiliary_loss_is_that_of_blended_rows():
     """Written anew with loops: rows that patterns pull by their responsibilities, selection, and recovery from them."""
-    monkeypatch.setattr(measured_mixture, "NOISE", 0.0)
-    net = moved(energy(detector=0))
+    net = moved(energy(detector=0, noise=0.0))
     x = torch.rand(4, *SHAPE, dtype=torch.float64)
     mask = torch.zeros(4, *SHAPE, dtype=torch.bool)
     mask[..., 1:5, 3:7] = True
@@ -224,6 +222,7 @@ def test_single_patterns_teach_recall_before_memory_is_learned():
         ({"code": 20}, "energy.code must be at most 19"),
         ({"code": 3, "address": 2}, "energy.address must lie between 1 and 1"),
         ({"detector": -1}, "energy.detector must be at least 0"),
+        ({"noise": float("nan")}, "energy.noise must be at least 0"),
         ({"shape": (6,)}, "energy needs images"),
     ],
 )

@@ -19,8 +19,6 @@ from lightning_ebm.memory import PatternSpec
 
 RECOVERED = 2
 """Of so many patterns, one is recovered in the auxiliary loss."""
-NOISE = 0.01
-"""Standard deviation of what is added to codes in the auxiliary loss: most rows that are written are closer."""
 FOUND = 10.0
 """Weight of telling the right row from others: a pattern that is taken for another one is wrong all over."""
 EARLIER = 0.2
@@ -44,6 +42,8 @@ class MeasuredMixtureConfig:
             has to be told.
         recovery: channels of the net that recovers the missing part.
         steps: steps of its descent, at least 1.
+        noise: standard deviation of what is added to codes, whose mean square is 1, in the auxiliary loss. Most rows
+            that are written are closer than 0.01; kept with 4 bits a value, they are 0.1 to 0.2 off.
     """
 
     slots: int = 64
@@ -54,6 +54,7 @@ class MeasuredMixtureConfig:
     detector: int = 24
     recovery: int = 32
     steps: int = 3
+    noise: float = 0.01
 
 
 class MeasuredMixture(nn.Module):
@@ -92,14 +93,15 @@ class MeasuredMixture(nn.Module):
         for key in ("slots", "period", "hidden", "recovery", "steps"):
             if getattr(config, key) < 1:
                 raise ValueError(f"energy.{key} must be at least 1, got {getattr(config, key)}")
-        if config.detector < 0:
-            raise ValueError(f"energy.detector must be at least 0, got {config.detector}")
+        for key in ("detector", "noise"):
+            if not getattr(config, key) >= 0:
+                raise ValueError(f"energy.{key} must be at least 0, got {getattr(config, key)}")
         if not 1 <= config.address < config.code - 1:
             raise ValueError(f"energy.address must lie between 1 and {config.code - 2}, energy.code less 2")
         count, waves = config.code - 1 - config.address, shape[0] * config.period**2
         if count > waves:
             raise ValueError(f"energy.code must be at most {waves + 1 + config.address} with this energy.period")
-        self.shape, self.count = tuple(shape), count
+        self.shape, self.count, self.noise = tuple(shape), count, config.noise
         scale = torch.arange(1, count + 1).pow(0.25)  # waves of low frequency are large in images
         self.measure = nn.Parameter(periodic_waves(shape, count, config.period) * scale[:, None])
         self.typical = nn.Parameter(torch.full(self.shape, 0.5))
@@ -208,7 +210,7 @@ class MeasuredMixture(nn.Module):
         codes = self.below(patterns)
         gamma = self.log_gamma.exp().detach()  # sharper ones blend less but let patterns share rows, unseen here
         pulls = (gamma * codes @ codes.T).softmax(1)
-        stored = self.unscaled(normalised(pulls.T @ codes + NOISE * torch.randn_like(codes)))
+        stored = self.unscaled(normalised(pulls.T @ codes + self.noise * torch.randn_like(codes)))
         known = self.measured((1 - missing) * (queries - self.typical))
         evidence = self.evidence(self.surmised(known, queries, missing), stored)
         own = torch.arange(len(patterns), device=patterns.device)
