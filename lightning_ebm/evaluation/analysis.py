@@ -86,8 +86,9 @@ def trained(cells: Sequence[Cell], console: Console) -> dict[str, Run]:
         raise ConfigError(f"compare.rows.{cells[rank].label}: {error}")
     runs = {}
     for cell in cells:
-        seed = f", seed {cell.config.seed}" if len(cell.config.compare.seeds) > 1 else ""
-        runs[cell.label + seed] = run = build(cell.config)
+        variation = [cell.variation] if cell.variation else []
+        seed = [f"seed {cell.config.seed}"] if len(cell.config.compare.seeds) > 1 else []
+        runs[", ".join([cell.label, *variation, *seed])] = run = build(cell.config)
         if is_trainable(run.memory) and cell.config.training.updates:
             load(run.memory, run.folder / "checkpoints" / "best.ckpt")
     return runs

@@ -61,3 +61,14 @@ def test_compare_with_variations_writes_all_pages(tmp_path, capsys):
     links = [str(link["href"]) for link in Page((tmp_path / "compare-debug/index.html").read_text()).all("a")]
     assert {"plain/report.html", "half/report.html"} <= set(links)
     assert all((tmp_path / "compare-debug" / link).exists() for link in links if not link.startswith("#"))
+
+
+def test_an_analysis_tells_variations_and_seeds_apart(tmp_path, capsys):
+    """One memory, two tasks, two seeds: four lines, none in the place of another."""
+    vary = "compare.vary={task: {plain: {}, half: {distortion: half}}}"
+    options = [f"output={tmp_path}", "memory=Hopfield", vary, "compare.seeds=[0,1]", "analysis=path"]
+    assert main(["analyse", DEBUG, *options]) == 0
+    (table,) = tmp_path.glob("analysis-*/table.csv")
+    first = {line.split('"')[1] for line in table.read_text(encoding="utf-8").splitlines()[1:]}
+    (row,) = {name.split(", plain")[0] for name in first if ", plain" in name}
+    assert first == {f"{row}, {task}, seed {seed}" for task in ("plain", "half") for seed in (0, 1)}
