@@ -17,7 +17,7 @@ from rich.text import Text
 
 from lightning_ebm.config import ConfigError, to_yaml
 from lightning_ebm.evaluation.cell import Cell
-from lightning_ebm.evaluation.jobs import run_cells
+from lightning_ebm.evaluation.jobs import name_of, run_cells
 from lightning_ebm.evaluation.style import save, svg
 from lightning_ebm.processes import process_number
 from lightning_ebm.registry import analyses
@@ -86,9 +86,7 @@ def trained(cells: Sequence[Cell], console: Console) -> dict[str, Run]:
         raise ConfigError(f"compare.rows.{cells[rank].label}: {error}")
     runs = {}
     for cell in cells:
-        variation = [cell.variation] if cell.variation else []
-        seed = [f"seed {cell.config.seed}"] if len(cell.config.compare.seeds) > 1 else []
-        runs[", ".join([cell.label, *variation, *seed])] = run = build(cell.config)
+        runs[name_of(cell, seed=len(cell.config.compare.seeds) > 1)] = run = build(cell.config)
         if is_trainable(run.memory) and cell.config.training.updates:
             load(run.memory, run.folder / "checkpoints" / "best.ckpt")
     return runs

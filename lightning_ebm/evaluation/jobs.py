@@ -137,6 +137,7 @@ def table(
     return view
 
 
-def name_of(cell: Cell) -> str:
-    """The cell in a few words."""
-    return ", ".join([cell.label, *([cell.variation] if cell.variation else []), f"seed {cell.config.seed}"])
+def name_of(cell: Cell, seed: bool = True) -> str:
+    """The cell in a few words, with its seed or without."""
+    seeds = [f"seed {cell.config.seed}"] if seed else []
+    return ", ".join([cell.label, *([cell.variation] if cell.variation else []), *seeds])
