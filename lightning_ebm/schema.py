@@ -46,6 +46,9 @@ class TrainingConfig:
 
     Attributes:
         updates: steps of the optimiser; 0 leaves the memory as it was initialised.
+        seconds: budget of seconds for these steps, validations not counted; 0 for none. Where they run out before the
+            updates do, the schedule (`pretrain`, `cooldown`) goes by the share of them that is spent. What is learned
+            then depends on the machine.
         rate: learning rate of AdamW.
         weight_decay: weight decay of AdamW.
         clip: bound on the global norm of the meta-gradient; 0 for none.
@@ -67,6 +70,7 @@ class TrainingConfig:
     """
 
     updates: int = 4000
+    seconds: float = 0.0
     rate: float = 0.01
     weight_decay: float = 1e-6
     clip: float = 1.0
@@ -213,7 +217,7 @@ ALLOWED = {
 AT_LEAST: dict[str, float] = {
     "episodes.items": 1, "episodes.batch": 1, "episodes.seed": 0, "episodes.val": 1, "episodes.test": 1,
     "episodes.workers": 0, "episodes.curriculum": 0, "episodes.classes": 0, "training.updates": 0,
-    "training.rate": 0, "training.weight_decay": 0, "training.clip": 0, "training.warmup": 0,
+    "training.seconds": 0, "training.rate": 0, "training.weight_decay": 0, "training.clip": 0, "training.warmup": 0,
     "training.cooldown": 0, "training.average": 0, "training.chunk": 0,
     "training.pretrain": 0, "training.pretrain_rate": 0, "training.auxiliary": 0,
     "training.validate_every": 1, "trainer.devices": 1, "trainer.num_nodes": 1, "trainer.threads": 0,

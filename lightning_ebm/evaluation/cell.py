@@ -37,7 +37,7 @@ from lightning_ebm.evaluation.results import CONTROL, QUERY, Curve, Result
 from lightning_ebm.memory import AssociativeMemory
 from lightning_ebm.processes import Stopped, process_number, stops_on_signal
 from lightning_ebm.schema import RunConfig
-from lightning_ebm.training.trainer import Run, build, commit, is_trainable, train, training_record
+from lightning_ebm.training.trainer import Run, build, commit, is_trainable, train, training_record, updates_left
 
 Say = Callable[[str], None]
 
@@ -155,9 +155,8 @@ def run_cell(cell: Cell, say: Say) -> None:
         return
     with held(cell.folder):  # a process that outlived its parent may still be at it
         run = build(cell.config)
-        trainable = is_trainable(run.memory)
-        if missing := cell.config.training.updates - training_record(run)[0] if trainable else 0:
-            say(f"{cell.label}: meta-training, {missing} updates")
+        if left := updates_left(run):
+            say(f"{cell.label}: meta-training, {left} updates")
         train(run)
         if process_number():
             return  # of several processes that have trained together, the first one measures

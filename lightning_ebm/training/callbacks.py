@@ -27,7 +27,8 @@ from lightning_ebm.evaluation.style import png
 class Progress(pl.Callback):
     """One line: updates done, loss, the last validation's error in the units of the tables, time left.
 
-    About once a second, the updates done are also put into a file, for whoever waits for this process.
+    About once a second, the updates done are also put into a file, for whoever waits for this process. Where a budget
+    of seconds is spent faster than that of updates, bar and file show what share of the updates it amounts to.
 
     Args:
         name: begins the line.
@@ -50,7 +51,7 @@ class Progress(pl.Callback):
             TimeRemainingColumn(),
             disable=not trainer.is_global_zero,
         )
-        self.task = self.bar.add_task(self.name, total=self.updates, completed=trainer.global_step, numbers="")
+        self.task = self.bar.add_task(self.name, total=self.updates, completed=self._done(trainer, module), numbers="")
         self.bar.start()
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
@@ -58,10 +59,14 @@ class Progress(pl.Callback):
         metrics = trainer.progress_bar_metrics
         shown = {"train/loss": "loss", "val/error": "val error", "val/error_corrupted": "on corrupted"}
         numbers = "  ".join(f"{label} {metrics[key]:.2f}" for key, label in shown.items() if key in metrics)
-        self.bar.update(self.task, completed=trainer.global_step, numbers=numbers)
+        done = self._done(trainer, module)
+        self.bar.update(self.task, completed=done, numbers=numbers)
         if trainer.is_global_zero and time.monotonic() > self.written + 1:
             self.written = time.monotonic()
-            self.path.write_text(str(trainer.global_step))
+            self.path.write_text(str(done))
+
+    def _done(self, trainer: pl.Trainer, module: Any) -> int:
+        return min(self.updates, int(module.position(trainer.global_step)))
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Shows the new errors at once."""

@@ -49,6 +49,7 @@ class MetaTraining(pl.LightningModule):
         self.save_hyperparameters({"config": record or {}})
         self.memory, self.config = memory, config
         self.seconds = 0.0
+        self.meta_loss_since = config.pretrain
         self.error, self.error_corrupted = RecallError(spec), RecallError(spec, corrupted=True)
 
     def training_step(self, batch: Episode, batch_index: int) -> Tensor:
@@ -73,7 +74,7 @@ class MetaTraining(pl.LightningModule):
 
     def meta_loss(self, patterns: Tensor, queries: Tensor, distorted: Tensor) -> Tensor:
         """The memory's, of states that are kept as configured; with or, at first, replaced by its auxiliary loss."""
-        if self.global_step < self.config.pretrain:
+        if self.global_step < self.meta_loss_since:
             return self.auxiliary_loss(patterns, queries, distorted)
         mask = distorted if self.config.mask else None
         loss = self.memory.meta_loss(patterns, queries, mask, self.keep)
@@ -109,26 +110,36 @@ class MetaTraining(pl.LightningModule):
         """Logs the seconds of training so far beside the errors, for learning curves."""
         self.log("train/seconds", self.seconds, sync_dist=True)
 
+    def position(self, update: int) -> float:
+        """Where the schedule stands after `update` updates, in updates: further, where seconds run out faster."""
+        budget = self.config.seconds
+        return max(update, self.seconds / budget * self.config.updates) if budget else update
+
     def on_train_batch_start(self, batch: Episode, batch_index: int) -> None:
         """Starts the clock of this update; the meta-loss begins with an optimiser that knows nothing of the other one.
 
         Adam's running squares of the auxiliary loss's gradients would make its first steps up to thirty times too long.
         """
-        if self.config.pretrain and self.global_step == self.config.pretrain:
+        if self.position(self.global_step) >= self.config.pretrain:
+            self.meta_loss_since = min(self.meta_loss_since, self.global_step)
+        if self.config.pretrain and self.global_step == self.meta_loss_since:
             self.optimizers().optimizer.state.clear()  # type: ignore[union-attr]
         self.started = time.perf_counter()
 
     def on_train_batch_end(self, outputs: Any, batch: Episode, batch_index: int) -> None:
-        """Stops it. Validation does not count as training."""
+        """Stops it, and training when the seconds are spent. Validation does not count as training."""
         self.seconds += time.perf_counter() - self.started
+        if self.config.seconds:
+            self.seconds = self.trainer.strategy.broadcast(self.seconds)  # all processes go by the first one's clock
+            self.trainer.should_stop = self.seconds >= self.config.seconds
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keeps the seconds spent on updates, over all restarts."""
-        checkpoint["training_seconds"] = self.seconds
+        """Keeps the seconds spent on updates, over all restarts, and since which update the meta-loss is minimised."""
+        checkpoint["training_seconds"], checkpoint["meta_loss_since"] = self.seconds, self.meta_loss_since
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Goes on counting them."""
-        self.seconds = checkpoint["training_seconds"]
+        """Goes on with them."""
+        self.seconds, self.meta_loss_since = checkpoint["training_seconds"], checkpoint["meta_loss_since"]
 
     def configure_optimizers(self) -> Any:
         """AdamW, warmed up for each loss; the rate of the first falls to that of the second, then to zero."""
@@ -138,10 +149,12 @@ class MetaTraining(pl.LightningModule):
         optimizer = torch.optim.AdamW(self.memory.parameters(), highest, weight_decay=config.weight_decay)
 
         def share(update: int) -> float:
-            since = update if update < config.pretrain else update - config.pretrain
+            position = self.position(update)
+            coding = position < config.pretrain
+            since = update if coding else max(0, update - self.meta_loss_since)
             rising = (since + 1) / config.warmup if config.warmup else 1.0
-            falling = (config.updates - update) / max(1.0, config.cooldown * config.updates)
-            left = max(0.0, 1 - update / config.pretrain) if config.pretrain else 0.0
+            falling = (config.updates - position) / max(1.0, config.cooldown * config.updates)
+            left = 1 - position / config.pretrain if coding else 0.0
             rate = config.rate + left * (first - config.rate)
             return rate / highest * min(1.0, rising, falling if config.cooldown else 1.0) if highest else 0.0
 

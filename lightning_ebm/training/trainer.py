@@ -103,7 +103,7 @@ def train(run: Run) -> Path | None:
     last = last_checkpoint(checkpoints)
     if last and config.resume == "never":
         raise ConfigError(f"{run.folder} holds a run of this configuration, and resume=never. Choose another name=…")
-    if not last or last[1]["global_step"] < config.training.updates:
+    if updates_left(run):
         with explained(config, run.folder):
             record_run(run)
             module = MetaTraining(run.memory, run.data.source.spec, config.training, plain(config))
@@ -170,6 +170,14 @@ def training_record(run: Run) -> tuple[int, float]:
     """Updates done and seconds spent on them, as the run's last checkpoint says; zeros if there is none."""
     last = last_checkpoint(run.folder / "checkpoints") if is_trainable(run.memory) else None
     return (int(last[1]["global_step"]), float(last[1]["training_seconds"])) if last else (0, 0.0)
+
+
+def updates_left(run: Run) -> int:
+    """Updates that training may still make; none when its seconds are spent, or when there is nothing to train."""
+    training = run.config.training
+    updates, seconds = training_record(run)
+    spent = training.seconds and seconds >= training.seconds
+    return 0 if spent or not is_trainable(run.memory) else max(0, training.updates - updates)
 
 
 def record_run(run: Run) -> None:

@@ -1,0 +1,114 @@
+"""A budget of seconds: training ends when they are spent, and its schedule goes by the share of them."""
+
+import itertools
+
+import pytest
+import torch
+
+from lightning_ebm.config import ConfigError, read, resolve
+from lightning_ebm.evaluation.cell import Cell, run_cell
+from lightning_ebm.schema import TrainingConfig
+from lightning_ebm.training import module as training
+from lightning_ebm.training.trainer import build, train, training_record, updates_left
+from tests.training.tiny import DEBUG, last
+
+DECODED = "memory={name: ebmm, energy: {name: decoded_mixture, slots: 4, code: 8, hidden: 4, detector: 2}}"
+SCHEDULE = ("training.pretrain=8", "training.pretrain_rate=0.008", "training.rate=0.004", "training.warmup=0")
+
+
+def made(folder, *words):
+    return build(resolve(read(DEBUG, [f"output={folder}", "training.pictures=false", "trainer.threads=1", *words])))
+
+
+@pytest.fixture
+def each_update_takes_a_second(monkeypatch):
+    """A clock that goes on by one second whenever it is looked at: once before and once after an update."""
+    clock = itertools.count()
+    monkeypatch.setattr(training.time, "perf_counter", lambda: float(next(clock)))
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """Of each update: its learning rate, and whether it minimised the meta-loss."""
+    updates = []
+    original = training.MetaTraining.training_step
+    auxiliary = training.MetaTraining.auxiliary_loss
+
+    def step(self, batch, batch_index):
+        calls = []
+        self.auxiliary_loss = lambda *episodes: calls.append(1) or auxiliary(self, *episodes)
+        loss = original(self, batch, batch_index)
+        updates.append((self.optimizers().param_groups[0]["lr"], not calls))
+        return loss
+
+    monkeypatch.setattr(training.MetaTraining, "training_step", step)
+    return updates
+
+
+def test_the_schedule_goes_by_the_share_of_seconds_that_is_spent(tmp_path, each_update_takes_a_second, seen):
+    # five seconds for 20 updates: each counts for four of them. The rate is set when the seconds of the update before
+    # are not known yet, so it lags behind by one.
+    run = made(tmp_path, DECODED, *SCHEDULE, "training.updates=20", "training.seconds=5", "training.cooldown=0.5")
+    train(run)
+    assert training_record(run) == (5, 5.0)
+    assert [meta for _, meta in seen] == [False, False, True, True, True]
+    # positions 0, 1 (no second known), 4, 8, 12: from 0.008 to 0.004 at 8, falling from 10 on
+    assert [rate for rate, _ in seen] == pytest.approx([0.008, 0.0075, 0.006, 0.004, 0.004 * 8 / 10])
+
+
+def test_updates_end_it_where_they_are_done_first(tmp_path, each_update_takes_a_second, seen):
+    run = made(tmp_path, DECODED, *SCHEDULE, "training.updates=10", "training.seconds=1000", "training.cooldown=0.5")
+    train(run)
+    assert training_record(run) == (10, 10.0)
+    assert [meta for _, meta in seen] == [False] * 8 + [True] * 2
+    falling = [1, 1, 1, 1, 1, 1, 0.8, 0.6, 0.4, 0.2]
+    rates = [0.008 - 0.0005 * update for update in range(8)] + [0.004, 0.004]
+    assert [rate for rate, _ in seen] == pytest.approx([a * b for a, b in zip(rates, falling, strict=True)])
+
+
+def test_the_last_parameters_are_validated_and_kept_and_training_is_over(tmp_path, each_update_takes_a_second):
+    words = ("training.updates=100", "training.seconds=3", "training.validate_every=50")
+    run = made(tmp_path, *words)
+    assert updates_left(run) == 100
+    train(run)
+    assert updates_left(run) == 0
+    best = torch.load(run.folder / "checkpoints" / "best.ckpt", weights_only=True)
+    assert best["global_step"] == last(run.folder)["global_step"] == 3
+    train(made(tmp_path, *words))  # as a comparison that goes on would
+    assert last(run.folder)["global_step"] == 3
+
+
+def test_a_run_that_was_stopped_has_only_the_rest_of_its_seconds(tmp_path, each_update_takes_a_second, monkeypatch):
+    words = (DECODED, *SCHEDULE, "training.updates=20", "training.seconds=5", "training.validate_every=1")
+    original = training.MetaTraining.training_step
+
+    def fails(self, batch, batch_index):
+        if self.global_step == 3:
+            raise OSError("power cut")
+        return original(self, batch, batch_index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training.MetaTraining, "training_step", fails)
+        with pytest.raises(OSError, match="power cut"):
+            train(made(tmp_path, *words))
+    assert last(made(tmp_path, *words).folder)["meta_loss_since"] == 2
+    run = made(tmp_path, *words)
+    train(run)
+    assert training_record(run) == (5, 5.0)
+    assert last(run.folder)["meta_loss_since"] == 2
+
+
+def test_a_cell_that_has_spent_its_seconds_is_measured(tmp_path, each_update_takes_a_second):
+    words = (f"output={tmp_path}", "training.updates=100", "training.seconds=2", "episodes.test=2", "compare.gallery=0")
+    cell = Cell("tiny", "tiny", "", resolve(read(DEBUG, [*words, "trainer.threads=1", "training.pictures=false"])))
+    said = []
+    run_cell(cell, said.append)
+    run_cell(cell, said.append)
+    assert [line.partition(": ")[2].split(",")[0] for line in said] == ["meta-training", "testing on 2 episodes"]
+    assert {(result.updates, result.train_seconds) for result in cell.results() if result.memory == "ebmm"} == {(2, 2.0)}
+
+
+def test_a_negative_budget_is_refused():
+    assert TrainingConfig().seconds == 0
+    with pytest.raises(ConfigError, match=r"training\.seconds must be at least 0"):
+        resolve({"training": {"seconds": -1.0}})
