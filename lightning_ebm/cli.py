@@ -150,7 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         errors.print(f"[bold red]error{where}:[/]", escape(text), soft_wrap=True)
         return 1
     except Stopped as stop:
-        console.print(f"stopped by {stop.signal}{goes_on}")
+        console.print(escape(f"{stop.words}{goes_on}"), soft_wrap=True)
         return int(str(stop.code))
     except (KeyboardInterrupt, SystemExit):  # Lightning turns an interrupt into an exit
         console.print(f"interrupted{goes_on}")

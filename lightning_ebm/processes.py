@@ -17,19 +17,22 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class Stopped(SystemExit):
-    """A signal asked the run to stop, and everything that it had done is saved.
+    """A signal asked the run to stop, and everything that it had done is saved, if that was possible.
 
-    Uncaught, it ends the process with `REQUEUE`; with 0 in a process that Lightning started, for Lightning kills
-    them all when one of its own ends otherwise, and the exit code is that of the first.
+    Uncaught, it ends the process with `REQUEUE`, or with 1 if something is lost; with 0 in a process that Lightning
+    started, for Lightning kills them all when one of its own ends otherwise, and the exit code is that of the first.
 
     Args:
         number: the signal.
+        lost: why what was done since the last checkpoint could not be saved; empty if it was.
     """
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, lost: str = "") -> None:
         started_by_lightning = os.environ.get("LOCAL_RANK", "0") != "0" and "TORCHELASTIC_RUN_ID" not in os.environ
-        super().__init__(0 if started_by_lightning else REQUEUE)
-        self.signal = signal.Signals(number).name
+        super().__init__(1 if lost else 0 if started_by_lightning else REQUEUE)
+        self.words = f"stopped by {signal.Signals(number).name}"
+        if lost:
+            self.words += f"; what was done since the last checkpoint could not be saved: {lost}"
 
 
 def process_number() -> int:

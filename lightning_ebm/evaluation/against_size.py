@@ -10,12 +10,12 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FixedLocator
 from matplotlib.transforms import ScaledTranslation
 
 from lightning_ebm.evaluation.results import CONTROL, Comparison, Result
 from lightning_ebm.evaluation.series import Point, controls, draw_published, looks, name_axes, point
-from lightning_ebm.evaluation.style import FAINT, new_figure
+from lightning_ebm.evaluation.style import FAINT, new_figure, write_out_ticks
 from lightning_ebm.evaluation.tables import Measure, mean, of_setting, setting_name, settings
 
 
@@ -68,9 +68,7 @@ def error_against_size(comparison: Comparison, dark: bool = False, measure: Meas
             if ratios:
                 axes.set_yscale("log")
                 axes.set_ylim(bottom=min(positive) / 1.5)
-                axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=20))
-                axes.yaxis.set_minor_locator(NullLocator())
-                axes.yaxis.set_major_formatter(FuncFormatter(lambda error, _: f"{error:g}"))
+                write_out_ticks(axes.yaxis)
             else:
                 axes.set_ylim(bottom=-0.03 * axes.get_ylim()[1])  # a marker at zero is seen whole
         name_axes(panels, "floats of state (log scale)", comparison.unit, measure)
@@ -123,9 +121,8 @@ def _size_axis(axes: Axes, sizes: list[int]) -> None:
     axes.set_xscale("log")
     span = max(sizes) / min(sizes) if sizes else 1.0
     ticks = (1,) if span > 1000 else (1, 3) if span > 100 else (1, 2, 5) if span > 12 else (1, 1.5, 2, 3, 4, 6)
-    one_size = len(set(sizes)) == 1
-    axes.xaxis.set_major_locator(FixedLocator(sizes[:1]) if one_size else LogLocator(subs=ticks, numticks=20))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda size, _: f"{size:,.0f}"))
+    write_out_ticks(axes.xaxis, ticks)
+    if len(set(sizes)) == 1:
+        axes.xaxis.set_major_locator(FixedLocator(sizes[:1]))
     if sizes and min(sizes) > 0:
         axes.set_xlim(min(sizes) / 1.35, max(sizes) * 1.35)

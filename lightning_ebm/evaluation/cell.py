@@ -293,6 +293,7 @@ def main(path: str) -> int:
         print(f"error: {' '.join(str(error).split()) or type(error).__name__}", flush=True)
         return 1
     except Stopped as stop:
+        print(stop.words, flush=True)
         return int(str(stop.code))
     return 0
 

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from lightning_ebm.evaluation.results import Curve
-from lightning_ebm.evaluation.style import COLOURS, DASHES, new_figure
+from lightning_ebm.evaluation.style import COLOURS, DASHES, new_figure, write_out_ticks
 
 COLUMNS = ("label", "update", "seconds", "error")
 
@@ -62,10 +61,8 @@ def learning_curves(curves: Sequence[Curve], unit: str, dark: bool = False) -> F
                 axes.plot(axis, [max(floor, error) for error in errors], marker=".", label=curve.label, **look)
         for axes, name in zip(panels, ("updates", "seconds of training"), strict=True):
             axes.set(xscale="log", yscale="log", xlabel=name)
-            for axis in (axes.xaxis, axes.yaxis):  # Matplotlib's own powers of ten run into one another
-                axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=20))
-                axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
-                axis.set_minor_locator(NullLocator())
+            for axis in (axes.xaxis, axes.yaxis):
+                write_out_ticks(axis)
         panels[0].set_ylabel(f"validation error\n({unit})")
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure

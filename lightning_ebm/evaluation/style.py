@@ -9,7 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import matplotlib.style
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 # After Okabe and Ito: told apart with any colour vision, and in print. On dark, the dim ones are lifted.
 COLOURS = {
@@ -64,3 +66,10 @@ def save(figure: Figure, path: Path) -> str:
     path.with_suffix(".png").write_bytes(png(figure))
     path.with_suffix(".svg").write_text(drawn, encoding="utf-8")
     return drawn
+
+
+def write_out_ticks(axis: Axis, ticks: tuple[float, ...] = (1, 2, 5)) -> None:
+    """Plain numbers at these multiples of each power of ten, on a logarithmic axis; Matplotlib's own run together."""
+    axis.set_major_locator(LogLocator(subs=ticks, numticks=20))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axis.set_minor_locator(NullLocator())

@@ -38,6 +38,8 @@ def explained(config: RunConfig, folder: Path) -> Iterator[None]:
             reason = "the disk is full, or your quota of it"
         elif error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
             reason = "it cannot be written to"
+        elif error.errno == errno.ENOENT and not folder.exists():
+            reason = "the folder is gone"
         else:
             raise
         where = f" ({error.filename})" if error.filename else ""

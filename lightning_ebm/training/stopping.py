@@ -53,7 +53,10 @@ class StopOnSignal(Checkpoint):
         update = trainer.global_step
         if update % self.validate_every and update % self.log_every and self._is_asked(trainer):
             module.on_train_batch_end(outputs, batch, batch_index)  # its turn would come after ours
-            trainer.save_checkpoint(self.last)
+            try:
+                trainer.save_checkpoint(self.last)
+            except OSError as error:  # no failure of this run alone, after which a comparison would start the next one
+                raise Stopped(self.received, lost=str(error)) from error
             raise Stopped(self.received)
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:

@@ -92,6 +92,23 @@ def test_a_signal_to_all_processes_leaves_workers_to_the_trainer(tmp_path, monke
     assert metrics(folder) == metrics(whole)
 
 
+def test_a_signal_stops_a_comparison_also_where_it_cannot_save(tmp_path, monkeypatch, capsys):
+    rows = "compare.rows={first: {}, second: {seed: 1}}"
+    arguments = ["compare", str(DEBUG), f"output={tmp_path}", *TINY, *OVERRIDES, rows, "compare.jobs=1"]
+
+    def stop():
+        monkeypatch.setattr(checkpoints, "write_through", failing(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))))
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    at_update(monkeypatch, 33, stop)
+    assert main(arguments) == 1
+    line = capsys.readouterr().out.strip().splitlines()[-1]
+    assert line.startswith("stopped by SIGTERM; what was done since the last checkpoint could not be saved: ")
+    assert "No space left" in line
+    (folder,) = (path.parent for path in tmp_path.glob("*/checkpoints"))  # the second one was not begun
+    assert last(folder)["global_step"] == 20
+
+
 def test_where_there_is_nothing_to_save_a_signal_stops_at_once(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(training, "record_run", lambda run: os.kill(os.getpid(), signal.SIGUSR1))
     assert main(["train", str(DEBUG), f"output={tmp_path}", *TINY, *OVERRIDES]) == REQUEUE
@@ -173,6 +190,14 @@ def test_a_disk_that_fails_is_one_line_and_the_last_checkpoint_stays(
     (folder,) = tmp_path.glob("debug-*")
     assert last(folder)["global_step"] == 2
     assert main(arguments) == 0
+
+
+def test_a_run_folder_that_is_moved_away_is_named(tmp_path, monkeypatch, capsys):
+    at_update(monkeypatch, 4, lambda: next(tmp_path.glob("debug-*")).rename(tmp_path / "elsewhere"))
+    assert main(["train", str(DEBUG), f"output={tmp_path}", *TINY, "training.updates=6"]) == 1
+    line = capsys.readouterr().out.strip().splitlines()[-1]
+    assert line.startswith(f"error: {tmp_path / 'debug-'}")
+    assert "the folder is gone" in line
 
 
 @pytest.mark.parametrize("blocked", ["output=/proc/nowhere", "output=/dev/null/runs"])
