@@ -18,6 +18,9 @@ from lightning_ebm.evaluation.series import Point, controls, draw_published, loo
 from lightning_ebm.evaluation.style import FAINT, new_figure, write_out_ticks
 from lightning_ebm.evaluation.tables import Measure, mean, of_setting, setting_name, settings
 
+WIDE = 20.0
+"""Ratio of mean errors beyond which the smaller ones could not be told apart on a linear axis."""
+
 
 def error_against_size(comparison: Comparison, dark: bool = False, measure: Measure = "error_corrupted") -> Figure:
     """Error against the size of the state, one panel for each setting.
@@ -25,9 +28,9 @@ def error_against_size(comparison: Comparison, dark: bool = False, measure: Meas
     Points are means, bars reach from the 5th to the 95th percentile of the test episodes. The sizes of one row are
     joined by a line.
     Controls, and memories without a state, have no size and are dashed horizontals: of all memories with nothing
-    written, only the best. Published lines over sizes are laid over the error on all values, which is what they count;
-    the errors' axis is then logarithmic, for ratios to the published are what is read off, unless a mean error is 0.
-    Bars that reach to 0 then end at the lower edge.
+    written, only the best. Published lines over sizes are laid over the error on all values, which is what they count.
+    With them, or where means differ by more than a factor of `WIDE`, the errors' axis is logarithmic, for ratios are
+    what is read off, unless a mean error is 0. Bars that reach to 0 then end at the lower edge.
 
     Args:
         comparison: what to draw.
@@ -43,7 +46,8 @@ def error_against_size(comparison: Comparison, dark: bool = False, measure: Meas
     styles = looks(((name, results[0].memory) for name, results in lines.items()), dark)
     handles: dict[str, Artist] = {}
     drawn = [point(result.floats, result, measure) for results in lines.values() for result in results]
-    ratios = published is not None and min((error for _, error, *_ in drawn), default=0.0) > 0
+    means = [error for _, error, *_ in drawn if math.isfinite(error)]
+    ratios = min(means, default=0.0) > 0 and (published is not None or max(means) > WIDE * min(means))
     positive = [value for _, *values in drawn for value in values if value > 0]
     sizes = [result.floats for results in lines.values() for result in results]
     sizes += [size for points in (published.lines.values() if published else ()) for size, *_ in points]

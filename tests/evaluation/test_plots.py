@@ -38,6 +38,15 @@ def test_error_against_size_joins_sizes_and_draws_means_and_bands():
     assert axes.get_ylim()[1] >= 32
 
 
+@pytest.mark.parametrize(("smallest", "scale"), [(0.3, "log"), (0.5, "linear"), (0.0, "linear")])
+def test_errors_that_differ_much_are_told_apart(smallest, scale):
+    results = [fakes.result("EBMM, 1,000", "ebmm", 1.0), fakes.result("MANN, 1,000", "mann", 8.0)]
+    results[0].error_corrupted[:] = [smallest] * 40
+    (axes,) = error_against_size(fakes.comparison(results)).axes
+    assert axes.get_yscale() == scale
+    assert scale == "linear" or 0 < axes.get_ylim()[0] < smallest
+
+
 def test_controls_are_horizontals_of_which_the_best_nothing_written_is_kept():
     (axes,) = error_against_size(fakes.comparison(fakes.sizes())).axes
     levels = {round(float(line.get_ydata()[0]), 6) for line in axes.get_lines() if line.get_marker() == "None"}
