@@ -18,6 +18,9 @@ from lightning_ebm.evaluation.series import Point, controls, draw_published, loo
 from lightning_ebm.evaluation.style import FAINT, new_figure, write_out_ticks
 from lightning_ebm.evaluation.tables import Measure, mean, of_setting, setting_name, settings
 
+MANY = 12
+"""Lines that one figure may hold before nobody can follow them."""
+
 WIDE = 20.0
 """Ratio of mean errors beyond which the smaller ones could not be told apart on a linear axis."""
 
@@ -26,7 +29,7 @@ def error_against_size(comparison: Comparison, dark: bool = False, measure: Meas
     """Error against the size of the state, one panel for each setting.
 
     Points are means, bars reach from the 5th to the 95th percentile of the test episodes. The sizes of one row are
-    joined by a line.
+    joined by a line. Of more than `MANY` lines, those of rounded states are left to the table.
     Controls, and memories without a state, have no size and are dashed horizontals: of all memories with nothing
     written, only the best. Published lines over sizes are laid over the error on all values, which is what they count.
     With them, or where means differ by more than a factor of `WIDE`, the errors' axis is logarithmic, for ratios are
@@ -40,6 +43,8 @@ def error_against_size(comparison: Comparison, dark: bool = False, measure: Meas
     groups = settings(comparison.results)
     masks, items = sorted({mask for _, mask in groups}), sorted({count for count, _ in groups})
     lines = _size_lines(comparison.results)
+    if len(lines) > MANY:
+        lines = {name: line for name, line in lines.items() if line[0].precision == "float32"}
     published = comparison.published if measure == "error" else None
     if published and published.axis != "floats":
         published = None

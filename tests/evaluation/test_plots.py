@@ -47,6 +47,20 @@ def test_errors_that_differ_much_are_told_apart(smallest, scale):
     assert scale == "linear" or 0 < axes.get_ylim()[0] < smallest
 
 
+@pytest.mark.parametrize(("memories", "drawn"), [(6, 12), (7, 7)])
+def test_rounded_states_are_left_out_where_lines_are_too_many(memories, drawn):
+    results = [
+        fakes.result(f"{number}{kept}, {floats}", "ebmm", 4.0, floats, series=f"{number}{kept}", precision=precision)
+        for number in range(memories)
+        for precision, kept in (("float32", ""), ("int8", ", int8"))
+        for floats in (1000, 2000)
+    ]
+    figure = error_against_size(fakes.comparison(results))
+    names = {text.get_text() for text in figure.legends[0].get_texts()}
+    assert len(names) == drawn
+    assert names >= {str(number) for number in range(memories)}
+
+
 def test_controls_are_horizontals_of_which_the_best_nothing_written_is_kept():
     (axes,) = error_against_size(fakes.comparison(fakes.sizes())).axes
     levels = {round(float(line.get_ydata()[0]), 6) for line in axes.get_lines() if line.get_marker() == "None"}
