@@ -24,7 +24,7 @@ from lightning_ebm.data.datamodule import EpisodeDataModule
 from lightning_ebm.memory import AssociativeMemory
 from lightning_ebm.processes import process_number
 from lightning_ebm.registry import datasets, distortions, memories
-from lightning_ebm.schema import RunConfig
+from lightning_ebm.schema import RunConfig, TrainingConfig
 from lightning_ebm.training.callbacks import Pictures, Progress
 from lightning_ebm.training.checkpoints import DurableCheckpoints, RandomStates, last_checkpoint, load
 from lightning_ebm.training.failures import explained
@@ -103,7 +103,7 @@ def train(run: Run) -> Path | None:
     last = last_checkpoint(checkpoints)
     if last and config.resume == "never":
         raise ConfigError(f"{run.folder} holds a run of this configuration, and resume=never. Choose another name=…")
-    if updates_left(run):
+    if not last or left(config.training, *recorded(last[1])):
         with explained(config, run.folder):
             record_run(run)
             module = MetaTraining(run.memory, run.data.source.spec, config.training, plain(config))
@@ -169,15 +169,23 @@ def make_trainer(run: Run) -> pl.Trainer:
 def training_record(run: Run) -> tuple[int, float]:
     """Updates done and seconds spent on them, as the run's last checkpoint says; zeros if there is none."""
     last = last_checkpoint(run.folder / "checkpoints") if is_trainable(run.memory) else None
-    return (int(last[1]["global_step"]), float(last[1]["training_seconds"])) if last else (0, 0.0)
+    return recorded(last[1]) if last else (0, 0.0)
+
+
+def recorded(checkpoint: dict[str, Any]) -> tuple[int, float]:
+    """Updates done and seconds spent on them, as a checkpoint says."""
+    return int(checkpoint["global_step"]), float(checkpoint["training_seconds"])
 
 
 def updates_left(run: Run) -> int:
-    """Updates that training may still make; none when its seconds are spent, or when there is nothing to train."""
-    training = run.config.training
-    updates, seconds = training_record(run)
+    """Updates that training may still make; none when there is nothing to train."""
+    return left(run.config.training, *training_record(run)) if is_trainable(run.memory) else 0
+
+
+def left(training: TrainingConfig, updates: int, seconds: float) -> int:
+    """Updates that may follow so many, on which so many seconds were spent; none when the budget of seconds is."""
     spent = training.seconds and seconds >= training.seconds
-    return 0 if spent or not is_trainable(run.memory) else max(0, training.updates - updates)
+    return 0 if spent else max(0, training.updates - updates)
 
 
 def record_run(run: Run) -> None:
