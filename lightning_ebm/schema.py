@@ -89,7 +89,7 @@ class TrainingConfig:
 
 @dataclass
 class TrainerConfig:
-    """Where training runs; the names are those of `pytorch_lightning.Trainer`.
+    """Where training, and then testing, runs; the names are those of `pytorch_lightning.Trainer`.
 
     Attributes:
         accelerator: cpu, gpu or auto.

@@ -35,6 +35,10 @@ class Episode(NamedTuple):
     queries: Tensor
     mask: Tensor
 
+    def to(self, device: torch.device) -> Episode:
+        """The same on another device."""
+        return Episode(*(tensor.to(device) for tensor in self))
+
 
 @dataclass(frozen=True)
 class Sampling:

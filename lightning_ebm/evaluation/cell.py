@@ -207,6 +207,7 @@ def rows_of(run: Run, setting: Setting, written: Written) -> list[dict[str, Any]
             nothing_written=role == NOTHING_WRITTEN,
             precision=setting.precision,
             written=None if role else written,
+            device=run.device,
         )
         trained = role != QUERY
         rows.append({

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import mean, median
 from typing import Any, TypeVar
@@ -20,6 +21,8 @@ from lightning_ebm.memory import AssociativeMemory, PatternSpec, State
 T = TypeVar("T")
 Written = list[tuple[State, float]]
 """The states of one batch of test episodes after the other, and the milliseconds that writing an episode took."""
+
+CPU = torch.device("cpu")
 
 KEPT = 2**28
 """Bytes of states that are kept to be read once more."""
@@ -65,11 +68,12 @@ def measure(
     nothing_written: bool = False,
     precision: str = "float32",
     written: Written | None = None,
+    device: torch.device = CPU,
 ) -> Measurement:
     """Writes and reads each episode.
 
     Args:
-        memory: any memory; it is not changed.
+        memory: any memory, on the CPU; it is not changed.
         batches: the test episodes.
         spec: kind of the patterns.
         mask_known: tell the memory which values were distorted.
@@ -77,6 +81,7 @@ def measure(
         precision: keep the state at this precision between writing and reading.
         written: what an earlier measurement of the same memory and episodes wrote, which is read instead of being
             written again; filled as far as `KEPT` allows.
+        device: where memory and episodes are taken for it.
 
     Raises:
         ValueError: if the memory recalls something that is not finite.
@@ -89,8 +94,9 @@ def measure(
     similar: list[float] = []
     exact: list[float] = []
     state: State = {}
-    with torch.no_grad():
-        for index, batch in enumerate(batches):
+    with torch.no_grad(), placed(memory, device):
+        for index, loaded in enumerate(batches):
+            batch = loaded.to(device)
             episodes = len(batch.patterns)
             if nothing_written:
                 state, milliseconds = memory.initial_state(episodes), 0.0
@@ -128,6 +134,16 @@ def measure(
         ssim=mean(similar),
         exact=mean(exact),
     )
+
+
+@contextmanager
+def placed(memory: AssociativeMemory, device: torch.device) -> Iterator[None]:
+    """The memory is on this device in the block, and on the CPU after it."""
+    memory.to(device)
+    try:
+        yield
+    finally:
+        memory.to(CPU)
 
 
 def size(state: State) -> int:

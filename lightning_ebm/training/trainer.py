@@ -50,6 +50,12 @@ class Run:
     data: EpisodeDataModule
     memory: AssociativeMemory
 
+    @property
+    def device(self) -> torch.device:
+        """Where its memory is tested: the GPU that it trains on, but for Apple's, which have no float64."""
+        on_gpu = self.config.trainer.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+        return torch.device("cuda" if on_gpu and is_trainable(self.memory) else "cpu")
+
 
 def build(config: RunConfig) -> Run:
     """Builds data and memory. Parameters depend on `config.seed` only.

@@ -15,6 +15,7 @@ from lightning_ebm.evaluation.evaluate import count_floats, measure
 from lightning_ebm.evaluation.grid import cells
 from lightning_ebm.evaluation.metrics import RecallError, pattern_errors, unit
 from lightning_ebm.memory import AssociativeMemory, PatternSpec
+from lightning_ebm.training.trainer import build
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 BITS, REAL = PatternSpec((4,), binary=True), PatternSpec((4,), binary=False)
@@ -55,6 +56,42 @@ def test_wrong_bits_are_counted_per_pattern_and_averaged_per_episode():
     assert measured.error == pytest.approx([2 / 3, 4 / 3])
     assert measured.error_corrupted == pytest.approx([1 / 3, 2 / 3])
     assert (measured.floats, measured.floats_strict) == (4, 5)
+
+
+def test_a_memory_is_measured_on_the_device_that_is_asked_for():
+    class Travelling(Mean):
+        def to(self, device):
+            seen.append(("memory", device.type))
+            return self
+
+        def write(self, patterns):
+            seen.append("writes")
+            return super().write(patterns)
+
+    class There:
+        def to(self, device):
+            seen.append(("episodes", device.type))
+            return batch()
+
+    seen = []
+    measured = measure(Travelling(), [There()], BITS, device=torch.device("cuda"))
+    assert seen == [("memory", "cuda"), ("episodes", "cuda"), "writes", ("memory", "cpu")]
+    assert measured.error == pytest.approx([2 / 3, 4 / 3])
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "gpu", "expected"),
+    [("auto", True, "cuda"), ("gpu", True, "cuda"), ("cpu", True, "cpu"), ("auto", False, "cpu"), ("mps", True, "cpu")],
+)
+def test_what_is_trained_on_a_gpu_is_tested_there(monkeypatch, accelerator, gpu, expected):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
+    plain = {"data": {"name": "bits", "size": 8}, "distortion": {"name": "redrawn_bits", "count": 4}}
+    plain["trainer"] = {"accelerator": accelerator}
+    energy = {"name": "gated_rnn", "hidden": 8, "memory": 3}
+    run = build(resolve(plain | {"memory": {"name": "ebmm", "energy": energy}}))
+    assert run.device.type == expected
+    untrained = build(resolve(plain | {"memory": "hopfield"}))
+    assert untrained.device.type == "cpu"
 
 
 def test_a_known_mask_and_an_unwritten_state():

@@ -59,7 +59,7 @@ class Basin(Analysis):
         for label, run in runs.items():
             for share in self.shares:
                 episodes = test_loader(run, run.config.episodes.items, distortion=RandomPixels(spec, share))
-                found = measure(run.memory, episodes, spec)
+                found = measure(run.memory, episodes, spec, device=run.device)
                 point = mean_and_band(found.error)
                 lines.setdefault(label, []).append((share, *point))
                 rows.append([label, share, *point, found.exact])

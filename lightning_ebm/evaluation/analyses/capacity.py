@@ -56,7 +56,7 @@ class Capacity(Analysis):
         rows = []
         for label, run in runs.items():
             for items in self.items:
-                found = measure(run.memory, test_loader(run, items), run.data.source.spec)
+                found = measure(run.memory, test_loader(run, items), run.data.source.spec, device=run.device)
                 point = mean_and_band(found.error_corrupted)
                 lines.setdefault(label, []).append((items, *point))
                 rows.append([label, run.config.episodes.items, items, *point, found.exact])

@@ -62,7 +62,7 @@ class Correlated(Analysis):
         for label, run in runs.items():
             for classes in self.classes:
                 episodes = test_loader(run, run.config.episodes.items, classes=classes)
-                found = measure(run.memory, episodes, spec)
+                found = measure(run.memory, episodes, spec, device=run.device)
                 kind = f"of {classes} class{'es' if classes > 1 else ''}" if classes else "of all classes"
                 bars.setdefault(label, {})[kind] = point = mean_and_band(found.error_corrupted)
                 rows.append([label, kind, *point, found.exact])

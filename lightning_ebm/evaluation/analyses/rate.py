@@ -65,7 +65,7 @@ class Rate(Analysis):
         for label, run in runs.items():
             items = run.config.episodes.items
             for precision in self.precisions:
-                found = measure(run.memory, test_loader(run, items), spec, precision=precision)
+                found = measure(run.memory, test_loader(run, items), spec, precision=precision, device=run.device)
                 point = mean_and_band(found.error_corrupted)
                 bits = found.bits / items
                 lines.setdefault(label, []).append((bits, *point))

@@ -60,7 +60,7 @@ class Robustness(Analysis):
         for label, run in runs.items():
             for kind, distortion in kinds.items():
                 episodes = test_loader(run, run.config.episodes.items, distortion=distortion)
-                found = measure(run.memory, episodes, spec)
+                found = measure(run.memory, episodes, spec, device=run.device)
                 bars.setdefault(label, {})[kind] = point = mean_and_band(found.error_corrupted)
                 rows.append([label, str(run.config.distortion), kind, *point, found.exact])
 

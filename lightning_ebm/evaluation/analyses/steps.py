@@ -74,7 +74,7 @@ class Steps(Analysis):
                 rows.append([label, "read", step, *point])
             for steps in self.write_steps if writes_by_steps(run.memory) else ():
                 memory = with_write_steps(run.memory, steps)
-                found = measure(memory, test_loader(run, run.config.episodes.items), spec)
+                found = measure(memory, test_loader(run, run.config.episodes.items), spec, device=run.device)
                 point = mean_and_band(found.error_corrupted)
                 lines.setdefault(f"{label}, write steps", []).append((steps, *point))
                 rows.append([label, "write", steps, *point])

@@ -66,7 +66,7 @@ class Transfer(Analysis):
             for name, source in (own | sources).items():
                 for nothing_written in (False, True):
                     episodes = test_loader(run, run.config.episodes.items, source=source)
-                    found = measure(run.memory, episodes, spec, nothing_written=nothing_written)
+                    found = measure(run.memory, episodes, spec, nothing_written=nothing_written, device=run.device)
                     row = f"{label}, nothing written" if nothing_written else label
                     bars.setdefault(row, {})[name] = point = mean_and_band(found.error_corrupted)
                     rows.append([row, run.config.data.name, name, *point, found.exact])
