@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator
+from matplotlib.ticker import FixedLocator, LogLocator
 from matplotlib.transforms import ScaledTranslation
 
 from lightning_ebm.evaluation.results import CONTROL, Comparison, Result
@@ -130,8 +130,7 @@ def _size_axis(axes: Axes, sizes: list[int]) -> None:
     axes.set_xscale("log")
     span = max(sizes) / min(sizes) if sizes else 1.0
     ticks = (1,) if span > 1000 else (1, 3) if span > 100 else (1, 2, 5) if span > 12 else (1, 1.5, 2, 3, 4, 6)
-    write_out_ticks(axes.xaxis, ticks)
-    if len(set(sizes)) == 1:
-        axes.xaxis.set_major_locator(FixedLocator(sizes[:1]))
+    alone = len(set(sizes)) == 1
+    write_out_ticks(axes.xaxis, FixedLocator(sizes[:1]) if alone else LogLocator(subs=ticks, numticks=20))
     if sizes and min(sizes) > 0:
         axes.set_xlim(min(sizes) / 1.35, max(sizes) * 1.35)

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator
 
-from lightning_ebm.evaluation.style import COLOURS, DASHES, MARKERS, new_figure
+from lightning_ebm.evaluation.style import COLOURS, DASHES, MARKERS, new_figure, write_out_ticks
 
 Lines = dict[str, list[tuple[float, float, float, float]]]
 """Label -> points: place on the axis; mean, 5th, 95th percentile of what is measured there."""
@@ -41,10 +41,8 @@ def error_lines(
             axes.fill_between(places, lows, highs, color=colour, alpha=0.12, linewidth=0)
         axes.set(xlabel=horizontal, ylabel=f"error ({unit})", **axes_settings)
         if axes.get_xscale() == "log":
-            ticks = sorted({place for points in lines.values() for place, *_ in points})
-            axes.xaxis.set_major_locator(FixedLocator(ticks))
-            axes.xaxis.set_minor_locator(NullLocator())
-            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
+            each = sorted({place for points in lines.values() for place, *_ in points})
+            write_out_ticks(axes.xaxis, FixedLocator(each))
         axes.set_ylim(bottom=-0.03 * axes.get_ylim()[1])
         figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=min(3, len(lines)))
     return figure

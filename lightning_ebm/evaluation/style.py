@@ -11,7 +11,7 @@ from pathlib import Path
 import matplotlib.style
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, Locator, LogLocator, NullLocator
 
 # After Okabe and Ito: told apart with any colour vision, and in print. On dark, the dim ones are lifted.
 COLOURS = {
@@ -68,8 +68,8 @@ def save(figure: Figure, path: Path) -> str:
     return drawn
 
 
-def write_out_ticks(axis: Axis, ticks: tuple[float, ...] = (1, 2, 5)) -> None:
-    """Plain numbers at these multiples of each power of ten, on a logarithmic axis; Matplotlib's own run together."""
-    axis.set_major_locator(LogLocator(subs=ticks, numticks=20))
+def write_out_ticks(axis: Axis, ticks: Locator | None = None) -> None:
+    """Plain numbers on a logarithmic axis, by default at 1, 2 and 5 of each power of ten; Matplotlib's run together."""
+    axis.set_major_locator(ticks or LogLocator(subs=(1, 2, 5), numticks=20))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     axis.set_minor_locator(NullLocator())

@@ -4,20 +4,19 @@ import pytest
 import torch
 
 from baselines.no_memory import NoMemoryConfig
-from lightning_ebm.config import ConfigError, read, resolve
+from lightning_ebm.config import ConfigError
 from lightning_ebm.memory import AssociativeMemory, PatternSpec
 from lightning_ebm.registry import Choice, memories
 from lightning_ebm.schema import TrainingConfig
 from lightning_ebm.training.module import MetaTraining
-from lightning_ebm.training.trainer import build, train
-from tests.training.tiny import DEBUG, assert_same_state, last
+from lightning_ebm.training.trainer import train
+from tests.training.tiny import DECODED, assert_same_state, built, last
 
 SPEC = PatternSpec((6,), binary=True)
-DECODED = "memory={name: ebmm, energy: {name: decoded_mixture, slots: 4, code: 8, hidden: 4, detector: 2}}"
 
 
 def run(folder, *words):
-    made = build(resolve(read(DEBUG, [f"output={folder}", "training.pictures=false", "trainer.threads=1", *words])))
+    made = built(folder, *words)
     train(made)
     return made
 
@@ -45,7 +44,7 @@ def test_the_loss_is_the_auxiliary_one_then_the_meta_loss_plus_its_share(tmp_pat
 
 def test_writing_learns_only_afterwards(tmp_path):
     words = (DECODED, "training.updates=3", "training.weight_decay=0")
-    fresh = build(resolve(read(DEBUG, [f"output={tmp_path}", *words]))).memory.writing.raw_rates
+    fresh = built(tmp_path, *words).memory.writing.raw_rates
     coded, learned = (run(tmp_path, *words, f"training.pretrain={count}").memory.writing.raw_rates for count in (3, 0))
     assert torch.equal(coded, fresh)
     assert not torch.equal(learned, fresh)

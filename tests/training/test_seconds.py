@@ -5,19 +5,14 @@ import itertools
 import pytest
 import torch
 
-from lightning_ebm.config import ConfigError, read, resolve
+from lightning_ebm.config import ConfigError, resolve
 from lightning_ebm.evaluation.cell import Cell, run_cell
 from lightning_ebm.schema import TrainingConfig
 from lightning_ebm.training import module as training
-from lightning_ebm.training.trainer import build, train, training_record, updates_left
-from tests.training.tiny import DEBUG, last
+from lightning_ebm.training.trainer import train, training_record, updates_left
+from tests.training.tiny import DECODED, built, last
 
-DECODED = "memory={name: ebmm, energy: {name: decoded_mixture, slots: 4, code: 8, hidden: 4, detector: 2}}"
 SCHEDULE = ("training.pretrain=8", "training.pretrain_rate=0.008", "training.rate=0.004", "training.warmup=0")
-
-
-def made(folder, *words):
-    return build(resolve(read(DEBUG, [f"output={folder}", "training.pictures=false", "trainer.threads=1", *words])))
 
 
 @pytest.fixture
@@ -48,7 +43,7 @@ def seen(monkeypatch):
 def test_the_schedule_goes_by_the_share_of_seconds_that_is_spent(tmp_path, each_update_takes_a_second, seen):
     # five seconds for 20 updates: each counts for four of them. The rate is set when the seconds of the update before
     # are not known yet, so it lags behind by one.
-    run = made(tmp_path, DECODED, *SCHEDULE, "training.updates=20", "training.seconds=5", "training.cooldown=0.5")
+    run = built(tmp_path, DECODED, *SCHEDULE, "training.updates=20", "training.seconds=5", "training.cooldown=0.5")
     train(run)
     assert training_record(run) == (5, 5.0)
     assert [meta for _, meta in seen] == [False, False, True, True, True]
@@ -57,7 +52,7 @@ def test_the_schedule_goes_by_the_share_of_seconds_that_is_spent(tmp_path, each_
 
 
 def test_updates_end_it_where_they_are_done_first(tmp_path, each_update_takes_a_second, seen):
-    run = made(tmp_path, DECODED, *SCHEDULE, "training.updates=10", "training.seconds=1000", "training.cooldown=0.5")
+    run = built(tmp_path, DECODED, *SCHEDULE, "training.updates=10", "training.seconds=1000", "training.cooldown=0.5")
     train(run)
     assert training_record(run) == (10, 10.0)
     assert [meta for _, meta in seen] == [False] * 8 + [True] * 2
@@ -68,13 +63,13 @@ def test_updates_end_it_where_they_are_done_first(tmp_path, each_update_takes_a_
 
 def test_the_last_parameters_are_validated_and_kept_and_training_is_over(tmp_path, each_update_takes_a_second):
     words = ("training.updates=100", "training.seconds=3", "training.validate_every=50")
-    run = made(tmp_path, *words)
+    run = built(tmp_path, *words)
     assert updates_left(run) == 100
     train(run)
     assert updates_left(run) == 0
     best = torch.load(run.folder / "checkpoints" / "best.ckpt", weights_only=True)
     assert best["global_step"] == last(run.folder)["global_step"] == 3
-    train(made(tmp_path, *words))  # as a comparison that goes on would
+    train(built(tmp_path, *words))  # as a comparison that goes on would
     assert last(run.folder)["global_step"] == 3
 
 
@@ -90,17 +85,17 @@ def test_a_run_that_was_stopped_has_only_the_rest_of_its_seconds(tmp_path, each_
     with monkeypatch.context() as patch:
         patch.setattr(training.MetaTraining, "training_step", fails)
         with pytest.raises(OSError, match="power cut"):
-            train(made(tmp_path, *words))
-    assert last(made(tmp_path, *words).folder)["meta_loss_since"] == 2
-    run = made(tmp_path, *words)
+            train(built(tmp_path, *words))
+    assert last(built(tmp_path, *words).folder)["meta_loss_since"] == 2
+    run = built(tmp_path, *words)
     train(run)
     assert training_record(run) == (5, 5.0)
     assert last(run.folder)["meta_loss_since"] == 2
 
 
 def test_a_cell_that_has_spent_its_seconds_is_measured(tmp_path, each_update_takes_a_second):
-    words = (f"output={tmp_path}", "training.updates=100", "training.seconds=2", "episodes.test=2", "compare.gallery=0")
-    cell = Cell("tiny", "tiny", "", resolve(read(DEBUG, [*words, "trainer.threads=1", "training.pictures=false"])))
+    words = ("training.updates=100", "training.seconds=2", "episodes.test=2", "compare.gallery=0")
+    cell = Cell("tiny", "tiny", "", built(tmp_path, *words).config)
     said = []
     run_cell(cell, said.append)
     run_cell(cell, said.append)
