@@ -139,8 +139,8 @@ def measure(
 @contextmanager
 def placed(memory: AssociativeMemory, device: torch.device) -> Iterator[None]:
     """The memory is on this device in the block, and on the CPU after it."""
-    memory.to(device)
     try:
+        memory.to(device)
         yield
     finally:
         memory.to(CPU)

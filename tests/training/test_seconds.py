@@ -10,7 +10,7 @@ from lightning_ebm.evaluation.cell import Cell, run_cell
 from lightning_ebm.schema import TrainingConfig
 from lightning_ebm.training import module as training
 from lightning_ebm.training.trainer import train, training_record, updates_left
-from tests.training.tiny import DECODED, built, last
+from tests.training.tiny import DECODED, built, config, last
 
 SCHEDULE = ("training.pretrain=8", "training.pretrain_rate=0.008", "training.rate=0.004", "training.warmup=0")
 
@@ -95,7 +95,7 @@ def test_a_run_that_was_stopped_has_only_the_rest_of_its_seconds(tmp_path, each_
 
 def test_a_cell_that_has_spent_its_seconds_is_measured(tmp_path, each_update_takes_a_second):
     words = ("training.updates=100", "training.seconds=2", "episodes.test=2", "compare.gallery=0")
-    cell = Cell("tiny", "tiny", "", built(tmp_path, *words).config)
+    cell = Cell("tiny", "tiny", "", config(tmp_path, *words))
     said = []
     run_cell(cell, said.append)
     run_cell(cell, said.append)
