@@ -50,10 +50,10 @@ def evaluate(config_file: Path | None, overrides: Sequence[str], memory: str = "
 def compare(config_file: Path, overrides: Sequence[str]) -> None:
     """Train and measure every row of the configuration; print a table, write report.html and results.csv."""
     from lightning_ebm.evaluation.compare import compare as run_all
-    from lightning_ebm.evaluation.findings import read_findings
     from lightning_ebm.evaluation.grid import cells, slug
-    from lightning_ebm.evaluation.index import write_index
-    from lightning_ebm.evaluation.report import write_report
+    from lightning_ebm.evaluation.pages.findings import read_findings
+    from lightning_ebm.evaluation.pages.index import write_index
+    from lightning_ebm.evaluation.pages.report import write_report
     from lightning_ebm.evaluation.results import COLUMNS, row, write_cells
     from lightning_ebm.evaluation.tables import rich_table, wide_table
     from lightning_ebm.training.tracking import log_table
@@ -107,8 +107,8 @@ def analyse(config_file: Path, overrides: Sequence[str]) -> None:
 def show(config_file: Path, overrides: Sequence[str]) -> None:
     """Print the resolved configuration, and draw patterns and queries of each split."""
     from lightning_ebm.config import distortion_in_test
-    from lightning_ebm.evaluation.strips import contact_sheet
-    from lightning_ebm.evaluation.style import png
+    from lightning_ebm.evaluation.figures.strips import contact_sheet
+    from lightning_ebm.evaluation.figures.style import png
     from lightning_ebm.training.trainer import build
 
     config = resolve(read(config_file, overrides))
@@ -202,8 +202,8 @@ def export(config_file: Path, overrides: Sequence[str], as_: str = "", row: str 
 def recall(words: Sequence[str], memory: str = "") -> None:
     """Store images of your own in a pretrained memory (--memory NAME), and recall them from damaged copies."""
     from lightning_ebm.evaluation.analysis import terminal_table
+    from lightning_ebm.evaluation.pages.recall_page import write_recall
     from lightning_ebm.evaluation.recall import recall as recall_images
-    from lightning_ebm.evaluation.recall_page import write_recall
     from lightning_ebm.pretrained import names
     from lightning_ebm.pretrained import read as read_pretrained
 

@@ -17,7 +17,7 @@ from lightning_ebm.benchmark.contenders import REFERENCE
 from lightning_ebm.benchmark.results import GrowthRow, Row, write_csv, write_growth
 from lightning_ebm.benchmark.run import TOLERANCES
 from lightning_ebm.benchmark.tables import growth_table, markdown_tables
-from lightning_ebm.evaluation.style import save
+from lightning_ebm.evaluation.figures.style import save
 from lightning_ebm.training.trainer import commit, processor
 
 PACKAGES = ("torch", "higher", "torchopt", "jax", "jaxlib", "lightning-ebm")

@@ -17,8 +17,8 @@ from rich.text import Text
 
 from lightning_ebm.config import ConfigError, to_yaml
 from lightning_ebm.evaluation.cell import Cell
+from lightning_ebm.evaluation.figures.style import save, svg
 from lightning_ebm.evaluation.jobs import name_of, run_cells
-from lightning_ebm.evaluation.style import save, svg
 from lightning_ebm.processes import process_number
 from lightning_ebm.registry import analyses
 from lightning_ebm.training.checkpoints import load

@@ -29,8 +29,8 @@ from lightning_ebm.data.datamodule import EpisodeDataModule
 from lightning_ebm.data.episodes import Distortion, Episode, PatternSource
 from lightning_ebm.durable import keep
 from lightning_ebm.evaluation.controls import QueryItself
-from lightning_ebm.evaluation.curves import read_curve
 from lightning_ebm.evaluation.evaluate import Written, measure
+from lightning_ebm.evaluation.figures.curves import read_curve
 from lightning_ebm.evaluation.gallery import recalled
 from lightning_ebm.evaluation.metrics import unit
 from lightning_ebm.evaluation.results import CONTROL, QUERY, Curve, Result

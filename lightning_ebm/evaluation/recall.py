@@ -16,11 +16,11 @@ from lightning_ebm.data.episodes import DataError, Episode
 from lightning_ebm.data.own_images import as_pattern, read_image
 from lightning_ebm.evaluation.analysis import Answer
 from lightning_ebm.evaluation.evaluate import count_floats
+from lightning_ebm.evaluation.figures.strips import read_path
 from lightning_ebm.evaluation.gallery import recalled
 from lightning_ebm.evaluation.metrics import pattern_errors, unit
 from lightning_ebm.evaluation.reproduce import published, run_config
 from lightning_ebm.evaluation.results import CONTROL
-from lightning_ebm.evaluation.strips import read_path
 from lightning_ebm.memory import image_shape
 from lightning_ebm.pretrained import Pretrained
 from lightning_ebm.registry import choice, datasets, distortions

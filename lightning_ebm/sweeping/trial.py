@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lightning_ebm.config import ConfigError
 from lightning_ebm.durable import keep
-from lightning_ebm.evaluation.curves import read_curve
+from lightning_ebm.evaluation.figures.curves import read_curve
 from lightning_ebm.sweeping.space import Point
 
 

@@ -5,10 +5,10 @@ import torch
 
 from lightning_ebm.data.episodes import Episode
 from lightning_ebm.evaluation.controls import QueryItself
+from lightning_ebm.evaluation.figures.strips import read_path
 from lightning_ebm.evaluation.gallery import recalled
-from lightning_ebm.evaluation.html_gallery import gallery_rows
+from lightning_ebm.evaluation.pages.html_gallery import gallery_rows
 from lightning_ebm.evaluation.results import Recall
-from lightning_ebm.evaluation.strips import read_path
 from tests.evaluation import fakes
 
 

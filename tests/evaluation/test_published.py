@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from lightning_ebm.config import ConfigError
-from lightning_ebm.evaluation.against_items import error_against_items
-from lightning_ebm.evaluation.against_size import error_against_size
-from lightning_ebm.evaluation.html_tables import items_table, main_table
+from lightning_ebm.evaluation.figures.against_items import error_against_items
+from lightning_ebm.evaluation.figures.against_size import error_against_size
+from lightning_ebm.evaluation.pages.html_tables import items_table, main_table
 from lightning_ebm.evaluation.published import FOLDER, NAMES, published
 from lightning_ebm.evaluation.tables import wide_table
 from tests.evaluation import fakes
-from tests.evaluation.test_report import Page
+from tests.evaluation.pages.test_report import Page
 from tests.evaluation.test_tables import text
 
 pytestmark = pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")  # a memory diverged

@@ -17,7 +17,7 @@ from lightning_ebm.config import ConfigError
 from lightning_ebm.data.episodes import DataError
 from lightning_ebm.evaluation.recall import recall
 from tests.evaluation.fakes import NASTY
-from tests.evaluation.test_report import Page
+from tests.evaluation.pages.test_report import Page
 from tests.test_pretrained import tiny
 
 NAME = "glyphs-4096"  # its data need no files

@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 
 from lightning_ebm.evaluation import tables
-from lightning_ebm.evaluation.summary import summary
+from lightning_ebm.evaluation.pages.summary import summary
 from tests.evaluation import fakes
 
 # NumPy warns of the infinite error of the memory that diverged, which these tests are about.

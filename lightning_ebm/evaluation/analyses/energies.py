@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from lightning_ebm.data.episodes import PatternSource
 from lightning_ebm.evaluation.analysis import Analysis, Answer
 from lightning_ebm.evaluation.cell import test_loader
-from lightning_ebm.evaluation.style import COLOURS, new_figure
+from lightning_ebm.evaluation.figures.style import COLOURS, new_figure
 from lightning_ebm.memory import PatternSpec
 from lightning_ebm.registry import choice, datasets
 from lightning_ebm.training.trainer import Run

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 
 from lightning_ebm.evaluation.analysis import Analysis, Answer
 from lightning_ebm.evaluation.cell import test_loader
+from lightning_ebm.evaluation.figures.style import COLOURS, new_figure
 from lightning_ebm.evaluation.metrics import pattern_errors, unit
-from lightning_ebm.evaluation.style import COLOURS, new_figure
 from lightning_ebm.training.trainer import Run
 
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from lightning_ebm.evaluation.analysis import Analysis, Answer
 from lightning_ebm.evaluation.cell import test_loader
 from lightning_ebm.evaluation.evaluate import measure
-from lightning_ebm.evaluation.lines import Lines, error_lines
+from lightning_ebm.evaluation.figures.lines import Lines, error_lines
 from lightning_ebm.evaluation.metrics import unit
 from lightning_ebm.evaluation.results import mean_and_band
 from lightning_ebm.schema import PRECISIONS

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from lightning_ebm.data.distortions import Half, NoiseBlock, RandomPixels, SaltAndPepper
 from lightning_ebm.data.episodes import Distortion
 from lightning_ebm.evaluation.analysis import Analysis, Answer
-from lightning_ebm.evaluation.bars import error_bars
 from lightning_ebm.evaluation.cell import test_loader
 from lightning_ebm.evaluation.evaluate import measure
+from lightning_ebm.evaluation.figures.bars import error_bars
 from lightning_ebm.evaluation.metrics import unit
 from lightning_ebm.evaluation.results import mean_and_band
 from lightning_ebm.memory import PatternSpec

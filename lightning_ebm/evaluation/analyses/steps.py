@@ -14,7 +14,7 @@ from torch import Tensor
 from lightning_ebm.evaluation.analysis import Analysis, Answer
 from lightning_ebm.evaluation.cell import test_loader
 from lightning_ebm.evaluation.evaluate import measure, per_episode
-from lightning_ebm.evaluation.lines import Lines, error_lines
+from lightning_ebm.evaluation.figures.lines import Lines, error_lines
 from lightning_ebm.evaluation.metrics import pattern_errors, unit
 from lightning_ebm.evaluation.results import mean_and_band
 from lightning_ebm.memory import AssociativeMemory

@@ -10,9 +10,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from lightning_ebm.evaluation.figures.style import BACKGROUND, COLOURS, DASHES, FAINT, MARKERS
 from lightning_ebm.evaluation.published import Published
 from lightning_ebm.evaluation.results import CONTROL, Result, mean_and_band
-from lightning_ebm.evaluation.style import BACKGROUND, COLOURS, DASHES, FAINT, MARKERS
 from lightning_ebm.evaluation.tables import MEASURES, Measure, mean, of_setting, settings
 
 Point = tuple[int, float, float, float]  # size or number of patterns; mean, 5th, 95th percentile of the error

@@ -7,14 +7,14 @@ import sys
 from html import escape
 from pathlib import Path
 
-from lightning_ebm.evaluation import page
-from lightning_ebm.evaluation.html_gallery import walk_row
-from lightning_ebm.evaluation.html_tables import plain_table
+from lightning_ebm.evaluation.figures.style import save
+from lightning_ebm.evaluation.pages import page
+from lightning_ebm.evaluation.pages.html_gallery import walk_row
+from lightning_ebm.evaluation.pages.html_tables import plain_table
+from lightning_ebm.evaluation.pages.report import facts, scrolling
 from lightning_ebm.evaluation.recall import Recalled
-from lightning_ebm.evaluation.report import facts, scrolling
 from lightning_ebm.evaluation.reproduce import published
 from lightning_ebm.evaluation.results import CONTROL
-from lightning_ebm.evaluation.style import save
 from lightning_ebm.evaluation.tables import mean
 from lightning_ebm.pretrained import Pretrained
 

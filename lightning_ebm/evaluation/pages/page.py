@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from string import Template
 
-from lightning_ebm.evaluation.page_style import STYLE
+from lightning_ebm.evaluation.pages.page_style import STYLE
 
 SCRIPT = """
 // Tables sort by the clicked column, first ascending, then descending; rows without a value stay last.

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from lightning_ebm.evaluation.figures.style import COLOURS, DASHES, new_figure, write_out_ticks
 from lightning_ebm.evaluation.results import Curve
-from lightning_ebm.evaluation.style import COLOURS, DASHES, new_figure, write_out_ticks
 
 COLUMNS = ("label", "update", "seconds", "error")
 

@@ -5,12 +5,12 @@ import matplotlib
 import numpy as np
 import pytest
 
-from lightning_ebm.evaluation import against_items, style
-from lightning_ebm.evaluation.against_items import error_against_items
-from lightning_ebm.evaluation.against_size import error_against_size, has_size_sweep
-from lightning_ebm.evaluation.pictures import as_picture, grid, mosaic, shown_steps
-from lightning_ebm.evaluation.series import looks
-from lightning_ebm.evaluation.strips import contact_sheet, read_path, recall_gallery
+from lightning_ebm.evaluation.figures import against_items, style
+from lightning_ebm.evaluation.figures.against_items import error_against_items
+from lightning_ebm.evaluation.figures.against_size import error_against_size, has_size_sweep
+from lightning_ebm.evaluation.figures.pictures import as_picture, grid, mosaic, shown_steps
+from lightning_ebm.evaluation.figures.series import looks
+from lightning_ebm.evaluation.figures.strips import contact_sheet, read_path, recall_gallery
 from tests.evaluation import fakes
 
 

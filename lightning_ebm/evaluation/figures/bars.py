@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure
 
-from lightning_ebm.evaluation.style import COLOURS, INK, new_figure
+from lightning_ebm.evaluation.figures.style import COLOURS, INK, new_figure
 
 
 def error_bars(bars: Mapping[str, Mapping[str, tuple[float, float, float]]], unit: str, dark: bool = False) -> Figure:

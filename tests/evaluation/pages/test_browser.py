@@ -1,4 +1,4 @@
-"""The report's pages in a real browser. To look at them: pytest tests/evaluation/test_browser.py --basetemp=FOLDER"""
+"""The report's pages in a browser. To look at them: pytest tests/evaluation/pages/test_browser.py --basetemp=FOLDER"""
 
 import dataclasses
 import json
@@ -7,15 +7,15 @@ import shutil
 import numpy as np
 import pytest
 
-from lightning_ebm.evaluation.findings import Finding
-from lightning_ebm.evaluation.index import write_index
-from lightning_ebm.evaluation.lines import error_lines
+from lightning_ebm.evaluation.figures.lines import error_lines
+from lightning_ebm.evaluation.figures.style import svg
+from lightning_ebm.evaluation.pages.findings import Finding
+from lightning_ebm.evaluation.pages.index import write_index
+from lightning_ebm.evaluation.pages.report import write_report
 from lightning_ebm.evaluation.published import published
-from lightning_ebm.evaluation.report import write_report
 from lightning_ebm.evaluation.results import Curve, Recall
-from lightning_ebm.evaluation.style import svg
 from tests.evaluation import fakes
-from tests.evaluation.browser import Browser
+from tests.evaluation.pages.browser import Browser
 
 pytestmark = [
     pytest.mark.browser,

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator
 from matplotlib.transforms import ScaledTranslation
 
+from lightning_ebm.evaluation.figures.series import Point, controls, draw_published, looks, name_axes, point
+from lightning_ebm.evaluation.figures.style import FAINT, new_figure, write_out_ticks
 from lightning_ebm.evaluation.results import CONTROL, Comparison, Result
-from lightning_ebm.evaluation.series import Point, controls, draw_published, looks, name_axes, point
-from lightning_ebm.evaluation.style import FAINT, new_figure, write_out_ticks
 from lightning_ebm.evaluation.tables import Measure, mean, of_setting, setting_name, settings
 
 MANY = 12

@@ -10,9 +10,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from lightning_ebm.evaluation.figures.series import controls, draw_published, looks, name_axes, point
+from lightning_ebm.evaluation.figures.style import FAINT, new_figure
 from lightning_ebm.evaluation.results import CONTROL, Comparison, Result
-from lightning_ebm.evaluation.series import controls, draw_published, looks, name_axes, point
-from lightning_ebm.evaluation.style import FAINT, new_figure
 from lightning_ebm.evaluation.tables import Measure
 
 

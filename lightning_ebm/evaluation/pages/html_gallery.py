@@ -9,7 +9,7 @@ from html import escape
 import numpy as np
 from PIL import Image
 
-from lightning_ebm.evaluation.pictures import mosaic, shown_steps
+from lightning_ebm.evaluation.figures.pictures import mosaic, shown_steps
 from lightning_ebm.evaluation.results import Gallery, Recall
 
 THUMBNAIL = 128  # pixels of the longer side of an image as it was given

@@ -1,6 +1,6 @@
 import csv
 
-from lightning_ebm.evaluation.curves import learning_curves, read_curve, write_curves
+from lightning_ebm.evaluation.figures.curves import learning_curves, read_curve, write_curves
 from lightning_ebm.evaluation.results import Curve
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lightning_ebm.evaluation.report import write_report
+from lightning_ebm.evaluation.pages.report import write_report
 from tests.evaluation import fakes
 
 pytestmark = pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")  # a memory diverged

@@ -3,11 +3,11 @@ import dataclasses
 import pytest
 
 from lightning_ebm.cli import main
-from lightning_ebm.evaluation.findings import read_findings
-from lightning_ebm.evaluation.index import write_index
-from lightning_ebm.evaluation.report import write_report
+from lightning_ebm.evaluation.pages.findings import read_findings
+from lightning_ebm.evaluation.pages.index import write_index
+from lightning_ebm.evaluation.pages.report import write_report
 from tests.evaluation import fakes
-from tests.evaluation.test_report import Page
+from tests.evaluation.pages.test_report import Page
 from tests.test_cli import DEBUG
 
 pytestmark = pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")  # a memory diverged

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from lightning_ebm.evaluation.pictures import mosaic, shown_steps
+from lightning_ebm.evaluation.figures.pictures import mosaic, shown_steps
+from lightning_ebm.evaluation.figures.style import new_figure
 from lightning_ebm.evaluation.results import Gallery
-from lightning_ebm.evaluation.style import new_figure
 
 
 def recall_gallery(gallery: Gallery, dark: bool = False) -> Figure:

@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 
-from lightning_ebm.evaluation.style import COLOURS, DASHES, MARKERS, new_figure, write_out_ticks
+from lightning_ebm.evaluation.figures.style import COLOURS, DASHES, MARKERS, new_figure, write_out_ticks
 
 Lines = dict[str, list[tuple[float, float, float, float]]]
 """Label -> points: place on the axis; mean, 5th, 95th percentile of what is measured there."""

@@ -10,18 +10,18 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from lightning_ebm.evaluation import page
-from lightning_ebm.evaluation.against_items import error_against_items
-from lightning_ebm.evaluation.against_size import error_against_size, has_size_sweep
-from lightning_ebm.evaluation.curves import learning_curves, write_curves
-from lightning_ebm.evaluation.findings import Finding
+from lightning_ebm.evaluation.figures.against_items import error_against_items
+from lightning_ebm.evaluation.figures.against_size import error_against_size, has_size_sweep
+from lightning_ebm.evaluation.figures.curves import learning_curves, write_curves
+from lightning_ebm.evaluation.figures.strips import read_path, recall_gallery
+from lightning_ebm.evaluation.figures.style import save, svg
 from lightning_ebm.evaluation.grid import slug
-from lightning_ebm.evaluation.html_gallery import data_uri, gallery_rows
-from lightning_ebm.evaluation.html_tables import items_table, main_table, plain_table
+from lightning_ebm.evaluation.pages import page
+from lightning_ebm.evaluation.pages.findings import Finding
+from lightning_ebm.evaluation.pages.html_gallery import data_uri, gallery_rows
+from lightning_ebm.evaluation.pages.html_tables import items_table, main_table, plain_table
+from lightning_ebm.evaluation.pages.summary import summary
 from lightning_ebm.evaluation.results import Comparison, Gallery, write_csv
-from lightning_ebm.evaluation.strips import read_path, recall_gallery
-from lightning_ebm.evaluation.style import save, svg
-from lightning_ebm.evaluation.summary import summary
 from lightning_ebm.evaluation.tables import Measure, markdown_table
 
 NARROW = 540  # points; a figure below that does not get the full width of the page

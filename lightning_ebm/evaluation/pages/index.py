@@ -7,11 +7,11 @@ from html import escape
 from itertools import count
 from pathlib import Path
 
-from lightning_ebm.evaluation import page
-from lightning_ebm.evaluation.findings import Finding
-from lightning_ebm.evaluation.report import analyses_sections
+from lightning_ebm.evaluation.pages import page
+from lightning_ebm.evaluation.pages.findings import Finding
+from lightning_ebm.evaluation.pages.report import analyses_sections
+from lightning_ebm.evaluation.pages.summary import summary
 from lightning_ebm.evaluation.results import Comparison
-from lightning_ebm.evaluation.summary import summary
 
 
 def write_index(

@@ -1,0 +1,1 @@
+"""Figures of matplotlib: errors, learning curves, recalled patterns, and their common look."""
