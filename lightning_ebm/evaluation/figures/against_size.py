@@ -10,11 +10,12 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, LogLocator
 from matplotlib.transforms import ScaledTranslation
 
 from lightning_ebm.evaluation.figures.series import Point, controls, draw_published, looks, name_axes, point
-from lightning_ebm.evaluation.figures.style import FAINT, new_figure, write_out_ticks
+from lightning_ebm.evaluation.figures.style import BACKGROUND, FAINT, new_figure, write_out_ticks
 from lightning_ebm.evaluation.results import CONTROL, Comparison, Result
 from lightning_ebm.evaluation.tables import Measure, mean, of_setting, setting_name, settings
 
@@ -121,7 +122,8 @@ def _draw_controls(axes: Axes, results: list[Result], dark: bool, measure: Measu
         axes.annotate(
             label, (1 - 0.34 * (rank // 2), level), (0, -3 if rank else 3), fontsize=8, color=FAINT[dark],
             xycoords=axes.get_yaxis_transform(), textcoords="offset points",
-            ha="right", va="top" if rank else "bottom",
+            ha="right", va="top" if rank else "bottom", zorder=4,
+            path_effects=[withStroke(linewidth=2.5, foreground=BACKGROUND[dark])],  # read where lines run through it
         )  # fmt: skip
 
 
