@@ -18,7 +18,7 @@ from rich.text import Text
 from lightning_ebm.evaluation.cell import Cell, run_cell, write_cell
 from lightning_ebm.processes import last_words, launched
 
-SHOWN = 12  # cells that the live table names, those at work and those that failed first
+SHOWN = 12  # cells at work that the live table names
 
 
 @dataclass
@@ -71,12 +71,15 @@ def run_here(cells: Sequence[Cell], waiting: Sequence[int], console: Console) ->
 
 
 def run_in_processes(cells: Sequence[Cell], waiting: list[int], jobs: int, console: Console) -> dict[int, str]:
-    """Several cells at a time. Stopping this process stops them; if it is killed, they end their cell alone."""
+    """Several cells at a time. Stopping this process stops them; if it is killed, they end their cell alone.
+
+    What runs is a table in a terminal and nothing in a file; each cell that ends is a line in both.
+    """
     queue, begun = list(waiting), time.monotonic()
     running: dict[int, Job] = {}
     failed: dict[int, str] = {}
     slots = list(range(jobs))
-    with Live(console=console, auto_refresh=False) as live:
+    with Live(console=console, auto_refresh=False, transient=True) as live:
         try:
             while queue or running:
                 while queue and slots:
@@ -85,8 +88,12 @@ def run_in_processes(cells: Sequence[Cell], waiting: list[int], jobs: int, conso
                 for rank, job in list(running.items()):
                     if job.process.poll() is not None:
                         slots.append(running.pop(rank).slot)
+                        how = Text(f"{name_of(job.cell)}: done after {time.monotonic() - job.start:.0f} s")
                         if not cells[rank].is_done():
                             failed[rank] = last_words(job.cell.folder / "log.txt", job.process.returncode)
+                            how = Text(f"{name_of(job.cell)}: failed: {failed[rank]}", style="red")
+                        ended = len(waiting) - len(queue) - len(running)
+                        console.print(how, f"({ended} of {len(waiting)})", highlight=False)
                 live.update(table(cells, waiting, queue, running, failed, time.monotonic() - begun), refresh=True)
                 time.sleep(0.25)
         finally:
@@ -119,7 +126,7 @@ def table(
     failed: dict[int, str],
     seconds: float,
 ) -> Table:
-    """The cells that run and those that failed, and how many are done; time left, if all cost what these did."""
+    """The cells that run, and how many are done; time left, if all cost what these did."""
     done = len(cells) - len(queue) - len(running) - len(failed)
     share = sum(job.cell.progress() / max(1, job.cell.config.training.updates) for job in running.values())
     finished = len(waiting) - len(queue) - len(running) + share  # since this comparison was started
@@ -127,13 +134,11 @@ def table(
     words = f"{done} done, {len(running)} running, {len(queue)} waiting, {len(failed)} failed"
     time_left = f"; about {left / 60:.0f} min left" if left else ""
     view = Table(title=Text(words + time_left), title_justify="left", box=None, pad_edge=False)
-    for name in ("cell", "updates", "seconds", ""):
-        view.add_column(name, justify="right" if name in ("updates", "seconds") else "left", overflow="fold")
+    for name in ("cell", "updates", "seconds"):
+        view.add_column(name, justify="left" if name == "cell" else "right", overflow="fold")
     for job in list(running.values())[:SHOWN]:
         updates = f"{job.cell.progress():,} of {job.cell.config.training.updates:,}"
-        view.add_row(Text(name_of(job.cell)), updates, f"{time.monotonic() - job.start:.0f}", "")
-    for rank, error in list(failed.items())[-SHOWN:]:
-        view.add_row(Text(name_of(cells[rank])), "", "", Text(error, style="red"))
+        view.add_row(Text(name_of(job.cell)), updates, f"{time.monotonic() - job.start:.0f}")
     return view
 
 

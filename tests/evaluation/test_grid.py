@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -134,6 +135,19 @@ def test_a_cell_that_fails_does_not_stop_the_others(tmp_path, capsys):
     with (folder / "cells.csv").open() as file:
         assert {row["memory"] for row in csv.DictReader(file)} == {"ebmm", "hopfield", "control"}
     assert "<dt>broken</dt><dd>memory: there is no rule=&#x27;hebbb&#x27;" in (folder / "report.html").read_text()
+
+
+def test_in_a_file_each_cell_that_ends_in_its_own_process_is_a_line(tmp_path, capsys):
+    plain = small(tmp_path, seeds=[], precisions=["float32"])
+    rows = plain["compare"]["rows"]
+    plain["compare"]["rows"] = {"Hopfield": rows["Hopfield"], "broken": {"memory": {"name": "hopfield", "rule": "x"}}}
+    path = tmp_path / "grid.yaml"
+    path.write_text(yaml.safe_dump(plain))
+    assert main(["compare", str(path), "compare.jobs=2"]) == 1
+    printed = " ".join(capsys.readouterr().out.split())
+    assert re.search(r"Hopfield, seed 0: done after \d+ s \([12] of 2\)", printed)
+    assert re.search(r"broken, seed 0: failed: memory: there is no rule='x'.* \([12] of 2\)", printed)
+    assert "running" not in printed  # what a terminal would show in the meantime
 
 
 def test_killed_at_any_moment_it_goes_on_and_redoes_nothing(tmp_path):
