@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -125,7 +125,7 @@ def table(
     running: dict[int, Job],
     failed: dict[int, str],
     seconds: float,
-) -> Table:
+) -> Group:
     """The cells that run, and how many are done; time left, if all cost what these did."""
     done = len(cells) - len(queue) - len(running) - len(failed)
     share = sum(job.cell.progress() / max(1, job.cell.config.training.updates) for job in running.values())
@@ -133,13 +133,13 @@ def table(
     left = (len(waiting) - finished) * seconds / finished if finished else 0.0
     words = f"{done} done, {len(running)} running, {len(queue)} waiting, {len(failed)} failed"
     time_left = f"; about {left / 60:.0f} min left" if left else ""
-    view = Table(title=Text(words + time_left), title_justify="left", box=None, pad_edge=False)
+    view = Table(box=None, pad_edge=False)
     for name in ("cell", "updates", "seconds"):
         view.add_column(name, justify="left" if name == "cell" else "right", overflow="fold")
     for job in list(running.values())[:SHOWN]:
         updates = f"{job.cell.progress():,} of {job.cell.config.training.updates:,}"
         view.add_row(Text(name_of(job.cell)), updates, f"{time.monotonic() - job.start:.0f}")
-    return view
+    return Group(Text(words + time_left), view)
 
 
 def name_of(cell: Cell, seed: bool = True) -> str:
