@@ -20,7 +20,7 @@ from lightning_ebm.benchmark.tables import growth_table, markdown_tables
 from lightning_ebm.evaluation.figures.style import save
 from lightning_ebm.training.trainer import commit, processor
 
-PACKAGES = ("torch", "higher", "torchopt", "jax", "jaxlib", "lightning-ebm")
+PACKAGES = ("higher", "torchopt", "jax", "jaxlib", "lightning-ebm")
 EXPLANATION = f"""\
 A meta-step writes T times and reads K times in all episodes, and takes the gradient of the meta-loss in all trainable
 parameters. *Third order* is with the term in the energy's gradient in the writing loss, *second order* without it.
@@ -70,6 +70,7 @@ def provenance(config: BenchConfig) -> dict[str, str]:
         "threads": str(config.threads),
         "rounds": str(config.rounds),
         "python": platform.python_version(),
+        "torch": str(torch.__version__),
         **{name: version(name) for name in PACKAGES},
     }
 

@@ -214,7 +214,8 @@ def provenance(config: RunConfig) -> dict[str, str]:
         "date": time.strftime("%Y-%m-%d %H:%M:%S"),
         "device": f"{device}, {torch.get_num_threads()} threads",
         "python": platform.python_version(),
-        **{name: version(name) for name in ("torch", "pytorch-lightning", "lightning-ebm")},
+        "torch": str(torch.__version__),  # with the build, +cpu or +cu130, which the package's own number may lack
+        **{name: version(name) for name in ("pytorch-lightning", "lightning-ebm")},
     }
 
 
