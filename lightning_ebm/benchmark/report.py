@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
 import sys
 import time
 from collections.abc import Sequence
@@ -18,9 +16,8 @@ from lightning_ebm.benchmark.results import GrowthRow, Row, write_csv, write_gro
 from lightning_ebm.benchmark.run import TOLERANCES
 from lightning_ebm.benchmark.tables import growth_table, markdown_tables
 from lightning_ebm.evaluation.figures.style import save
-from lightning_ebm.training.trainer import commit, processor
+from lightning_ebm.training.trainer import commit, processor, versions
 
-PACKAGES = ("higher", "torchopt", "jax", "jaxlib", "lightning-ebm")
 EXPLANATION = f"""\
 A meta-step writes T times and reads K times in all episodes, and takes the gradient of the meta-loss in all trainable
 parameters. *Third order* is with the term in the energy's gradient in the writing loss, *second order* without it.
@@ -69,15 +66,5 @@ def provenance(config: BenchConfig) -> dict[str, str]:
         "device": device,
         "threads": str(config.threads),
         "rounds": str(config.rounds),
-        "python": platform.python_version(),
-        "torch": str(torch.__version__),
-        **{name: version(name) for name in PACKAGES},
+        **versions("higher", "torchopt", "jax", "jaxlib", "lightning-ebm"),
     }
-
-
-def version(package: str) -> str:
-    """The installed version of a package."""
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"

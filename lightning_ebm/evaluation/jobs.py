@@ -88,8 +88,9 @@ def run_in_processes(cells: Sequence[Cell], waiting: list[int], jobs: int, conso
                 for rank, job in list(running.items()):
                     if job.process.poll() is not None:
                         slots.append(running.pop(rank).slot)
-                        how = Text(f"{name_of(job.cell)}: done after {time.monotonic() - job.start:.0f} s")
-                        if not cells[rank].is_done():
+                        if cells[rank].is_done():
+                            how = Text(f"{name_of(job.cell)}: done after {time.monotonic() - job.start:.0f} s")
+                        else:
                             failed[rank] = last_words(job.cell.folder / "log.txt", job.process.returncode)
                             how = Text(f"{name_of(job.cell)}: failed: {failed[rank]}", style="red")
                         ended = len(waiting) - len(queue) - len(running)

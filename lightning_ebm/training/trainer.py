@@ -9,7 +9,7 @@ import sys
 import time
 from dataclasses import dataclass
 from datetime import timedelta
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -213,10 +213,20 @@ def provenance(config: RunConfig) -> dict[str, str]:
         "commit": commit(),
         "date": time.strftime("%Y-%m-%d %H:%M:%S"),
         "device": f"{device}, {torch.get_num_threads()} threads",
-        "python": platform.python_version(),
-        "torch": str(torch.__version__),  # with the build, +cpu or +cu130, which the package's own number may lack
-        **{name: version(name) for name in ("pytorch-lightning", "lightning-ebm")},
+        **versions("pytorch-lightning", "lightning-ebm"),
     }
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Versions of Python, torch and these packages, by name; "not installed" where one is not."""
+    # torch's with the build, +cpu or +cu130, which the package's own number may lack
+    found = {"python": platform.python_version(), "torch": str(torch.__version__)}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
 
 
 def processor() -> str:
