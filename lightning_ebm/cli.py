@@ -16,8 +16,8 @@ from rich.markup import escape
 
 from lightning_ebm import pretrained
 from lightning_ebm.config import ConfigError
-from lightning_ebm.processes import Stopped, process_number, stops_on_signal
 from lightning_ebm.registry import analyses, datasets, distortions, energies, memories
+from lightning_ebm.signals import Stopped, process_number, stops_on_signal
 from lightning_ebm.verbs import (
     analyse,
     bench,

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from lightning_ebm.config import ConfigError, parse_overrides, read, read_file, resolve, run_folder, to_yaml
-from lightning_ebm.processes import process_number
+from lightning_ebm.signals import process_number
 
 # of several processes, the first one speaks
 console = Console(highlight=False, quiet=process_number() > 0)
@@ -29,10 +29,10 @@ def train(config_file: Path, overrides: Sequence[str]) -> None:
 
 def evaluate(config_file: Path | None, overrides: Sequence[str], memory: str = "") -> None:
     """Measure one trained memory on the test episodes and print its row; a pretrained one beside what is published."""
-    from lightning_ebm.evaluation.compare import evaluate as measure
-    from lightning_ebm.evaluation.reproduce import reproduce
-    from lightning_ebm.evaluation.tables import rich_table
+    from lightning_ebm.experiments.compare import evaluate as measure
+    from lightning_ebm.experiments.reproduce import reproduce
     from lightning_ebm.pretrained import read as read_pretrained
+    from lightning_ebm.reporting.tables import rich_table
 
     if process_number():  # the others, if a launcher started some, have nothing to do
         return
@@ -49,14 +49,14 @@ def evaluate(config_file: Path | None, overrides: Sequence[str], memory: str = "
 
 def compare(config_file: Path, overrides: Sequence[str]) -> None:
     """Train and measure every row of the configuration; print a table, write report.html and results.csv."""
-    from lightning_ebm.evaluation.compare import compare as run_all
-    from lightning_ebm.evaluation.grid import cells, slug
-    from lightning_ebm.evaluation.pages.findings import read_findings
-    from lightning_ebm.evaluation.pages.index import write_index
-    from lightning_ebm.evaluation.pages.report import write_report
-    from lightning_ebm.evaluation.results import COLUMNS, row, write_cells
-    from lightning_ebm.evaluation.tables import rich_table, wide_table
-    from lightning_ebm.training.tracking import log_table
+    from lightning_ebm.experiments.compare import compare as run_all
+    from lightning_ebm.experiments.grid import cells, slug
+    from lightning_ebm.reporting.pages.findings import read_findings
+    from lightning_ebm.reporting.pages.index import write_index
+    from lightning_ebm.reporting.pages.report import write_report
+    from lightning_ebm.reporting.record import COLUMNS, row, write_cells
+    from lightning_ebm.reporting.tables import rich_table, wide_table
+    from lightning_ebm.training.loggers import log_table
 
     grid = cells(read_file(config_file), parse_overrides(overrides))
     folder = Path(grid[0].config.output) / f"compare-{config_file.stem}"
@@ -91,9 +91,9 @@ def compare(config_file: Path, overrides: Sequence[str]) -> None:
 
 def analyse(config_file: Path, overrides: Sequence[str]) -> None:
     """Ask one question (analysis=NAME) of the memories of every row; print a table, write it and a figure."""
-    from lightning_ebm.evaluation.analysis import analyse as answer
-    from lightning_ebm.evaluation.analysis import terminal_table
-    from lightning_ebm.evaluation.grid import cells
+    from lightning_ebm.experiments.analysis import analyse as answer
+    from lightning_ebm.experiments.analysis import terminal_table
+    from lightning_ebm.experiments.grid import cells
 
     grid = cells(read_file(config_file), parse_overrides(overrides))
     folder = Path(grid[0].config.output) / f"analysis-{config_file.stem}-{grid[0].config.analysis.name}"
@@ -107,8 +107,8 @@ def analyse(config_file: Path, overrides: Sequence[str]) -> None:
 def show(config_file: Path, overrides: Sequence[str]) -> None:
     """Print the resolved configuration, and draw patterns and queries of each split."""
     from lightning_ebm.config import distortion_in_test
-    from lightning_ebm.evaluation.figures.strips import contact_sheet
-    from lightning_ebm.evaluation.figures.style import png
+    from lightning_ebm.reporting.figures.strips import contact_sheet
+    from lightning_ebm.reporting.figures.style import png
     from lightning_ebm.training.trainer import build
 
     config = resolve(read(config_file, overrides))
@@ -155,7 +155,7 @@ def bench(overrides: Sequence[str]) -> None:
 
 def summarise(words: Sequence[str]) -> None:
     """Write tables for a paper, Markdown and LaTeX, from cells.csv files or folders of comparisons."""
-    from lightning_ebm.evaluation.summarise import settings, write_summary
+    from lightning_ebm.reporting.summarise import settings, write_summary
 
     paths = [Path(word) for word in words if "=" not in word or Path(word).exists()]
     if not paths:
@@ -187,9 +187,9 @@ def sweep(words: Sequence[str]) -> None:
 
 def export(config_file: Path, overrides: Sequence[str], as_: str = "", row: str = "") -> None:
     """Write a trained memory and its row into one file (--as NAME), which EBMM.pretrained and --memory then load."""
-    from lightning_ebm.evaluation import export as exporting
-    from lightning_ebm.evaluation.reproduce import published, table
-    from lightning_ebm.evaluation.tables import rich_table
+    from lightning_ebm.experiments import export as exporting
+    from lightning_ebm.experiments.reproduce import published, table
+    from lightning_ebm.reporting.tables import rich_table
 
     path = exporting.place(as_)
     cell = exporting.wanted(config_file, parse_overrides(overrides), row)
@@ -201,11 +201,11 @@ def export(config_file: Path, overrides: Sequence[str], as_: str = "", row: str 
 
 def recall(words: Sequence[str], memory: str = "") -> None:
     """Store images of your own in a pretrained memory (--memory NAME), and recall them from damaged copies."""
-    from lightning_ebm.evaluation.analysis import terminal_table
-    from lightning_ebm.evaluation.pages.recall_page import write_recall
-    from lightning_ebm.evaluation.recall import recall as recall_images
+    from lightning_ebm.experiments.analysis import terminal_table
+    from lightning_ebm.experiments.recall import recall as recall_images
     from lightning_ebm.pretrained import names
     from lightning_ebm.pretrained import read as read_pretrained
+    from lightning_ebm.reporting.pages.recall_page import write_recall
 
     if not memory:
         raise ConfigError(f"recall needs --memory NAME, one of {', '.join(names()) or 'none'}, or a file ….pt")

@@ -18,8 +18,8 @@ from lightning_ebm.config import (
     resolve,
     to_yaml,
 )
-from lightning_ebm.evaluation.evaluate import count_floats
-from lightning_ebm.evaluation.grid import cells
+from lightning_ebm.experiments.grid import cells
+from lightning_ebm.experiments.measure import count_floats
 from lightning_ebm.memory import PatternSpec
 from lightning_ebm.registry import memories
 

@@ -15,7 +15,7 @@ from baselines.hopfield import Hopfield
 from lightning_ebm import pretrained
 from lightning_ebm.config import build_choice, merge, plain, read_file
 from lightning_ebm.ebmm import EBMM
-from lightning_ebm.evaluation.grid import sizes
+from lightning_ebm.experiments.grid import sizes
 from lightning_ebm.memory import AssociativeMemory, PatternSpec
 from lightning_ebm.pretrained import Pretrained, PretrainedError, chosen, load, names, parse, read
 from lightning_ebm.registry import distortions, memories

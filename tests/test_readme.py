@@ -8,7 +8,7 @@ import torch
 
 from lightning_ebm.cli import VERBS
 from lightning_ebm.config import parse_overrides, resolve
-from lightning_ebm.processes import REQUEUE, STOP_SIGNALS
+from lightning_ebm.signals import REQUEUE, STOP_SIGNALS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from lightning_ebm.benchmark.results import OURS, Row
 from lightning_ebm.benchmark.tables import groups, known
-from lightning_ebm.evaluation.figures.style import COLOURS, FAINT, INK, new_figure
+from lightning_ebm.reporting.figures.style import COLOURS, FAINT, INK, new_figure
 
 
 def time_bars(rows: Sequence[Row], dark: bool = False) -> Figure:

@@ -15,7 +15,7 @@ from lightning_ebm.benchmark.contenders import REFERENCE
 from lightning_ebm.benchmark.results import GrowthRow, Row, write_csv, write_growth
 from lightning_ebm.benchmark.run import TOLERANCES
 from lightning_ebm.benchmark.tables import growth_table, markdown_tables
-from lightning_ebm.evaluation.figures.style import save
+from lightning_ebm.reporting.figures.style import save
 from lightning_ebm.training.trainer import commit, processor, versions
 
 EXPLANATION = f"""\

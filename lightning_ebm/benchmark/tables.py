@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lightning_ebm.benchmark.results import GrowthRow, Row
-from lightning_ebm.evaluation.tables import NONE, short
+from lightning_ebm.reporting.tables import NONE, short
 
 HEADS = ("contender", "median\nms", "least to\ngreatest", "first\ns", "peak\nMiB", "GFLOP", "of\npeak", "to best\npeer")
 

@@ -19,8 +19,8 @@ from lightning_ebm.data.episodes import (
     Sampling,
     Split,
 )
-from lightning_ebm.processes import STOP_SIGNALS
 from lightning_ebm.schema import EpisodesConfig
+from lightning_ebm.signals import STOP_SIGNALS
 
 
 class EpisodeDataModule(pl.LightningDataModule):

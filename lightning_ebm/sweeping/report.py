@@ -11,7 +11,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from lightning_ebm.evaluation.figures.style import COLOURS, FAINT, new_figure, save
+from lightning_ebm.reporting.figures.style import COLOURS, FAINT, new_figure, save
 from lightning_ebm.sweeping.file import Sweep
 from lightning_ebm.sweeping.run import described, short
 from lightning_ebm.sweeping.space import Parameter, Point, varied

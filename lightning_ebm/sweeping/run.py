@@ -17,7 +17,7 @@ import torch
 import yaml
 
 from lightning_ebm.config import ConfigError
-from lightning_ebm.processes import last_words, launched
+from lightning_ebm.signals import last_words, launched
 from lightning_ebm.sweeping import bayes, commands, grid, random_search
 from lightning_ebm.sweeping.file import Sweep
 from lightning_ebm.sweeping.hyperband import stops

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lightning_ebm.config import ConfigError
-from lightning_ebm.durable import keep
-from lightning_ebm.evaluation.figures.curves import read_curve
+from lightning_ebm.files import keep
+from lightning_ebm.reporting.figures.curves import read_curve
 from lightning_ebm.sweeping.space import Point
 
 

@@ -20,8 +20,8 @@ from rich.progress import (
 )
 from rich.table import Column
 
-from lightning_ebm.evaluation.figures.strips import read_path
-from lightning_ebm.evaluation.figures.style import png
+from lightning_ebm.reporting.figures.strips import read_path
+from lightning_ebm.reporting.figures.style import png
 
 
 class Progress(pl.Callback):

@@ -18,7 +18,7 @@ import torch
 from pytorch_lightning.plugins.io import CheckpointIO
 
 from lightning_ebm.config import ConfigError, one_line
-from lightning_ebm.durable import write_through
+from lightning_ebm.files import write_through
 from lightning_ebm.memory import AssociativeMemory
 
 

@@ -12,11 +12,11 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from lightning_ebm.config import ConfigError
 from lightning_ebm.data.episodes import Episode
-from lightning_ebm.evaluation.metrics import RecallError
-from lightning_ebm.evaluation.rate import straight_through
 from lightning_ebm.memory import AssociativeMemory, PatternSpec, State
+from lightning_ebm.metrics import RecallError
+from lightning_ebm.quantization import straight_through
 from lightning_ebm.schema import TrainingConfig
-from lightning_ebm.training.chunks import chunked
+from lightning_ebm.training.gradient_accumulation import chunked
 
 
 class NonFiniteLossError(RuntimeError):

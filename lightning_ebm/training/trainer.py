@@ -22,16 +22,16 @@ from pytorch_lightning.strategies import DDPStrategy
 from lightning_ebm.config import ConfigError, distortion_in_test, identity, plain, run_folder, to_yaml
 from lightning_ebm.data.datamodule import EpisodeDataModule
 from lightning_ebm.memory import AssociativeMemory
-from lightning_ebm.processes import process_number
 from lightning_ebm.registry import datasets, distortions, memories
 from lightning_ebm.schema import RunConfig, TrainingConfig
+from lightning_ebm.signals import process_number
 from lightning_ebm.training.callbacks import Pictures, Progress
 from lightning_ebm.training.checkpoints import DurableCheckpoints, RandomStates, last_checkpoint, load
 from lightning_ebm.training.failures import explained
+from lightning_ebm.training.loggers import finish, tracker
 from lightning_ebm.training.metrics_file import MetricsFile
 from lightning_ebm.training.module import MetaTraining
-from lightning_ebm.training.stopping import EndTogether, StopOnSignal
-from lightning_ebm.training.tracking import finish, tracker
+from lightning_ebm.training.preemption import EndTogether, StopOnSignal
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from lightning_ebm.ebmm import EBMM, ReadingConfig, WritingConfig
 from lightning_ebm.ebmm.completion import Completion
 from lightning_ebm.ebmm.detector import Detector
 from lightning_ebm.ebmm.energies.decoded_mixture import DecodedMixture, DecodedMixtureConfig
-from lightning_ebm.evaluation.evaluate import count_floats
+from lightning_ebm.experiments.measure import count_floats
 from lightning_ebm.layers import SkipPerceptron
 from lightning_ebm.memory import PatternSpec
 from tests.ebmm.drawings import damaged_strokes, strokes

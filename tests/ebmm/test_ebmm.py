@@ -13,7 +13,7 @@ from lightning_ebm.ebmm.energies.gated_rnn import GatedRNN
 from lightning_ebm.ebmm.energies.reconstruction import Reconstruction
 from lightning_ebm.ebmm.energies.resnet_conv import ResNetConv
 from lightning_ebm.ebmm.energies.resnet_fc import ResNetFC
-from lightning_ebm.evaluation.evaluate import count_floats
+from lightning_ebm.experiments.measure import count_floats
 from lightning_ebm.layers import cosines
 from lightning_ebm.memory import PatternSpec
 from tests.contract import MemoryContract

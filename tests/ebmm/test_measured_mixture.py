@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from lightning_ebm.ebmm import EBMM, ReadingConfig, WritingConfig
 from lightning_ebm.ebmm.energies.measured_mixture import MeasuredMixture, MeasuredMixtureConfig, periodic_waves
-from lightning_ebm.evaluation.evaluate import count_floats
+from lightning_ebm.experiments.measure import count_floats
 from tests.ebmm.drawings import damaged_strokes
 from tests.ebmm.energies import convolved, gelu
 

@@ -8,7 +8,7 @@ import torch
 
 from lightning_ebm.ebmm import EBMM, ReadingConfig, WritingConfig
 from lightning_ebm.ebmm.energies.mixture import Mixture
-from lightning_ebm.evaluation.evaluate import count_floats
+from lightning_ebm.experiments.measure import count_floats
 
 
 def mixture(**writing):

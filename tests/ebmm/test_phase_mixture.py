@@ -8,7 +8,7 @@ import torch
 
 from lightning_ebm.ebmm import EBMM, ReadingConfig, WritingConfig
 from lightning_ebm.ebmm.energies.phase_mixture import PhaseMixture
-from lightning_ebm.evaluation.evaluate import count_floats
+from lightning_ebm.experiments.measure import count_floats
 from tests.ebmm.test_mixture import bits, wrong
 
 

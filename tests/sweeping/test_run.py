@@ -16,7 +16,7 @@ import yaml
 
 from lightning_ebm.cli import main
 from lightning_ebm.config import ConfigError
-from lightning_ebm.processes import REQUEUE
+from lightning_ebm.signals import REQUEUE
 from lightning_ebm.sweeping import run
 from lightning_ebm.sweeping.file import read_sweep
 from lightning_ebm.sweeping.run import SweepConfig, run_sweep

@@ -15,7 +15,7 @@ from collections import Counter
 
 import pytest
 
-from lightning_ebm.evaluation.figures.curves import read_curve
+from lightning_ebm.reporting.figures.curves import read_curve
 from lightning_ebm.training import trainer as training
 from tests.training.tiny import assert_same_state, config, last, metrics
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lightning_ebm.config import ConfigError, resolve
-from lightning_ebm.evaluation.cell import Cell, run_cell
+from lightning_ebm.experiments.experiment import Cell, run_cell
 from lightning_ebm.schema import TrainingConfig
 from lightning_ebm.training import module as training
 from lightning_ebm.training.trainer import train, training_record, updates_left

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import flop_registry
 
 from lightning_ebm.benchmark.cases import Case
 from lightning_ebm.benchmark.contenders import Contender
-from lightning_ebm.training.chunks import chunked
+from lightning_ebm.training.gradient_accumulation import chunked
 
 
 class TorchContender(Contender):

@@ -1,0 +1,1 @@
+"""Comparisons of memories: a grid of experiments, run, measured and analysed."""

@@ -1,0 +1,142 @@
+"""The energy of stored, distorted, unseen and foreign patterns: does it know what it holds?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from lightning_ebm.data.episodes import PatternSource
+from lightning_ebm.experiments.analysis import Analysis, Answer
+from lightning_ebm.experiments.experiment import test_loader
+from lightning_ebm.memory import PatternSpec
+from lightning_ebm.registry import choice, datasets
+from lightning_ebm.reporting.figures.style import COLOURS, new_figure
+from lightning_ebm.training.trainer import Run
+
+STORED, DISTORTED, UNSEEN, FOREIGN = "stored", "distorted", "unseen", "foreign"
+
+
+@dataclass
+class EnergiesConfig:
+    """Settings of `Energies`.
+
+    Attributes:
+        foreign: a data set whose patterns, of the same shape, are foreign; empty: uniform noise, or random bits.
+    """
+
+    foreign: Any = choice(datasets, "")
+
+
+class Energies(Analysis):
+    """Histograms of the energy, and how well it tells stored patterns from others.
+
+    Unseen patterns are those of other test episodes.
+
+    Args:
+        foreign: as in `EnergiesConfig`.
+    """
+
+    config = EnergiesConfig
+
+    def __init__(self, foreign: Any) -> None:
+        self.foreign = foreign
+
+    @classmethod
+    def from_config(cls, config: EnergiesConfig) -> Self:
+        """See `Analysis.from_config`."""
+        return cls(config.foreign)
+
+    def answer(self, runs: Mapping[str, Run]) -> Answer:
+        """See `Analysis.answer`."""
+        source = datasets.build(self.foreign) if self.foreign else None
+        found: dict[str, dict[str, np.ndarray]] = {}
+        rows = []
+        for label, run in runs.items():
+            try:
+                found[label] = kinds = energies(run, source)
+            except NotImplementedError:
+                continue  # it has no energy
+            for kind, values in kinds.items():
+                low, high = np.percentile(values, [5, 95])
+                score = auroc(kinds[STORED], values)
+                rows.append([label, kind, float(values.mean()), float(low), float(high), score])
+        if not found:
+            raise ValueError("analysis=energies: none of these memories has an energy")
+
+        def figure(dark: bool) -> Figure:
+            return histograms(found, dark)
+
+        return Answer(
+            "Energies of stored and of other patterns",
+            "Histograms of the energy of stored patterns, of their distorted queries, of patterns of other episodes,"
+            " and of foreign ones. AUROC: the chance that a stored pattern has less energy than one of the other kind.",
+            ["memory", "patterns", "mean energy", "5th percentile", "95th percentile", "AUROC against stored"],
+            rows,
+            figure,
+        )
+
+
+def energies(run: Run, foreign: PatternSource | None) -> dict[str, np.ndarray]:
+    """The energies of all patterns of all test episodes, by kind.
+
+    Raises:
+        NotImplementedError: if the memory has no energy.
+        ValueError: if foreign patterns have another shape.
+    """
+    spec, items = run.data.source.spec, run.config.episodes.items
+    if foreign is not None and foreign.spec.shape != spec.shape:
+        raise ValueError(f"analysis.foreign has patterns of shape {foreign.spec.shape}, training had {spec.shape}")
+    values: dict[str, list[np.ndarray]] = {}
+    others = iter(test_loader(run, items, source=foreign)) if foreign else None
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for batch in test_loader(run, items):
+            state = run.memory.write(batch.patterns)
+            kinds = {
+                STORED: batch.patterns,
+                DISTORTED: batch.queries,
+                UNSEEN: batch.patterns.roll(1, 0),  # those of the episode before; of a lone one there are none
+                FOREIGN: next(others).patterns if others else noise(batch.patterns.shape, spec, generator),
+            }
+            if len(batch.patterns) == 1:
+                del kinds[UNSEEN]
+            for kind, patterns in kinds.items():
+                values.setdefault(kind, []).append(run.memory.energy(state, patterns).flatten().double().numpy())
+    return {kind: np.concatenate(parts) for kind, parts in values.items()}
+
+
+def noise(shape: torch.Size, spec: PatternSpec, generator: torch.Generator) -> torch.Tensor:
+    """Uniform noise, or random bits for binary patterns."""
+    values = torch.rand(shape, generator=generator)
+    return values.round() if spec.binary else values
+
+
+def auroc(stored: np.ndarray, others: np.ndarray) -> float:
+    """The chance that a stored pattern has less energy than another; ties count half (Mann and Whitney, 1947)."""
+    both = np.concatenate([stored, others])
+    _, place, counts = np.unique(both, return_inverse=True, return_counts=True)
+    ranks = (counts.cumsum() - (counts - 1) / 2)[place]  # of ties the mean
+    pairs = len(stored) * len(others)
+    return float((ranks[len(stored) :].sum() - len(others) * (len(others) + 1) / 2) / pairs)
+
+
+def histograms(found: Mapping[str, Mapping[str, np.ndarray]], dark: bool) -> Figure:
+    """One panel for each memory, one outline for each kind of pattern."""
+    with new_figure(6.4, 0.7 + 2.2 * len(found), dark) as figure:
+        panels = figure.subplots(len(found), squeeze=False)[:, 0]
+        for axes, (label, kinds) in zip(panels, found.items(), strict=True):
+            edges = np.histogram_bin_edges(np.concatenate(list(kinds.values())), 60)
+            for rank, (kind, values) in enumerate(kinds.items()):
+                colour = COLOURS[dark][rank]
+                axes.hist(values, edges, density=True, histtype="stepfilled", alpha=0.25, color=colour)
+                axes.hist(values, edges, density=True, histtype="step", color=colour, label=kind)
+            axes.set_title(label)
+            axes.set_yticks([])
+        panels[-1].set_xlabel("energy")
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    return figure

@@ -1,0 +1,150 @@
+"""A two-dimensional slice of the energy, before and after writing, with a read path drawn in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from lightning_ebm.experiments.analysis import Analysis, Answer
+from lightning_ebm.experiments.experiment import test_loader
+from lightning_ebm.memory import State
+from lightning_ebm.reporting.figures.style import COLOURS, new_figure
+from lightning_ebm.training.trainer import Run
+
+
+@dataclass
+class LandscapeConfig:
+    """Settings of `Landscape`.
+
+    Attributes:
+        item: which pattern of the first test episode, from 0.
+        points: energies along each axis, at least 2.
+    """
+
+    item: int = 0
+    points: int = 41
+
+
+class Landscape(Analysis):
+    """Energies in the plane through a stored pattern, its query, and another stored pattern.
+
+    The plane's axes are the way from the pattern to its query and, orthogonal to it, towards the other pattern. Read
+    steps are projected on it. Points of the plane may have values outside of [0, 1]; energies are taken of them
+    clipped, as reading clips.
+
+    Args:
+        item: as in `LandscapeConfig`.
+        points: as in `LandscapeConfig`.
+
+    Raises:
+        ValueError: if a setting is out of range.
+    """
+
+    config = LandscapeConfig
+
+    def __init__(self, item: int, points: int) -> None:
+        if item < 0:
+            raise ValueError(f"analysis.item must be at least 0, got {item}")
+        if points < 2:
+            raise ValueError(f"analysis.points must be at least 2, got {points}")
+        self.item, self.points = item, points
+
+    @classmethod
+    def from_config(cls, config: LandscapeConfig) -> Self:
+        """See `Analysis.from_config`."""
+        return cls(config.item, config.points)
+
+    def answer(self, runs: Mapping[str, Run]) -> Answer:
+        """See `Analysis.answer`."""
+        found = {}
+        for label, run in runs.items():
+            try:
+                found[label] = self.slice(run)
+            except NotImplementedError:
+                continue  # it has no energy
+        if not found:
+            raise ValueError("analysis=landscape: none of these memories has an energy")
+        rows = []
+        for label, plane in found.items():
+            for when in ("before", "after"):
+                row, column = np.unravel_index(plane[when].argmin(), plane[when].shape)
+                rows.append([label, when, float(plane["x"][column]), float(plane["y"][row]), float(plane[when].min())])
+
+        def figure(dark: bool) -> Figure:
+            return planes(found, dark)
+
+        return Answer(
+            "A slice of the energy, before and after writing",
+            "The plane through a stored pattern (square, at 0, 0), its query (circle, at 1, 0) and another stored"
+            " pattern (triangle); lengths are in units of the way from pattern to query. The line is the read path,"
+            " projected.",
+            ["memory", "writing", "x of the minimum", "y of the minimum", "energy there"],
+            rows,
+            figure,
+        )
+
+    def slice(self, run: Run) -> dict[str, np.ndarray]:
+        """Energies in a plane, and what lies in it.
+
+        Returns:
+            Energies `before` and `after` writing, (points, points), over `x` and `y`, (points,); places `path` of query
+            and read steps, (1 + steps, 2), and `other` of the other pattern, (2,).
+        """
+        items = run.config.episodes.items
+        if not (self.item < items and items > 1):
+            raise ValueError(f"analysis.item must be below the {items} patterns of an episode, of which there are two")
+        with torch.no_grad():
+            batch = next(iter(test_loader(run, items, batch=1)))
+            pattern, query = batch.patterns[0, self.item].flatten(), batch.queries[0, self.item].flatten()
+            other = batch.patterns[0, (self.item + 1) % items].flatten()
+            length = (query - pattern).norm().clamp_min(1e-6)
+            across = (query - pattern) / length
+            up = other - pattern - ((other - pattern) @ across) * across
+            up = up / up.norm().clamp_min(1e-6)
+
+            def place(x: Tensor) -> Tensor:
+                return torch.stack([(x - pattern) @ across, (x - pattern) @ up], -1) / length
+
+            state = run.memory.write(batch.patterns)
+            steps = run.memory.read(state, batch.queries[:, self.item : self.item + 1])[:, 0, 0].flatten(1)
+            there = place(other)
+            x = torch.linspace(-0.6, max(1.6, float(there[0]) + 0.4), self.points)
+            y = torch.linspace(-0.6, max(1.0, float(there[1]) + 0.4), self.points)
+            grid = pattern + length * (x[None, :, None] * across + y[:, None, None] * up)
+            points = grid.clamp(0, 1).view(1, -1, *batch.patterns.shape[2:])
+
+            def energies(of: State) -> np.ndarray:
+                values: np.ndarray = run.memory.energy(of, points).view(self.points, self.points).numpy()
+                return values
+
+            return {
+                "before": energies(run.memory.initial_state(1)),
+                "after": energies(state),
+                "x": x.numpy(),
+                "y": y.numpy(),
+                "path": place(torch.cat([query[None], steps])).numpy(),
+                "other": there.numpy(),
+            }
+
+
+def planes(found: Mapping[str, dict[str, np.ndarray]], dark: bool) -> Figure:
+    """Two panels for each memory; the read path is drawn where it belongs, in the written energy."""
+    with new_figure(8.4, 0.4 + 3.3 * len(found), dark) as figure:
+        panels = figure.subplots(len(found), 2, squeeze=False)
+        for row, (label, plane) in zip(panels, found.items(), strict=True):
+            for axes, when in zip(row, ("before", "after"), strict=True):
+                shown = axes.contourf(plane["x"], plane["y"], plane[when], 24, cmap="viridis")
+                figure.colorbar(shown, ax=axes)
+                axes.grid(False)
+                axes.set_title(f"{label}, {when} writing")
+                axes.plot(0, 0, "s", color="white", markeredgecolor="black")
+                axes.plot(1, 0, "o", color="white", markeredgecolor="black")
+                axes.plot(*plane["other"], "^", color="white", markeredgecolor="black")
+            row[1].plot(*plane["path"].T, ".-", color=COLOURS[dark][1])
+    return figure

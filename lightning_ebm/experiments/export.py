@@ -1,0 +1,144 @@
+"""A trained memory as one file, with the row that it is published with: `lightning-ebm export CONFIG --as NAME`."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from torch import Tensor
+
+from lightning_ebm import pretrained
+from lightning_ebm.config import ConfigError, merge, plain, read, read_file, resolve
+from lightning_ebm.experiments.executor import name_of
+from lightning_ebm.experiments.experiment import Cell, measured
+from lightning_ebm.experiments.grid import cells
+from lightning_ebm.files import keep
+from lightning_ebm.pretrained import FOLDER, NAME, Pretrained
+from lightning_ebm.registry import did_you_mean
+from lightning_ebm.training.checkpoints import load
+from lightning_ebm.training.trainer import Run, build, is_trainable, provenance, training_record
+
+ELSEWHERE = (
+    *("output", "resume", "checkpoint", "wandb", "compare", "analysis", "trainer.threads", "trainer.timeout"),
+    *("data.root", "data.download"),
+)
+"""Keys of one machine and one user, which are not published; they have no part in what is learned or measured."""
+
+FACTS = ("identity", "commit", "date", "device", "python", "torch", "pytorch-lightning", "lightning-ebm")
+"""What is published of a run's provenance; its command may name folders of one machine."""
+
+
+def export(cell: Cell, path: Path, command: Sequence[str]) -> Pretrained:
+    """Measures the best parameters of a trained memory, and writes both into a file.
+
+    What is measured is the memory that was read back from the file's content, so that the file is known to give it.
+
+    Args:
+        cell: which memory, and what it is tested with.
+        path: the file, as `place` gives it.
+        command: what trains the memory, for an error.
+
+    Raises:
+        ConfigError: if the memory has nothing to train, was not trained, or a checkpoint is missing or damaged.
+        PretrainedError: if it cannot be published: it is of no registered class, or its parameters are not finite.
+    """
+    run = build(cell.config)
+    if not is_trainable(run.memory) or not run.config.training.updates:
+        raise ConfigError(f"{cell.label} is not to be trained, and so there is nothing to export")
+    best = Path(run.config.checkpoint or run.folder / "checkpoints" / "best.ckpt")
+    if not best.exists():
+        raise ConfigError(f"{cell.label} is not trained, there is no {best}: first run {shlex.join(command)}")
+    load(run.memory, best)
+    if not training_record(run)[0]:
+        raise ConfigError(
+            f"{run.folder} has no checkpoints/last.ckpt, which tells updates and seconds: copy it there too"
+        )
+    run.memory.float()  # 64-true and bf16-true have changed it
+    bare = Pretrained(
+        name=path.stem,
+        memory=plain(cell.config.memory),
+        shape=list(run.data.source.spec.shape),
+        binary=run.data.source.spec.binary,
+        parameters={name: smallest(value.detach()) for name, value in run.memory.state_dict().items()},
+        config=yaml.safe_dump(published_settings(plain(cell.config)), sort_keys=False),
+        rows=[],
+        made=origin(run),
+    )
+    pretrained.refuse_imports(yaml.safe_load(bare.config), cell.config.name)
+    loaded = dataclasses.replace(run, memory=pretrained.parse(bare.content(), path.stem).build())
+    rows = [row for _, of_setting in measured(loaded, cell.settings()) for row in of_setting]
+    whole = dataclasses.replace(bare, rows=rows)
+    keep(path, whole.content())
+    return whole
+
+
+def smallest(value: Tensor) -> Tensor:
+    """A copy, in float16 if that is exactly the same, as with parameters that were kept so before."""
+    half = value.half()
+    return half if half.to(value).equal(value) else value.clone()
+
+
+def place(name: str) -> Path:
+    """The file that `--as` names: a path if it ends in .pt, otherwise a name in the package.
+
+    Raises:
+        ConfigError: if nothing can be called so, or something is already.
+    """
+    path, called = (Path(name), Path(name).stem) if name.endswith(".pt") else (FOLDER / f"{name}.pt", name)
+    if not NAME.fullmatch(called):
+        raise ConfigError(
+            f"--as must be a name of letters and digits, with single . _ - between, or a path that ends in .pt, got"
+            f" {name!r}"
+        )
+    if path.exists():
+        raise ConfigError(f"there is a pretrained memory {path}: remove it first, or choose another name")
+    return path
+
+
+def wanted(config_file: Path, overrides: Mapping[str, Any], row: str) -> Cell:
+    """The memory that `train` makes of a configuration, or that of a row of its comparison.
+
+    Args:
+        config_file: the configuration.
+        overrides: the command line's.
+        row: label of the row; of several variations or seeds, with these, as in "EBMM, halves, seed 1"; empty: none.
+
+    Raises:
+        ConfigError: if the row is none of the comparison's, or is several cells of it.
+    """
+    if not row:
+        config = resolve(merge(read(config_file), overrides))
+        return Cell(config.name, config.name, "", config)
+    grid = cells(read_file(config_file), overrides)
+    found = [cell for cell in grid if row in (cell.label, name_of(cell))]
+    if not found:
+        raise ConfigError(f"{config_file} has no row {row!r}.{did_you_mean(row, {cell.label for cell in grid})}")
+    if len(found) > 1:
+        raise ConfigError(f"--row must be one of {'; '.join(map(name_of, found))}, got {row!r}")
+    return found[0]
+
+
+def published_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """A plain configuration without what belongs to one machine or one user."""
+    kept: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            value = {name: one for name, one in value.items() if f"{key}.{name}" not in ELSEWHERE}
+        if key not in ELSEWHERE:
+            kept[key] = value
+    return kept
+
+
+def origin(run: Run) -> dict[str, str]:
+    """What trained a run, all starts of it together, and what measures it now."""
+    file = run.folder / "provenance.yaml"
+    starts = list(yaml.safe_load_all(file.read_text(encoding="utf-8"))) if file.exists() else []
+    trained = {fact: "; ".join(dict.fromkeys(str(start[fact]) for start in starts if fact in start)) for fact in FACTS}
+    now = provenance(run.config)
+    return {f"trained: {fact}": value for fact, value in trained.items() if value} | {
+        f"measured: {fact}": now[fact] for fact in FACTS if fact != "identity"
+    }

@@ -1,0 +1,143 @@
+"""The grid of a comparison: memories x their sizes x variations of the task x seeds, as a list of cells."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from lightning_ebm.config import ConfigError, distortion_in_test, get, merge, resolve, with_recipe
+from lightning_ebm.experiments.experiment import Cell
+from lightning_ebm.registry import Choice
+from lightning_ebm.schema import RunConfig
+
+
+def cells(plain: Mapping[str, Any], overrides: Mapping[str, Any]) -> list[Cell]:
+    """All cells, in the order of rows, sizes, variations and seeds: file < row < size < variation < command line.
+
+    A row of `compare.rows` may hold `sizes:`, label -> what makes a memory of that size; its points are joined by a
+    line. `compare.vary` maps axes, such as data or distortion, to label -> changes; each combination gives a table
+    of its own. `compare.seeds` repeats every cell.
+
+    On the command line `memory=PATTERN`, a bare name or glob, keeps the rows whose label or memory matches;
+    in a file without rows it is the memory itself.
+
+    Args:
+        plain: the file's configuration.
+        overrides: the command line's.
+
+    Raises:
+        ConfigError: if a cell does not resolve, no row is left, or rows of one table differ in their test; the
+            message names the row.
+    """
+    overrides = dict(overrides)
+    first = resolve(merge(plain, without_memory_filter(overrides)))
+    rows: dict[str, Any] = first.compare.rows
+    if not rows:
+        config = resolve(merge(plain, overrides))
+        return [Cell(config.memory.name, config.memory.name, "", config)]
+    wanted = overrides.pop("memory") if isinstance(overrides.get("memory"), str) else "*"
+    group = first.wandb.group or first.name
+    found = []
+    for series, row in rows.items():
+        for label, changes in sizes(series, row):
+            for variation, varied in variations(first.compare.vary):
+                for seeded in [{"seed": seed} for seed in first.compare.seeds] or [{}]:
+                    merged: Mapping[str, Any] = plain
+                    for layer in (
+                        {"name": slug(label), "wandb": {"group": group}},
+                        with_recipe(changes),
+                        varied,
+                        overrides,
+                        seeded,
+                    ):
+                        merged = merge(merged, layer)
+                    try:
+                        config = resolve(merged)
+                    except ConfigError as error:
+                        raise ConfigError(f"compare.rows.{label}: {error}") from None
+                    if any(fnmatch.fnmatch(name, wanted) for name in (label, series, config.name, config.memory.name)):
+                        found.append(Cell(label, series, variation, config))
+    if not found:
+        raise ConfigError(f"memory={wanted} matches no row; the rows are {', '.join(rows)}")
+    check_tests(found)
+    return found
+
+
+def sizes(series: str, row: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The label and the changes of each size of a row.
+
+    Raises:
+        ConfigError: if a row or a size holds no keys and values.
+    """
+    table = {series: row} | {f"{series}.sizes.{size}": changes for size, changes in sizes_of(row).items()}
+    for name, changes in table.items():
+        if not isinstance(changes, Mapping):
+            raise ConfigError(f"compare.rows.{name} must hold keys and values, got {changes!r}")
+    common = {key: value for key, value in row.items() if key != "sizes"}
+    if not sizes_of(row):
+        yield series, common
+    for size, changes in sizes_of(row).items():
+        yield f"{series}, {size}", merge(common, changes)
+
+
+def sizes_of(row: Any) -> Mapping[Any, Any]:
+    """The sizes that a row lists; none if it does not."""
+    found = row.get("sizes") if isinstance(row, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
+
+
+def variations(vary: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The name and the changes of each combination of the axes; one without a name if there are no axes.
+
+    Raises:
+        ConfigError: if an axis does not map labels to keys and values.
+    """
+    for axis, values in vary.items():
+        if not isinstance(values, Mapping) or not all(isinstance(changes, Mapping) for changes in values.values()):
+            raise ConfigError(f"compare.vary.{axis} must map labels to keys and values, got {values!r}")
+    for combination in itertools.product(*(values.items() for values in vary.values())):
+        merged: dict[str, Any] = {}
+        for _, changes in combination:
+            merged = merge(merged, changes)
+        yield ", ".join(str(label) for label, _ in combination), merged
+
+
+def check_tests(found: list[Cell]) -> None:
+    """Refuses a table whose rows are not tested on the same episodes.
+
+    Raises:
+        ConfigError: naming the row and the key.
+    """
+    firsts: dict[str, RunConfig] = {}
+    for cell in found:
+        first = firsts.setdefault(cell.variation, cell.config)
+        for key in ("data", "episodes.seed", "episodes.test"):
+            if tested(cell.config, key) != tested(first, key):
+                raise ConfigError(f"compare.rows.{cell.label}: {key} must be the same in all rows of one table")
+        if distortion_in_test(cell.config) != distortion_in_test(first):
+            raise ConfigError(
+                f"compare.rows.{cell.label}: test_distortion, or distortion where that is empty, must be the same in"
+                " all rows of one table"
+            )
+
+
+def tested(config: RunConfig, key: str) -> Any:
+    """The value at a dotted key, without settings of the data that images of the test split never see."""
+    value = get(config, key)
+    if isinstance(value, Choice) and hasattr(value.config, "augment"):
+        return Choice(value.name, dataclasses.replace(value.config, augment=False))
+    return value
+
+
+def without_memory_filter(overrides: dict[str, Any]) -> dict[str, Any]:
+    """Overrides without a bare `memory`, which may be a pattern and then is no memory's name."""
+    return {key: value for key, value in overrides.items() if key != "memory" or not isinstance(value, str)}
+
+
+def slug(label: str) -> str:
+    """A label as the name of a folder: lower-case letters, digits and single hyphens."""
+    words = "".join(letter if letter.isalnum() else " " for letter in label.lower()).split()
+    return "-".join(words) or "row"

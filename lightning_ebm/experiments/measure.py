@@ -1,0 +1,179 @@
+"""Measuring a memory: test episodes in, errors, sizes and times out."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from statistics import mean, median
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from lightning_ebm.data.episodes import Episode
+from lightning_ebm.memory import AssociativeMemory, PatternSpec, State
+from lightning_ebm.metrics import pattern_errors, recalled, similarity
+from lightning_ebm.quantization import rounded, state_bits
+
+T = TypeVar("T")
+Written = list[tuple[State, float]]
+"""The states of one batch of test episodes after the other, and the milliseconds that writing an episode took."""
+
+CPU = torch.device("cpu")
+
+KEPT = 2**28
+"""Bytes of states that are kept to be read once more."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a memory did on a set of episodes.
+
+    Attributes:
+        error: error of each episode, averaged over its patterns, on all values; in `metrics.unit`.
+        error_corrupted: the same, on the distorted values only.
+        floats: float32 values in the state of one episode, as the literature counts them.
+        floats_strict: the same, of everything in that state.
+        write_ms: median milliseconds to write one episode.
+        read_ms: median milliseconds to read all queries of one episode.
+        precision: how the state was kept between writing and reading, as in `schema.PRECISIONS`.
+        bits: bits of the state of one episode, as the literature counts, at that precision.
+        mse: squared error of a value, averaged over all values of all episodes.
+        ssim: structural similarity, averaged over all patterns; NaN where patterns are no images.
+        exact: share of patterns that were recalled, as in `metrics.recalled`.
+    """
+
+    error: list[float]
+    error_corrupted: list[float]
+    floats: int
+    floats_strict: int
+    write_ms: float
+    read_ms: float
+    precision: str
+    bits: int
+    mse: float
+    ssim: float
+    exact: float
+
+
+def measure(
+    memory: AssociativeMemory,
+    batches: Iterable[Episode],
+    spec: PatternSpec,
+    *,
+    mask_known: bool = False,
+    nothing_written: bool = False,
+    precision: str = "float32",
+    written: Written | None = None,
+    device: torch.device = CPU,
+) -> Measurement:
+    """Writes and reads each episode.
+
+    Args:
+        memory: any memory, on the CPU; it is not changed.
+        batches: the test episodes.
+        spec: kind of the patterns.
+        mask_known: tell the memory which values were distorted.
+        nothing_written: read from the unwritten state instead: what the reader can do without memory.
+        precision: keep the state at this precision between writing and reading.
+        written: what an earlier measurement of the same memory and episodes wrote, which is read instead of being
+            written again; filled as far as `KEPT` allows.
+        device: where memory and episodes are taken for it.
+
+    Raises:
+        ValueError: if the memory recalls something that is not finite.
+    """
+    errors: list[float] = []
+    corrupted: list[float] = []
+    write_ms: list[float] = []
+    read_ms: list[float] = []
+    squares: list[float] = []
+    similar: list[float] = []
+    exact: list[float] = []
+    state: State = {}
+    with torch.no_grad(), placed(memory, device):
+        for index, loaded in enumerate(batches):
+            batch = loaded.to(device)
+            episodes = len(batch.patterns)
+            if nothing_written:
+                state, milliseconds = memory.initial_state(episodes), 0.0
+            elif written and index < len(written):
+                state, milliseconds = written[index]
+            else:
+                state, milliseconds = timed(memory.write, batch.patterns)
+                milliseconds /= episodes
+                if written is not None and index == len(written) and (index + 1) * size(state) <= KEPT:
+                    written.append((state, milliseconds))
+            write_ms.append(milliseconds)
+            state = rounded(state, precision)
+            mask = batch.mask if mask_known else None
+            trajectory, milliseconds = timed(memory.read, state, batch.queries, mask)
+            read_ms.append(milliseconds / episodes)
+            answer = trajectory[-1]
+            if not answer.isfinite().all():
+                raise ValueError(f"{type(memory).__name__} recalled values that are not finite")
+            errors += per_episode(pattern_errors(answer, batch.patterns, spec))
+            corrupted += per_episode(pattern_errors(answer, batch.patterns, spec, batch.mask))
+            squares += per_episode((answer - batch.patterns).square().flatten(2).mean(2))
+            similar += per_episode(similarity(answer, batch.patterns))
+            exact += per_episode(recalled(answer, batch.patterns, spec))
+    literature, strict = count_floats(memory, state)
+    return Measurement(
+        error=errors,
+        error_corrupted=corrupted,
+        floats=literature,
+        floats_strict=strict,
+        write_ms=median(write_ms),
+        read_ms=median(read_ms),
+        precision=precision,
+        bits=state_bits(memory, state, precision),
+        mse=mean(squares),
+        ssim=mean(similar),
+        exact=mean(exact),
+    )
+
+
+@contextmanager
+def placed(memory: AssociativeMemory, device: torch.device) -> Iterator[None]:
+    """The memory is on this device in the block, and on the CPU after it."""
+    try:
+        memory.to(device)
+        yield
+    finally:
+        memory.to(CPU)
+
+
+def size(state: State) -> int:
+    """Bytes of a state, of all its episodes."""
+    return sum(tensor.nbytes for tensor in state.values())
+
+
+def count_floats(memory: AssociativeMemory, state: State) -> tuple[int, int]:
+    """Size of one episode's state in float32 values, that is, in words of 32 bits of whatever it holds, rounded up.
+
+    Returns:
+        As the literature counts (without bookkeeping), and all of it.
+    """
+    sizes = {name: tensor[0].nbytes for name, tensor in state.items()}
+    counted = sum(size for name, size in sizes.items() if name not in memory.bookkeeping)
+    return math.ceil(counted / 4), math.ceil(sum(sizes.values()) / 4)
+
+
+def per_episode(errors: Tensor) -> list[float]:
+    """Errors (episodes, items) averaged over items."""
+    means: list[float] = errors.double().mean(1).tolist()
+    return means
+
+
+def timed(work: Callable[..., T], *arguments: Any) -> tuple[T, float]:
+    """What `work(*arguments)` returns, and the milliseconds it took."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    result = work(*arguments)
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return result, 1000 * (time.perf_counter() - start)

@@ -1,0 +1,198 @@
+"""A user's own images, stored in a pretrained memory and recalled: `lightning-ebm recall --memory NAME IMAGES…`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from lightning_ebm.config import ConfigError, build, distortion_in_test, merge, parse_overrides, plain
+from lightning_ebm.data.episodes import DataError, Episode
+from lightning_ebm.data.user_images import as_pattern, read_image
+from lightning_ebm.experiments.analysis import Answer
+from lightning_ebm.experiments.gallery import recalled
+from lightning_ebm.experiments.measure import count_floats
+from lightning_ebm.experiments.reproduce import published, run_config
+from lightning_ebm.memory import image_shape
+from lightning_ebm.metrics import pattern_errors, unit
+from lightning_ebm.pretrained import Pretrained
+from lightning_ebm.registry import choice, datasets, distortions
+from lightning_ebm.reporting.figures.strips import read_path
+from lightning_ebm.reporting.record import CONTROL
+
+MASKS = ("known", "unknown")
+GLYPHS = range(16, 65)  # pixels a side that glyphs can be drawn in
+
+
+@dataclass
+class RecallConfig:
+    """Settings of `recall`.
+
+    Attributes:
+        distortion: how the images are damaged, by name, with its settings; as the memory was tested, if not given.
+        company: the data set, by name, with its settings, whose test patterns are stored beside the images until there
+            are as many as the memory was trained with, for a memory that was always trained with 16 may recall nothing
+            of two. If not given, glyphs for binary images, as they need no files, otherwise the memory's own data;
+            empty: none.
+        seed: of the damage and the company, a whole number from 0.
+        mask: whether the memory is told which values were damaged, known or unknown; empty: as in its published row.
+        invert: whether images are stored as their negatives: for bright ink on dark paper.
+        output: folder that the report's folder is made in.
+    """
+
+    distortion: Any = choice(distortions, "noise_block")
+    company: Any = choice(datasets, "")
+    seed: int = 0
+    mask: str = ""
+    invert: bool = False
+    output: str = "runs"
+
+
+@dataclass(frozen=True)
+class Recalled:
+    """What a memory made of a user's images.
+
+    Attributes:
+        answer: table and figure.
+        images: the images as they were given, by the name they are shown under.
+        steps: pattern, query and each read step of each image, (2 + steps, images, *shape), values in [0, 1].
+        energies: of the same, (2 + steps, images); None without an energy.
+        config: the settings.
+    """
+
+    answer: Answer
+    images: dict[str, Image.Image]
+    steps: np.ndarray
+    energies: np.ndarray | None
+    config: RecallConfig
+
+
+def settings(saved: Pretrained, words: Sequence[str]) -> RecallConfig:
+    """The settings of key=value words, over what is known from the memory's own.
+
+    Raises:
+        ConfigError: on an unknown key or a value that is not allowed; the message names the key.
+    """
+    trained = run_config(saved)
+    drawn = saved.binary and saved.shape[-1] in GLYPHS
+    company = {"name": "glyphs", "size": saved.shape[-1]} if drawn else plain(trained.data)
+    default = {"distortion": plain(distortion_in_test(trained)), "company": company}
+    config: RecallConfig = build(RecallConfig, merge(default, parse_overrides(words)), "")
+    if config.mask not in ("", *MASKS):
+        raise ConfigError(f"mask must be one of {', '.join(MASKS)}, or empty, got {config.mask!r}")
+    if config.seed < 0:
+        raise ConfigError(f"seed must be at least 0, got {config.seed}")
+    return config
+
+
+def recall(saved: Pretrained, files: Sequence[Path], words: Sequence[str] = ()) -> Recalled:
+    """Writes images into a memory, all together, and reads each back from a damaged copy.
+
+    Args:
+        saved: the memory's file.
+        files: the images.
+        words: key=value words, see `RecallConfig`.
+
+    Raises:
+        ConfigError: if there are no images, or a setting is not allowed.
+        DataError: if a file is missing or no image, or the company's files are missing.
+        ValueError: if the memory does not store images, or the distortion does not fit.
+    """
+    if not files:
+        raise ConfigError("recall needs images: one file or more")
+    try:
+        image_shape(saved.spec)
+    except ValueError as error:
+        raise ConfigError(f"the pretrained memory {saved.name} cannot store images: it {error}") from None
+    config = settings(saved, words)
+    random = np.random.default_rng(config.seed)
+    dark_is_one = getattr(datasets.load(run_config(saved).data.name), "dark_is_one", False)
+    images = {f"{rank}. {path.name}": read_image(path) for rank, path in enumerate(files, start=1)}
+    own = np.stack([as_pattern(image, saved.spec, dark_is_one) for image in images.values()])
+    others = company(saved, config, len(own), random)
+    patterns = np.concatenate([1 - own if config.invert else own, others])
+    queries, mask = distortions.build(config.distortion, saved.spec)(patterns, random)
+    episode = Episode(*(torch.from_numpy(values)[None] for values in (patterns, queries, mask)))
+    first = next(result for result in published(saved) if result.memory != CONTROL)
+    mask_known = config.mask == "known" if config.mask else first.mask_known
+    memory = saved.build()
+    found = recalled(memory, episode, len(own), mask_known)
+    if not np.isfinite(found["trajectory"]).all():
+        raise ValueError(f"{saved.name} recalled values that are not finite")
+    energies = found.get("energies")
+    several, with_others = f"{len(own)} image{'s' * (len(own) > 1)}", ""
+    if len(others):
+        with_others = f", with {len(others)} patterns of {config.company} beside them"
+    answer = Answer(
+        title=f"What {saved.name} recalls of {several}",
+        caption=(
+            f"All were written together{with_others}, into {count_floats(memory, memory.initial_state(1))[0]:,} floats,"
+            f" and each was read from a copy damaged by {config.distortion}, mask {'un' * (not mask_known)}known."
+            f" Errors: {unit(saved.spec)}."
+        ),
+        columns=("image", *COLUMNS, *(ENERGIES if energies is not None else ())),
+        rows=rows(list(images), saved, Episode(*(part[:, : len(own)] for part in episode)), found),
+        figure=lambda dark: read_path(found["patterns"], found["queries"], found["trajectory"], dark, energies),
+    )
+    steps = np.concatenate([found["patterns"][None], found["queries"][None], found["trajectory"]])
+    return Recalled(answer, images, steps, energies, config)
+
+
+def company(saved: Pretrained, config: RecallConfig, count: int, random: np.random.Generator) -> np.ndarray:
+    """What is stored beside the images: (patterns, *shape), none if there are enough of them.
+
+    Args:
+        saved: the memory's file.
+        config: the settings.
+        count: how many images there are.
+        random: the only source of randomness.
+
+    Raises:
+        ConfigError: if the company's patterns are of another kind.
+        DataError: if a file of its data set is missing or damaged, or a setting of it is out of range.
+    """
+    episodes = run_config(saved).episodes
+    missing = (episodes.train_items[0] if episodes.train_items else episodes.items) - count
+    if missing <= 0 or not config.company:
+        return np.empty((0, *saved.shape), np.float32)
+    try:
+        source = datasets.build(config.company)
+    except ValueError as error:
+        raise DataError(f"company: {error} (or another set; or company= for none)") from error
+    if source.spec != saved.spec:
+        raise ConfigError(f"company must have patterns like those of {saved.name}, {saved.spec}, got {source.spec}")
+    patterns: np.ndarray = source.draw("test", missing, random)
+    return patterns
+
+
+COLUMNS = ("error of the query", "error on corrupted values", "error on all values")
+ENERGIES = ("energy of the pattern", "of the query", "of the answer")
+
+
+def rows(
+    labels: Sequence[str], saved: Pretrained, episode: Episode, found: Mapping[str, np.ndarray]
+) -> list[list[Any]]:
+    """The table: label, errors and, where there are some, energies of each image.
+
+    Args:
+        labels: what the images are called.
+        saved: the memory's file.
+        episode: the images, as one episode.
+        found: what `recalled` returned for it.
+    """
+    patterns, queries, mask = episode
+    answer = torch.from_numpy(found["trajectory"][-1])[None]
+    errors = [
+        pattern_errors(queries, patterns, saved.spec),
+        pattern_errors(answer, patterns, saved.spec, mask),
+        pattern_errors(answer, patterns, saved.spec),
+    ]
+    columns = [error[0].tolist() for error in errors]
+    if "energies" in found:
+        columns += [found["energies"][step].tolist() for step in (0, 1, -1)]
+    return [list(row) for row in zip(labels, *columns, strict=True)]

@@ -1,0 +1,197 @@
+"""A pretrained memory, measured again beside its published row: `lightning-ebm evaluate --memory NAME`."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import typing
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import yaml
+
+from lightning_ebm.config import ConfigError, distortion_in_test, merge, parse_overrides, resolve
+from lightning_ebm.experiments.experiment import Setting, measured
+from lightning_ebm.pretrained import Pretrained, PretrainedError, refuse_imports
+from lightning_ebm.reporting.record import CONTROL, QUERY, Comparison, Result
+from lightning_ebm.reporting.tables import MEASURES, mean
+from lightning_ebm.schema import RunConfig
+from lightning_ebm.training.trainer import build, provenance
+
+CHANGEABLE = ("data.root", "data.download", "episodes.test", "trainer.threads")
+"""Keys that leave the episodes, as far as they are tested, and the memory what they were."""
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """A memory measured again.
+
+    Attributes:
+        comparison: published rows beside reproduced ones, and the controls of now.
+        deviations: what was not reproduced, a line each.
+    """
+
+    comparison: Comparison
+    deviations: list[str]
+
+
+def reproduce(saved: Pretrained, words: Sequence[str] = ()) -> Reproduction:
+    """Measures a pretrained memory on the test episodes that it is published with, or on the first of them.
+
+    Args:
+        saved: the memory's file.
+        words: key=value words; of `CHANGEABLE` only.
+
+    Raises:
+        ConfigError: if a word changes what is published.
+        PretrainedError: if the file's configuration or rows are not those of a run.
+        DataError: if a file of the data set is missing or damaged.
+    """
+    for word in words:
+        if word.partition("=")[0] not in CHANGEABLE:
+            raise ConfigError(f"with --memory, only {', '.join(CHANGEABLE)} can be changed, got {word!r}")
+    config = resolve(merge(configuration(saved), parse_overrides(words)))
+    there, count = published(saved), config.episodes.test
+    if count > (least := min(len(result.error) for result in there)):
+        raise ConfigError(f"episodes.test must be at most {least}, the published episodes, got {count}")
+    memory = saved.build()
+    run = build(config)
+    if run.data.source.spec != saved.spec:
+        raise PretrainedError(f"{saved.name} stores {saved.spec}, and its data are {run.data.source.spec}")
+    run = dataclasses.replace(run, memory=memory)
+    there = [first_episodes(result, count) for result in there]
+    settings = dict.fromkeys(Setting(result.items, result.mask_known, result.precision) for result in there)
+    rows = [row for _, of_setting in measured(run, settings) for row in of_setting]
+    here = [labelled(saved, row, "reproduced") for row in rows]
+    of = f", the first {count} of {least} test episodes" if count < least else ""
+    own = [result for result in there if result.memory != CONTROL]
+    comparison = table(saved, config, own + here, of)
+    pairs = [(old, new) for old, new in zip(there, here, strict=True) if old.memory != CONTROL]
+    return Reproduction(comparison, [line for pair in pairs for line in deviations(*pair)])
+
+
+def table(saved: Pretrained, config: RunConfig, results: list[Result], of: str = "") -> Comparison:
+    """Rows of a pretrained memory, put together for a table.
+
+    Args:
+        saved: the memory's file.
+        config: what it is measured with.
+        results: its rows.
+        of: which episodes, to end the title.
+    """
+    made = provenance(config)
+    return Comparison(
+        title=f"{saved.name} on {config.data.name}, {distortion_in_test(config)}{of}",
+        unit=results[0].unit,
+        results=results,
+        gallery=None,
+        command=made["command"],
+        config=saved.config,
+        provenance=made,
+    )
+
+
+def configuration(saved: Pretrained) -> dict[str, Any]:
+    """The plain configuration of the run that trained a memory.
+
+    Raises:
+        PretrainedError: if it is no YAML mapping, or could lead to an import.
+    """
+    try:
+        found = yaml.safe_load(saved.config)
+    except yaml.YAMLError:
+        found = None
+    if not isinstance(found, dict):
+        raise PretrainedError(f"the configuration of the pretrained memory {saved.name} is no YAML mapping")
+    refuse_imports(found, saved.name)
+    return found
+
+
+def run_config(saved: Pretrained) -> RunConfig:
+    """The same, checked."""
+    return resolve(configuration(saved))
+
+
+def published(saved: Pretrained) -> list[Result]:
+    """The rows that a memory is published with, its controls among them.
+
+    Raises:
+        PretrainedError: if there are none, or they are not those of this version.
+    """
+    try:
+        found = [labelled(saved, row, "published") for row in saved.rows]
+        for result in found:
+            check_types(result)
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise PretrainedError(f"the rows of the pretrained memory {saved.name} cannot be read: {error}") from error
+    if all(result.memory == CONTROL for result in found):
+        raise PretrainedError(f"the pretrained memory {saved.name} has no published row")
+    return found
+
+
+def check_types(result: Result) -> None:
+    """Refuses a result whose fields are of other types than they should be, or that has no errors.
+
+    Raises:
+        ValueError: naming the field.
+    """
+    for name, kind in typing.get_type_hints(Result).items():
+        value = getattr(result, name)
+        if kind == list[float]:
+            fits = isinstance(value, list) and all(type(one) is float for one in value)
+        else:
+            fits = type(value) is kind
+        if not fits:
+            raise ValueError(f"{name} must be a {kind}")
+    if not result.error or len(result.error) != len(result.error_corrupted):
+        raise ValueError("error and error_corrupted must have a value for each episode")
+
+
+def labelled(saved: Pretrained, row: dict[str, Any], when: str) -> Result:
+    """A row of `measured`, under the memory's name."""
+    precision = "" if row["precision"] == "float32" else f", {row['precision']}"
+    label = row["role"] if row["role"] == QUERY else f"{saved.name}{precision}, {row['role'] or when}"
+    fields = {name: value for name, value in row.items() if name != "role"}
+    return Result(label=label, series=saved.name, **fields)
+
+
+def first_episodes(result: Result, count: int) -> Result:
+    """A result with the errors of its first episodes only."""
+    return dataclasses.replace(result, error=result.error[:count], error_corrupted=result.error_corrupted[:count])
+
+
+def interval(errors: Sequence[float], items: int) -> tuple[float, float]:
+    """Where the mean error of the same parameters on the same episodes may lie on another machine.
+
+    Half the standard error of the published mean to either side. The episodes are the same, so that only roundings can
+    differ, which carry few values across 0.5: parameters of glyphs-4096 that are changed by a ten-thousandth of
+    themselves, far more than roundings do, move its mean by a hundredth of this. And a reader, who sees the mean
+    through its standard error, would not call one within it another. Where all episodes have nearly one error, there
+    is still room for one wrong value in all of them together.
+
+    Args:
+        errors: published error of each episode, averaged over its patterns.
+        items: patterns in an episode.
+
+    Returns:
+        Its ends, in the unit of the errors.
+    """
+    count, average = len(errors), float(np.mean(errors))
+    standard_error = float(np.std(errors, ddof=1)) / math.sqrt(count) if count > 1 else 0.0
+    room = max(standard_error / 2, 1 / (count * items))
+    return average - room, average + room
+
+
+def deviations(old: Result, new: Result) -> list[str]:
+    """What a published row and the same row of now disagree on, a line for each of the two errors."""
+    lines = []
+    for measure, words in MEASURES.items():
+        low, high = interval(getattr(old, measure), old.items)
+        if not low <= mean(new, measure) <= high:  # written so that NaN fails too
+            lines.append(
+                f"{new.label}: the mean {words} is {mean(new, measure):.6g}, outside of {low:.6g} to {high:.6g} around"
+                f" the published {mean(old, measure):.6g}"
+            )
+    return lines

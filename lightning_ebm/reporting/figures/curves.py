@@ -1,0 +1,68 @@
+"""Learning curves: the validation error against updates and against seconds."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from lightning_ebm.reporting.figures.style import COLOURS, DASHES, new_figure, write_out_ticks
+from lightning_ebm.reporting.record import Curve
+
+COLUMNS = ("label", "update", "seconds", "error")
+
+
+def read_curve(label: str, folder: Path) -> Curve:
+    """The learning curve of a run, from the metrics that each of its starts left in its folder.
+
+    Args:
+        label: name of the row.
+        folder: the run's; without metrics in it, the curve is empty.
+    """
+    points: dict[int, tuple[float, float]] = {}
+    starts = sorted(folder.glob("metrics/version_*/metrics.csv"), key=lambda path: int(path.parent.name.split("_")[1]))
+    for path in starts:
+        text = path.read_text(encoding="utf-8")
+        whole = text[: text.rfind("\n") + 1]  # a kill or a full disk may have cut the last row short
+        for line in csv.DictReader(whole.splitlines()):
+            if line.get("val/error") and line.get("train/seconds"):
+                points[int(line["step"]) + 1] = float(line["train/seconds"]), float(line["val/error"])
+    return Curve(label, [(update, *points[update]) for update in sorted(points)])
+
+
+def write_curves(curves: Sequence[Curve], path: Path) -> None:
+    """Writes all points, one a line."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        for curve in curves:
+            writer.writerows((curve.label, update, f"{s:.6g}", f"{error:.6g}") for update, s, error in curve.points)
+
+
+def learning_curves(curves: Sequence[Curve], unit: str, dark: bool = False) -> Figure:
+    """The error on validation episodes against updates (left) and seconds of training (right), all axes logarithmic.
+
+    Args:
+        curves: one for each trained row; those without points are left out. Errors of zero are drawn at the
+            floor of the axis, a tenth of the smallest error above zero.
+        unit: unit of the errors.
+        dark: whether it is shown on a dark background.
+    """
+    curves = [curve for curve in curves if curve.points]
+    floor = min((error for curve in curves for *_, error in curve.points if error > 0), default=1.0) / 10
+    with new_figure(9.8, 4.0 + 0.16 * len(curves), dark) as figure:
+        panels = figure.subplots(1, 2, sharey=True)
+        for rank, curve in enumerate(curves):
+            updates, seconds, errors = zip(*curve.points, strict=True)
+            look = {"color": COLOURS[dark][rank % 8], "linestyle": DASHES[rank // 8 % len(DASHES)]}
+            for axes, axis in zip(panels, (updates, seconds), strict=True):
+                axes.plot(axis, [max(floor, error) for error in errors], marker=".", label=curve.label, **look)
+        for axes, name in zip(panels, ("updates", "seconds of training"), strict=True):
+            axes.set(xscale="log", yscale="log", xlabel=name)
+            for axis in (axes.xaxis, axes.yaxis):
+                write_out_ticks(axis)
+        panels[0].set_ylabel(f"validation error\n({unit})")
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return figure

@@ -1,0 +1,110 @@
+"""Strips of patterns: what a memory recalled, and how reading walked there; each function returns a Figure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from lightning_ebm.reporting.figures.pictures import mosaic, shown_steps
+from lightning_ebm.reporting.figures.style import new_figure
+from lightning_ebm.reporting.record import Gallery
+
+
+def recall_gallery(gallery: Gallery, dark: bool = False) -> Figure:
+    """What each memory recalled: one column a pattern; rows pattern, query, and each memory's answer.
+
+    Args:
+        gallery: patterns, queries and read paths of one episode.
+        dark: whether it is shown on a dark background.
+    """
+    answers = {recall.label: recall.trajectory[-1] for recall in gallery.recalls}
+    values = np.stack([gallery.patterns, gallery.queries, *answers.values()])
+    columns = [str(1 + item) for item in range(values.shape[1])]
+    return _picture_table(values, ["pattern", "query", *answers], columns, dark)
+
+
+def contact_sheet(
+    patterns: np.ndarray,
+    queries: np.ndarray,
+    title: str,
+    columns: int = 16,
+    masks: np.ndarray | None = None,
+    names: Sequence[str] | None = None,
+) -> Figure:
+    """What a data set and a distortion look like: rows of patterns, each above the row of their queries.
+
+    Args:
+        patterns: of one episode, (items, *shape), values in [0, 1]; what does not fill a row is left out.
+        queries: the same, distorted.
+        title: heads the sheet.
+        columns: patterns in a row.
+        masks: where they were distorted, of the same shape; below the queries, light where True. None: not shown.
+        names: what each row of queries is called; None: query.
+    """
+    columns = min(columns, len(patterns))
+    rows = len(patterns) // columns
+    kinds = [patterns, queries] if masks is None else [patterns, queries, 0.7 * masks.astype(np.float32)]
+    in_rows = [one[: rows * columns].reshape(rows, columns, *patterns.shape[1:]) for one in kinds]
+    values = np.stack(in_rows, 1).reshape(len(kinds) * rows, columns, *patterns.shape[1:])
+    labels = [label for name in names or ["query"] * rows for label in ("pattern", name, "mask")[: len(kinds)]]
+    figure = _picture_table(values, labels, [""] * columns, dark=False)
+    figure.suptitle(title)
+    return figure
+
+
+def read_path(
+    patterns: np.ndarray,
+    query: np.ndarray,
+    trajectory: np.ndarray,
+    dark: bool = False,
+    energies: np.ndarray | None = None,
+) -> Figure:
+    """How reading walks from query to answer: one row an item; columns pattern, query, and the read steps.
+
+    With energies, as figure 2 of the EBMM paper.
+
+    Args:
+        patterns: what was stored, (items, *shape), values in [0, 1].
+        query: the same, distorted.
+        trajectory: (steps, items, *shape), as `read` returns it, for this one episode. Of more than eight
+            steps, eight are shown, the first and the last among them.
+        dark: whether it is shown on a dark background.
+        energies: of patterns, query and each step, (2 + steps, items), written below the pictures; None: not shown.
+    """
+    steps = shown_steps(len(trajectory))
+    values = np.stack([patterns, query, *(trajectory[step] for step in steps)], axis=1)
+    columns = ["pattern", "query", *(f"read {1 + step}" for step in steps)]
+    notes = None if energies is None else [[f"{energy:.4g}" for energy in row] for row in shown_energies(energies).T]
+    return _picture_table(values, [str(1 + item) for item in range(len(patterns))], columns, dark, notes)
+
+
+def shown_energies(energies: np.ndarray) -> np.ndarray:
+    """The rows of (2 + steps, items) that belong to pattern, query and the steps that are shown."""
+    return energies[[0, 1, *(2 + step for step in shown_steps(len(energies) - 2))]]
+
+
+def _picture_table(
+    values: np.ndarray, rows: list[str], columns: list[str], dark: bool, notes: list[list[str]] | None = None
+) -> Figure:
+    """Patterns (rows, columns, *shape) with names: one image, as drawing hundreds of axes is slow.
+
+    Notes, by row and column, stand below the pictures.
+    """
+    picture = mosaic(values, 0.0 if notes is None else 0.25)
+    height, width = picture.shape[0] / len(rows), picture.shape[1] / len(columns)
+    cell = 0.75  # inches
+    names = 0.5 + 0.075 * max(map(len, rows))  # the longest name at the font size of ticks
+    with new_figure(cell * len(columns) + names, cell * len(rows) * height / width + 0.4, dark) as figure:
+        axes = figure.subplots()
+        axes.imshow(picture, interpolation="none")  # which keeps pixels sharp in SVG too
+        axes.set_xticks((np.arange(len(columns)) + 0.5) * width - 0.5, columns)
+        axes.set_yticks((np.arange(len(rows)) + 0.5) * height - (0.12 * width if notes else 0) - 0.5, rows)
+        axes.tick_params(length=0, top=False, bottom=False, labeltop=True, labelbottom=False)
+        axes.spines[:].set_visible(False)
+        axes.grid(False)
+        for (row, column), note in np.ndenumerate(np.array(notes or [[]])):
+            place = ((column + 0.5) * width - 0.5, (row + 1) * height - 0.23 * width)
+            axes.text(*place, note, ha="center", va="top", fontsize=7)
+    return figure

@@ -1,0 +1,149 @@
+import csv
+import dataclasses
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lightning_ebm.config import ConfigError
+from lightning_ebm.reporting.figures.against_items import error_against_items
+from lightning_ebm.reporting.figures.against_size import error_against_size
+from lightning_ebm.reporting.pages.html_tables import items_table, main_table
+from lightning_ebm.reporting.published import FOLDER, NAMES, published
+from lightning_ebm.reporting.tables import wide_table
+from tests.experiments import fakes
+from tests.reporting.pages.test_report import Page
+from tests.reporting.test_tables import text
+
+pytestmark = pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")  # a memory diverged
+
+
+def with_published(results, name):
+    return dataclasses.replace(fakes.comparison(results), published=published(name))
+
+
+def test_the_paper_s_numbers():
+    table = published("table1")
+    assert table.axis == "items" and len(table.lines) == 8
+    assert [mean for _, mean, _, _ in table.lines["EBMM"]] == [0.0, 0.0, 0.1, 0.5, 4.2]
+    figure = published("figure3-omniglot")
+    assert figure.axis == "floats" and figure.items == 64
+    assert figure.lines["EBMM conv"][0] == (2308, 19.07, 14.42, 28.23)
+    assert all(size % 1154 == 0 for size, *_ in figure.lines["EBMM conv"])  # appendix: 1154 values for each channel
+    first = figure.lines["MANN"][0]
+    assert first[0] == 1152 and math.isnan(first[1])  # the mean lies outside of the plot
+    assert set(published("figure3-cifar").lines) == {"EBMM conv", "MANN", "MemNet"}
+    with (FOLDER / "figure3.csv").open(newline="") as file:
+        rows = len(list(csv.DictReader(file)))
+    names = ("figure3-omniglot", "figure3-cifar")
+    assert rows == sum(len(points) for name in names for points in published(name).lines.values())
+
+
+def test_numbers_of_one_s_own(tmp_path):
+    file = tmp_path / "other.csv"
+    file.write_text("memory,8,16\nMine,1.5,\n")
+    found = published(str(file))
+    assert found.lines["Mine"][0][:2] == (8, 1.5) and math.isnan(found.lines["Mine"][1][1])
+    file.write_text("dataset,memory,memory_size,error_mean,error_p5,error_p95\na,M,20,1,0,2\na,M,10,3,1,4\n")
+    assert published(str(file)).lines == {"M": [(10, 3.0, 1.0, 4.0), (20, 1.0, 0.0, 2.0)]}
+    assert published(str(file)).items == 0 and published(str(file)).source == "other.csv"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cannot read"),
+        ("", "cannot read"),
+        ("memory,a\nM,3\n", "the columns of .* must be dataset,memory,memory_size"),
+        ("memory,8\nM,many\n", "could not convert string to float: 'many'"),
+        ("memory,8\nM,1,2\n", "other.csv"),
+        ("dataset,memory,memory_size,error_mean,error_p5,error_p95\na,M,1,1,0,2\nb,M,1,1,0,2\n", "one data set only"),
+    ],
+)
+def test_wrong_files_are_named(tmp_path, content, message):
+    file = tmp_path / "other.csv"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(ConfigError, match=f"compare.published.*{message}"):
+        published(str(file))
+
+
+def test_a_wrong_name_lists_the_right_ones():
+    with pytest.raises(ConfigError, match=r"compare\.published must be one of figure3-omniglot, figure3-cifar, table1"):
+        published("figure4")
+    assert Path(FOLDER / "README.md").read_text().count("arXiv:1910.02720") == 1 and len(NAMES) == 3
+
+
+def test_lines_over_sizes_are_laid_over_the_error_on_all_values_only():
+    comparison = with_published(fakes.sizes(), "figure3-omniglot")
+    (axes,) = error_against_size(comparison, measure="error").axes
+    drawn = {tuple(line.get_xdata()): line for line in axes.get_lines()}
+    line = drawn[2308, 3462, 4616, 9232, 11540, 13848, 16156]
+    np.testing.assert_allclose(line.get_ydata(), [19.07, 12.05, 9.25, 4.06, 3.18, 2.32, 1.89])
+    assert line.get_linewidth() < 1 and line.get_linestyle() != "-"
+    ours = next(line for line in axes.get_lines() if list(line.get_xdata()) == [1000, 2000])
+    np.testing.assert_allclose(ours.get_ydata(), [6.0, 3.0])  # fakes: 1.5 times the error on corrupted values
+    assert axes.get_xlim()[1] > 17408 and "error on all values" in axes.get_ylabel()
+    names = [label.get_text() for label in axes.figure.legends[0].get_texts()]
+    assert "EBMM conv, published" in names and "MANN" in names
+    (corrupted,) = error_against_size(comparison).axes
+    assert not any(len(line.get_xdata()) == 7 for line in corrupted.get_lines())
+
+
+def test_ratios_to_the_published_are_read_off_unless_an_error_is_zero():
+    results = [dataclasses.replace(result, error=[max(e, 0.1) for e in result.error]) for result in fakes.sizes()]
+    (axes,) = error_against_size(with_published(results, "figure3-omniglot"), measure="error").axes
+    assert axes.get_yscale() == "log" and 0 < axes.get_ylim()[0] < 1.89
+    assert error_against_size(fakes.comparison(results), measure="error").axes[0].get_yscale() == "linear"
+    results[0].error[:] = [0.0] * (len(results[0].error) - 1) + [8.0]  # its 5th percentile is 0, its mean is not
+    (axes,) = error_against_size(with_published(results, "figure3-omniglot"), measure="error").axes
+    assert axes.get_yscale() == "log" and 0.05 < axes.get_ylim()[0] < 8 / len(results[0].error)
+    results[0].error[:] = [0.0] * len(results[0].error)
+    (axes,) = error_against_size(with_published(results, "figure3-omniglot"), measure="error").axes
+    assert axes.get_yscale() == "linear" and axes.get_ylim()[0] < 0
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_lines_over_numbers_of_patterns(dark):
+    comparison = with_published(fakes.counts(), "table1")
+    for axes in error_against_items(comparison, dark, "error").axes:
+        lines = [line for line in axes.get_lines() if list(line.get_xdata()) == [16, 32, 48, 64, 96]]
+        assert len(lines) == 8
+        assert {"EBMM", "EBMM, published"} <= {label.get_text() for label in axes.texts}
+        assert list(axes.get_xticks()) == [16, 32, 48, 64, 96]
+    assert all(len(line.get_xdata()) < 5 for axes in error_against_items(comparison).axes for line in axes.get_lines())
+
+
+def test_rows_of_the_wide_table_do_not_compete():
+    comparison = with_published(fakes.counts(), "table1")
+    shown = text(wide_table(comparison, "error"), width=100)
+    assert re_row(shown, "Hopfield (Hebb), published") == ["0.40", "5.00"]
+    assert "whether the mask was known is not stated" in " ".join(shown.split())
+    assert "published" not in text(wide_table(comparison, "error_corrupted"))
+
+
+def re_row(shown: str, label: str) -> list[str]:
+    line = next(line for line in shown.splitlines() if line.strip().startswith(label))
+    return line.strip().removeprefix(label).split()
+
+
+def test_rows_of_the_html_tables():
+    comparison = with_published(fakes.sizes(), "figure3-omniglot")
+    caption, html = main_table(comparison)
+    head, *rows = Page(html).tables[0]
+    assert {len(row) for row in rows} == {len(head)} and "These errors are on all values" in caption
+    found = next(row for row in rows if row[0][1] == "EBMM conv, published")
+    assert [value for value, _ in found[:5]] == ["EBMM conv, published", "", "19.07", "2308", "1154.0"]
+    assert "[14.42, 28.23]" in found[2][1]
+    assert html.count("class=best") == 1  # of one's own
+    comparison = with_published(fakes.counts(), "table1")
+    _, html = items_table(comparison, False, "error")
+    rows = {row[0][1]: [value for value, _ in row[1:]] for row in Page(html).tables[0]}
+    assert rows["EBMM, published"] == ["0.0", "0.0", ""] and float(rows["EBMM"][0]) == pytest.approx(1.5)
+    assert "EBMM, published" not in items_table(comparison, False)[1]
+    _, html = main_table(with_published([*fakes.sizes(), fakes.result("x", "x", 1.0, items=32)], "figure3-omniglot"))
+    rows = Page(html).tables[0]
+    found = next(row for row in rows if row[0][1] == "EBMM conv, published")
+    assert [value for value, _ in found[:3]] == ["EBMM conv, published", "64", "not stated"]
+    assert {len(row) for row in rows} == {len(rows[0])}

@@ -1,0 +1,229 @@
+"""A signal or a failure ends training in one line, and the same command goes on as if nothing had been."""
+
+import errno
+import multiprocessing
+import os
+import random
+import signal
+
+import numpy as np
+import pytest
+import torch
+
+from lightning_ebm.cli import main
+from lightning_ebm.data.bits import RandomBits
+from lightning_ebm.data.episodes import DataError
+from lightning_ebm.signals import REQUEUE, STOP_SIGNALS, Stopped, process_number
+from lightning_ebm.training import checkpoints
+from lightning_ebm.training import trainer as training
+from lightning_ebm.training.module import MetaTraining
+from tests.training.tiny import DEBUG, TINY, assert_same_state, config, last, metrics
+
+OVERRIDES = ("training.updates=53", "training.validate_every=20", "training.average=0.5", "episodes.val=2")
+
+
+def at_update(monkeypatch, update, work):
+    """Lets `work()` happen once within an update, while its loss is computed."""
+    original, done = MetaTraining.training_step, []
+
+    def step(self, batch, batch_index):
+        noise = torch.rand(()) + random.random() + np.random.rand()  # a memory may draw while training
+        if self.global_step + 1 == update and not done:
+            done.append(update)
+            work()
+        return original(self, batch, batch_index) + 0 * noise
+
+    monkeypatch.setattr(MetaTraining, "training_step", step)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    run = training.build(config(tmp_path_factory.mktemp("whole"), *OVERRIDES))
+    with pytest.MonkeyPatch.context() as patch:
+        at_update(patch, 0, None)
+        training.train(run)
+    return run.folder
+
+
+@pytest.mark.parametrize(
+    ("number", "update", "saved"),
+    [
+        pytest.param(signal.SIGUSR1, 33, 33, id="between"),
+        pytest.param(signal.SIGTERM, 40, 40, id="validation"),
+        pytest.param(signal.SIGUSR2, 50, 51, id="row"),  # the row of update 50 is written after it
+        pytest.param(signal.SIGTERM, 53, 53, id="end"),
+    ],
+)
+def test_a_signal_saves_this_update_and_asks_to_be_run_again(
+    tmp_path, monkeypatch, capsys, whole, number, update, saved
+):
+    arguments = ["train", str(DEBUG), f"output={tmp_path}", *TINY, *OVERRIDES]
+    at_update(monkeypatch, update, lambda: os.kill(os.getpid(), number))
+    handlers = [signal.getsignal(n) for n in STOP_SIGNALS]
+    assert main(arguments) == REQUEUE == os.EX_TEMPFAIL
+    assert capsys.readouterr().out.splitlines()[-1].startswith(f"stopped by {number.name}; the same command goes on")
+    (folder,) = tmp_path.glob("debug-*")
+    assert last(folder)["global_step"] == saved
+    seconds = last(folder)["training_seconds"]
+    assert main(arguments) == 0
+    assert [signal.getsignal(n) for n in STOP_SIGNALS] == handlers
+    assert_same_state(last(whole), last(folder), finished=update == 53)
+    assert last(folder)["training_seconds"] >= seconds > 0
+    assert metrics(folder) == metrics(whole)
+    assert [step for step, key in metrics(whole) if key == "val/error"] == [19, 39]
+    assert [step for step, key in metrics(whole) if key == "train/loss"] == [49]
+
+
+def test_a_signal_to_all_processes_leaves_workers_to_the_trainer(tmp_path, monkeypatch, capsys, whole):
+    """As a terminal, a scheduler or `timeout` send it; what a worker has begun is finished, and the update is saved."""
+    arguments = ["train", str(DEBUG), f"output={tmp_path}", *TINY, *OVERRIDES, "episodes.workers=2"]
+
+    def stop_all():
+        workers = [child.pid for child in multiprocessing.active_children()]
+        assert workers
+        for process in (*workers, os.getpid()):
+            os.kill(process, signal.SIGTERM)
+
+    at_update(monkeypatch, 33, stop_all)
+    assert main(arguments) == REQUEUE
+    (folder,) = tmp_path.glob("debug-*")
+    assert last(folder)["global_step"] == 33
+    assert main(arguments) == 0
+    assert metrics(folder) == metrics(whole)
+
+
+def test_a_signal_stops_a_comparison_also_where_it_cannot_save(tmp_path, monkeypatch, capsys):
+    rows = "compare.rows={first: {}, second: {seed: 1}}"
+    arguments = ["compare", str(DEBUG), f"output={tmp_path}", *TINY, *OVERRIDES, rows, "compare.jobs=1"]
+
+    def stop():
+        monkeypatch.setattr(checkpoints, "write_through", failing(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))))
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    at_update(monkeypatch, 33, stop)
+    assert main(arguments) == 1
+    line = capsys.readouterr().out.strip().splitlines()[-1]
+    assert line.startswith("stopped by SIGTERM; what was done since the last checkpoint could not be saved: ")
+    assert "No space left" in line
+    (folder,) = (path.parent for path in tmp_path.glob("*/checkpoints"))  # the second one was not begun
+    assert last(folder)["global_step"] == 20
+
+
+def test_where_there_is_nothing_to_save_a_signal_stops_at_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(training, "record_run", lambda run: os.kill(os.getpid(), signal.SIGUSR1))
+    assert main(["train", str(DEBUG), f"output={tmp_path}", *TINY, *OVERRIDES]) == REQUEUE
+    assert capsys.readouterr().out.startswith("stopped by SIGUSR1")
+
+
+@pytest.mark.parametrize(
+    ("environment", "number", "code"),
+    [
+        ({}, 0, REQUEUE),
+        ({"RANK": "0", "LOCAL_RANK": "0", "TORCHELASTIC_RUN_ID": "a"}, 0, REQUEUE),
+        ({"RANK": "3", "LOCAL_RANK": "1", "TORCHELASTIC_RUN_ID": "a"}, 3, REQUEUE),
+        ({"SLURM_PROCID": "5"}, 5, REQUEUE),
+        ({"NODE_RANK": "1"}, 1, REQUEUE),
+        ({"LOCAL_RANK": "1"}, 1, 0),  # Lightning started it, and kills all when one of its own ends with another code
+    ],
+)
+def test_processes_are_known_by_what_their_launcher_says(monkeypatch, environment, number, code):
+    for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID", "NODE_RANK", "TORCHELASTIC_RUN_ID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert process_number() == number
+    assert Stopped(signal.SIGTERM).code == code
+
+
+def failing(error):
+    def fail(*_):
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (MemoryError(), "error: out of memory. More processes (trainer.devices, now 1)"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "a smaller episodes.batch (now 2), episodes.items (now 4)"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), "out of memory"),
+        (RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer"), "another process of this run"),
+        (RuntimeError("something else [3]"), "error: something else [3]"),
+    ],
+)
+def test_failures_within_an_update_are_one_line(tmp_path, monkeypatch, capsys, error, message):
+    arguments = ["train", str(DEBUG), f"output={tmp_path}", *TINY, "training.updates=6"]
+    at_update(monkeypatch, 4, lambda: failing(error)())
+    assert main(arguments) == 1
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert message in lines[-1]
+    (folder,) = tmp_path.glob("debug-*")
+    assert last(folder)["global_step"] == 2
+    assert main(arguments) == 0
+    assert last(folder)["global_step"] == 6
+
+
+@pytest.mark.parametrize(
+    ("code", "message"), [(errno.ENOSPC, "the disk is full"), (errno.EROFS, "cannot be written to")]
+)
+@pytest.mark.parametrize("place", ["checkpoint", "metrics"])
+def test_a_disk_that_fails_is_one_line_and_the_last_checkpoint_stays(
+    tmp_path, monkeypatch, capsys, code, message, place
+):
+    arguments = ["train", str(DEBUG), f"output={tmp_path}", *TINY, "training.updates=6"]
+
+    def break_disk():
+        broken = failing(OSError(code, os.strerror(code), "a file"))
+        if place == "checkpoint":
+            monkeypatch.setattr(checkpoints, "write_through", broken)
+        else:
+            monkeypatch.setattr(training.MetricsFile, "save", broken)
+
+    at_update(monkeypatch, 4, break_disk)
+    assert main(arguments) == 1
+    line = capsys.readouterr().out.strip().splitlines()[-1]
+    assert line.startswith("error: ")
+    assert message in line
+    assert "a file" in line
+    monkeypatch.undo()
+    (folder,) = tmp_path.glob("debug-*")
+    assert last(folder)["global_step"] == 2
+    assert main(arguments) == 0
+
+
+def test_a_run_folder_that_is_moved_away_is_named(tmp_path, monkeypatch, capsys):
+    at_update(monkeypatch, 4, lambda: next(tmp_path.glob("debug-*")).rename(tmp_path / "elsewhere"))
+    assert main(["train", str(DEBUG), f"output={tmp_path}", *TINY, "training.updates=6"]) == 1
+    line = capsys.readouterr().out.strip().splitlines()[-1]
+    assert line.startswith(f"error: {tmp_path / 'debug-'}")
+    assert "the folder is gone" in line
+
+
+@pytest.mark.parametrize("blocked", ["output=/proc/nowhere", "output=/dev/null/runs"])
+def test_a_folder_that_cannot_be_made_is_one_line(capsys, blocked):
+    assert main(["train", str(DEBUG), blocked, *TINY]) == 1
+    (line,) = capsys.readouterr().out.strip().splitlines()
+    assert line.startswith("error: ")
+    assert blocked.removeprefix("output=") in line
+
+
+def test_data_that_vanished_stops_before_anything_is_touched(tmp_path, monkeypatch, capsys):
+    """The run stands at update 2 when its data set's files go; when they are back, it goes on."""
+    arguments = ["train", str(DEBUG), f"output={tmp_path}", *TINY, "training.updates=6"]
+    at_update(monkeypatch, 4, lambda: failing(RuntimeError("stop"))())
+    assert main(arguments) == 1
+    (folder,) = tmp_path.glob("debug-*")
+    before = (folder / "checkpoints" / "last.ckpt").read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(RandomBits, "from_config", failing(DataError("/gone: no such folder; set data.root")))
+        assert main(arguments) == 1
+    assert capsys.readouterr().out.strip().splitlines()[-1] == "error: /gone: no such folder; set data.root"
+    assert (folder / "checkpoints" / "last.ckpt").read_bytes() == before
+    assert main(arguments) == 0
+
+
+def test_updates_after_the_last_validation_are_kept(tmp_path):
+    run = training.build(config(tmp_path, "training.updates=5", "training.validate_every=2"))
+    training.train(run)
+    assert training.training_record(run)[0] == last(run.folder)["global_step"] == 5
