@@ -165,7 +165,10 @@ def build(schema: type, node: Any, path: str) -> Any:
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None) or getattr(error, "key", None) or ""
         raise ConfigError(f"{dotted(path, str(key))}: {one_line(error)}") from None
-    return schema(**values)
+    try:
+        return schema(**values)
+    except ValueError as error:  # it begins with the name of the field that is out of bounds
+        raise ConfigError(dotted(path, str(error))) from None
 
 
 def build_choices(entry: dataclasses.Field[Any], node: Mapping[str, Any], path: str) -> Choice | list[Choice] | str:

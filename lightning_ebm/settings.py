@@ -1,0 +1,75 @@
+"""The settings of a class: a frozen dataclass that says each one once, with its default, its bounds and its meaning.
+
+    @dataclass(frozen=True)
+    class MemoryNetworkConfig(Settings):
+        slots: int = setting(64, at_least=1)
+        \"\"\"Patterns that fit into the memory.\"\"\"
+
+The fields are the keys of a configuration file. Bounds hold however an instance is made, from a file or in a notebook.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+COMPARISONS = {
+    "at_least": ("at least", lambda value, bound: value >= bound),
+    "above": ("above", lambda value, bound: value > bound),
+    "at_most": ("at most", lambda value, bound: value <= bound),
+    "below": ("below", lambda value, bound: value < bound),
+}
+
+
+def setting(
+    default: Any,
+    *,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
+    one_of: Sequence[Any] = (),
+) -> Any:
+    """A field of a `Settings` dataclass.
+
+    Args:
+        default: its value if none is given; a list, dict or set is copied for each instance.
+        at_least: least value allowed. NaN is never within a bound; None, where the type has it, always is.
+        above: bound that the value must exceed.
+        at_most: greatest value allowed.
+        below: bound that the value must stay under.
+        one_of: the only values allowed; empty: any. In a list, bounds and values hold for each entry.
+    """
+    bounds = {"at_least": at_least, "above": above, "at_most": at_most, "below": below}
+    metadata = {"bounds": {name: bound for name, bound in bounds.items() if bound is not None}, "one_of": tuple(one_of)}
+    if isinstance(default, list | dict | set):
+        return dataclasses.field(default_factory=lambda: copy.copy(default), metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Base class of all settings.
+
+    Raises:
+        ValueError: if a value is out of its bounds; the message begins with the field's name.
+    """
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            for one in value if isinstance(value, list | tuple) else [value]:
+                if one is not None and (allowed := violated(one, field.metadata)):
+                    raise ValueError(f"{field.name} must be {allowed}, got {value!r}")
+
+
+def violated(value: Any, metadata: Any) -> str:
+    """What a field's value must be, in words, if it is not; empty if it is."""
+    if (one_of := metadata.get("one_of")) and value not in one_of:
+        return f"one of {', '.join(map(str, one_of))}"
+    bounds = metadata.get("bounds", {})
+    if all(COMPARISONS[name][1](value, bound) for name, bound in bounds.items()):
+        return ""
+    return " and ".join(f"{COMPARISONS[name][0]} {bound}" for name, bound in bounds.items())
