@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,14 +11,13 @@ from typing import Any, ClassVar, Self
 
 from matplotlib.figure import Figure
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from lightning_ebm.config import ConfigError, to_yaml
 from lightning_ebm.experiments.executor import name_of, run_cells
 from lightning_ebm.experiments.experiment import Cell
 from lightning_ebm.registry import analyses
-from lightning_ebm.reporting.figures.style import save, svg
+from lightning_ebm.reporting.report import write_finding
+from lightning_ebm.reporting.table import Table, plain_table
 from lightning_ebm.signals import process_number
 from lightning_ebm.training.checkpoints import load
 from lightning_ebm.training.trainer import Run, build, is_trainable, provenance
@@ -42,6 +40,10 @@ class Answer:
     columns: Sequence[str]
     rows: Sequence[Sequence[Any]]
     figure: Callable[[bool], Figure]
+
+    def table(self) -> Table:
+        """Its table, for any way of showing it."""
+        return plain_table(self.title, self.caption, self.columns, self.rows)
 
 
 class Analysis(ABC):
@@ -95,9 +97,8 @@ def trained(cells: Sequence[Cell], console: Console) -> dict[str, Run]:
 def analyse(cells: Sequence[Cell], folder: Path, console: Console) -> Answer | None:
     """Trains what is not trained, asks the question that the configuration names, and writes the answer down.
 
-    Writes table.csv, table.md (with what it takes to make it again), figure.png and .svg, and, for the report of a
-    comparison, figure_dark.svg and about.json to `folder`. Of several processes that train together, the first one
-    asks.
+    Writes table.csv, table.md (with what it takes to make it again), figure.png and, for the report of a comparison,
+    about.json to `folder`. Of several processes that train together, the first one asks.
     """
     config = cells[0].config
     runs = trained(cells, console)
@@ -105,39 +106,19 @@ def analyse(cells: Sequence[Cell], folder: Path, console: Console) -> Answer | N
         return None
     found = analyses.build(config.analysis).answer(runs)
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "table.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(found.columns)
-        writer.writerows([f"{x:.6g}" if isinstance(x, float) else x for x in row] for row in found.rows)
+    write_csv(found, folder / "table.csv")
     origin = provenance(config)
     made = "".join(f"- {name}: {value}\n" for name, value in origin.items())
-    text = f"# {found.title}\n\n{found.caption}\n\n{markdown(found)}\n## How it was made\n\n{made}"
+    text = f"# {found.title}\n\n{found.table().markdown()}\n## How it was made\n\n{made}"
     (folder / "table.md").write_text(text, encoding="utf-8")
     (folder / "config.yaml").write_text("\n".join(to_yaml(run.config) for run in runs.values()), encoding="utf-8")
-    save(found.figure(False), folder / "figure")
-    (folder / "figure_dark.svg").write_text(svg(found.figure(True)), encoding="utf-8")
-    about = {"title": found.title, "caption": found.caption, "command": origin["command"]}
-    (folder / "about.json").write_text(json.dumps(about), encoding="utf-8")
+    write_finding(folder, found.table(), origin["command"], found.figure)
     return found
 
 
-def markdown(answer: Answer) -> str:
-    """The table as Markdown, numbers to four digits."""
-    lines = [answer.columns, ["---"] * len(answer.columns), *[[shown(x) for x in row] for row in answer.rows]]
-    return "".join("| " + " | ".join(map(str, line)) + " |\n" for line in lines)
-
-
-def terminal_table(answer: Answer) -> Table:
-    """The table for a terminal."""
-    table = Table(title=Text(answer.title), caption=Text(answer.caption), box=None)
-    table.title_justify = table.caption_justify = "left"
-    for rank, column in enumerate(answer.columns):
-        table.add_column(Text(column), justify="right" if rank else "left", overflow="fold")
-    for row in answer.rows:
-        table.add_row(*(Text(shown(x)) for x in row))
-    return table
-
-
-def shown(value: Any) -> str:
-    """A value in a table: floats to four significant digits."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def write_csv(answer: Answer, path: Path) -> None:
+    """Writes the table, floats to six significant digits."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(answer.columns)
+        writer.writerows([f"{x:.6g}" if isinstance(x, float) else x for x in row] for row in answer.rows)

@@ -15,7 +15,7 @@ from lightning_ebm.experiments.analysis import Analysis, Answer
 from lightning_ebm.experiments.experiment import test_loader
 from lightning_ebm.memory import PatternSpec
 from lightning_ebm.registry import choice, datasets
-from lightning_ebm.reporting.figures.style import COLOURS, new_figure
+from lightning_ebm.reporting.figures.style import COLOURS, legend, new_figure
 from lightning_ebm.training.trainer import Run
 
 STORED, DISTORTED, UNSEEN, FOREIGN = "stored", "distorted", "unseen", "foreign"
@@ -138,5 +138,5 @@ def histograms(found: Mapping[str, Mapping[str, np.ndarray]], dark: bool) -> Fig
             axes.set_title(label)
             axes.set_yticks([])
         panels[-1].set_xlabel("energy")
-        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+        legend(figure, panels[0], 4)
     return figure

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from lightning_ebm.experiments.analysis import Analysis, Answer
 from lightning_ebm.experiments.experiment import test_loader
 from lightning_ebm.metrics import pattern_errors, unit
-from lightning_ebm.reporting.figures.style import COLOURS, new_figure
+from lightning_ebm.reporting.figures.style import COLOURS, legend, new_figure
 from lightning_ebm.training.trainer import Run
 
 
@@ -51,7 +51,7 @@ class Path(Analysis):
                 panels[1].axhline(0, linewidth=0.8, color="grey", linestyle="dashed")
                 panels[0].set(xlabel="read step (0: the query)", ylabel=f"error on corrupted values\n({unit(spec)})")
                 panels[1].set(xlabel="read step (0: the query)", ylabel="energy above that of\nthe stored pattern")
-                drawn.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+                legend(drawn, panels[0])
             return drawn
 
         return Answer(

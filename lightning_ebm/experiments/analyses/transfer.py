@@ -13,7 +13,7 @@ from lightning_ebm.experiments.experiment import test_loader
 from lightning_ebm.experiments.measure import measure
 from lightning_ebm.metrics import unit
 from lightning_ebm.registry import choices, datasets
-from lightning_ebm.reporting.figures.bars import error_bars
+from lightning_ebm.reporting.figures.lines import error_bars
 from lightning_ebm.reporting.record import mean_and_band
 from lightning_ebm.training.trainer import Run
 
