@@ -10,7 +10,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from lightning_ebm.benchmark.results import GrowthRow, Row
+from benchmarks.results import GrowthRow, Row
 from lightning_ebm.reporting.tables import NONE, short
 
 HEADS = ("contender", "median\nms", "least to\ngreatest", "first\ns", "peak\nMiB", "GFLOP", "of\npeak", "to best\npeer")

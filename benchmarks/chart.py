@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from lightning_ebm.benchmark.results import OURS, Row
-from lightning_ebm.benchmark.tables import groups, known
+from benchmarks.results import OURS, Row
+from benchmarks.tables import groups, known
 from lightning_ebm.reporting.figures.style import COLOURS, FAINT, INK, new_figure
 
 
