@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from lightning_ebm.benchmark.results import OURS, Row
-from lightning_ebm.benchmark.tables import groups
+from benchmarks.results import OURS, Row
+from benchmarks.tables import groups
 from lightning_ebm.reporting.figures.style import COLOURS, FAINT, INK, new_figure
 from lightning_ebm.reporting.table import three_digits
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lightning_ebm.benchmark.cases import Case
+from benchmarks.cases import Case
 
 Parameters = Mapping[str, Any]
 Energy = Callable[[Parameters, Any], Any]

@@ -9,12 +9,12 @@ from functools import partial
 
 import numpy as np
 
-from lightning_ebm.benchmark.cases import Case
-from lightning_ebm.benchmark.config import BenchConfig, case_of
-from lightning_ebm.benchmark.contenders import REFERENCE
-from lightning_ebm.benchmark.process import ContenderError, Process
-from lightning_ebm.benchmark.results import Row, compare_peers
-from lightning_ebm.benchmark.worker import Result
+from benchmarks.cases import Case
+from benchmarks.config import BenchConfig, case_of
+from benchmarks.contenders import REFERENCE
+from benchmarks.process import ContenderError, Process
+from benchmarks.results import Row, compare_peers
+from benchmarks.worker import Result
 
 TOLERANCES = {"float64": 1e-9, "float32": 1e-4}
 NEGLIGIBLE = 1e-6  # a gradient this much smaller than the largest of all is rounding, and has no scale of its own

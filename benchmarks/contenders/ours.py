@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from lightning_ebm.benchmark.cases import Case
-from lightning_ebm.benchmark.contenders import Contender
+from benchmarks.cases import Case
+from benchmarks.contenders import Contender
 from lightning_ebm.training.gradient_accumulation import chunked
 
 

@@ -1,6 +1,6 @@
 """Every case at a size small enough for a test."""
 
-from lightning_ebm.benchmark.cases import Case
+from benchmarks.cases import Case
 
 IMAGE = (1, 8, 8)
 CONV = {"shape": IMAGE, "memory": 2, "channels": (3,), "inner": 3, "width": 4, "hops": 1, "head": 5}

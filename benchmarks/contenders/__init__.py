@@ -6,20 +6,20 @@ import importlib
 from abc import ABC, abstractmethod
 from typing import Any
 
-from lightning_ebm.benchmark.cases import Case
+from benchmarks.cases import Case
 
 REFERENCE = "autograd_loop"
 """With which every contender must agree: the plainest implementation, without any library's transformations."""
 
 CONTENDERS = {
-    "ours": "lightning_ebm.benchmark.contenders.ours:Ours",
-    "ours_by_episode": "lightning_ebm.benchmark.contenders.ours:OursByEpisode",
-    "ours_compiled": "lightning_ebm.benchmark.contenders.ours:OursCompiled",
-    "autograd_loop": "lightning_ebm.benchmark.contenders.autograd_loop:AutogradLoop",
-    "higher": "lightning_ebm.benchmark.contenders.higher_loop:Higher",
-    "torchopt": "lightning_ebm.benchmark.contenders.torchopt_loop:TorchOpt",
-    "jax_unrolled": "lightning_ebm.benchmark.contenders.jax_step:JaxUnrolled",
-    "jax_scan": "lightning_ebm.benchmark.contenders.jax_step:JaxScan",
+    "ours": "benchmarks.contenders.ours:Ours",
+    "ours_by_episode": "benchmarks.contenders.ours:OursByEpisode",
+    "ours_compiled": "benchmarks.contenders.ours:OursCompiled",
+    "autograd_loop": "benchmarks.contenders.autograd_loop:AutogradLoop",
+    "higher": "benchmarks.contenders.higher_loop:Higher",
+    "torchopt": "benchmarks.contenders.torchopt_loop:TorchOpt",
+    "jax_unrolled": "benchmarks.contenders.jax_step:JaxUnrolled",
+    "jax_scan": "benchmarks.contenders.jax_step:JaxScan",
 }
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from lightning_ebm.benchmark.cases import Case
-from lightning_ebm.benchmark.contenders import Contender, load
+from benchmarks.cases import Case
+from benchmarks.contenders import Contender, load
 
 
 @dataclass(frozen=True)

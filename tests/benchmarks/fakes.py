@@ -2,7 +2,7 @@
 
 import time
 
-from lightning_ebm.benchmark.contenders.ours import Ours
+from benchmarks.contenders.ours import Ours
 
 
 class Failing(Ours):

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
-from lightning_ebm.benchmark.worker import serve
+from benchmarks.worker import serve
 
 
 class ContenderError(RuntimeError):

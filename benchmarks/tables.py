@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from rich.console import Group
 
-from lightning_ebm.benchmark.results import GrowthRow, Row
+from benchmarks.results import GrowthRow, Row
 from lightning_ebm.reporting.table import NONE, Cell, Column, Table, escaped_markdown, three_digits, words
 from lightning_ebm.reporting.table import Row as TableRow
 

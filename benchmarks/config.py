@@ -1,4 +1,4 @@
-"""Settings of `lightning-ebm bench`."""
+"""Settings of `python -m benchmarks`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from lightning_ebm.benchmark.cases import CASES, SETTINGS, Case
-from lightning_ebm.benchmark.contenders import CONTENDERS
+from benchmarks.cases import CASES, SETTINGS, Case
+from benchmarks.contenders import CONTENDERS
 from lightning_ebm.config import ConfigError, build, parse_overrides
 from lightning_ebm.registry import did_you_mean
 

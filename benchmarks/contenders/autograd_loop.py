@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from lightning_ebm.benchmark.cases import Case
-from lightning_ebm.benchmark.contenders.ours import TorchContender
+from benchmarks.cases import Case
+from benchmarks.contenders.ours import TorchContender
 from lightning_ebm.ebmm.memory import written_parameters
 
 Weights = dict[str, Tensor]

@@ -6,8 +6,8 @@ import higher
 import torch
 from torch import Tensor
 
-from lightning_ebm.benchmark.cases import Case
-from lightning_ebm.benchmark.contenders.autograd_loop import AutogradLoop, Energy, Weights
+from benchmarks.cases import Case
+from benchmarks.contenders.autograd_loop import AutogradLoop, Energy, Weights
 
 
 class Higher(AutogradLoop):

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from lightning_ebm.benchmark.cases import CASES, Case
-from lightning_ebm.benchmark.config import BenchConfig
-from lightning_ebm.benchmark.contenders import REFERENCE
-from lightning_ebm.benchmark.process import Process
-from lightning_ebm.benchmark.results import GrowthRow
+from benchmarks.cases import CASES, Case
+from benchmarks.config import BenchConfig
+from benchmarks.contenders import REFERENCE
+from benchmarks.process import Process
+from benchmarks.results import GrowthRow
 
 CONTENDERS = ("ours", REFERENCE)
 BASE: dict[str, Any] = {"items": 16, "write_steps": 2, "read_steps": 2, "episodes": 4}

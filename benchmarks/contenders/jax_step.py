@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lightning_ebm.benchmark.cases import Case
-from lightning_ebm.benchmark.contenders import Contender
-from lightning_ebm.benchmark.contenders.jax_energies import Energy, Parameters, energy_of
+from benchmarks.cases import Case
+from benchmarks.contenders import Contender
+from benchmarks.contenders.jax_energies import Energy, Parameters, energy_of
 from lightning_ebm.ebmm.memory import written_parameters
 
 Step = Callable[[Any, Any], tuple[Any, Any]]

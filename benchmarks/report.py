@@ -9,12 +9,12 @@ from pathlib import Path
 
 import torch
 
-from lightning_ebm.benchmark.chart import time_bars
-from lightning_ebm.benchmark.config import BenchConfig
-from lightning_ebm.benchmark.contenders import REFERENCE
-from lightning_ebm.benchmark.results import GrowthRow, Row, write_csv, write_growth
-from lightning_ebm.benchmark.run import TOLERANCES
-from lightning_ebm.benchmark.tables import growth_table, markdown_tables
+from benchmarks.chart import time_bars
+from benchmarks.config import BenchConfig
+from benchmarks.contenders import REFERENCE
+from benchmarks.results import GrowthRow, Row, write_csv, write_growth
+from benchmarks.run import TOLERANCES
+from benchmarks.tables import growth_table, markdown_tables
 from lightning_ebm.reporting.figures.style import save
 from lightning_ebm.training.trainer import commit, processor, versions
 
@@ -60,7 +60,7 @@ def provenance(config: BenchConfig) -> dict[str, str]:
     """What the numbers depend on: command, commit, hardware, threads, versions."""
     device = torch.cuda.get_device_name() if config.device == "cuda" else processor()
     return {
-        "command": " ".join(["lightning-ebm", *sys.argv[1:]]),
+        "command": " ".join(["python -m benchmarks", *sys.argv[1:]]),
         "commit": commit(),
         "date": time.strftime("%Y-%m-%d %H:%M:%S"),
         "device": device,

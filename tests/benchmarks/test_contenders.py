@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from lightning_ebm.benchmark.contenders import CONTENDERS, load
-from lightning_ebm.benchmark.process import Process
-from lightning_ebm.benchmark.run import computed, difference
-from lightning_ebm.benchmark.worker import Worker
-from tests.benchmark.tiny import TINY
+from benchmarks.contenders import CONTENDERS, load
+from benchmarks.process import Process
+from benchmarks.run import computed, difference
+from benchmarks.worker import Worker
+from tests.benchmarks.tiny import TINY
 
 # compilation dominates, and its optimisations change nothing that is tested here
 FLAGS = ("backend_optimization_level=0", "llvm_disable_expensive_passes=true", "disable_hlo_passes=fusion")

@@ -8,7 +8,7 @@ import torchopt
 from torch import Tensor
 from torchopt.base import EmptyState, GradientTransformation
 
-from lightning_ebm.benchmark.contenders.autograd_loop import AutogradLoop, Weights
+from benchmarks.contenders.autograd_loop import AutogradLoop, Weights
 
 
 class TorchOpt(AutogradLoop):
