@@ -15,7 +15,7 @@ from PIL import Image
 from lightning_ebm.config import ConfigError, build, distortion_in_test, merge, parse_overrides, plain
 from lightning_ebm.data.episodes import DataError, Episode
 from lightning_ebm.data.user_images import as_pattern, read_image
-from lightning_ebm.experiments.analysis import Answer, write_csv
+from lightning_ebm.experiments.analysis import AnalysisResult, write_csv
 from lightning_ebm.experiments.gallery import recalled
 from lightning_ebm.experiments.measure import count_floats
 from lightning_ebm.experiments.reproduce import published, run_config
@@ -68,7 +68,7 @@ class Recalled:
         config: the settings.
     """
 
-    answer: Answer
+    answer: AnalysisResult
     images: dict[str, Image.Image]
     steps: np.ndarray
     energies: np.ndarray | None
@@ -131,7 +131,7 @@ def recall(saved: Pretrained, files: Sequence[Path], words: Sequence[str] = ()) 
     several, with_others = f"{len(own)} image{'s' * (len(own) > 1)}", ""
     if len(others):
         with_others = f", with {len(others)} patterns of {config.company} beside them"
-    answer = Answer(
+    answer = AnalysisResult(
         title=f"What {saved.name} recalls of {several}",
         caption=(
             f"All were written together{with_others}, into {count_floats(memory, memory.initial_state(1))[0]:,} floats,"
