@@ -9,43 +9,44 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_ebm.ebmm import EBMM, ReadingConfig, WritingConfig
-from lightning_ebm.ebmm.energies.gated_rnn import GatedRNN
-from lightning_ebm.ebmm.energies.resnet_conv import ResNetConv
+from lightning_ebm.ebmm import EBMM, EBMMConfig, ReadingConfig, WritingConfig
+from lightning_ebm.ebmm.energies import Energy, GatedRNN, ResNetConv
 from lightning_ebm.layers import he_init
+from lightning_ebm.memory import PatternSpec
+from lightning_ebm.settings import Settings, setting
 
 
-class MLP(nn.Module):
-    """A tanh net of two layers, the second of which is written; inputs are mapped to ±1.
+@dataclass(frozen=True)
+class MLPConfig(Settings):
+    """Settings of `MLP`."""
 
-    Args:
-        dim: values in a pattern.
-        hidden: width of both layers.
-    """
+    hidden: int = setting(256, at_least=1)
+    """Width of both layers."""
 
+
+class MLP(Energy):
+    """A tanh net of two layers, the second of which is written; inputs are mapped to ±1."""
+
+    config = MLPConfig
     memory_layers = ("memory",)
 
-    def __init__(self, dim: int, hidden: int) -> None:
+    def __init__(self, spec: PatternSpec, config: MLPConfig) -> None:
         super().__init__()
-        self.input = nn.Linear(dim, hidden)
-        self.memory = nn.Linear(hidden, hidden)
-        self.output = nn.Linear(hidden, 1, bias=False)  # a bias would never get a gradient
+        self.input = nn.Linear(spec.size, config.hidden)
+        self.memory = nn.Linear(config.hidden, config.hidden)
+        self.output = nn.Linear(config.hidden, 1, bias=False)  # a bias would never get a gradient
         he_init(self)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x: (items, dim) in [0, 1]; returns energies (items,)."""
-        return self.above(self.below(x))
-
-    def below(self, x: Tensor) -> Tensor:
+    def features(self, x: Tensor) -> Tensor:
         """What writing leaves unchanged, (items, hidden)."""
         return torch.tanh(self.input(2 * x - 1))
 
-    def above(self, features: Tensor) -> Tensor:
-        """Energies (items,) from what `below` returned."""
+    def writing_energy(self, features: Tensor) -> Tensor:
+        """Energies (items,) from what `features` returned."""
         return self.output(torch.tanh(self.memory(features))).squeeze(1)
 
 
-ENERGIES: dict[str, type[nn.Module]] = {"mlp": MLP, "gated_rnn": GatedRNN, "resnet_conv": ResNetConv}
+ENERGIES: dict[str, type[Energy]] = {"mlp": MLP, "gated_rnn": GatedRNN, "resnet_conv": ResNetConv}
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Case:
 
     Attributes:
         energy: a key of `ENERGIES`.
-        sizes: arguments of the energy.
+        sizes: settings of the energy, where they are not its defaults.
         shape: shape of a pattern.
         episodes: B, episodes of a meta-step.
         items: N, patterns of an episode.
@@ -93,7 +94,9 @@ class Case:
                 gradient_term=self.gradient_term,
             )
             reading = ReadingConfig(steps=self.read_steps, step_size=self.step_size)
-            memory = EBMM(ENERGIES[self.energy](**self.sizes), None, writing, reading)
+            energy = ENERGIES[self.energy]
+            net = energy.from_config(energy.config(**self.sizes), PatternSpec(self.shape, binary=False))
+            memory = EBMM(net, EBMMConfig(writing=writing, reading=reading))
             with torch.no_grad():
                 for parameter in memory.parameters():  # no two rates, steps or gains alike, no bias zero
                     parameter.add_(0.02 * torch.randn_like(parameter))
@@ -122,13 +125,13 @@ class Case:
 
 
 IMAGE = (1, 32, 32)
-QUARTER = {"memory": 2, "channels": (8, 16), "inner": 16, "width": 32, "head": 256}
+QUARTER = {"memory": 2, "channels": [8, 16], "inner": 16, "width": 32, "head": 256}
 FAST: dict[str, Any] = {"rate": 1.0, "gradient_rate": 0.1}  # so that writing moves what is read, as in other cases
 CASES = {
-    "mlp": Case("mlp", {"dim": 784, "hidden": 256}, (784,), episodes=16, items=32),
-    "gated_rnn": Case("gated_rnn", {"dim": 128}, (128,), episodes=4, items=64),
-    "resnet_conv": Case("resnet_conv", {"shape": IMAGE}, IMAGE, 2, 16, write_steps=2, read_steps=2, **FAST),
-    "resnet_conv_quarter": Case("resnet_conv", {"shape": IMAGE, **QUARTER}, IMAGE, 2, 16, **FAST),
+    "mlp": Case("mlp", {"hidden": 256}, (784,), episodes=16, items=32),
+    "gated_rnn": Case("gated_rnn", {}, (128,), episodes=4, items=64),
+    "resnet_conv": Case("resnet_conv", {}, IMAGE, 2, 16, write_steps=2, read_steps=2, **FAST),
+    "resnet_conv_quarter": Case("resnet_conv", QUARTER, IMAGE, 2, 16, **FAST),
 }
 SETTINGS = {"third_order": True, "second_order": False}
 """Whether the writing loss has the gradient term, by the order of the meta-gradient."""

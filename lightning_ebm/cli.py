@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from lightning_ebm import pretrained
 from lightning_ebm.config import ConfigError
 from lightning_ebm.registry import analyses, datasets, distortions, energies, memories
+from lightning_ebm.reporting.terminal import print_in_any_encoding, terminal
 from lightning_ebm.signals import Stopped, process_number, stops_on_signal
 from lightning_ebm.verbs import (
     analyse,
@@ -88,7 +88,7 @@ OPTIONS = {
 }
 """Words behind `--`, for the verbs that have some; an underscore keeps one from being a word of Python."""
 
-errors = Console(highlight=False)  # of several processes, each one's are seen
+errors = terminal()  # of several processes, each one's are seen
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -122,6 +122,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config, words = None, [parsed.config, *words]
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # where the files that import paths name are, as for `python -m`
+    os.environ["MPLBACKEND"] = "agg"  # Matplotlib refuses to start with a notebook's backend that is not installed here
+    print_in_any_encoding()
     quieten()
     goes_on = "" if parsed.verb in ("summarise", "export", "recall") else "; the same command goes on where it was"
     try:
@@ -133,10 +135,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ConfigError, ValueError, NotImplementedError, RuntimeError, OSError, MemoryError) as error:
         where = f" in process {process_number()}" if process_number() else ""
         text = " ".join(str(error).split()) or type(error).__name__
-        errors.print(f"[bold red]error{where}:[/]", escape(text), soft_wrap=True)
+        errors.print(Text(f"error{where}:", style="bold red"), text, soft_wrap=True)
         return 1
     except Stopped as stop:
-        console.print(escape(f"{stop.words}{goes_on}"), soft_wrap=True)
+        console.print(f"{stop.words}{goes_on}", soft_wrap=True)
         return int(str(stop.code))
     except (KeyboardInterrupt, SystemExit):  # Lightning turns an interrupt into an exit
         console.print(f"interrupted{goes_on}")

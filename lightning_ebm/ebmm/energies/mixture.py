@@ -4,29 +4,27 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 from torch import Tensor, nn
 
+from lightning_ebm.ebmm.energies.base import Energy
 from lightning_ebm.memory import PatternSpec
+from lightning_ebm.settings import Settings, setting
 
 
-@dataclass
-class MixtureConfig:
-    """Settings of `Mixture`.
+@dataclass(frozen=True)
+class MixtureConfig(Settings):
+    """Settings of `Mixture`."""
 
-    Attributes:
-        components: S, rows of the written layer; about as many patterns as can be told apart.
-        beta: initial inverse temperature for each value of a pattern, above 0: how much more a component counts
-            (as a factor, in powers of e) for agreeing with the pattern in half a value more.
-    """
-
-    components: int = 64
-    beta: float = 0.16
+    components: int = setting(64, at_least=1)
+    """S, rows of the written layer; about as many patterns as can be told apart."""
+    beta: float = setting(0.16, above=0)
+    """Initial inverse temperature for each value of a pattern: how much more a component counts (as a factor, in powers
+    of e) for agreeing with the pattern in half a value more."""
 
 
-class Mixture(nn.Module):
+class Mixture(Energy):
     """Energy of a vector: minus the log-likelihood under a mixture of written directions.
 
     With x in ±1 and m_s(x) = √D x·w_s / ‖w_s‖, the overlap with component s (between −D and D for binary x),
@@ -44,37 +42,24 @@ class Mixture(nn.Module):
     The scales are such that all rates and steps are of the order of 1.
 
     Args:
-        dim: values in a pattern.
-        components: rows of the written layer.
-        beta: initial inverse temperature.
-
-    Raises:
-        ValueError: if a setting is out of range.
+        spec: patterns, which are flattened.
+        config: the settings.
     """
 
     config = MixtureConfig
     memory_layers = ("memory",)
 
-    def __init__(self, dim: int, components: int = 64, beta: float = 0.16) -> None:
+    def __init__(self, spec: PatternSpec, config: MixtureConfig = MixtureConfig()) -> None:
         super().__init__()
-        if components < 1:
-            raise ValueError(f"energy.components must be at least 1, got {components}")
-        if not beta > 0:
-            raise ValueError(f"energy.beta must be above 0, got {beta}")
-        self.memory = nn.Linear(dim, components)
-        self.log_beta = nn.Parameter(torch.tensor(math.log(beta)))
+        self.memory = nn.Linear(spec.size, config.components)
+        self.log_beta = nn.Parameter(torch.tensor(math.log(config.beta)))
         with torch.no_grad():
             self.memory.weight.normal_()
             self.memory.bias.zero_()
 
-    @classmethod
-    def from_config(cls, config: MixtureConfig, spec: PatternSpec) -> Self:
-        """Builds the energy for patterns of `spec`, flattened."""
-        return cls(spec.size, config.components, config.beta)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x: (items, *shape) in [0, 1] with `dim` values; returns energies (items,)."""
-        x = 2 * x.flatten(1) - 1
+    def writing_energy(self, features: Tensor) -> Tensor:
+        """Energies (items,) of the patterns themselves."""
+        x = 2 * features.flatten(1) - 1
         weight, beta = self.memory.weight, self.log_beta.exp()
         direction = weight * weight.square().sum(1, keepdim=True).add(1e-6).rsqrt()
         overlap = math.sqrt(x.shape[1]) * x @ direction.T

@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 from torch import Tensor, nn
 
+from lightning_ebm.ebmm.energies.base import Energy
 from lightning_ebm.memory import PatternSpec
+from lightning_ebm.settings import Settings, setting
 
 
-@dataclass
-class PhaseMixtureConfig:
-    """Settings of `PhaseMixture`.
+@dataclass(frozen=True)
+class PhaseMixtureConfig(Settings):
+    """Settings of `PhaseMixture`."""
 
-    Attributes:
-        rows: S, rows of the written layer; twice as many patterns can be told apart.
-        beta: initial inverse temperature for each value of a pattern, above 0, as in the mixture energy.
-    """
-
-    rows: int = 63
-    beta: float = 0.08
+    rows: int = setting(63, at_least=1)
+    """S, rows of the written layer; twice as many patterns can be told apart."""
+    beta: float = setting(0.08, above=0)
+    """Initial inverse temperature for each value of a pattern, as in the mixture energy."""
 
 
-class PhaseMixture(nn.Module):
+class PhaseMixture(Energy):
     """Energy of a vector: minus the log-likelihood under a mixture whose components share numbers in pairs.
 
     With x in ±1, written phases w (S, D) and biases b (2S,), row s has two components, cos w_s and sin w_s. Their
@@ -41,34 +39,21 @@ class PhaseMixture(nn.Module):
     Physical Review A 38 (1988); two bits a phase are quadrature phase-shift keying.
 
     Args:
-        dim: values in a pattern.
-        rows: rows of the written layer.
-        beta: initial inverse temperature.
-
-    Raises:
-        ValueError: if a setting is out of range.
+        spec: patterns, which are flattened.
+        config: the settings.
     """
 
     config = PhaseMixtureConfig
     memory_layers = ("memory",)
 
-    def __init__(self, dim: int, rows: int = 63, beta: float = 0.08) -> None:
+    def __init__(self, spec: PatternSpec, config: PhaseMixtureConfig = PhaseMixtureConfig()) -> None:
         super().__init__()
-        if rows < 1:
-            raise ValueError(f"energy.rows must be at least 1, got {rows}")
-        if not beta > 0:
-            raise ValueError(f"energy.beta must be above 0, got {beta}")
-        self.memory = Phases(dim, rows)
-        self.log_beta = nn.Parameter(torch.tensor(math.log(beta)))
+        self.memory = Phases(spec.size, config.rows)
+        self.log_beta = nn.Parameter(torch.tensor(math.log(config.beta)))
 
-    @classmethod
-    def from_config(cls, config: PhaseMixtureConfig, spec: PatternSpec) -> Self:
-        """Builds the energy for patterns of `spec`, flattened."""
-        return cls(spec.size, config.rows, config.beta)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x: (items, *shape) in [0, 1] with `dim` values; returns energies (items,)."""
-        overlap, beta = self.memory(2 * x.flatten(1) - 1), self.log_beta.exp()
+    def writing_energy(self, features: Tensor) -> Tensor:
+        """Energies (items,) of the patterns themselves."""
+        overlap, beta = self.memory(2 * features.flatten(1) - 1), self.log_beta.exp()
         return -torch.logsumexp(beta * overlap + beta.sqrt() * self.memory.bias, 1) / beta
 
 

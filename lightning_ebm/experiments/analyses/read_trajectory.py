@@ -4,37 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from lightning_ebm.experiments.analysis import Analysis, Answer
-from lightning_ebm.experiments.experiment import test_loader
+from lightning_ebm.experiments.analysis import Analysis, AnalysisResult, spec_of, test_episodes
 from lightning_ebm.metrics import pattern_errors, unit
-from lightning_ebm.reporting.figures.style import COLOURS, new_figure
+from lightning_ebm.reporting.figures.style import COLOURS, legend, new_figure
 from lightning_ebm.training.trainer import Run
 
 
-@dataclass
-class PathConfig:
-    """`Path` has no settings."""
-
-
-class Path(Analysis):
+@dataclass(frozen=True)
+class ReadTrajectory(Analysis):
     """How energy and error fall from the query over the read steps (figure 2 of the EBMM paper)."""
 
-    config = PathConfig
-
-    @classmethod
-    def from_config(cls, config: PathConfig) -> Self:
-        """See `Analysis.from_config`."""
-        return cls()
-
-    def answer(self, runs: Mapping[str, Run]) -> Answer:
-        """See `Analysis.answer`."""
-        spec = next(iter(runs.values())).data.source.spec
+    def result(self, runs: Mapping[str, Run]) -> AnalysisResult:
+        """See `Analysis.result`."""
+        spec = spec_of(runs)
         found = {label: along(run) for label, run in runs.items()}
         rows = []
         for label, (errors, energies, original) in found.items():
@@ -51,10 +38,10 @@ class Path(Analysis):
                 panels[1].axhline(0, linewidth=0.8, color="grey", linestyle="dashed")
                 panels[0].set(xlabel="read step (0: the query)", ylabel=f"error on corrupted values\n({unit(spec)})")
                 panels[1].set(xlabel="read step (0: the query)", ylabel="energy above that of\nthe stored pattern")
-                drawn.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+                legend(drawn, panels[0])
             return drawn
 
-        return Answer(
+        return AnalysisResult(
             "Along the read path",
             f"Left: error on corrupted values ({unit(spec)}) of the query and after each read step. Right: energy above"
             " that of the stored pattern, of memories that have an energy. Means over test episodes; mask unknown.",
@@ -72,8 +59,8 @@ def along(run: Run) -> tuple[np.ndarray, np.ndarray, float]:
     errors: list[torch.Tensor] = []
     energies: list[torch.Tensor] = []
     originals: list[float] = []
-    with torch.no_grad():
-        for batch in test_loader(run, run.config.episodes.items):
+    with test_episodes(run) as episodes:
+        for batch in episodes:
             state = run.memory.write(batch.patterns)
             points = torch.cat([batch.queries[None], run.memory.read(state, batch.queries)])
             each = [pattern_errors(x, batch.patterns, run.data.source.spec, batch.mask).mean() for x in points]
@@ -84,4 +71,5 @@ def along(run: Run) -> tuple[np.ndarray, np.ndarray, float]:
             except NotImplementedError:
                 energies.append(torch.full_like(errors[-1], torch.nan))
                 originals.append(np.nan)
-    return torch.stack(errors).mean(0).numpy(), torch.stack(energies).mean(0).numpy(), float(np.mean(originals))
+    curves = [torch.stack(steps).mean(0).cpu().numpy() for steps in (errors, energies)]
+    return curves[0], curves[1], float(np.mean(originals))

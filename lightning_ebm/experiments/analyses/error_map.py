@@ -4,53 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from lightning_ebm.experiments.analysis import Analysis, Answer
-from lightning_ebm.experiments.experiment import test_loader
+from lightning_ebm.experiments.analysis import Analysis, AnalysisResult, spec_of, test_episodes
 from lightning_ebm.metrics import value_errors
 from lightning_ebm.reporting.figures.style import new_figure
 from lightning_ebm.training.trainer import Run
 
 
-@dataclass
-class WhereConfig:
-    """`Where` has no settings."""
-
-
-class Where(Analysis):
+@dataclass(frozen=True)
+class ErrorMap(Analysis):
     """The share of the error that lies in, next to, and far from the corrupted values; and a map of it.
 
     Next to them is within two pixels.
     """
 
-    config = WhereConfig
-
-    @classmethod
-    def from_config(cls, config: WhereConfig) -> Self:
-        """See `Analysis.from_config`."""
-        return cls()
-
-    def answer(self, runs: Mapping[str, Run]) -> Answer:
-        """See `Analysis.answer`.
+    def result(self, runs: Mapping[str, Run]) -> AnalysisResult:
+        """See `Analysis.result`.
 
         Raises:
             ValueError: if patterns are no images.
         """
-        shape = next(iter(runs.values())).data.source.spec.shape
+        shape = spec_of(runs).shape
         if len(shape) != 3:
-            raise ValueError(f"analysis=where needs images (channels, height, width), got patterns of shape {shape}")
+            raise ValueError(f"analysis=error_map needs images, got patterns of shape {shape}")
         found = {label: maps(run) for label, run in runs.items()}
         rows = [[label, *parts.values()] for label, (_, parts) in found.items()]
 
         def figure(dark: bool) -> Figure:
             return error_maps({label: image for label, (image, _) in found.items()}, dark)
 
-        return Answer(
+        return AnalysisResult(
             "Where the error is",
             "Error of a value, averaged over test episodes, by its place: by position in the image (figure), and inside"
             " of the corrupted region, within two pixels of it, and further away (table). The mask is unknown.",
@@ -65,11 +52,11 @@ def maps(run: Run) -> tuple[np.ndarray, dict[str, float]]:
     height, width = run.data.source.spec.shape[1:]
     total, count = np.zeros((height, width)), 0
     sums = {"inside": [0.0, 0.0], "near": [0.0, 0.0], "far": [0.0, 0.0]}
-    with torch.no_grad():
-        for batch in test_loader(run, run.config.episodes.items):
+    with test_episodes(run) as episodes:
+        for batch in episodes:
             answer = run.memory.read(run.memory.write(batch.patterns), batch.queries)[-1]
             errors = value_errors(answer, batch.patterns, run.data.source.spec)
-            total += errors.mean(2).sum((0, 1)).double().numpy()
+            total += errors.mean(2).sum((0, 1)).double().cpu().numpy()
             count += errors.shape[0] * errors.shape[1]
             mask = batch.mask.flatten(0, 1)
             grown = torch.nn.functional.max_pool2d(mask.float(), 5, stride=1, padding=2).bool().view_as(batch.mask)
