@@ -1,9 +1,5 @@
 """The dense associative memory: a Hopfield network with a steeper energy, updated bit by bit.
 
-    memory = DenseAssociativeMemory(PatternSpec((128,), binary=True))
-    state = memory.write(patterns)                    # patterns: (episodes, items, 128), values in [0, 1]
-    recalled = memory.read(state, queries, mask)[-1]  # values outside the mask are clamped
-
 Nothing is meta-trained. Unless `slots` is set, the state grows with the number of patterns: it is then no memory of
 fixed size.
 """

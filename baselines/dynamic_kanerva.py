@@ -1,9 +1,5 @@
 """The dynamic Kanerva machine: addresses are found by least squares in the memory itself; reading is an attractor.
 
-    memory = DynamicKanervaMachine(PatternSpec((128,), binary=True))
-    state = memory.write(patterns)              # patterns: (episodes, items, 128), values in [0, 1]
-    recalled = memory.read(state, queries)[-1]
-
 Encoder, decoder and the prior of the memory are meta-trained.
 """
 

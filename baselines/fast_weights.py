@@ -1,9 +1,5 @@
 """Fast weights: a small net from keys to values, written by a few gradient steps with learned rates.
 
-    memory = FastWeights(PatternSpec((128,), binary=True))
-    state = memory.write(patterns)              # patterns: (episodes, items, 128), values in [0, 1]
-    recalled = memory.read(state, queries)[-1]
-
 The fair rival of an energy-based memory: the same kind of state, and no energy.
 """
 
@@ -122,10 +118,6 @@ class FastWeights(AutoencoderMixin, AssociativeMemory):
     def initial_state(self, episodes: int) -> State:
         """The learned weights, the same for each episode."""
         return {name: x.expand(episodes, *x.shape) for name, x in self.initial.items()}
-
-    def write(self, patterns: Tensor) -> State:
-        """Fits the learned weights to the patterns; see the base class."""
-        return self.update(self.initial_state(len(patterns)), patterns)
 
     def update(self, state: State, patterns: Tensor) -> State:
         """Fits a state to more patterns by the same steps, which may overwrite; see the base class."""

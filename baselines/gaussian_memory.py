@@ -131,10 +131,6 @@ class GaussianMemory(AutoencoderMixin, AssociativeMemory):
         covariance = variance * torch.eye(self.rows).to(mean)
         return {"mean": mean.expand(episodes, -1, -1), "covariance": covariance.expand(episodes, -1, -1)}
 
-    def write(self, patterns: Tensor) -> State:
-        """Writes the patterns into the prior; see the base class."""
-        return self.update(self.initial_state(len(patterns)), patterns)
-
     def update(self, state: State, patterns: Tensor) -> State:
         """Writes patterns into a state; see the base class. The sums are in float64, the state is not."""
         codes = self.coders.encode(patterns, "patterns")

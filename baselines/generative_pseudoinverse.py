@@ -1,9 +1,5 @@
 """The generative pseudo-inverse memory: patterns are written and read by least squares, in closed form.
 
-    memory = GenerativePseudoinverse(PatternSpec((128,), binary=True))
-    state = memory.write(patterns)              # patterns: (episodes, items, 128), values in [0, 1]
-    recalled = memory.read(state, queries)[-1]  # codes are exact while items <= rows
-
 Encoder, decoder and the memory that addresses are made from are meta-trained.
 """
 

@@ -1,9 +1,5 @@
 """The classical Hopfield network with its learning rules: what a memory of d(d-1)/2 weights can do unlearned.
 
-    memory = Hopfield(PatternSpec((128,), binary=True), HopfieldConfig(rule="storkey"))
-    state = memory.write(patterns)                    # patterns: (episodes, items, 128), values in [0, 1]
-    recalled = memory.read(state, queries, mask)[-1]  # values outside the mask are clamped
-
 Nothing is meta-trained.
 """
 

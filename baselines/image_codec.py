@@ -1,8 +1,5 @@
 """Image codec, a reference line: the patterns as WebP or JPEG files that share a number of bytes.
 
-    memory = ImageCodec(PatternSpec((1, 32, 32), binary=False), ImageCodecConfig(size=4096))
-    recalled = memory.read(memory.write(patterns), queries, mask)[-1]
-
 Nothing is meta-trained. Files are made and read one by one, as their library wants it.
 """
 

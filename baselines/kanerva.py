@@ -1,9 +1,5 @@
 """The Kanerva machine: patterns are written to learned addresses by Bayesian linear regression.
 
-    memory = KanervaMachine(PatternSpec((128,), binary=True))
-    state = memory.write(patterns)              # patterns: (episodes, items, 128), values in [0, 1]
-    recalled = memory.read(state, queries)[-1]
-
 Encoder, decoder, addresses and the prior of the memory are meta-trained.
 """
 

@@ -1,9 +1,5 @@
 """LSTM: patterns are written one after another into the hidden state and the cell of a recurrent net.
 
-    memory = LSTM(PatternSpec((128,), binary=True))
-    state = memory.write(patterns)              # patterns: (episodes, items, 128), values in [0, 1]
-    recalled = memory.read(state, queries)[-1]  # of use once meta-trained
-
 `LSTMCell` is also the controller of `baselines.mann`.
 """
 
@@ -104,10 +100,6 @@ class LSTM(AutoencoderMixin, AssociativeMemory):
         """Zeros."""
         zeros = self.output.weight.new_zeros(episodes, self.hidden)
         return {"hidden": zeros, "cell": zeros.clone()}
-
-    def write(self, patterns: Tensor) -> State:
-        """Writes the patterns in their order, one step each; see the base class."""
-        return self.update(self.initial_state(len(patterns)), patterns)
 
     def update(self, state: State, patterns: Tensor) -> State:
         """Goes on from a state with more patterns; see the base class."""

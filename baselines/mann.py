@@ -1,9 +1,5 @@
 """Memory-augmented neural network: an LSTM controller that writes to the least recently used slot.
 
-    memory = MANN(PatternSpec((128,), binary=True))
-    state = memory.write(patterns)              # patterns: (episodes, items, 128), values in [0, 1]
-    recalled = memory.read(state, queries)[-1]  # nearly right untrained, while items <= slots
-
 Everything is meta-trained: controller, what it hands to the memory, encoder and decoder.
 """
 
@@ -98,10 +94,6 @@ class MANN(AutoencoderMixin, AssociativeMemory):
             "hidden": zeros(episodes, self.hidden),
             "cell": zeros(episodes, self.hidden),
         }
-
-    def write(self, patterns: Tensor) -> State:
-        """Writes the patterns in their order, one step each; see the base class."""
-        return self.update(self.initial_state(len(patterns)), patterns)
 
     def update(self, state: State, patterns: Tensor) -> State:
         """Goes on from a state with more patterns; see the base class."""

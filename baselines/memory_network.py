@@ -1,9 +1,5 @@
 """Memory network: one slot for each pattern, read by several hops of soft attention.
 
-    memory = MemoryNetwork(PatternSpec((128,), binary=True))
-    state = memory.write(patterns)              # patterns: (episodes, items, 128), values in [0, 1]
-    recalled = memory.read(state, queries)[-1]  # exact, untrained, while items <= slots
-
 Encoder, decoder and attention are meta-trained.
 """
 

@@ -1,9 +1,5 @@
 """The modern continuous Hopfield network, as one of a family: similarity to the stored patterns, then separation.
 
-    memory = ModernHopfield(PatternSpec((128,), binary=True))
-    state = memory.write(patterns)                # patterns: (episodes, items, 128), values in [0, 1]
-    recalled = memory.read(state, queries)[-1]
-
 Every pattern is kept as it is. Unless `slots` is set, the state grows with their number: it is then no memory of
 fixed size.
 """

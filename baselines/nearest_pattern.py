@@ -1,8 +1,5 @@
 """Nearest pattern, a reference line: the stored pattern nearest to the query, of all patterns, kept as they are.
 
-    memory = NearestPattern(PatternSpec((128,), binary=True))
-    recalled = memory.read(memory.write(patterns), queries, mask)[-1]
-
 The state grows with the number of patterns; it is no memory of fixed size, but what recall costs at most.
 """
 

@@ -1,17 +1,21 @@
 """No memory, a reference line: what a net makes of a query that was never told the patterns of the episode.
 
-    memory = NoMemory(PatternSpec((1, 32, 32), binary=True))
-    recalled = memory.read(memory.write(patterns), queries)[-1]  # the state is empty
-
 Encoder and decoder are meta-trained, as a denoising autoencoder.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from torch import Tensor
 
 from baselines.coders import AutoencoderMixin, Coders, CodeSettings
 from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, check_patterns, keep_known
+
+
+@dataclass(frozen=True)
+class NoMemoryConfig(CodeSettings):
+    """Settings of `NoMemory`."""
 
 
 class NoMemory(AutoencoderMixin, AssociativeMemory):
@@ -23,14 +27,14 @@ class NoMemory(AutoencoderMixin, AssociativeMemory):
     State: none, 0 floats.
     """
 
-    config = CodeSettings
+    config = NoMemoryConfig
     citation = (
         "P. Vincent, H. Larochelle, Y. Bengio and P.-A. Manzagol, Extracting and Composing Robust Features with"
         " Denoising Autoencoders, ICML 2008"
     )
     order_invariant = True
 
-    def __init__(self, spec: PatternSpec, config: CodeSettings = CodeSettings()) -> None:
+    def __init__(self, spec: PatternSpec, config: NoMemoryConfig = NoMemoryConfig()) -> None:
         super().__init__()
         self.coders = Coders(spec.shape, config.width, config.coders)
 

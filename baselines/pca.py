@@ -1,8 +1,5 @@
 """Principal components, a reference line: each pattern as a few numbers in a basis learned for its kind.
 
-    memory = PCA(PatternSpec((1, 32, 32), binary=False), PCAConfig(components=64))
-    recalled = memory.read(memory.write(patterns), queries, mask)[-1]
-
 The basis is meta-trained; an episode has its codes for a state.
 """
 

@@ -1,8 +1,5 @@
 """Perfect slots, a reference line: S whole patterns are kept, and an oracle finds the right one.
 
-    memory = PerfectSlots(PatternSpec((128,), binary=True))
-    recalled = memory.read(memory.write(patterns), queries, mask)[-1]
-
 The best that a memory can do which keeps whole patterns in float32 and has room for S of them.
 """
 
@@ -59,11 +56,6 @@ class PerfectSlots(AssociativeMemory):
             "slots": self.reference.new_zeros(episodes, self.slots, self.size),
             "all_patterns": self.reference.new_zeros(episodes, 0, self.size),
         }
-
-    def write(self, patterns: Tensor) -> State:
-        """Keeps the last patterns; see the base class."""
-        check_patterns(patterns, "patterns", self.shape)
-        return self.update(self.initial_state(len(patterns)), patterns)
 
     def update(self, state: State, patterns: Tensor) -> State:
         """Keeps the last of the old and the new patterns; see the base class."""

@@ -1,9 +1,5 @@
 """Differentiable plasticity: a recurrent net each of whose connections has a learned plastic part.
 
-    memory = Plasticity(PatternSpec((50,), binary=True), PlasticityConfig(neurons=51))
-    state = memory.write(patterns)              # patterns: (episodes, items, 50), values in [0, 1]
-    recalled = memory.read(state, queries)[-1]  # of use once meta-trained
-
 Weights, plasticity and rate are meta-trained; the Hebbian traces are the memory.
 """
 
@@ -93,10 +89,6 @@ class Plasticity(AutoencoderMixin, AssociativeMemory):
             "traces": self.pack(self.weight.new_zeros(episodes, self.neurons, self.neurons)),
             "activity": self.weight.new_zeros(episodes, self.neurons),
         }
-
-    def write(self, patterns: Tensor) -> State:
-        """Presents the patterns to a net at rest; see the base class."""
-        return self.update(self.initial_state(len(patterns)), patterns)
 
     def update(self, state: State, patterns: Tensor) -> State:
         """Presents more patterns; see the base class."""

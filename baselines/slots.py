@@ -58,10 +58,6 @@ class SlotMemory(AssociativeMemory):
             "written": torch.zeros(episodes, dtype=torch.int64, device=self.reference.device),
         }
 
-    def write(self, patterns: Tensor) -> State:
-        """Writes the patterns into the first slots, one each; see the base class."""
-        return self.update(self.initial_state(len(patterns)), patterns)
-
     def update(self, state: State, patterns: Tensor) -> State:
         """Writes patterns into the next slots, over others by the rule of `overwrite`; see the base class."""
         rows = self.rows(patterns)

@@ -8,7 +8,7 @@ import torch
 from lightning_ebm.memory import PatternSpec
 from lightning_ebm.registry import memories
 
-SPEC = PatternSpec((1, 8, 8), binary=True)
+SPEC = PatternSpec((1, 16, 16), binary=True)
 
 
 def fresh(name):

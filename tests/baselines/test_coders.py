@@ -8,8 +8,7 @@ from baselines.coders import AutoencoderMixin, Coders, CodersConfig
 from baselines.mann import MANN
 from baselines.no_memory import NoMemory
 from baselines.plasticity import Plasticity
-from lightning_ebm.memory import PatternSpec
-from lightning_ebm.registry import Choice, memories
+from lightning_ebm.registry import memories
 from tests.contract import build
 
 
@@ -80,7 +79,7 @@ def test_codes_and_logits_are_of_order_one():
 
 def test_the_typical_image_is_learned_and_taken_off():
     """Its gradient vanishes at the mean image, and codes of that are those of grey paper before."""
-    memory = coders_of(NoMemory, (1, 4, 4), coders=CodersConfig(hidden=2, channels=[], code=6))
+    memory = build(NoMemory, (1, 4, 4), coders=CodersConfig(hidden=2, channels=[], code=6))
     images = torch.rand(2, 3, 1, 4, 4)
     grey = memory.coders.encode(torch.full_like(images, 0.5))
     mean = images.mean((0, 1))
@@ -157,11 +156,10 @@ class TestAuxiliaryLoss:
     @pytest.mark.parametrize("name", WITH_CODERS)
     def test_gradients_reach_encoder_and_decoder(self, name, channels):
         torch.manual_seed(0)
-        config = memories.load(name).config(coders=CodersConfig(hidden=8, channels=channels, code=24))
+        kind = memories.load(name)
         sizes = {"neurons": 20, "key": 6, "value": 5, "slots": 4, "rows": 4}
-        for key in sizes.keys() & vars(config).keys():
-            setattr(config, key, sizes[key])
-        memory = memories.build(Choice(name, config), PatternSpec((1, 8, 8), binary=True))
+        sizes = {key: size for key, size in sizes.items() if hasattr(kind.config(), key)}
+        memory = build(kind, (1, 8, 8), coders=CodersConfig(hidden=8, channels=channels, code=24), **sizes)
         patterns = torch.rand(2, 3, 1, 8, 8).round()
         loss = memory.auxiliary_loss(patterns, 1 - patterns, patterns >= 0)
         assert loss.shape == ()
