@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -12,23 +12,31 @@ from torch.nn import functional as F
 
 from lightning_ebm.layers import ImageDecoder, ImageEncoder, SkipPerceptron, cosines, he_init
 from lightning_ebm.memory import check_patterns
+from lightning_ebm.settings import Settings, setting
 
 
-@dataclass
-class CodersConfig:
-    """Settings of `Coders`; the defaults are for 32x32 images.
+@dataclass(frozen=True)
+class CodersConfig(Settings):
+    """Settings of `Coders`; the defaults are for 32x32 images."""
 
-    Attributes:
-        hidden: units of each hidden layer of the coders of vector patterns, and of images that are treated as vectors.
-        layers: hidden layers of these, at least 1.
-        channels: widths of the image encoder's ResBlocks; each halves the image. Empty: images are treated as vectors.
-        code: size of the image encoder's output, and of a code for images unless another is asked for.
-    """
+    hidden: int = setting(256, at_least=1)
+    """Units of each hidden layer of the coders of vector patterns, and of images that are treated as vectors."""
+    layers: int = setting(1, at_least=1)
+    """Hidden layers of these."""
+    channels: list[int] = setting([32, 64, 96], at_least=1)
+    """Widths of the image encoder's ResBlocks; each halves the image. Empty: images are treated as vectors."""
+    code: int = setting(256, at_least=1)
+    """Size of the image encoder's output, and of a code for images unless another is asked for."""
 
-    hidden: int = 256
-    layers: int = 1
-    channels: list[int] = field(default_factory=lambda: [32, 64, 96])
-    code: int = 256
+
+@dataclass(frozen=True)
+class CodeSettings(Settings):
+    """Settings of every memory of codes."""
+
+    width: int | None = setting(None, at_least=1)
+    """Size of a code, or of a slot that holds one. None: the size of a vector pattern, or `coders.code` for images."""
+    coders: CodersConfig = CodersConfig()
+    """Sizes of encoder and decoder."""
 
 
 class Coders(nn.Module):
@@ -43,16 +51,15 @@ class Coders(nn.Module):
         shape: shape of one pattern: (size,) or (channels, height, width).
         width: size of a code, at most `config.code` where images pass through the paper's encoder; None: that of a
             vector pattern, or `config.code`.
-        config: sizes of the nets; None: the defaults.
+        config: sizes of the nets.
 
     Raises:
-        ValueError: if a setting is out of range, or the patterns are neither vectors nor images that can be
-            halved as often as there are channels.
+        ValueError: if the patterns are neither vectors nor images that can be halved as often as there are channels, or
+            `width` exceeds what the image encoder returns.
     """
 
-    def __init__(self, shape: Sequence[int], width: int | None = None, config: CodersConfig | None = None) -> None:
+    def __init__(self, shape: Sequence[int], width: int | None = None, config: CodersConfig = CodersConfig()) -> None:
         super().__init__()
-        config = config or CodersConfig()
         self.shape = tuple(shape)
         if len(self.shape) not in (1, 3):
             raise ValueError(f"this memory stores vectors or images, not patterns of shape {self.shape}")
@@ -61,16 +68,6 @@ class Coders(nn.Module):
         default = size if len(self.shape) == 1 else config.code
         self.width = default if width is None else width
         self.overlap = min(self.width, size)  # largest product of two codes that start as ±1 in `size` places
-        counts = {
-            "coders.hidden": config.hidden,
-            "coders.layers": config.layers,
-            "coders.code": config.code,
-            "width": self.width,
-        }
-        for name, value in (counts | {f"coders.channels[{i}]": n for i, n in enumerate(config.channels)}).items():
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
-
         if not as_vectors and self.width > config.code:  # the rest would stay zero: nothing leads out of it
             raise ValueError(
                 f"width must be at most coders.code={config.code}, the encoder's output, got {self.width}: raise both"
@@ -124,7 +121,7 @@ class Coders(nn.Module):
         return self.decoder(codes.flatten(0, 1)).unflatten(0, codes.shape[:2])
 
 
-class Autoencoded:
+class AutoencoderMixin:
     """What memories of codes share, named before the base class: an objective of their coders alone.
 
     Attributes:
@@ -133,7 +130,7 @@ class Autoencoded:
 
     coders: Coders
 
-    def as_recalled(self, codes: Tensor) -> Tensor:
+    def after_memory(self, codes: Tensor) -> Tensor:
         """What would reach the decoder if the memory lost nothing: (episodes, items, width).
 
         Args:
@@ -156,7 +153,7 @@ class Autoencoded:
         Returns:
             A scalar.
         """
-        logits = self.coders.logits(self.as_recalled(self.coders.encode(patterns)))
+        logits = self.coders.logits(self.after_memory(self.coders.encode(patterns)))
         loss = F.binary_cross_entropy_with_logits(logits, patterns, reduction="sum")
         if isinstance(self.coders.typical, nn.Parameter):
             loss = loss + self.coders.spread(patterns).sum()

@@ -1,45 +1,33 @@
 """The generative pseudo-inverse memory: patterns are written and read by least squares, in closed form.
 
-    memory = GenerativePseudoinverse((128,))
-    state = memory.write(patterns)              # patterns: (episodes, items, 128), values in [0, 1]
-    recalled = memory.read(state, queries)[-1]  # codes are exact while items <= rows
-
 Encoder, decoder and the memory that addresses are made from are meta-trained.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Self
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from baselines.coders import Autoencoded, Coders, CodersConfig
+from baselines.coders import AutoencoderMixin, Coders, CodeSettings
 from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, keep_known
+from lightning_ebm.settings import setting
 
 
-@dataclass
-class GenerativePseudoinverseConfig:
-    """Settings of `GenerativePseudoinverse`.
+@dataclass(frozen=True)
+class GenerativePseudoinverseConfig(CodeSettings):
+    """Settings of `GenerativePseudoinverse`."""
 
-    Attributes:
-        rows: rows of the memory; the state has rows · width floats.
-        width: size of a code. None: the size of a vector pattern, or `coders.code` for images.
-        iterations: steps of the iterative pseudo-inverse that takes the solver's place; 0: the solver.
-        steps: read steps, each from the last one's answer.
-        coders: sizes of encoder and decoder.
-    """
-
-    rows: int = 64
-    width: int | None = None
-    iterations: int = 0
-    steps: int = 5
-    coders: CodersConfig = field(default_factory=CodersConfig)
+    rows: int = setting(64, at_least=1)
+    """Rows of the memory; the state has rows · width floats."""
+    iterations: int = setting(0, at_least=0)
+    """Steps of the iterative pseudo-inverse that takes the solver's place; 0: the solver."""
+    steps: int = setting(5, at_least=1)
+    """Read steps, each from the last one's answer."""
 
 
-class GenerativePseudoinverse(Autoencoded, AssociativeMemory):
+class GenerativePseudoinverse(AutoencoderMixin, AssociativeMemory):
     """Generative pseudo-inverse memory (Pham et al. 2022), the memory of Larimar (Das et al. 2024).
 
     Codes Z of all patterns get addresses by a learned memory R0, and the memory solves for them:
@@ -50,17 +38,6 @@ class GenerativePseudoinverse(Autoencoded, AssociativeMemory):
     exactly: z' is the projection on their span. Reading repeats encoding, projection and decoding.
 
     State: `memory` M (episodes, rows, width).
-
-    Args:
-        shape: shape of one pattern: (size,) or (channels, height, width).
-        rows: as in `GenerativePseudoinverseConfig`.
-        width: as in `GenerativePseudoinverseConfig`.
-        iterations: as in `GenerativePseudoinverseConfig`.
-        steps: as in `GenerativePseudoinverseConfig`.
-        coders: as in `GenerativePseudoinverseConfig`.
-
-    Raises:
-        ValueError: if a setting is out of range, or the coders do not suit the patterns.
     """
 
     config = GenerativePseudoinverseConfig
@@ -71,26 +48,12 @@ class GenerativePseudoinverse(Autoencoded, AssociativeMemory):
     order_invariant = True
 
     def __init__(
-        self,
-        shape: Sequence[int],
-        rows: int = 64,
-        width: int | None = None,
-        iterations: int = 0,
-        steps: int = 5,
-        coders: CodersConfig | None = None,
+        self, spec: PatternSpec, config: GenerativePseudoinverseConfig = GenerativePseudoinverseConfig()
     ) -> None:
         super().__init__()
-        for name, value, least in (("rows", rows, 1), ("iterations", iterations, 0), ("steps", steps, 1)):
-            if value < least:
-                raise ValueError(f"{name} must be at least {least}, got {value}")
-        self.coders = Coders(shape, width, coders)
-        self.iterations, self.steps = iterations, steps
-        self.prior = nn.Parameter(nn.init.trunc_normal_(torch.empty(rows, self.coders.width)))  # R0
-
-    @classmethod
-    def from_config(cls, config: GenerativePseudoinverseConfig, spec: PatternSpec) -> Self:
-        """Builds the memory for patterns of `spec`; see the base class."""
-        return cls(spec.shape, config.rows, config.width, config.iterations, config.steps, config.coders)
+        self.coders = Coders(spec.shape, config.width, config.coders)
+        self.iterations, self.steps = config.iterations, config.steps
+        self.prior = nn.Parameter(nn.init.trunc_normal_(torch.empty(config.rows, self.coders.width)))  # R0
 
     def initial_state(self, episodes: int) -> State:
         """R0, from which addresses are made."""

@@ -46,6 +46,9 @@ class PatternSpec:
 class AssociativeMemory(nn.Module, ABC):
     """Base class of all memories, meta-trained or not.
 
+    A subclass is built as `Class(spec, config)`: for patterns of a `PatternSpec`, with its settings, or their defaults.
+    It raises a ValueError that names the key where a setting does not go with such patterns.
+
     Attributes:
         config: dataclass of the settings, a subclass of `settings.Settings`; its fields are the keys of a config file.
         citation: the publication that the class implements.
@@ -72,9 +75,8 @@ class AssociativeMemory(nn.Module, ABC):
     def initial_state(self, episodes: int) -> State:
         """The state of `episodes` memories into which nothing has been written yet."""
 
-    @abstractmethod
     def write(self, patterns: Tensor) -> State:
-        """Writes all patterns of each episode, together, into a fresh state.
+        """Writes all patterns of each episode, together, into a fresh state; if not overridden, by `update`.
 
         Args:
             patterns: (episodes, items, *shape), values in [0, 1].
@@ -85,6 +87,7 @@ class AssociativeMemory(nn.Module, ABC):
         Raises:
             ValueError: if the patterns are not floating point or leave [0, 1].
         """
+        return self.update(self.initial_state(len(patterns)), patterns)
 
     @abstractmethod
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:

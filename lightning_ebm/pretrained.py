@@ -1,6 +1,6 @@
 """Pretrained memories: a file each, with all that it takes to build the memory and to reproduce its published row.
 
-    memory = EBMM.pretrained("glyphs-4096")    # or the path of a file that `lightning-ebm export` wrote
+    memory = lightning_ebm.load_pretrained("glyphs-4096")  # or the path of a file that `lightning-ebm export` wrote
     state = memory.write(patterns)
 
 A file may come from anybody: it is read as tensors and plain values only, and may name registered classes only.
@@ -8,12 +8,10 @@ A file may come from anybody: it is read as tensors and plain values only, and m
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import pickle
 import re
 import struct
-import typing
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -23,8 +21,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_ebm.config import build_choice
 from lightning_ebm.memory import AssociativeMemory, PatternSpec
-from lightning_ebm.registry import Choice, Registry, did_you_mean, memories
+from lightning_ebm.registry import did_you_mean, memories
 
 FOLDER = Path(__file__).parent / "weights"
 """Where the memories lie that have names."""
@@ -81,8 +80,7 @@ class Pretrained:
         """
         try:
             with torch.random.fork_rng(devices=[]):
-                choice = chosen(memories, self.memory)
-                memory: AssociativeMemory = memories.build(choice, self.spec)
+                memory: AssociativeMemory = memories.build(build_choice(memories, "", self.memory, "memory"), self.spec)
             memory.load_state_dict(self.parameters)
         except READING_ERRORS as error:
             raise PretrainedError(f"the pretrained memory {self.name} cannot be built: {one_line(error)}") from error
@@ -216,34 +214,6 @@ def texts(node: Any) -> Iterator[str]:
     elif isinstance(node, list | tuple):
         for value in node:
             yield from texts(value)
-
-
-def chosen(registry: Registry, node: Mapping[str, Any]) -> Choice:
-    """The choice that plain settings, with the class's name under `name`, stand for."""
-    others = {key: value for key, value in node.items() if key != "name"}
-    return Choice(node["name"], settings(registry.load(node["name"]).config, others))
-
-
-def settings(schema: type, node: Mapping[str, Any]) -> Any:
-    """An instance of a config dataclass from plain values, which were checked when they were first read.
-
-    Raises:
-        ValueError: if there is a key that the dataclass has not.
-    """
-    types, values = typing.get_type_hints(schema), {}
-    fields = {entry.name: entry for entry in dataclasses.fields(schema)}
-    for key, value in node.items():
-        if key not in fields:
-            raise ValueError(f"unknown setting {key!r}.{did_you_mean(str(key), fields)}")
-        registry = fields[key].metadata.get("registry")
-        if registry and isinstance(value, list):
-            value = [chosen(registry, one) for one in value]
-        elif registry and value:  # some choices may be empty
-            value = chosen(registry, value)
-        elif dataclasses.is_dataclass(types[key]):
-            value = settings(typing.cast(type, types[key]), value)
-        values[key] = value
-    return schema(**values)
 
 
 def one_line(error: Exception) -> str:

@@ -155,7 +155,7 @@ def sweep(words: Sequence[str]) -> None:
 
 
 def export(config_file: Path, overrides: Sequence[str], as_: str = "", row: str = "") -> None:
-    """Write a trained memory and its row into one file (--as NAME), which EBMM.pretrained and --memory then load."""
+    """Write a trained memory and its row into one file (--as NAME), which load_pretrained and --memory then load."""
     from lightning_ebm.experiments import export as exporting
     from lightning_ebm.experiments.reproduce import published, table
     from lightning_ebm.reporting.comparison_tables import main_table

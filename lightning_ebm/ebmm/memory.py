@@ -85,10 +85,6 @@ class EBMM(AssociativeMemory):
         """θ̄ for each episode."""
         return {name: weight.expand(episodes, *weight.shape) for name, weight in self.prior().items()}
 
-    def write(self, patterns: Tensor) -> State:
-        """T steps of descent on the writing loss from θ̄, for each episode by itself."""
-        return self.update(self.initial_state(len(patterns)), patterns)
-
     def update(self, state: State, patterns: Tensor) -> State:
         """The same from the weights of a state, which blurs what they hold: the paper writes all at once."""
         check_patterns(patterns)

@@ -14,7 +14,7 @@ from lightning_ebm.ebmm.energies import (
     ResNetConv,
     ResNetFC,
 )
-from lightning_ebm.memory import PatternSpec
+from tests.contract import build
 
 BITS, GREY, COLOUR = (6,), (1, 8, 8), (3, 8, 8)
 LARGE = dict(memory=2, channels=[3], inner=3, width=4, head=5)
@@ -33,11 +33,6 @@ SMALL = {
     "decoded_mixture": (GREY, DecodedMixture, dict(slots=4, code=5, hidden=6, layers=2, detector=3, refining=0)),
     "measured_mixture": (GREY, MeasuredMixture, MEASURED),
 }
-
-
-def build(energy, shape, **settings):
-    """An energy of a class with settings, for patterns of a shape."""
-    return energy(PatternSpec(shape, binary=False), energy.config(**settings))
 
 
 def small_energy(name):

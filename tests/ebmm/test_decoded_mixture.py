@@ -12,8 +12,9 @@ from lightning_ebm.ebmm.detector import Detector
 from lightning_ebm.ebmm.energies import DecodedMixture
 from lightning_ebm.experiments.measure import count_floats
 from lightning_ebm.layers import SkipPerceptron
+from tests.contract import build
 from tests.ebmm.drawings import damaged_strokes, strokes
-from tests.ebmm.energies import build, convolved, gelu
+from tests.ebmm.energies import convolved, gelu
 
 SHAPE = (1, 8, 8)
 

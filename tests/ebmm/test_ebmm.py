@@ -13,8 +13,8 @@ from lightning_ebm.ebmm.energies import GatedRNN, Reconstruction, ResNetConv, Re
 from lightning_ebm.experiments.measure import count_floats
 from lightning_ebm.layers import cosines
 from lightning_ebm.memory import PatternSpec
-from tests.contract import MemoryContract
-from tests.ebmm.energies import SMALL, build, small_energy
+from tests.contract import MemoryContract, build
+from tests.ebmm.energies import SMALL, small_energy
 
 
 class EBMMContract(MemoryContract):

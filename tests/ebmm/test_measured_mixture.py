@@ -10,8 +10,9 @@ from torch.nn import functional as F
 from lightning_ebm.ebmm import EBMM, EBMMConfig, ReadingConfig, WritingConfig
 from lightning_ebm.ebmm.energies.measured_mixture import MeasuredMixture, periodic_waves
 from lightning_ebm.experiments.measure import count_floats
+from tests.contract import build
 from tests.ebmm.drawings import damaged_strokes
-from tests.ebmm.energies import MEASURED, build, convolved, gelu
+from tests.ebmm.energies import MEASURED, convolved, gelu
 
 SHAPE = (1, 8, 8)
 

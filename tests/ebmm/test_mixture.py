@@ -9,7 +9,7 @@ import torch
 from lightning_ebm.ebmm import EBMM, EBMMConfig, ReadingConfig, WritingConfig
 from lightning_ebm.ebmm.energies import Mixture
 from lightning_ebm.experiments.measure import count_floats
-from tests.ebmm.energies import build
+from tests.contract import build
 
 
 def mixture(**writing):

@@ -39,7 +39,7 @@ def test_it_reads_as_the_best_checkpoint_does(exported):
     run = build(config)
     checkpoint = torch.load(run.folder / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
     run.memory.load_state_dict({name.removeprefix("memory."): value for name, value in checkpoint.items()})
-    memory, batch = type(run.memory).pretrained(file), next(iter(run.data.test_dataloader()))
+    memory, batch = pretrained.load(file), next(iter(run.data.test_dataloader()))
     with torch.no_grad():
         state, expected = memory.write(batch.patterns), run.memory.write(batch.patterns)
         assert all(torch.equal(state[name], expected[name]) for name in expected)

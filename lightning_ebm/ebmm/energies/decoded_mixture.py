@@ -71,13 +71,6 @@ class DecodedMixture(RowMixture):
     what the query shows around it; see `forward`. Not in the paper. Amortised inference: D. P. Kingma and M. Welling,
     Auto-encoding variational Bayes, ICLR 2014; W in place of E is what the paper calls the writing loss (eq. 3), of
     which E is the main term there.
-
-    Args:
-        spec: patterns.
-        config: the settings.
-
-    Raises:
-        ValueError: if `code` does not suit the patterns, or a net needs images and they are none.
     """
 
     config = DecodedMixtureConfig

@@ -35,10 +35,6 @@ class GatedRNN(Energy):
 
     and E = w · state. Only `memory` is written: 8256 floats for 128 bits with the defaults. The paper leaves the
     scale of the inputs open; here they are mapped to ±1.
-
-    Args:
-        spec: patterns, which are flattened.
-        config: the settings.
     """
 
     config = GatedRNNConfig

@@ -75,13 +75,6 @@ class MeasuredMixture(RowMixture):
     each of them (the source coding with side information of A. D. Wyner and J. Ziv, IEEE Trans. Information Theory 22,
     1976, by linear measurements as in D. L. Donoho, Compressed sensing, ibid. 52, 2006). The price: a row is no picture
     of its pattern, and where more than such a block is missing, little is recalled. Not in the paper.
-
-    Args:
-        spec: images with sides divisible by 2.
-        config: the settings.
-
-    Raises:
-        ValueError: if patterns are no such images, or have fewer waves than `code` asks for.
     """
 
     config = MeasuredMixtureConfig

@@ -40,10 +40,6 @@ class Mixture(Energy):
     The energy is that of modern Hopfield networks (Ramsauer et al., 2021) and of their ancestor, the dense
     associative memory (Krotov, Hopfield, 2016); there a pattern is a row, here the rows are found by writing.
     The scales are such that all rates and steps are of the order of 1.
-
-    Args:
-        spec: patterns, which are flattened.
-        config: the settings.
     """
 
     config = MixtureConfig

@@ -37,10 +37,6 @@ class PhaseMixture(Energy):
 
     Phases as a code of neurons with more than two states: A. J. Noest, Discrete-state phasor neural networks,
     Physical Review A 38 (1988); two bits a phase are quadrature phase-shift keying.
-
-    Args:
-        spec: patterns, which are flattened.
-        config: the settings.
     """
 
     config = PhaseMixtureConfig

@@ -43,13 +43,6 @@ class Reconstruction(Energy):
     that tell most about an image; meta-training then moves it.
 
     It is not in the paper, but an energy in the paper's sense: a smooth net, some of whose weights are written.
-
-    Args:
-        spec: vectors, or images with sides divisible by 4.
-        config: the settings.
-
-    Raises:
-        ValueError: if `code` exceeds the values in a pattern, or image sides are not divisible by 4.
     """
 
     config = ReconstructionConfig

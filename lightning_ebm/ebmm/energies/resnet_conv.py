@@ -75,13 +75,6 @@ class ResNetConv(Energy):
 
     and E = w · tanh(head(state)). Only the `memory` convolutions are written: 1154 d floats in the paper's
     form for 32x32 images, 2306 d in the large one.
-
-    Args:
-        spec: images.
-        config: the settings.
-
-    Raises:
-        ValueError: if patterns are no images, or cannot be halved that often.
     """
 
     config = ResNetConvConfig

@@ -39,13 +39,6 @@ class ResNetFC(Energy):
         c = LayerNorm(tanh(candidate(z))),   u = σ(gate(z)),   state ← u · c + (1 − u) · state,
 
     and E = w · tanh(head(state)). Only `memory` is written: (code + 1) · d floats, 257 d in the paper.
-
-    Args:
-        spec: images.
-        config: the settings.
-
-    Raises:
-        ValueError: if patterns are no images, or cannot be halved for each ResBlock.
     """
 
     config = ResNetFCConfig
