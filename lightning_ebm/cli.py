@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from lightning_ebm import pretrained
-from lightning_ebm.config import ConfigError
+from lightning_ebm.config import ConfigError, expanded
 from lightning_ebm.registry import analyses, datasets, distortions, energies, memories
 from lightning_ebm.signals import Stopped, process_number, stops_on_signal
 from lightning_ebm.verbs import (
@@ -25,6 +26,7 @@ from lightning_ebm.verbs import (
     console,
     evaluate,
     export,
+    make_console,
     recall,
     show,
     summarise,
@@ -100,7 +102,7 @@ OPTIONS = {
 }
 """Words behind `--`, for the verbs that have some; an underscore keeps one from being a word of Python."""
 
-errors = Console(highlight=False)  # of several processes, each one's are seen
+errors = make_console()  # of several processes, each one's are seen
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -110,7 +112,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0, 1 for a mistake (one line says which), 75 when a signal asked to stop and the same command
         goes on, 130 when interrupted.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # what an encoding lacks stops nothing
     parser = argparse.ArgumentParser("lightning-ebm", description=DESCRIPTION)
+    parser.add_argument("--version", action="version", version=f"lightning-ebm {version('lightning-ebm')}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     names = {
         registry.group.removeprefix("lightning_ebm."): ", ".join(registry.names())
@@ -129,9 +135,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     words = parsed.words + rest  # those behind an option too
     options = {name: getattr(parsed, name) for name in OPTIONS.get(parsed.verb, {})}
-    config = Path(parsed.config) if getattr(parsed, "config", None) else None
-    if config and options.get("memory"):  # which stands in its place, so that the first word is a setting
-        config, words = None, [parsed.config, *words]
+    file = getattr(parsed, "config", None)
+    if file and options.get("memory"):  # which stands in its place, so that the first word is a setting
+        file, words = None, [file, *words]
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # where the files that import paths name are, as for `python -m`
     quieten()
@@ -141,19 +147,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with stops_on_signal():
             if parsed.verb in VERBS:
-                VERBS[parsed.verb](config, words, **options)
+                VERBS[parsed.verb](Path(expanded(file, "CONFIG")) if file else None, words, **options)
             else:
                 TOOLS[parsed.verb][0](words, **options)
     except (ConfigError, ValueError, NotImplementedError, RuntimeError, OSError, MemoryError) as error:
         where = f" in process {process_number()}" if process_number() else ""
         text = " ".join(str(error).split()) or type(error).__name__
-        errors.print(f"[bold red]error{where}:[/]", escape(text), soft_wrap=True)
+        errors.print(Text(f"error{where}:", "bold red"), text, soft_wrap=True)
         return 1
     except Stopped as stop:
-        console.print(escape(f"{stop.words}{goes_on}"), soft_wrap=True)
+        console.print(f"{stop.words}{goes_on}", soft_wrap=True)
         return int(str(stop.code))
     except (KeyboardInterrupt, SystemExit):  # Lightning turns an interrupt into an exit
-        console.print(f"interrupted{goes_on}")
+        console.print(f"interrupted{goes_on}", soft_wrap=True)
         return 130
     return 0
 

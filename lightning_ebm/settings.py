@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 COMPARISONS = {
@@ -30,7 +30,8 @@ def setting(
     above: float | None = None,
     at_most: float | None = None,
     below: float | None = None,
-    one_of: Sequence[Any] = (),
+    one_of: Iterable[Any] = (),
+    path: bool = False,
 ) -> Any:
     """A field of a `Settings` dataclass.
 
@@ -41,9 +42,11 @@ def setting(
         at_most: greatest value allowed.
         below: bound that the value must stay under.
         one_of: the only values allowed; empty: any. In a list, bounds and values hold for each entry.
+        path: whether it is the path of a file or folder; where a configuration is read, `~` is then expanded.
     """
     bounds = {"at_least": at_least, "above": above, "at_most": at_most, "below": below}
-    metadata = {"bounds": {name: bound for name, bound in bounds.items() if bound is not None}, "one_of": tuple(one_of)}
+    given = {name: bound for name, bound in bounds.items() if bound is not None}
+    metadata = {"bounds": given, "one_of": tuple(one_of), "path": path}
     if isinstance(default, list | dict | set):
         return dataclasses.field(default_factory=lambda: copy.copy(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
-from lightning_ebm.config import ConfigError, parse_overrides, read, read_file, resolve, run_folder, to_yaml
+from lightning_ebm.config import ConfigError, expanded, parse_overrides, read, read_file, resolve, run_folder, to_yaml
 from lightning_ebm.signals import process_number
 
-# of several processes, the first one speaks
-console = Console(highlight=False, quiet=process_number() > 0)
+
+def make_console(quiet: bool = False) -> Console:
+    """What prints: text as it is, without markup or emoji, and in a file each line whole, so that no number is cut."""
+    width = None if sys.stdout.isatty() else 10_000
+    return Console(width=width, emoji=False, highlight=False, quiet=quiet)
+
+
+console = make_console(quiet=process_number() > 0)  # of several processes, the first one speaks
 
 
 def train(config_file: Path, overrides: Sequence[str]) -> None:
@@ -22,9 +30,9 @@ def train(config_file: Path, overrides: Sequence[str]) -> None:
     run = build(resolve(read(config_file, overrides)))
     best = fit(run)
     if best is None:
-        console.print(f"{run.config.memory.name} has nothing to train; use evaluate or compare")
+        console.print(f"{run.config.memory.name} has nothing to train; use evaluate or compare", soft_wrap=True)
     else:
-        console.print(f"best checkpoint: {best}")
+        console.print(f"best checkpoint: {best}", soft_wrap=True)
 
 
 def evaluate(config_file: Path | None, overrides: Sequence[str], memory: str = "") -> None:
@@ -37,7 +45,7 @@ def evaluate(config_file: Path | None, overrides: Sequence[str], memory: str = "
     if process_number():  # the others, if a launcher started some, have nothing to do
         return
     if memory:
-        found = reproduce(read_pretrained(memory), overrides)
+        found = reproduce(read_pretrained(expanded(memory, "--memory")), overrides)
         console.print(rich_table(found.comparison))
         if found.deviations:
             raise ValueError("; ".join(found.deviations))
@@ -66,10 +74,6 @@ def compare(config_file: Path, overrides: Sequence[str]) -> None:
     findings = read_findings(folder.parent, config_file.stem)
     reports = {}
     for variation, comparison in comparisons.items():
-        if len({result.items for result in comparison.results}) > 1:
-            console.print(wide_table(comparison, "error"))  # on all values, as the paper counts
-        else:
-            console.print(rich_table(comparison))
         if variation:
             page = write_report(comparison, folder / slug(variation), others="../index.html")
             reports[variation] = page, comparison
@@ -80,10 +84,17 @@ def compare(config_file: Path, overrides: Sequence[str]) -> None:
     ]
     if reports:
         page = write_index(reports, missing, folder, findings)
-    console.print(f"\nThe report, with pictures of what each memory recalled:\n  {page.resolve().as_uri()}")
     results = [result for cell in grid if cell.is_done() for result in cell.results()]
     write_cells(results, folder)
     log_table(grid[0].config, folder.name, COLUMNS, [list(row(result).values()) for result in results])
+    for comparison in comparisons.values():  # once all is written, as printing may fail
+        if len({result.items for result in comparison.results}) > 1:
+            console.print(wide_table(comparison, "error"))  # on all values, as the paper counts
+        else:
+            console.print(rich_table(comparison))
+    console.print(
+        f"\nThe report, with pictures of what each memory recalled:\n  {page.resolve().as_uri()}", soft_wrap=True
+    )
     failed = [label for comparison in comparisons.values() for label in comparison.failed]
     if failed := failed + [f"all of {variation}" for variation in missing]:
         raise ConfigError(f"not finished, see above and log.txt in the run's folder: {', '.join(failed)}")
@@ -101,7 +112,7 @@ def analyse(config_file: Path, overrides: Sequence[str]) -> None:
     if found is None:  # of several processes, the first one has asked
         return
     console.print(terminal_table(found))
-    console.print(f"\nTable and figure: {folder.resolve()}", markup=False)
+    console.print(f"\nTable and figure: {folder.resolve()}", soft_wrap=True)
 
 
 def show(config_file: Path, overrides: Sequence[str]) -> None:
@@ -112,7 +123,7 @@ def show(config_file: Path, overrides: Sequence[str]) -> None:
     from lightning_ebm.training.trainer import build
 
     config = resolve(read(config_file, overrides))
-    console.print(to_yaml(config), markup=False)
+    console.print(to_yaml(config), soft_wrap=True)
     data = build(config).data
     folder = run_folder(config)
     folder.mkdir(parents=True, exist_ok=True)
@@ -123,7 +134,7 @@ def show(config_file: Path, overrides: Sequence[str]) -> None:
         title = f"{config.data.name}, {split}\n{distortion}"
         sheet = contact_sheet(batch.patterns[0].numpy(), batch.queries[0].numpy(), title)
         (folder / f"{split}.png").write_bytes(png(sheet))
-        console.print(f"{split}: {folder / split}.png", markup=False)
+        console.print(f"{split}: {folder / split}.png", soft_wrap=True)
 
 
 def bench(overrides: Sequence[str]) -> None:
@@ -143,26 +154,26 @@ def bench(overrides: Sequence[str]) -> None:
     with Live(console=console, auto_refresh=False) as live:
 
         def keep(rows: list[Row]) -> None:
-            live.update(rich_tables(rows), refresh=True)
             write_csv(rows, folder / "bench.csv")  # so that nothing measured is lost if it is stopped
+            live.update(rich_tables(rows), refresh=True)
 
         rows = run(config, keep)
     write_report(config, rows, [])
     if config.growth:
         write_report(config, rows, grow(config, console.print))
-    console.print(f"\nTables and figures: {folder.resolve()}", markup=False)
+    console.print(f"\nTables and figures: {folder.resolve()}", soft_wrap=True)
 
 
 def summarise(words: Sequence[str]) -> None:
     """Write tables for a paper, Markdown and LaTeX, from cells.csv files or folders of comparisons."""
     from lightning_ebm.reporting.summarise import settings, write_summary
 
-    paths = [Path(word) for word in words if "=" not in word or Path(word).exists()]
+    paths, overrides = files_and_settings(words)
     if not paths:
         raise ConfigError("summarise needs a cells.csv, or a folder of a comparison with one in it")
-    folder, text = write_summary(paths, settings([word for word in words if Path(word) not in paths]))
-    console.print(text, markup=False, soft_wrap=True)
-    console.print(f"summary.md and summary.tex: {folder.resolve()}", markup=False)
+    folder, text = write_summary(paths, settings(overrides))
+    console.print(text, soft_wrap=True)
+    console.print(f"summary.md and summary.tex: {folder.resolve()}", soft_wrap=True)
 
 
 def sweep(words: Sequence[str]) -> None:
@@ -174,13 +185,13 @@ def sweep(words: Sequence[str]) -> None:
 
     if not words or "=" in words[0]:
         raise ConfigError("sweep needs a file, such as sweeps/glyphs-rate.yaml, before its settings")
-    file = Path(words[0])
+    file = Path(expanded(words[0], "sweep"))
     search = read_sweep(file)
     settings: SweepConfig = checked(SweepConfig, parse_overrides(words[1:]), "")
-    trials = run_sweep(search, settings, lambda line: console.print(line, markup=False))
+    trials = run_sweep(search, settings, lambda line: console.print(line, soft_wrap=True))
     folder = Path(settings.output) / f"sweep-{file.stem}"
-    console.print(f"\n{write_report(search, trials, folder)}", markup=False, soft_wrap=True)
-    console.print(f"\nTable, best command and figure: {folder.resolve()}", markup=False)
+    console.print(f"\n{write_report(search, trials, folder)}", soft_wrap=True)
+    console.print(f"\nTable, best command and figure: {folder.resolve()}", soft_wrap=True)
     if failed := [trial.folder.name for trial, outcome in ranked(trials) if outcome.state == "failed"]:
         raise ConfigError(f"not finished, see above and log.txt in the run's folder: {', '.join(failed)}")
 
@@ -191,12 +202,12 @@ def export(config_file: Path, overrides: Sequence[str], as_: str = "", row: str 
     from lightning_ebm.experiments.reproduce import published, table
     from lightning_ebm.reporting.tables import rich_table
 
-    path = exporting.place(as_)
+    path = exporting.place(expanded(as_, "--as"))
     cell = exporting.wanted(config_file, parse_overrides(overrides), row)
     command = ["lightning-ebm", "compare" if row else "train", str(config_file), *overrides]
     saved = exporting.export(cell, path, command)
     console.print(rich_table(table(saved, cell.config, published(saved))))
-    console.print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB", markup=False)
+    console.print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB", soft_wrap=True)
 
 
 def recall(words: Sequence[str], memory: str = "") -> None:
@@ -209,9 +220,14 @@ def recall(words: Sequence[str], memory: str = "") -> None:
 
     if not memory:
         raise ConfigError(f"recall needs --memory NAME, one of {', '.join(names()) or 'none'}, or a file ….pt")
-    saved = read_pretrained(memory)
-    files = [Path(word) for word in words if "=" not in word or Path(word).exists()]
-    found = recall_images(saved, files, [word for word in words if Path(word) not in files])
+    saved = read_pretrained(expanded(memory, "--memory"))
+    found = recall_images(saved, *files_and_settings(words))
     page = write_recall(saved, found)
     console.print(terminal_table(found.answer))
-    console.print(f"\nThe report, with pictures of every read step:\n  {page.resolve().as_uri()}")
+    console.print(f"\nThe report, with pictures of every read step:\n  {page.resolve().as_uri()}", soft_wrap=True)
+
+
+def files_and_settings(words: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """The words of a verb that name files, whose names may have an equals sign, and those that are key=value."""
+    files = [Path(expanded(word, "file")) for word in words if "=" not in word or os.path.exists(word)]
+    return files, [word for word in words if "=" in word and not os.path.exists(word)]
