@@ -23,11 +23,11 @@ from lightning_ebm.verbs import (
     analyse,
     bench,
     compare,
-    console,
     evaluate,
     export,
     make_console,
     recall,
+    say,
     show,
     summarise,
     sweep,
@@ -156,10 +156,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         errors.print(Text(f"error{where}:", "bold red"), text, soft_wrap=True)
         return 1
     except Stopped as stop:
-        console.print(f"{stop.words}{goes_on}", soft_wrap=True)
+        say(f"{stop.words}{goes_on}")
         return int(str(stop.code))
     except (KeyboardInterrupt, SystemExit):  # Lightning turns an interrupt into an exit
-        console.print(f"interrupted{goes_on}", soft_wrap=True)
+        say(f"interrupted{goes_on}")
         return 130
     return 0
 

@@ -119,7 +119,7 @@ class WandbConfig(Settings):
     """Weights & Biases; what a run keeps in its folder is complete without."""
 
     mode: str = setting("auto", one_of=("auto", "disabled", "offline", "online"))
-    """Either disabled, offline (kept in the run's folder, for `wandb sync`), online, or auto: online where an agent of a
+    """One of disabled; offline: kept in the run's folder, for `wandb sync`; online; or auto: online where an agent of a
     W&B sweep has started the run, and disabled otherwise."""
     project: str = "lightning-ebm"
     """Name of the project."""

@@ -16,10 +16,15 @@ from lightning_ebm.signals import process_number
 def make_console(quiet: bool = False) -> Console:
     """What prints: text as it is, without markup or emoji, and in a file each line whole, so that no number is cut."""
     width = None if sys.stdout.isatty() else 10_000
-    return Console(width=width, emoji=False, highlight=False, quiet=quiet)
+    return Console(width=width, markup=False, emoji=False, highlight=False, quiet=quiet)
 
 
 console = make_console(quiet=process_number() > 0)  # of several processes, the first one speaks
+
+
+def say(text: str) -> None:
+    """Prints text; what is longer than the terminal's lines is left whole, so that a path can be copied."""
+    console.print(text, soft_wrap=True)
 
 
 def train(config_file: Path, overrides: Sequence[str]) -> None:
@@ -30,9 +35,9 @@ def train(config_file: Path, overrides: Sequence[str]) -> None:
     run = build(resolve(read(config_file, overrides)))
     best = fit(run)
     if best is None:
-        console.print(f"{run.config.memory.name} has nothing to train; use evaluate or compare", soft_wrap=True)
+        say(f"{run.config.memory.name} has nothing to train; use evaluate or compare")
     else:
-        console.print(f"best checkpoint: {best}", soft_wrap=True)
+        say(f"best checkpoint: {best}")
 
 
 def evaluate(config_file: Path | None, overrides: Sequence[str], memory: str = "") -> None:
@@ -92,9 +97,7 @@ def compare(config_file: Path, overrides: Sequence[str]) -> None:
             console.print(wide_table(comparison, "error"))  # on all values, as the paper counts
         else:
             console.print(rich_table(comparison))
-    console.print(
-        f"\nThe report, with pictures of what each memory recalled:\n  {page.resolve().as_uri()}", soft_wrap=True
-    )
+    say(f"\nThe report, with pictures of what each memory recalled:\n  {page.resolve().as_uri()}")
     failed = [label for comparison in comparisons.values() for label in comparison.failed]
     if failed := failed + [f"all of {variation}" for variation in missing]:
         raise ConfigError(f"not finished, see above and log.txt in the run's folder: {', '.join(failed)}")
@@ -112,7 +115,7 @@ def analyse(config_file: Path, overrides: Sequence[str]) -> None:
     if found is None:  # of several processes, the first one has asked
         return
     console.print(terminal_table(found))
-    console.print(f"\nTable and figure: {folder.resolve()}", soft_wrap=True)
+    say(f"\nTable and figure: {folder.resolve()}")
 
 
 def show(config_file: Path, overrides: Sequence[str]) -> None:
@@ -123,7 +126,7 @@ def show(config_file: Path, overrides: Sequence[str]) -> None:
     from lightning_ebm.training.trainer import build
 
     config = resolve(read(config_file, overrides))
-    console.print(to_yaml(config), soft_wrap=True)
+    say(to_yaml(config))
     data = build(config).data
     folder = run_folder(config)
     folder.mkdir(parents=True, exist_ok=True)
@@ -134,7 +137,7 @@ def show(config_file: Path, overrides: Sequence[str]) -> None:
         title = f"{config.data.name}, {split}\n{distortion}"
         sheet = contact_sheet(batch.patterns[0].numpy(), batch.queries[0].numpy(), title)
         (folder / f"{split}.png").write_bytes(png(sheet))
-        console.print(f"{split}: {folder / split}.png", soft_wrap=True)
+        say(f"{split}: {folder / split}.png")
 
 
 def bench(overrides: Sequence[str]) -> None:
@@ -160,8 +163,8 @@ def bench(overrides: Sequence[str]) -> None:
         rows = run(config, keep)
     write_report(config, rows, [])
     if config.growth:
-        write_report(config, rows, grow(config, console.print))
-    console.print(f"\nTables and figures: {folder.resolve()}", soft_wrap=True)
+        write_report(config, rows, grow(config, say))
+    say(f"\nTables and figures: {folder.resolve()}")
 
 
 def summarise(words: Sequence[str]) -> None:
@@ -172,8 +175,8 @@ def summarise(words: Sequence[str]) -> None:
     if not paths:
         raise ConfigError("summarise needs a cells.csv, or a folder of a comparison with one in it")
     folder, text = write_summary(paths, settings(overrides))
-    console.print(text, soft_wrap=True)
-    console.print(f"summary.md and summary.tex: {folder.resolve()}", soft_wrap=True)
+    say(text)
+    say(f"summary.md and summary.tex: {folder.resolve()}")
 
 
 def sweep(words: Sequence[str]) -> None:
@@ -188,10 +191,10 @@ def sweep(words: Sequence[str]) -> None:
     file = Path(expanded(words[0], "sweep"))
     search = read_sweep(file)
     settings: SweepConfig = checked(SweepConfig, parse_overrides(words[1:]), "")
-    trials = run_sweep(search, settings, lambda line: console.print(line, soft_wrap=True))
+    trials = run_sweep(search, settings, say)
     folder = Path(settings.output) / f"sweep-{file.stem}"
-    console.print(f"\n{write_report(search, trials, folder)}", soft_wrap=True)
-    console.print(f"\nTable, best command and figure: {folder.resolve()}", soft_wrap=True)
+    say(f"\n{write_report(search, trials, folder)}")
+    say(f"\nTable, best command and figure: {folder.resolve()}")
     if failed := [trial.folder.name for trial, outcome in ranked(trials) if outcome.state == "failed"]:
         raise ConfigError(f"not finished, see above and log.txt in the run's folder: {', '.join(failed)}")
 
@@ -207,7 +210,7 @@ def export(config_file: Path, overrides: Sequence[str], as_: str = "", row: str 
     command = ["lightning-ebm", "compare" if row else "train", str(config_file), *overrides]
     saved = exporting.export(cell, path, command)
     console.print(rich_table(table(saved, cell.config, published(saved))))
-    console.print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB", soft_wrap=True)
+    say(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")
 
 
 def recall(words: Sequence[str], memory: str = "") -> None:
@@ -224,7 +227,7 @@ def recall(words: Sequence[str], memory: str = "") -> None:
     found = recall_images(saved, *files_and_settings(words))
     page = write_recall(saved, found)
     console.print(terminal_table(found.answer))
-    console.print(f"\nThe report, with pictures of every read step:\n  {page.resolve().as_uri()}", soft_wrap=True)
+    say(f"\nThe report, with pictures of every read step:\n  {page.resolve().as_uri()}")
 
 
 def files_and_settings(words: Sequence[str]) -> tuple[list[Path], list[str]]:

@@ -13,6 +13,7 @@ from lightning_ebm.reporting.paper_tables import Row, Summary, latex, markdown
 from lightning_ebm.reporting.published import Published, published
 from lightning_ebm.reporting.record import CONTROL, QUERY
 from lightning_ebm.reporting.tables import MEASURES, Measure
+from lightning_ebm.settings import setting
 
 COLUMNS = ("items", "floats")
 ERRORS: dict[str, tuple[Measure, str]] = {
@@ -37,8 +38,8 @@ class SummaryConfig:
 
     columns: str = ""
     error: str = ""
-    published: str = ""
-    output: str = ""
+    published: str = setting("", path=True)
+    output: str = setting("", path=True)
 
 
 def settings(words: Sequence[str]) -> SummaryConfig:
