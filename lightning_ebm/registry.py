@@ -75,16 +75,18 @@ class Registry:
             UnknownNameError: if nothing is registered under the name, or the import path leads nowhere.
             TypeError: if the class has no `config` dataclass.
         """
-        if ":" in name:
-            loaded = self._import(name)
-        else:
-            found = entry_points(group=self.group, name=name)
-            if not found:
-                raise UnknownNameError(
-                    f"there is no {self.kind} called {name!r}.{did_you_mean(name, self.names())}"
-                    " A class of your own is given as package.module:Class"
-                )
-            loaded = next(iter(found)).load()
+        found = entry_points(group=self.group, name=name)
+        if not found and ":" not in name:
+            raise UnknownNameError(
+                f"there is no {self.kind} called {name!r}.{did_you_mean(name, self.names())}"
+                " A class of your own is given as package.module:Class"
+            )
+        try:
+            loaded = next(iter(found)).load() if found else imported(name)
+        except Exception as error:  # whatever the module does when it is imported
+            raise UnknownNameError(
+                f"the {self.kind} {name!r} cannot be imported: {str(error) or type(error).__name__}"
+            ) from error
         if not dataclasses.is_dataclass(getattr(loaded, "config", None)):
             raise TypeError(f"{self.kind} {name!r} needs a class attribute `config` that is a dataclass")
         return loaded
@@ -95,12 +97,11 @@ class Registry:
             choice = Choice(choice, self.load(choice).config())
         return self.load(choice.name).from_config(choice.config, *args)
 
-    def _import(self, path: str) -> Any:
-        module, _, attribute = path.partition(":")
-        try:
-            return getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError, ValueError) as error:
-            raise UnknownNameError(f"the {self.kind} {path!r} cannot be imported: {error}") from error
+
+def imported(path: str) -> Any:
+    """What the import path `package.module:Class` leads to."""
+    module, _, attribute = path.partition(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
 def choice(registry: Registry, default: str) -> Any:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from lightning_ebm.config import ConfigError, parse_overrides, read, read_file, resolve, run_folder, to_yaml
+from lightning_ebm.config import ConfigError, expanded, parse_overrides, read, read_file, resolve, run_folder, to_yaml
 from lightning_ebm.reporting.terminal import terminal
 from lightning_ebm.signals import process_number
 
 # of several processes, the first one speaks
 console = terminal(quiet=process_number() > 0)
+
+
+def say(text: str) -> None:
+    """Prints text; what is longer than the terminal's lines is left whole, so that a path can be copied."""
+    console.print(text, soft_wrap=True)
 
 
 def train(config_file: Path, overrides: Sequence[str]) -> None:
@@ -21,9 +27,9 @@ def train(config_file: Path, overrides: Sequence[str]) -> None:
     run = build(resolve(read(config_file, overrides)))
     best = fit(run)
     if best is None:
-        console.print(f"{run.config.memory.name} has nothing to train; use evaluate or compare")
+        say(f"{run.config.memory.name} has nothing to train; use evaluate or compare")
     else:
-        console.print(f"best checkpoint: {best}")
+        say(f"best checkpoint: {best}")
 
 
 def evaluate(config_file: Path | None, overrides: Sequence[str], memory: str = "") -> None:
@@ -78,8 +84,8 @@ def compare(config_file: Path, overrides: Sequence[str]) -> None:
     for comparison in comparisons.values():  # what is printed is written already, so that no terminal can lose it
         for table in terminal_tables(comparison):
             console.print(table)
-    console.print(f"\nThe report, with pictures of what each memory recalled:\n  {page.resolve().as_uri()}")
     log_table(grid[0].config, folder.name, COLUMNS, [list(row(result).values()) for result in results])
+    say(f"\nThe report, with pictures of what each memory recalled:\n  {page.resolve().as_uri()}")
     failed = [label for comparison in comparisons.values() for label in comparison.failed]
     if failed := failed + [f"all of {variation}" for variation in missing]:
         raise ConfigError(f"not finished, see above and log.txt in the run's folder: {', '.join(failed)}")
@@ -107,7 +113,7 @@ def show(config_file: Path, overrides: Sequence[str]) -> None:
     from lightning_ebm.training.trainer import build
 
     config = resolve(read(config_file, overrides))
-    console.print(to_yaml(config))
+    say(to_yaml(config))
     data = build(config).data
     folder = run_folder(config)
     folder.mkdir(parents=True, exist_ok=True)
@@ -118,17 +124,17 @@ def show(config_file: Path, overrides: Sequence[str]) -> None:
         title = f"{config.data.name}, {split}\n{distortion}"
         sheet = contact_sheet(batch.patterns[0].numpy(), batch.queries[0].numpy(), title)
         (folder / f"{split}.png").write_bytes(png(sheet))
-        console.print(f"{split}: {folder / split}.png")
+        say(f"{split}: {folder / split}.png")
 
 
 def summarise(words: Sequence[str]) -> None:
     """Write tables for a paper, Markdown and LaTeX, from cells.csv files or folders of comparisons."""
     from lightning_ebm.reporting.summarise import settings, write_summary
 
-    paths = [Path(word) for word in words if "=" not in word or Path(word).exists()]
+    paths, overrides = files_and_settings(words)
     if not paths:
         raise ConfigError("summarise needs a cells.csv, or a folder of a comparison with one in it")
-    folder, tables = write_summary(paths, settings([word for word in words if Path(word) not in paths]))
+    folder, tables = write_summary(paths, settings(overrides))
     for table in tables:
         console.print(table, "")
     console.print(f"summary.md and summary.tex: {folder.resolve()}")
@@ -143,13 +149,13 @@ def sweep(words: Sequence[str]) -> None:
 
     if not words or "=" in words[0]:
         raise ConfigError("sweep needs a file, such as sweeps/glyphs-rate.yaml, before its settings")
-    file = Path(words[0])
+    file = Path(expanded(words[0], "sweep"))
     search = read_sweep(file)
     settings: SweepConfig = checked(SweepConfig, parse_overrides(words[1:]), "")
-    trials = run_sweep(search, settings, lambda line: console.print(line))
+    trials = run_sweep(search, settings, say)
     folder = Path(settings.output) / f"sweep-{file.stem}"
-    console.print(f"\n{write_report(search, trials, folder)}", soft_wrap=True)
-    console.print(f"\nTable, best command and figure: {folder.resolve()}")
+    say(f"\n{write_report(search, trials, folder)}")
+    say(f"\nTable, best command and figure: {folder.resolve()}")
     if failed := [trial.folder.name for trial, outcome in ranked(trials) if outcome.state == "failed"]:
         raise ConfigError(f"not finished, see above and log.txt in the run's folder: {', '.join(failed)}")
 
@@ -160,12 +166,12 @@ def export(config_file: Path, overrides: Sequence[str], as_: str = "", row: str 
     from lightning_ebm.experiments.reproduce import published, table
     from lightning_ebm.reporting.comparison_tables import main_table
 
-    path = exporting.place(as_)
+    path = exporting.place(expanded(as_, "--as"))
     cell = exporting.wanted(config_file, parse_overrides(overrides), row)
     command = ["lightning-ebm", "compare" if row else "train", str(config_file), *overrides]
     saved = exporting.export(cell, path, command)
     console.print(main_table(table(saved, cell.config, published(saved)), brief=True))
-    console.print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")
+    say(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")
 
 
 def recall(words: Sequence[str], memory: str = "") -> None:
@@ -177,9 +183,14 @@ def recall(words: Sequence[str], memory: str = "") -> None:
 
     if not memory:
         raise ConfigError(f"recall needs --memory NAME, one of {', '.join(names()) or 'none'}, or a file ….pt")
-    saved = read_pretrained(memory)
-    files = [Path(word) for word in words if "=" not in word or Path(word).exists()]
-    found = recall_images(saved, files, [word for word in words if Path(word) not in files])
+    saved = read_pretrained(expanded(memory, "--memory"))
+    found = recall_images(saved, *files_and_settings(words))
     page = write_report(saved, found)
     console.print(found.answer.table())
-    console.print(f"\nThe report, with pictures of every read step:\n  {page.resolve().as_uri()}")
+    say(f"\nThe report, with pictures of every read step:\n  {page.resolve().as_uri()}")
+
+
+def files_and_settings(words: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """The words of a verb that name files, whose names may have an equals sign, and those that are key=value."""
+    files = [Path(expanded(word, "file")) for word in words if "=" not in word or os.path.exists(word)]
+    return files, [word for word in words if "=" in word and not os.path.exists(word)]

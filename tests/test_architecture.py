@@ -7,7 +7,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PICTURE = re.search(r"```text\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.DOTALL).group(1)
-FLOORS = {room: floor for floor, line in enumerate(reversed(PICTURE.splitlines())) for room in line.split("  ")[0].split()}
+FLOORS = {
+    room: floor for floor, line in enumerate(reversed(PICTURE.splitlines())) for room in line.split("  ")[0].split()
+}
 FILES = [path for package in ("lightning_ebm", "baselines") for path in (ROOT / package).rglob("*.py")]
 
 
@@ -25,7 +27,9 @@ def imported(path: Path) -> set[str]:
             found |= {name.name for name in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             inner = ROOT.joinpath(*node.module.split("."))
-            found |= {f"{node.module}.{n.name}" if (inner / f"{n.name}.py").exists() else node.module for n in node.names}
+            found |= {
+                f"{node.module}.{n.name}" if (inner / f"{n.name}.py").exists() else node.module for n in node.names
+            }
     return {module for module in found if module.split(".")[0] in ("lightning_ebm", "baselines")}
 
 

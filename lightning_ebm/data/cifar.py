@@ -22,6 +22,7 @@ from lightning_ebm.data.download import Remote, fetch_missing
 from lightning_ebm.data.episodes import DataError, Split
 from lightning_ebm.data.images import ImageSet, ImageSplit, cached_splits, without_shared
 from lightning_ebm.memory import PatternSpec
+from lightning_ebm.settings import setting
 
 FOLDER = "cifar-10-batches-py"
 PUBLISHED = Remote("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a")
@@ -42,7 +43,7 @@ class CIFAR10Config:
         augment: whether images of the train split are shifted by up to 2 pixels and mirrored left to right, at random.
     """
 
-    root: str = ""
+    root: str = setting("", path=True)
     download: bool = False
     augment: bool = False
 

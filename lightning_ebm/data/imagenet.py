@@ -17,6 +17,7 @@ from lightning_ebm.data.cache import Allocate, filled
 from lightning_ebm.data.episodes import DataError, Split
 from lightning_ebm.data.images import ImageSet, ImageSplit, decode
 from lightning_ebm.memory import PatternSpec
+from lightning_ebm.settings import setting
 
 CURE = (
     "ImageNet's makers hand it out to those who register at https://www.image-net.org: unpack ILSVRC2012_img_train.tar"
@@ -39,7 +40,7 @@ class ImageNetConfig:
             square is kept: 3 · side² bytes an image in the cache.
     """
 
-    root: str = ""
+    root: str = setting("", path=True)
     size: int = 64
     side: int = 96
 

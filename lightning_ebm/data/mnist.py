@@ -20,6 +20,7 @@ from lightning_ebm.data.download import Remote, fetch_missing
 from lightning_ebm.data.episodes import DataError, Split
 from lightning_ebm.data.images import ImageSet, ImageSplit, cached_splits, without_shared
 from lightning_ebm.memory import PatternSpec
+from lightning_ebm.settings import setting
 
 HOME = "https://ossci-datasets.s3.amazonaws.com/mnist"
 PUBLISHED = (
@@ -48,7 +49,7 @@ class MNISTConfig:
         download: whether to fetch the files that are missing.
     """
 
-    root: str = ""
+    root: str = setting("", path=True)
     binary: bool = True
     t10k_alone: bool = False
     download: bool = False

@@ -17,6 +17,7 @@ from lightning_ebm.data.episodes import DataError
 from lightning_ebm.data.images import ImageSet, ImageSplit, decode, numbered, without_shared
 from lightning_ebm.memory import PatternSpec
 from lightning_ebm.registry import did_you_mean
+from lightning_ebm.settings import setting
 
 SIDE = 105  # of the drawings, in pixels
 HOME = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python"
@@ -44,7 +45,7 @@ class OmniglotConfig:
         augment: whether images of the train split are shifted by up to 2 pixels and mirrored or turned, at random.
     """
 
-    root: str = ""
+    root: str = setting("", path=True)
     size: int = 32
     validation: list[str] = field(default_factory=lambda: list(HELD_OUT))
     download: bool = False

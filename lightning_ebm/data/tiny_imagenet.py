@@ -15,6 +15,7 @@ from lightning_ebm.data.download import Remote, fetch_missing
 from lightning_ebm.data.episodes import DataError, Split
 from lightning_ebm.data.images import ImageSet, ImageSplit, cached_splits, decode, without_shared
 from lightning_ebm.memory import PatternSpec
+from lightning_ebm.settings import setting
 
 PATTERN = "tiny*imagenet*"
 PUBLISHED = Remote("http://cs231n.stanford.edu/tiny-imagenet-200.zip", "90528d7ca1a48142e341f4ef8d21d0de")
@@ -35,7 +36,7 @@ class TinyImageNetConfig:
         augment: whether images of the train split are shifted by up to 2 pixels and mirrored left to right, at random.
     """
 
-    root: str = ""
+    root: str = setting("", path=True)
     download: bool = False
     augment: bool = False
 

@@ -27,6 +27,7 @@ from lightning_ebm.reporting.figures.strips import read_path
 from lightning_ebm.reporting.figures.style import save
 from lightning_ebm.reporting.record import CONTROL
 from lightning_ebm.reporting.report import write_recall
+from lightning_ebm.settings import setting
 
 MASKS = ("known", "unknown")
 GLYPHS = range(16, 65)  # pixels a side that glyphs can be drawn in
@@ -53,7 +54,7 @@ class RecallConfig:
     seed: int = 0
     mask: str = ""
     invert: bool = False
-    output: str = "runs"
+    output: str = setting("runs", path=True)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from lightning_ebm.reporting.comparison_tables import mask_name
 from lightning_ebm.reporting.published import published
 from lightning_ebm.reporting.record import MEASURES, QUERY, Measure, Record, read_csv, spread
 from lightning_ebm.reporting.table import NONE, Cell, Column, Row, Table, decimals, number, words
+from lightning_ebm.settings import setting
 
 COLUMNS = {"items": "patterns stored", "floats": "floats of state"}
 ERRORS: dict[str, Measure] = {"corrupted": "error_corrupted", "all": "error"}
@@ -33,8 +34,8 @@ class SummaryConfig:
 
     columns: str = ""
     error: str = ""
-    published: str = ""
-    output: str = ""
+    published: str = setting("", path=True)
+    output: str = setting("", path=True)
 
 
 def settings(words: Sequence[str]) -> SummaryConfig:

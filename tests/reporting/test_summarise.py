@@ -3,10 +3,10 @@ import dataclasses
 import math
 
 import pytest
+from lightning_ebm.reporting.paper_tables import Row, Summary, escaped_latex, latex, markdown
 
 from lightning_ebm.cli import main
 from lightning_ebm.config import ConfigError
-from lightning_ebm.reporting.paper_tables import Row, Summary, escaped_latex, latex, markdown
 from lightning_ebm.reporting.record import write_cells, write_csv
 from lightning_ebm.reporting.summarise import read_cells, settings, write_summary
 from tests.experiments import fakes
