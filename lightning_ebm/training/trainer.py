@@ -27,10 +27,9 @@ from lightning_ebm.schema import RunConfig, TrainingConfig
 from lightning_ebm.signals import process_number
 from lightning_ebm.training.callbacks import Pictures, Progress
 from lightning_ebm.training.checkpoints import DurableCheckpoints, RandomStates, last_checkpoint, load
-from lightning_ebm.training.failures import explained
 from lightning_ebm.training.loggers import MetricsFile, finish, tracker
 from lightning_ebm.training.module import MetaTraining
-from lightning_ebm.training.preemption import EndTogether, StopOnSignal
+from lightning_ebm.training.preemption import EndTogether, StopOnSignal, explained
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ wandb = pytest.importorskip("wandb")
 class Handler(BaseHTTPRequestHandler):
     """As much of W&B's server as a run needs to start; or, by the server's `behaviour`, something else."""
 
-    def do_POST(self):  # noqa: N802
+    def do_POST(self):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         behaviour = self.server.behaviour
         self.server.asked += 1
@@ -243,9 +243,7 @@ def test_a_command_without_a_key_and_without_a_home_trains(tmp_path):
     (tmp_path / "home").mkdir()
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "lightning_ebm", "train", str(DEBUG), f"output={tmp_path}", *TINY]
-    done = subprocess.run(
-        [*command, "wandb.mode=online"], env=environment, capture_output=True, text=True, timeout=300
-    )
+    done = subprocess.run([*command, "wandb.mode=online"], env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("does not work") == 1
     assert "Traceback" not in done.stdout + done.stderr
