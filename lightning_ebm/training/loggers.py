@@ -22,7 +22,8 @@ from lightning_ebm.signals import Stopped
 COLUMNS = ("epoch", "step", "train/loss", "train/seconds", "val/error", "val/error_corrupted")
 WANDB_DEFAULTS = {
     "WANDB_INIT_TIMEOUT": "60",  # seconds that the server has to answer at the start, or the run is kept offline
-    "WANDB_FINISH_TIMEOUT": "30",  # seconds that it has for the rest at the end; `wandb sync` sends what remains
+    "WANDB_FINISH_TIMEOUT": "30",  # seconds that it has for the rest at the end
+    "WANDB_FINISH_TIMEOUT_RAISES": "true",
     "WANDB_SILENT": "true",
 }
 """W&B's own environment variables, where the user has not set them."""
@@ -211,7 +212,7 @@ def finish() -> None:
         try:
             wandb.finish()
         except Exception as error:  # as above
-            warnings.warn(f"W&B did not end as it should ({reason(error)})", stacklevel=2)
+            warnings.warn(f"W&B did not get everything ({reason(error)}); `wandb sync` sends the rest", stacklevel=2)
             end_service()
 
 

@@ -102,7 +102,7 @@ def configured(folder, mode="offline", **wandb_settings):
 def inspected(folder, *options):
     """What W&B's own tool says of the one run in a folder."""
     (file,) = folder.glob("wandb/offline-run-*/*.wandb")
-    command = [str(Path(sys.executable).parent / "wandb"), "leet", "inspect", "--json", *options, str(file)]
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", *options, str(file)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     return json.loads(done.stdout) if options else [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -165,11 +165,10 @@ def setting(**environment):
 @pytest.mark.parametrize(
     "trouble",
     [
-        *(401, 403, 404, 500, 429, "hangs", "vanishes", "rubbish"),
+        *(401, 403, 404, 500, "hangs", "vanishes", "rubbish"),
         pytest.param(lambda monkeypatch, home: monkeypatch.delenv("WANDB_API_KEY"), id="no key"),
         pytest.param(setting(WANDB_API_KEY="short"), id="bad key"),
         pytest.param(setting(WANDB_BASE_URL="http://127.0.0.1:9"), id="nobody listens"),
-        pytest.param(setting(WANDB_BASE_URL="nonsense"), id="bad address"),
         pytest.param(setting(WANDB_HTTP_PROXY="http://127.0.0.1:9", HTTP_PROXY="http://127.0.0.1:9"), id="proxy"),
         pytest.param(break_settings, id="settings"),
         pytest.param(break_netrc, id="netrc"),
@@ -196,8 +195,8 @@ def test_w_and_b_that_cannot_start_costs_one_warning(tmp_path, monkeypatch, serv
 
 
 def test_w_and_b_that_cannot_even_work_offline_costs_one_warning(tmp_path, monkeypatch):
-    monkeypatch.setenv("WANDB_INIT_TIMEOUT", "soon")
-    for mode in ("online", "offline"):
+    for mode, name in (("online", "WANDB_BASE_URL"), ("offline", "WANDB_INIT_TIMEOUT")):
+        monkeypatch.setenv(name, "nonsense")
         logger, messages = started(configured(tmp_path, mode))
         assert logger is None
         assert len(messages) == 1
@@ -217,7 +216,7 @@ def kill_service():
 def test_w_and_b_that_goes_away_later_costs_a_warning_at_most(tmp_path, server, trouble):
     """`empty` answers end W&B's service, whose author did not expect them."""
     config = configured(tmp_path, "online")
-    for _ in range(2):  # and the next run starts as if nothing had been
+    for _ in range(2 if trouble in ("hangs", "killed") else 1):  # and the next start is as if nothing had been
         server.behaviour = "works"
         logger, messages = started(config)
         assert not messages
@@ -235,8 +234,8 @@ def test_w_and_b_that_goes_away_later_costs_a_warning_at_most(tmp_path, server, 
             logger.finalize("success")
             loggers.finish()
         told = [str(one.message) for one in caught if "W&B" in str(one.message)]
-        assert len(told) <= 2
-        assert told or trouble in (500, "hangs", "vanishes")  # these W&B waits for, and then leaves to `wandb sync`
+        assert len(told) == (2 if trouble == "killed" else 1)  # it has noticed at once, or only at the end
+        assert told[-1].startswith("W&B did not get everything (")
 
 
 def test_a_command_without_a_key_and_without_a_home_trains(tmp_path):
@@ -250,8 +249,7 @@ def test_a_command_without_a_key_and_without_a_home_trains(tmp_path):
     assert list(tmp_path.glob("*/checkpoints/best.ckpt")) and list(tmp_path.glob("*/wandb/offline-run-*"))
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"4.5", "folder"])
-def test_no_update_is_logged_twice_and_a_damaged_record_of_that_is_made_anew(tmp_path, content):
+def test_no_update_is_logged_twice_and_a_damaged_record_of_that_is_made_anew(tmp_path):
     config = configured(tmp_path)
     first, messages = started(config)
     assert not messages
@@ -259,25 +257,24 @@ def test_no_update_is_logged_twice_and_a_damaged_record_of_that_is_made_anew(tmp
         first.log_metrics({"loss": float(step)}, step)
     loggers.finish()
     assert first.logged.read_text() == "4"
-    logged, steps = [], range(3, 8)  # the last checkpoint was that of update 3
+    logged = []
     again = loggers.tracker(config)
     assert again.experiment.id == first.experiment.id == first.logged.parent.name
     again.experiment.log = lambda metrics, **_: logged.append(metrics["loss"])
-    for step in steps:
+    for step in range(3, 8):  # the last checkpoint was that of update 3
         again.log_metrics({"loss": float(step)}, step)
     assert logged == [5.0, 6.0, 7.0]
-    first.logged.unlink()
-    if content == "folder":
-        first.logged.mkdir()
-    else:
+    for content in (b"", b"\xff\xfe", b"4.5", b"4" * 5000):
         first.logged.write_bytes(content)
-    with pytest.warns(UserWarning, match=r"wandb-logged is damaged \(.*\) and is made anew"):
-        anew = loggers.Tracker(again.experiment, first.logged)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error" if content != "folder" else "ignore")
+        with pytest.warns(UserWarning, match=r"wandb-logged is damaged \(.*\) and is made anew"):
+            anew = loggers.Tracker(again.experiment, first.logged)
         anew.log_metrics({"loss": 8.0}, 8)
-    assert logged[-1] == 8.0
-    assert content == "folder" or first.logged.read_text() == "8"
+        assert first.logged.read_text() == "8"
+    first.logged.unlink()
+    first.logged.mkdir()
+    with pytest.warns(UserWarning, match=r"is damaged \(|W&B stopped working"):
+        loggers.Tracker(again.experiment, first.logged).log_metrics({"loss": 9.0}, 9)
+    assert logged == [5.0, 6.0, 7.0, *[8.0] * 4, 9.0]
 
 
 def test_auto_is_online_under_an_agent_only_and_the_agent_names_the_run(tmp_path, monkeypatch):
@@ -298,7 +295,7 @@ def test_cells_are_grouped_by_their_comparison():
     assert {cell.config.wandb.group for cell in cells(read(DEBUG), {"wandb": {"group": "mine"}})} == {"mine"}
 
 
-@pytest.mark.parametrize("behaviour", [None, 403, "rubbish"])
+@pytest.mark.parametrize("behaviour", [None, 403])
 def test_a_table_is_a_run_of_its_own(tmp_path, server, behaviour):
     server.behaviour = behaviour
     with warnings.catch_warnings(record=True) as caught:

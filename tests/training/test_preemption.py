@@ -26,6 +26,13 @@ from tests.training.tiny import DEBUG, TINY, assert_same_state, config, last, me
 OVERRIDES = ("training.updates=53", "training.validate_every=20", "training.average=0.5", "episodes.val=2")
 
 
+def failing(error):
+    def fail(*_):
+        raise error
+
+    return fail
+
+
 def at_update(monkeypatch, update, work):
     """Lets `work()` happen once within an update, while its loss is computed."""
     original, done = MetaTraining.training_step, []
@@ -117,13 +124,6 @@ def test_where_there_is_nothing_to_save_a_signal_stops_at_once(tmp_path, monkeyp
     monkeypatch.setattr(training, "record_run", lambda run: os.kill(os.getpid(), signal.SIGUSR1))
     assert main(["train", str(DEBUG), f"output={tmp_path}", *TINY, *OVERRIDES]) == REQUEUE
     assert capsys.readouterr().out.startswith("stopped by SIGUSR1")
-
-
-def failing(error):
-    def fail(*_):
-        raise error
-
-    return fail
 
 
 @pytest.mark.parametrize(
