@@ -108,14 +108,9 @@ def watch(wait: Callable[[], str]) -> None:
 
 def wait_for_child(child: subprocess.Popen[bytes], number: int) -> str:
     """Waits until a process that this one started ends; a message if that was no success."""
-    try:
-        end = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # its code is left for Lightning to see
-    except ChildProcessError:  # Lightning has seen it
-        end = None
-    if end is None or end.si_status == 0:
-        return ""
-    how = "was killed by signal" if end.si_code in (os.CLD_KILLED, os.CLD_DUMPED) else "ended with exit code"
-    return f"process {number} ({child.pid}) {how} {end.si_status}"
+    code = child.wait()  # Lightning, which asks too, still gets it
+    how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+    return f"process {number} ({child.pid}) {how}" if code else ""
 
 
 def wait_for_parent(pause: float = 1.0) -> str:
