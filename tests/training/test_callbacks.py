@@ -22,17 +22,17 @@ def test_progress_is_a_line_every_so_often_in_a_file_and_a_bar_in_a_terminal(tmp
     monkeypatch.setattr(
         callbacks, "time", SimpleNamespace(monotonic=lambda: 10.0 * next(clock))
     )  # each look at it takes ten seconds
-    train(build(config(tmp_path, "training.updates=30", "training.validate_every=10", "name=[a/]b")))
+    train(build(config(tmp_path, "training.updates=30", "training.validate_every=10", "name=a[b]c")))
     text = out.getvalue()
     *lines, totals = text.strip().splitlines()
-    assert re.fullmatch(r"\[a/\]b: 30 updates, 0:\d\d:\d\d for the last 30 of them, .*val error \d+\.\d\d, .*", totals)
+    assert re.fullmatch(r"a\[b\]c: 30 updates, 0:\d\d:\d\d for the last 30 of them, .*val error \d+\.\d\d, .*", totals)
     if terminal:
         assert "30/30" in text
         assert "\r" in text
         return
     assert "\x1b" not in text
     assert "\r" not in text
-    done = [re.match(r"\[a/\]b: (\d+) of 30 updates, (.*)0:(\d\d):(\d\d) left$", line) for line in lines]
+    done = [re.match(r"a\[b\]c: (\d+) of 30 updates, (.*)0:(\d\d):(\d\d) left$", line) for line in lines]
     assert all(done), lines
     assert 2 < len(done) < 10
     assert "val error" in done[-1][2]
