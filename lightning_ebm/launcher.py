@@ -75,11 +75,13 @@ class Place:
     Attributes:
         launcher: what started it as one of several; None: it is the first, and starts others itself if there are any.
         rank: its number.
+        size: how many there are; 1: those that it may start itself are not counted.
         ignored: variables that no launcher has set for it.
     """
 
     launcher: Launcher | None
     rank: int
+    size: int
     ignored: tuple[str, ...]
 
 
@@ -88,7 +90,9 @@ def place(environment: Mapping[str, str]) -> Place:
     launcher = next((launcher for launcher in LAUNCHERS if launcher.started(environment)), None)
     of_others = LOOKED_AT_FIRST.difference(launcher.variables) if launcher else MISREAD
     ignored = tuple(sorted(of_others & environment.keys()))
-    return Place(launcher, number(environment[launcher.rank]) if launcher else 0, ignored)
+    if launcher is None:
+        return Place(None, 0, 1, ignored)
+    return Place(launcher, number(environment[launcher.rank]), number(environment[launcher.size]), ignored)
 
 
 @cache
@@ -118,6 +122,19 @@ def rank() -> int:
 def launched() -> bool:
     """Whether a launcher has started this command as one of several processes."""
     return here().launcher is not None
+
+
+def check(devices: int, machines: int) -> None:
+    """Refuses a number of processes that would wait for others for ever, or train one run several times.
+
+    Raises:
+        ValueError: if it is not that of the launcher, or if several machines have none.
+    """
+    found, wanted = here(), f"trainer.devices={devices}, trainer.num_nodes={machines}"
+    if found.launcher and found.size != devices * machines:
+        raise ValueError(f"{wanted}: {found.launcher.name} started {found.size} processes, not {devices * machines}")
+    if machines > 1 and not found.launcher:
+        raise ValueError(f"{wanted}: processes on several machines must be started by torchrun or srun")
 
 
 def number(text: str) -> int:

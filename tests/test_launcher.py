@@ -116,6 +116,29 @@ def test_a_launcher_is_not_misread_for_what_another_has_left(monkeypatch, enviro
     assert not environment.keys() & os.environ.keys()
 
 
+@pytest.mark.parametrize(
+    ("environment", "devices", "machines", "message"),
+    [
+        (SRUN, 4, 2, None),
+        (SRUN, 1, 1, "trainer.devices=1, trainer.num_nodes=1: srun started 8 processes, not 1"),
+        (TORCHRUN, 2, 1, "torchrun started 4 processes, not 2"),
+        (CHILD, 2, 1, None),
+        ({}, 8, 1, None),
+        ({}, 1, 2, "processes on several machines must be started by torchrun or srun"),
+        ({"NODE_RANK": "1"}, 1, 2, "must be started by torchrun or srun"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:no launcher started")
+def test_the_number_of_processes_is_the_launchers(monkeypatch, environment, devices, machines, message):
+    for variable, value in environment.items():
+        monkeypatch.setenv(variable, value)
+    if message is None:
+        launcher.check(devices, machines)
+    else:
+        with pytest.raises(ValueError, match=message):
+            launcher.check(devices, machines)
+
+
 def test_a_command_with_all_that_may_be_left_over_trains_alone(tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **CHILD, **SRUN, "RANK": "3"}
     environment = without(environment, "SLURM_STEP_ID", "MASTER_PORT")
