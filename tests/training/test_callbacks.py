@@ -17,14 +17,15 @@ from tests.training.tiny import config
 @pytest.mark.parametrize("terminal", [False, True])
 def test_progress_is_a_line_every_so_often_in_a_file_and_a_bar_in_a_terminal(tmp_path, monkeypatch, terminal):
     out = io.StringIO()
-    monkeypatch.setattr(callbacks, "Console", lambda **_: Console(file=out, force_terminal=terminal, width=60))
-    clock = iter(range(10**6))
     monkeypatch.setattr(
-        callbacks, "time", SimpleNamespace(monotonic=lambda: 10.0 * next(clock))
-    )  # each look at it takes ten seconds
+        callbacks, "Console", lambda **options: Console(file=out, force_terminal=terminal, width=60, **options)
+    )
+    clock = iter(range(10**6))
+    each_look_takes_ten_seconds = SimpleNamespace(monotonic=lambda: 10.0 * next(clock))
+    monkeypatch.setattr(callbacks, "time", each_look_takes_ten_seconds)
     train(build(config(tmp_path, "training.updates=30", "training.validate_every=10", "name=a[b]c")))
     text = out.getvalue()
-    *lines, totals = text.strip().splitlines()
+    *lines, totals = re.sub(r"\x1b\[\?25[hl]", "", text).strip().splitlines()  # less what hides the cursor
     assert re.fullmatch(r"a\[b\]c: 30 updates, 0:\d\d:\d\d for the last 30 of them, .*val error \d+\.\d\d, .*", totals)
     if terminal:
         assert "30/30" in text

@@ -184,7 +184,8 @@ def in_workers(work):
     ],
 )
 def test_a_worker_that_fails_is_one_line_and_none_is_left(tmp_path, monkeypatch, capsys, workers, trouble, message):
-    arguments = ["train", str(DEBUG), f"output={tmp_path}", *TINY, "training.updates=40", f"episodes.workers={workers}"]
+    words = ("training.updates=40", "training.validate_every=40", f"episodes.workers={workers}")
+    arguments = ["train", str(DEBUG), f"output={tmp_path}", *TINY, *words]
     monkeypatch.setattr(datamodule, "WORKER_TIMEOUT", 2.0)
     with monkeypatch.context() as patch:
         trouble(patch)
