@@ -147,23 +147,22 @@ def start(config: RunConfig, folder: Path, /, **options: Any) -> Any:
         return None
     for name, value in WANDB_DEFAULTS.items():
         os.environ.setdefault(name, value)
-    common = {"project": config.wandb.project, "entity": config.wandb.entity or None, "dir": folder}
+    chosen_by_user = {name: getattr(config.wandb, name) or None for name in ("project", "entity", "group")}
     without_home = {"WANDB_CONFIG_DIR": str(folder / "wandb"), "NETRC": os.devnull}
-    failures = []
+    failures: list[str] = []
+    run: Any = None
     for attempt, variables in ((chosen, {}), ("offline", without_home)):
         try:
             import wandb  # a second and a half, which runs without it need not wait for
 
             folder.mkdir(parents=True, exist_ok=True)
             with patch.dict(os.environ, variables):
-                run = wandb.init(mode=attempt, group=config.wandb.group or None, **common, **options)
+                run = wandb.init(**{"mode": attempt, "dir": folder, **chosen_by_user, **options})
         except Exception as error:  # whatever wandb raises: it is only a view
             failures.append(reason(error))
             end_service()
         else:
             break
-    else:
-        run = None
     if failures:
         instead = f"kept offline, in {folder}, for `wandb sync`" if run else f"not shown in W&B ({failures[-1]})"
         warnings.warn(f"wandb.mode={chosen} does not work ({failures[0]}); the run is {instead}", stacklevel=3)
