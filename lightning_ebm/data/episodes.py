@@ -39,6 +39,15 @@ class Episode(NamedTuple):
         """The same on another device."""
         return Episode(*(tensor.to(device) for tensor in self))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As arrays, which a worker sends through its pipe: torch would need shared memory, which containers lack."""
+        return from_arrays, tuple(tensor.numpy() for tensor in self)
+
+
+def from_arrays(*arrays: np.ndarray) -> Episode:
+    """The episodes of these patterns, queries and masks."""
+    return Episode(*map(torch.from_numpy, arrays))
+
 
 @dataclass(frozen=True)
 class Sampling:
