@@ -192,7 +192,7 @@ class RunConfig:
     checkpoint: str = ""
     memory: Any = choice(memories, "ebmm")
     data: Any = choice(datasets, "glyphs")
-    distortion: Any = choice(distortions, "noise_block")
+    distortion: Any = choice(distortions, "block")
     test_distortion: Any = choice(distortions, "")
     episodes: EpisodesConfig = field(default_factory=EpisodesConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
