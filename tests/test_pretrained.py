@@ -84,7 +84,7 @@ def test_plain_settings_build_what_the_configuration_does():
             assert chosen(memories, plain(choice)) == choice
             tried.add(choice.name)
     assert len(tried) > 8
-    several = {"name": "any_of", "of": ["half", {"name": "noise_block", "size": [2, 5]}]}
+    several = {"name": "any_of", "of": ["half", {"name": "block", "size": [2, 5]}]}
     choice = build_choice(distortions, "", several, "distortion")
     assert chosen(distortions, plain(choice)) == choice
 

@@ -8,7 +8,7 @@ from typing import Self
 
 from matplotlib.figure import Figure
 
-from lightning_ebm.data.distortions import RandomPixels
+from lightning_ebm.data.distortions import Pixels, PixelsConfig
 from lightning_ebm.experiments.analysis import Analysis, Answer
 from lightning_ebm.experiments.experiment import test_loader
 from lightning_ebm.experiments.measure import measure
@@ -58,7 +58,7 @@ class Basin(Analysis):
         rows = []
         for label, run in runs.items():
             for share in self.shares:
-                episodes = test_loader(run, run.config.episodes.items, distortion=RandomPixels(spec, share))
+                episodes = test_loader(run, run.config.episodes.items, distortion=Pixels(spec, PixelsConfig(share)))
                 found = measure(run.memory, episodes, spec, device=run.device)
                 point = mean_and_band(found.error)
                 lines.setdefault(label, []).append((share, *point))
