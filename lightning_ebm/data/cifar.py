@@ -234,7 +234,7 @@ def check_instructions(content: bytes) -> None:
             if number > MOST:
                 raise ValueError("it numbers more things than any batch, so it is not to be trusted")
             shared[number] = before in SHARED
-        if "GET" in code.name and not shared.get(argument):
+        if "GET" in code.name and not shared.get(argument or 0):
             raise ValueError("it repeats what no batch repeats, so it is not to be trusted")
         before = code.name
 

@@ -1,7 +1,7 @@
 """Fetching a data set from its public home: with checksum, resumed where it was cut off, never half under its name.
 
-Pooch would do most of this, but begins again at the first byte after a cut, which a slow line may never survive; and two
-processes that start together would both fetch.
+Pooch would do most of this, but begins again at the first byte after a cut, which a slow line may never survive; and
+two processes that start together would both fetch.
 """
 
 from __future__ import annotations

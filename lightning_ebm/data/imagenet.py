@@ -37,7 +37,8 @@ class ImageNetConfig(Settings):
     """Settings of `ImageNet`."""
 
     root: str = ""
-    """The tree or a zip of it, or a folder that holds one as `imagenet*` or `imagenet*/*`; empty: $LIGHTNING_EBM_DATA."""
+    """The tree or a zip of it, or a folder that holds one as `imagenet*` or `imagenet*/*`; empty:
+    $LIGHTNING_EBM_DATA."""
     size: int = setting(64, at_least=8)
     """Side of a crop in pixels, at most `side`."""
     side: int = setting(96, at_least=8, at_most=512)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from lightning_ebm.data import cifar
-from lightning_ebm.data.cifar import CIFAR10, read_batch
+from lightning_ebm.data.cifar import CIFAR10, CIFAR10Config, read_batch
 from lightning_ebm.data.download import Remote
 from lightning_ebm.data.episodes import DataError
 from tests.data.roots import batch, cifar10
@@ -50,7 +50,7 @@ class TestReading:
         assert (part.images.reshape(2, -1) == pickle.loads(BY_PYTHON_2, encoding="bytes")[b"data"]).all()
 
     def test_splits(self, root):
-        source = CIFAR10(str(root))
+        source = CIFAR10(CIFAR10Config(str(root)))
         names = ("data_batch_1", "data_batch_3", "test_batch")
         first, third, test = (read_batch((folder(root) / name).read_bytes(), name).images for name in names)
         together = np.concatenate([first, third])
@@ -61,7 +61,7 @@ class TestReading:
         assert {(image * 255).round().astype(np.uint8).tobytes() for image in drawn} == {i.tobytes() for i in test}
 
     def test_values_end_at_one(self, root):
-        everything = CIFAR10(str(root)).draw("train", 72, np.random.default_rng(0))
+        everything = CIFAR10(CIFAR10Config(str(root))).draw("train", 72, np.random.default_rng(0))
         assert everything.dtype == np.float32
         assert (everything.min(), everything.max()) == (0, 1)
 
@@ -120,7 +120,7 @@ class TestErrors:
         (folder(root) / "data_batch_3").write_bytes(content)
         started = time.monotonic()
         with pytest.raises(DataError, match=rf"data_batch_3 .*{message}.* https://") as caught:
-            CIFAR10(str(root))
+            CIFAR10(CIFAR10Config(str(root)))
         assert "\n" not in str(caught.value)
         assert time.monotonic() - started < 10
         assert not (root / "escaped").exists()
@@ -129,22 +129,22 @@ class TestErrors:
     def test_too_large(self, root, monkeypatch):
         monkeypatch.setattr(cifar, "LARGEST", 1000)
         with pytest.raises(DataError, match="data_batch_1 is larger than 1000 bytes"):
-            CIFAR10(str(root))
+            CIFAR10(CIFAR10Config(str(root)))
 
     def test_no_training_batch(self, root):
         for number in (1, 3):
             (folder(root) / f"data_batch_{number}").unlink()
         with pytest.raises(DataError, match=r"has none of data_batch_1 to data_batch_5: get .* https://"):
-            CIFAR10(str(root))
+            CIFAR10(CIFAR10Config(str(root)))
 
     def test_no_test_batch(self, root):
         (folder(root) / "test_batch").unlink()
         with pytest.raises(DataError, match=r"test_batch cannot be read \(No such file"):
-            CIFAR10(str(root))
+            CIFAR10(CIFAR10Config(str(root)))
 
     def test_nothing(self, root):
         with pytest.raises(DataError, match=r"cifar-10-batches-py is missing: set data\.root"):
-            CIFAR10(str(root / "cache"))
+            CIFAR10(CIFAR10Config(str(root / "cache")))
         with pytest.raises(DataError, match=r"Set data\.root or \$LIGHTNING_EBM_DATA"):
             CIFAR10()
 
@@ -168,7 +168,7 @@ class TestUnpacking:
         path.parent.mkdir(parents=True)
         path.write_bytes(content)
         monkeypatch.setattr(cifar, "PUBLISHED", Remote("https://127.0.0.1/packed.tar.gz", "0"))  # is there already
-        return CIFAR10(str(root / "elsewhere"), download=True)
+        return CIFAR10(CIFAR10Config(str(root / "elsewhere"), download=True))
 
     def test_a_whole_archive(self, root, monkeypatch):
         names = [f"cifar-10-batches-py/{name}" for name in (*cifar.BATCHES, "test_batch")]
@@ -177,7 +177,9 @@ class TestUnpacking:
         assert sorted(path.name for path in (root / "elsewhere").rglob("*")) == sorted(
             ["cifar10", "cifar-10-batches-py", *cifar.BATCHES, "test_batch"]
         )
-        assert CIFAR10(str(root / "elsewhere"), download=True).splits["test"].labels.size == 10  # nothing to fetch
+        assert (
+            CIFAR10(CIFAR10Config(str(root / "elsewhere"), download=True)).splits["test"].labels.size == 10
+        )  # nothing to fetch
 
     @pytest.mark.parametrize(
         "content", [b"", b"<html>", packed(["cifar-10-batches-py/data_batch_1"]), packed(["x"])[:-9]]

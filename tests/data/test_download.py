@@ -15,7 +15,7 @@ import pytest
 from lightning_ebm.data import download, mnist, omniglot
 from lightning_ebm.data.download import Remote, fetch, fetch_missing
 from lightning_ebm.data.episodes import DataError
-from lightning_ebm.data.mnist import MNIST
+from lightning_ebm.data.mnist import MNIST, MNISTConfig
 from tests.data import roots
 
 CONTENT = np.random.default_rng(0).bytes(1_000_000)
@@ -174,7 +174,7 @@ class TestSets:
         with serving(files=files) as server:
             published = [remote(server, content, name[1:]) for name, content in files.items()]
             monkeypatch.setattr(mnist, "PUBLISHED", published)
-            source = MNIST(str(tmp_path / "root"), download=True)
+            source = MNIST(MNISTConfig(str(tmp_path / "root"), download=True))
         assert len(source.splits["train"]) == 50
         assert names(tmp_path / "root" / "mnist") == sorted(name[1:] for name in files)
 

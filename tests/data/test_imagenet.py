@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from lightning_ebm.data.episodes import DataError
-from lightning_ebm.data.imagenet import ImageNet, square
+from lightning_ebm.data.imagenet import ImageNet, ImageNetConfig, square
 from lightning_ebm.data.images import decode
-from lightning_ebm.data.tiny_imagenet import TinyImageNet
+from lightning_ebm.data.tiny_imagenet import TinyImageNet, TinyImageNetConfig
 from tests.data.roots import encoded, imagenet_files, picture, tiny_imagenet_files, write_tree, write_zip
 
 
@@ -22,12 +22,12 @@ def root(tmp_path, monkeypatch):
 
 def imagenet(root, files=None, **settings):
     write_zip(root / "imagenet.zip", imagenet_files() if files is None else files)
-    return ImageNet(str(root), **{"side": 72, **settings})
+    return ImageNet(ImageNetConfig(**{"root": str(root), "side": 72, **settings}))
 
 
 def tiny(root, files=None):
     write_zip(root / "tiny-imagenet-200.zip", tiny_imagenet_files() if files is None else files)
-    return TinyImageNet(str(root))
+    return TinyImageNet(TinyImageNetConfig(str(root)))
 
 
 class TestImageNet:
@@ -45,7 +45,7 @@ class TestImageNet:
     def test_a_folder_holds_the_same_as_its_zip(self, root):
         zipped = imagenet(root)
         write_tree(root / "elsewhere" / "imagenet", {name[5:]: content for name, content in imagenet_files().items()})
-        unpacked = ImageNet(str(root / "elsewhere"), side=72)
+        unpacked = ImageNet(ImageNetConfig(str(root / "elsewhere"), side=72))
         for split, part in zipped.splits.items():
             assert (part.images == unpacked.splits[split].images).all()
             assert (part.labels == unpacked.splits[split].labels).all()
@@ -102,7 +102,7 @@ class TestErrors:
         with zipfile.ZipFile(root / "imagenet.zip", "w", zipfile.ZIP_DEFLATED) as packed:
             packed.writestr("train/a/x.png", bytes(10**7))
         with pytest.raises(DataError, match="would unpack from"):
-            ImageNet(str(root))
+            ImageNet(ImageNetConfig(str(root)))
 
     @pytest.mark.parametrize("missing", ["train", "val"])
     def test_a_missing_folder(self, root, missing):
@@ -118,9 +118,9 @@ class TestErrors:
 
     def test_nothing(self, root):
         with pytest.raises(DataError, match=r"imagenet\* is missing: .*image-net\.org: unpack ILSVRC2012"):
-            ImageNet(str(root))
+            ImageNet(ImageNetConfig(str(root)))
         with pytest.raises(DataError, match=r"tiny\*imagenet\* is missing: .*data\.download=true"):
-            TinyImageNet(str(root))
+            TinyImageNet(TinyImageNetConfig(str(root)))
 
 
 class TestTiny:
@@ -137,7 +137,7 @@ class TestTiny:
     def test_a_folder_holds_the_same_as_its_zip(self, root):
         zipped = tiny(root)
         write_tree(root / "elsewhere" / "tiny_imagenet", tiny_imagenet_files())
-        unpacked = TinyImageNet(str(root / "elsewhere"))
+        unpacked = TinyImageNet(TinyImageNetConfig(str(root / "elsewhere")))
         assert all((zipped.splits[s].images == unpacked.splits[s].images).all() for s in ("train", "val", "test"))
 
     @pytest.mark.parametrize(

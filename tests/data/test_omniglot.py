@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from lightning_ebm.data.archive import MEMBER
-from lightning_ebm.data.distortions import NoiseBlock
+from lightning_ebm.data.distortions import Block
 from lightning_ebm.data.episodes import DataError, EpisodeDataset
 from lightning_ebm.data.omniglot import HELD_OUT, Omniglot, OmniglotConfig, find_zip, load, shrink
 from lightning_ebm.registry import datasets
@@ -76,7 +76,7 @@ def root(tmp_path, monkeypatch):
 
 
 def small(root, **settings):
-    return Omniglot(**{"root": str(root), "validation": ["Korean"], **settings})
+    return Omniglot(OmniglotConfig(**{"root": str(root), "validation": ["Korean"], **settings}))
 
 
 def background(root) -> Path:
@@ -108,7 +108,7 @@ class TestSmall:
 
     def test_root_from_the_environment_and_without_subfolder(self, root, monkeypatch):
         monkeypatch.setenv("LIGHTNING_EBM_DATA", str(root / "omniglot"))
-        assert len(Omniglot(validation=[]).splits["train"]) == 8
+        assert len(Omniglot(OmniglotConfig(validation=[])).splits["train"]) == 8
 
     def test_what_macos_adds_is_no_drawing(self, root):
         with zipfile.ZipFile(background(root), "a") as archive:
@@ -215,7 +215,7 @@ class TestErrors:
     @pytest.mark.parametrize("size", [27, 106])
     def test_the_size_is_checked(self, size):
         with pytest.raises(ValueError, match=rf"data\.size must lie between 28 and 105 pixels, got {size}"):
-            Omniglot(size=size)
+            OmniglotConfig(size=size)
 
 
 @pytest.fixture(scope="module")
@@ -252,6 +252,6 @@ class TestReal:
         assert images.any((1, 2, 3)).all()
 
     def test_episodes(self, omniglot):
-        episode = EpisodeDataset(omniglot, NoiseBlock(omniglot.spec), items=64, split="test").batch([0, 1])
+        episode = EpisodeDataset(omniglot, Block(omniglot.spec), items=64, split="test").batch([0, 1])
         assert episode.patterns.shape == (2, 64, 1, 32, 32)
         assert episode.mask.sum((2, 3, 4)).unique().tolist() == [256]

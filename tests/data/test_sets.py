@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from lightning_ebm.data.bits import RandomBits
+from lightning_ebm.data.bits import RandomBits, RandomBitsConfig
 from lightning_ebm.data.datamodule import EpisodeDataModule, hand_on
-from lightning_ebm.data.distortions import NoiseBlock
+from lightning_ebm.data.distortions import Block, BlockConfig
 from lightning_ebm.data.episodes import EpisodeDataset, EpisodeSampler, Sampling, episode_random
 from lightning_ebm.registry import Choice, datasets
 from lightning_ebm.schema import EpisodesConfig
@@ -44,7 +44,7 @@ def source(request, tmp_path_factory):
 
 
 def dataset(source, items=4, sampling=Sampling(classes=2, repeats=True), split="train"):  # noqa: B008
-    return EpisodeDataset(source, NoiseBlock(source.spec, 8), items, split, seed=3, sampling=sampling)
+    return EpisodeDataset(source, Block(source.spec, BlockConfig(8)), items, split, seed=3, sampling=sampling)
 
 
 def same(a, b):
@@ -69,7 +69,7 @@ class TestExactness:
 
     def test_a_resumed_stream_is_the_uninterrupted_one(self, source):
         config = EpisodesConfig(items=4, batch=2, classes=1, repeats=True)
-        through, resumed = (EpisodeDataModule(source, NoiseBlock(source.spec, 8), config) for _ in range(2))
+        through, resumed = (EpisodeDataModule(source, Block(source.spec, BlockConfig(8)), config) for _ in range(2))
         resumed.load_state_dict({"position": 6})
         after = islice(iter(through.train_dataloader()), 3, 6)
         assert all(same(a, b) for a, b in zip(after, resumed.train_dataloader(), strict=False))
@@ -128,7 +128,7 @@ class TestCorrelated:
 
 def test_bits_have_no_classes():
     with pytest.raises(ValueError, match=r"episodes\.classes must be 0, as random bits have no classes, got 2"):
-        RandomBits(8).draw("train", 3, np.random.default_rng(0), Sampling(2))
+        RandomBits(RandomBitsConfig(8)).draw("train", 3, np.random.default_rng(0), Sampling(2))
 
 
 RECORDED = {
