@@ -2,11 +2,9 @@
 
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
 
 from lightning_ebm.data.bits import RandomBits, RandomBitsConfig
 from lightning_ebm.data.episodes import episode_random
-from lightning_ebm.registry import datasets
 
 
 def test_shape_type_and_values():
@@ -28,13 +26,6 @@ def test_splits_differ():
     for a, b in [(0, 1), (0, 2), (1, 2)]:
         wrong = (drawn[a] != drawn[b]).sum(1)
         assert 32 < wrong.min() <= wrong.max() < 96  # 64 are expected, give or take 5.7
-
-
-def test_from_config():
-    loaded = datasets.load("bits")
-    source = loaded.from_config(OmegaConf.structured(loaded.config(size=9)))
-    assert source.spec.shape == (9,)
-    assert source.spec.binary
 
 
 def test_size_is_checked():

@@ -7,11 +7,9 @@ from hashlib import sha256
 import matplotlib
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
 
 from lightning_ebm.data.episodes import DataError
 from lightning_ebm.data.glyphs import SCRIPTS, Glyphs, GlyphsConfig, different, draw_glyphs, first_seen, is_of, thin
-from lightning_ebm.registry import datasets
 
 SPLITS = ("train", "val", "test")
 
@@ -174,8 +172,3 @@ class TestDrawing:
 def test_settings_are_checked(key, value):
     with pytest.raises(ValueError, match=rf"{key} must be at least .* and at most .*, got {value}"):
         GlyphsConfig(**{key: value})
-
-
-def test_from_config(glyphs):
-    loaded = datasets.load("glyphs")
-    assert loaded.from_config(OmegaConf.structured(loaded.config)).splits is glyphs.splits

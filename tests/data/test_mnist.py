@@ -30,6 +30,20 @@ def labels(root, kind="t10k"):
 
 
 class TestReading:
+    @pytest.mark.parametrize("folder", ["mnist", ".", "MNIST/raw", "mnist/raw"])
+    @pytest.mark.parametrize("dot", [False, True])
+    @pytest.mark.parametrize("packed", [False, True])
+    def test_other_places_and_names(self, root, folder, dot, packed):
+        whole = MNIST(MNISTConfig(str(root)))
+        (root / "other" / folder).mkdir(parents=True)
+        for path in (root / "mnist").iterdir():
+            content = path.read_bytes()
+            content = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+            name = path.name.removesuffix(".gz").replace("-idx", ".idx" if dot else "-idx") + ".gz" * packed
+            (root / "other" / folder / name).write_bytes(gzip.compress(content) if packed else content)
+        found = MNIST(MNISTConfig(str(root / "other")))
+        assert all((found.splits[split].images == whole.splits[split].images).all() for split in whole.splits)
+
     @pytest.mark.parametrize("shape", [(7,), (3, 5), (2, 3, 4), (0,), (0, 28, 28)])
     def test_any_shape(self, shape):
         values = np.random.default_rng(0).integers(256, size=shape, dtype=np.uint8)
@@ -120,9 +134,11 @@ class TestErrors:
     @pytest.mark.parametrize("kind", ["t10k", "train"])
     def test_images_without_labels(self, root, kind):
         labels(root, kind).unlink()
-        with pytest.raises(DataError, match=rf"{kind}-images-idx3-ubyte\.gz has no labels: .* is missing"):
+        with pytest.raises(
+            DataError, match=rf"{kind}-images-idx3-ubyte\.gz has no labels: .* has no mnist/{kind}-labels.* but mnist"
+        ):
             MNIST(MNISTConfig(str(root)))
 
     def test_nothing(self, root):
-        with pytest.raises(DataError, match=r"t10k-images-idx3-ubyte\.gz is missing: set data\.root"):
+        with pytest.raises(DataError, match=r"t10k-images-idx3-ubyte\.gz is missing .*: set data\.root"):
             MNIST(MNISTConfig(str(root / "nowhere")))
