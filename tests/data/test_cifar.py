@@ -78,7 +78,7 @@ class Harmful:
 
 
 def nested(depth, nothing=b""):
-    """A pickle of {t: 1} where t is a tuple of tuples whose hash takes 2^depth steps; with instructions without effect."""
+    """A pickle of {t: 1} where t is a tuple of tuples whose hash takes 2^depth steps."""
     return b"\x80\x02}()" + (nothing + b"q\x00h\x00h\x00\x86") * depth + b"K\x01u."
 
 
