@@ -241,7 +241,7 @@ class TestSets:
     def test_no_root(self, home, name):
         loaded = datasets.load(name)
         message = (
-            r"where is .*\? Set data\.root or \$LIGHTNING_EBM_DATA to the folder that holds it or is to hold it; if"
+            r"where is .*\? Set data\.root or \$LIGHTNING_EBM_DATA to the folder that holds it or is to hold it"
         )
         with pytest.raises(DataError, match=message):
             loaded()
