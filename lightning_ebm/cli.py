@@ -20,7 +20,6 @@ from lightning_ebm.registry import analyses, datasets, distortions, energies, me
 from lightning_ebm.signals import Stopped, process_number, stops_on_signal
 from lightning_ebm.verbs import (
     analyse,
-    bench,
     compare,
     console,
     evaluate,
@@ -44,16 +43,6 @@ Any key of the configuration can be given as key=value, for example
   analysis: {analyses}
 or the import path of your own class, package.module:Class.
 """
-BENCH_EPILOG = """\
-Settings, each with what it is if not given:
-  cases=[mlp,gated_rnn,resnet_conv,resnet_conv_quarter]  settings=[third_order,second_order]
-  contenders=[ours,ours_by_episode,autograd_loop,higher,torchopt,jax_unrolled,jax_scan]
-                          (or ours_compiled; the default on CUDA differs)
-  device=cpu (or cuda)  rounds=7  threads=1  steps=0 (those of the case)  timeout=3600 (seconds)
-  growth=false  growth_case=mlp  output=runs/bench
-The other tools are installed by `pip install 'lightning-ebm[bench]'`; one that is missing is named in the table.
-"""
-
 SUMMARISE_EPILOG = """\
 Settings, each with what it is if not given:
   columns=             items (numbers of patterns) or floats (sizes of the state); empty: whichever was varied
@@ -85,7 +74,6 @@ VERBS: dict[str, Callable[..., None]] = {
 TOOLS = {
     "summarise": (summarise, SUMMARISE_EPILOG),
     "sweep": (sweep, SWEEP_EPILOG),
-    "bench": (bench, BENCH_EPILOG),
     "recall": (recall, RECALL_EPILOG),
 }
 """Verbs that take words of their own, and what their help says of them."""
@@ -135,9 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # where the files that import paths name are, as for `python -m`
     quieten()
-    goes_on = (
-        "" if parsed.verb in ("bench", "summarise", "export", "recall") else "; the same command goes on where it was"
-    )
+    goes_on = "" if parsed.verb in ("summarise", "export", "recall") else "; the same command goes on where it was"
     try:
         with stops_on_signal():
             if parsed.verb in VERBS:

@@ -126,33 +126,6 @@ def show(config_file: Path, overrides: Sequence[str]) -> None:
         console.print(f"{split}: {folder / split}.png", markup=False)
 
 
-def bench(overrides: Sequence[str]) -> None:
-    """Time a meta-step of EBMM against other tools, at equal results; print a table, write bench.md and figures."""
-    from rich.live import Live
-
-    from lightning_ebm.benchmark.config import resolve as settings
-    from lightning_ebm.benchmark.growth import grow
-    from lightning_ebm.benchmark.report import write_report
-    from lightning_ebm.benchmark.results import Row, write_csv
-    from lightning_ebm.benchmark.run import run
-    from lightning_ebm.benchmark.tables import rich_tables
-
-    config = settings(overrides)
-    folder = Path(config.output)
-    folder.mkdir(parents=True, exist_ok=True)
-    with Live(console=console, auto_refresh=False) as live:
-
-        def keep(rows: list[Row]) -> None:
-            live.update(rich_tables(rows), refresh=True)
-            write_csv(rows, folder / "bench.csv")  # so that nothing measured is lost if it is stopped
-
-        rows = run(config, keep)
-    write_report(config, rows, [])
-    if config.growth:
-        write_report(config, rows, grow(config, console.print))
-    console.print(f"\nTables and figures: {folder.resolve()}", markup=False)
-
-
 def summarise(words: Sequence[str]) -> None:
     """Write tables for a paper, Markdown and LaTeX, from cells.csv files or folders of comparisons."""
     from lightning_ebm.reporting.summarise import settings, write_summary

@@ -20,7 +20,7 @@ from lightning_ebm.memory import AssociativeMemory, PatternSpec
 from lightning_ebm.pretrained import Pretrained, PretrainedError, chosen, load, names, parse, read
 from lightning_ebm.registry import distortions, memories
 
-CONFIGS = Path(__file__).parent.parent / "configs"
+ROOT = Path(__file__).parent.parent
 SETTINGS = {
     "name": "ebmm",
     "energy": {"name": "gated_rnn", "hidden": 8, "memory": 3, "hops": 2},
@@ -76,7 +76,7 @@ def test_an_unknown_name_lists_the_known_ones():
 
 def test_plain_settings_build_what_the_configuration_does():
     """The second way from settings to choices, against the first, which checks types."""
-    file, tried = read_file(CONFIGS / "all.yaml"), set()
+    file, tried = read_file(ROOT / "results" / "all-glyphs" / "all.yaml"), set()
     for row in file["compare"]["rows"].values():
         for _, changes in sizes("", row):
             settings = merge({"memory": file.get("memory", {})}, {"memory": changes.get("memory", {})})["memory"]
