@@ -143,7 +143,7 @@ class Zip(Archive):
         kept = [(name, member) for name, member in named if not any(map(is_clutter, name.split("/")))]
         if link := next((name for name, member in kept if stat.S_ISLNK(member.external_attr >> 16)), None):
             raise DataError(f"{path} has a symbolic link in place of {link}: zip the files that the links lead to")
-        self.members = dict(sorted(kept))
+        self.members = {name: member for name, member in sorted(kept, key=lambda pair: pair[0])}
         self.names = list(self.members)
         if len(self.names) < len(kept):
             raise DataError(f"{path} has two files of one name, so it is not to be trusted: {cure}")
@@ -273,7 +273,7 @@ CLUTTER = {"__macosx", "thumbs.db", "desktop.ini", "lost+found", "@eadir", "$rec
 
 def is_clutter(name: str) -> bool:
     """Whether a file or folder of this name belongs to no data set."""
-    return name.startswith(".") or name.lower() in CLUTTER
+    return (name.startswith(".") and name.strip(".") != "") or name.lower() in CLUTTER
 
 
 def summed(lines: Iterable[str]) -> str:

@@ -181,7 +181,7 @@ def published(name, home):
         names = [f"{cifar.FOLDER}/{batch}" for batch in (*cifar.BATCHES, "test_batch")]
         return {cifar.PUBLISHED.name: test_cifar.packed(names)}
     roots.write(name, home)
-    files = {path.name: path for path in home.rglob("*") if path.is_file()}
+    files = {path.name: path for path in sorted(home.rglob("*")) if path.is_file()}
     if name == "mnist":
         return {f"{name.removesuffix('.gz')}.gz": packed(path) for name, path in files.items()}
     return {name: path.read_bytes() for name, path in files.items()}
@@ -240,9 +240,7 @@ class TestSets:
     @pytest.mark.parametrize("name", ["mnist", "omniglot", "cifar10", "tiny_imagenet", "imagenet"])
     def test_no_root(self, home, name):
         loaded = datasets.load(name)
-        message = (
-            r"where is .*\? Set data\.root or \$LIGHTNING_EBM_DATA to the folder that holds it or is to hold it"
-        )
+        message = r"where is .*\? Set data\.root or \$LIGHTNING_EBM_DATA to the folder that holds it or is to hold it"
         with pytest.raises(DataError, match=message):
             loaded()
         if name != "imagenet":  # of which there is no public copy

@@ -53,7 +53,7 @@ class TestImageNet:
     def test_the_middle_square_scaled(self):
         values = picture(0, 40, 60, 3)
         assert (square(Image.fromarray(values), 40) == values[:, 10:50].transpose(2, 0, 1)).all()
-        grey = square(Image.fromarray(values[..., 0]), 40)
+        grey = square(Image.fromarray(values[..., 0]).convert("RGB"), 40)
         assert (grey == values[:, 10:50, 0]).all()
 
     def test_crops(self, root):

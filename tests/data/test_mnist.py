@@ -115,7 +115,9 @@ class TestErrors:
     def test_a_bad_file(self, root, case):
         content, message = BAD[case]
         images(root).write_bytes(content)
-        with pytest.raises(DataError, match=rf"t10k-(images|labels)-idx\d-ubyte.* {message}.*: get it from") as caught:
+        with pytest.raises(
+            DataError, match=rf"t10k-(images|labels)-idx\d-ubyte.* {message}.*: remove .*, and get it from"
+        ) as caught:
             MNIST(MNISTConfig(str(root)))
         assert "\n" not in str(caught.value)
         assert not list((root / "cache").glob("*/*"))
