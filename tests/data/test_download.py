@@ -180,7 +180,7 @@ def published(name, home):
     if name == "cifar10":
         names = [f"{cifar.FOLDER}/{batch}" for batch in (*cifar.BATCHES, "test_batch")]
         return {cifar.PUBLISHED.name: test_cifar.packed(names)}
-    roots.write(name, home)
+    roots.small(name, home)
     files = {path.name: path for path in sorted(home.rglob("*")) if path.is_file()}
     if name == "mnist":
         return {f"{name.removesuffix('.gz')}.gz": packed(path) for name, path in files.items()}
@@ -209,14 +209,13 @@ class TestSets:
         """The file that the error names is removed, and fetched with data.download=true, as the error says."""
         name = {mnist: "mnist", omniglot: "omniglot", cifar: "cifar10", tiny_imagenet: "tiny_imagenet"}[module]
         root = tmp_path / "root"
-        roots.write(name, root)
+        config = datasets.load(name).config(download=True, **roots.small(name, root))
         content = (root / damaged).read_bytes()
         (root / damaged).write_bytes(content[: len(content) // 2])
         with serving(files={f"/{file}": content for file, content in published(name, home).items()}) as server:
             remotes = [remote(server, content, file[1:]) for file, content in server.files.items()]
             monkeypatch.setattr(module, "PUBLISHED", remotes if isinstance(module.PUBLISHED, tuple) else remotes[0])
             loaded = datasets.load(name)
-            config = loaded.config(str(root), download=True, **roots.SETTINGS[name])
             for _ in range(2):  # download=true alone does not touch what is there
                 with pytest.raises(DataError, match=r"remove (\S+), and get .* or with data\.download=true") as caught:
                     loaded(config)
