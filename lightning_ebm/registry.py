@@ -10,8 +10,9 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import importlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.metadata import entry_points
+from types import MappingProxyType
 from typing import Any
 
 
@@ -32,7 +33,7 @@ class Choice:
     config: Any
 
     def __str__(self) -> str:
-        """The name with all settings, as titles say it: `noise_block (size 16)`."""
+        """The name with all settings, as titles say it: `block (size 16, fill noise)`."""
         words = []
         for entry in dataclasses.fields(self.config):
             value = getattr(self.config, entry.name)
@@ -55,10 +56,11 @@ class Registry:
     Args:
         kind: what is registered, in the singular; the entry-point group is `lightning_ebm.<group>`.
         group: the plural that ends the entry-point group.
+        renamed: what stands for names that are no longer there, as errors say it.
     """
 
-    def __init__(self, kind: str, group: str) -> None:
-        self.kind = kind
+    def __init__(self, kind: str, group: str, renamed: Mapping[str, str] = MappingProxyType({})) -> None:
+        self.kind, self.renamed = kind, renamed
         self.group = f"lightning_ebm.{group}"
 
     def names(self) -> list[str]:
@@ -76,6 +78,8 @@ class Registry:
             TypeError: if the class has no `config` dataclass.
         """
         found = entry_points(group=self.group, name=name)
+        if not found and name in self.renamed:
+            raise UnknownNameError(f"the {self.kind} {name!r} is now {self.renamed[name]}")
         if not found and ":" not in name:
             raise UnknownNameError(
                 f"there is no {self.kind} called {name!r}.{did_you_mean(name, self.names())}"
@@ -117,5 +121,16 @@ def choices(registry: Registry) -> Any:
 memories = Registry("memory", "memories")
 energies = Registry("energy", "energies")
 datasets = Registry("data set", "datasets")
-distortions = Registry("distortion", "distortions")
+distortions = Registry(
+    "distortion",
+    "distortions",
+    renamed={
+        "noise_block": "{name: block, size: …}",
+        "erased_block": "{name: block, size: …, fill: …}, `value` being `fill`",
+        "occlusion": "{name: block, size: …, fill: pattern}",
+        "redrawn_bits": "{name: pixels, amount: …}, `count` being `amount`",
+        "random_pixels": "{name: pixels, amount: …}, `share` being `amount`",
+        "salt_and_pepper": "{name: pixels, amount: …, fill: salt_and_pepper}, `share` being `amount`",
+    },
+)
 analyses = Registry("analysis", "analyses")

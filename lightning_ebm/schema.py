@@ -183,7 +183,7 @@ class RunConfig(Settings):
     """The memory, by name, with its settings."""
     data: Any = choice(datasets, "glyphs")
     """The data set, by name, with its settings."""
-    distortion: Any = choice(distortions, "noise_block")
+    distortion: Any = choice(distortions, "block")
     """How queries are made, by name, with its settings."""
     test_distortion: Any = choice(distortions, "")
     """How those of test episodes are made; empty: as all others."""

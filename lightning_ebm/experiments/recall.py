@@ -49,7 +49,7 @@ class RecallConfig:
         output: folder that the report's folder is made in.
     """
 
-    distortion: Any = choice(distortions, "noise_block")
+    distortion: Any = choice(distortions, "block")
     company: Any = choice(datasets, "")
     seed: int = 0
     mask: str = ""

@@ -11,7 +11,7 @@ from lightning_ebm.reporting.record import write_cells, write_csv
 from lightning_ebm.reporting.summarise import read_cells, settings, write_summary
 from tests.experiments import fakes
 
-TASK = {"unit": "wrong bits of 128", "data": "bits", "distortion": "redrawn_bits (count 64)"}
+TASK = {"unit": "wrong bits of 128", "data": "bits", "distortion": "pixels (amount 64, fill noise)"}
 
 
 def made(label, memory, means, items=16, floats=1000, **changes):

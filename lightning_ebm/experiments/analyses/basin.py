@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from lightning_ebm.data.distortions import RandomPixels
+from lightning_ebm.data.distortions import Pixels, PixelsConfig
 from lightning_ebm.experiments.analysis import Analysis, AnalysisResult, Condition, errors_under, measure_run, spec_of
 from lightning_ebm.settings import setting
 from lightning_ebm.training.trainer import Run
@@ -25,7 +25,7 @@ class Basin(Analysis):
 
         def conditions(run: Run) -> Iterator[Condition]:
             for share in sorted(self.shares):
-                found = measure_run(run, distortion=RandomPixels(spec_of(runs), share))
+                found = measure_run(run, distortion=Pixels(spec_of(runs), PixelsConfig(share)))
                 yield Condition(share, found.error, exact=found.exact)
 
         return errors_under(

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lightning_ebm.data.distortions import Half, NoiseBlock, RandomPixels, SaltAndPepper
+from lightning_ebm.data.distortions import Block, BlockConfig, Half, HalfConfig, Pixels, PixelsConfig
 from lightning_ebm.data.episodes import Distortion
 from lightning_ebm.experiments.analysis import Analysis, AnalysisResult, Condition, errors_under, measure_run, spec_of
 from lightning_ebm.memory import PatternSpec
@@ -49,7 +49,10 @@ def usual(spec: PatternSpec) -> dict[str, Distortion]:
         "a sixteenth": 1 / 16, "a quarter": 0.25, "a half": 0.5
     }  # fmt: skip
     found: dict[str, Distortion] = {
-        f"noise block, {name}": NoiseBlock(spec, max(1, round(share * side))) for name, share in shares.items()
+        f"noise block, {name}": Block(spec, BlockConfig(max(1, round(share * side)))) for name, share in shares.items()
     }
-    found |= {f"{share:.0%} re-drawn": RandomPixels(spec, share) for share in (0.1, 0.5)}
-    return found | {"25% salt and pepper": SaltAndPepper(spec, 0.25), "half erased": Half(spec, fill=0)}
+    found |= {f"{share:.0%} re-drawn": Pixels(spec, PixelsConfig(share)) for share in (0.1, 0.5)}
+    return found | {
+        "25% salt and pepper": Pixels(spec, PixelsConfig(0.25, "salt_and_pepper")),
+        "half erased": Half(spec, HalfConfig(fill=0)),
+    }

@@ -60,7 +60,7 @@ def test_correlated_episodes_hold_few_classes_only():
 
 def test_robustness_tests_with_what_is_asked_for():
     run = bits_run(QUERY, episodes={"items": 8, "test": 100})
-    kinds = [chosen(distortions, "redrawn_bits", count=4), chosen(distortions, "half", side="left", fill=0)]
+    kinds = [chosen(distortions, "pixels", amount=4), chosen(distortions, "half", side="left", fill=0)]
     answer = Robustness(kinds).result({"query": run})
     assert column(answer, "error") == pytest.approx([2, 8], abs=0.2)
     assert column(answer, "tested with") == [str(kind) for kind in kinds]
