@@ -9,13 +9,12 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from rich.text import Text
 
 from lightning_ebm import pretrained
-from lightning_ebm.config import ConfigError, expanded
+from lightning_ebm.config import ConfigError, shipped
 from lightning_ebm.registry import analyses, datasets, distortions, energies, memories
 from lightning_ebm.reporting.terminal import print_in_any_encoding, terminal
 from lightning_ebm.signals import Stopped, process_number, stops_on_signal
@@ -110,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, work in VERBS.items():
         verb = add_verb(verbs, name, work, EPILOG.format(**names))
         several = "?" if name == "evaluate" else None  # with --memory, it needs none
-        verb.add_argument("config", nargs=several, metavar="CONFIG", help="a YAML file, such as configs/glyphs.yaml")
+        verb.add_argument("config", nargs=several, metavar="CONFIG", help="a YAML file, or a name, such as demo")
         verb.add_argument("words", nargs="*", metavar="key=value", help="settings laid over the file")
     for name, (tool, epilog) in TOOLS.items():
         verb = add_verb(verbs, name, tool, epilog)
@@ -131,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with stops_on_signal():
             if parsed.verb in VERBS:
-                VERBS[parsed.verb](Path(expanded(file, "CONFIG")) if file else None, words, **options)
+                VERBS[parsed.verb](shipped(file, "configs", "configuration") if file else None, words, **options)
             else:
                 TOOLS[parsed.verb][0](words, **options)
     except (ConfigError, ValueError, NotImplementedError, RuntimeError, OSError, MemoryError) as error:

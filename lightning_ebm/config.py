@@ -32,7 +32,8 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from lightning_ebm.registry import Choice, Registry, did_you_mean
 from lightning_ebm.schema import NOT_TRAINING, RENAMED, RunConfig
 
-RECIPES = Path(__file__).parent / "recipes"
+PACKAGE = Path(__file__).parent
+RECIPES = PACKAGE / "recipes"
 MOST_VALUES = 100_000  # in one file; aliases of aliases would make billions of a few lines
 NULLS = ("", "~", "null", "none")  # of YAML, and W&B's word for it
 
@@ -103,6 +104,26 @@ def read(path: Path | str, overrides: Sequence[str] = ()) -> dict[str, Any]:
         ConfigError: if a file is missing or no YAML mapping, or an override is no key=value.
     """
     return merge(read_file(Path(path)), parse_overrides(overrides))
+
+
+def shipped(word: str, folder: str, key: str) -> Path:
+    """The file that a word of the command line names: a path, or the name of one in the package, such as `demo`.
+
+    Args:
+        word: a path, which has a suffix or exists, or a name.
+        folder: where the package has such files: configs or sweeps.
+        key: names the word in an error.
+
+    Raises:
+        ConfigError: if it is a name that the package does not have; the message lists those that it has.
+    """
+    path = Path(expanded(word, key))
+    if path.suffix or path.exists():
+        return path
+    files = {file.stem: file for file in (PACKAGE / folder).glob("*.yaml")}
+    if word not in files:
+        raise ConfigError(f"there is neither a file {word!r} nor a {key} of that name.{did_you_mean(word, files)}")
+    return files[word]
 
 
 def with_recipe(layer: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,17 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from lightning_ebm.config import ConfigError, expanded, parse_overrides, read, read_file, resolve, run_folder, to_yaml
+from lightning_ebm.config import (
+    ConfigError,
+    expanded,
+    parse_overrides,
+    read,
+    read_file,
+    resolve,
+    run_folder,
+    shipped,
+    to_yaml,
+)
 from lightning_ebm.reporting.terminal import terminal
 from lightning_ebm.signals import process_number
 
@@ -149,7 +159,7 @@ def sweep(words: Sequence[str]) -> None:
 
     if not words or "=" in words[0]:
         raise ConfigError("sweep needs a file, such as sweeps/glyphs-rate.yaml, before its settings")
-    file = Path(expanded(words[0], "sweep"))
+    file = shipped(words[0], "sweeps", "sweep")
     search = read_sweep(file)
     settings: SweepConfig = checked(SweepConfig, parse_overrides(words[1:]), "")
     trials = run_sweep(search, settings, say)
