@@ -21,6 +21,7 @@ from lightning_ebm.signals import REQUEUE, STOP_SIGNALS
 from lightning_ebm.training import checkpoints
 from lightning_ebm.training import trainer as training
 from lightning_ebm.training.module import MetaTraining
+from lightning_ebm.training.preemption import wait_for_child
 from tests.training.tiny import DEBUG, TINY, assert_same_state, config, last, metrics
 
 OVERRIDES = ("training.updates=53", "training.validate_every=20", "training.average=0.5", "episodes.val=2")
@@ -292,3 +293,14 @@ def test_updates_after_the_last_validation_are_kept(tmp_path):
     run = training.build(config(tmp_path, "training.updates=5", "training.validate_every=2"))
     training.train(run)
     assert training.training_record(run)[0] == last(run.folder)["global_step"] == 5
+
+
+@pytest.mark.parametrize(
+    ("command", "news"),
+    [("exit 0", ""), ("exit 3", "ended with exit code 3"), ("kill -9 $$", "was killed by signal 9")],
+)
+def test_how_a_process_ended_is_told_and_left_for_lightning_to_see(command, news):
+    child = subprocess.Popen(["sh", "-c", command])
+    told = wait_for_child(child, 1)
+    assert told == (f"process 1 ({child.pid}) {news}" if news else "")
+    assert (child.poll() != 0) == bool(news)
