@@ -82,7 +82,8 @@ OPTIONS = {
     "evaluate": {"memory": f"{MEMORY}; in place of CONFIG"},
     "recall": {"memory": MEMORY},
     "export": {
-        "as_": "what to call it, in the package; or a path that ends in .pt",
+        "as_": "what to call it, in the package; or a path that ends in .safetensors",
+        "dtype": "how to store its parameters: float32 (default), float16 or int8; the row is measured as stored",
         "row": "label of a row of the comparison, in place of the memory that train makes of CONFIG",
     },
 }

@@ -170,7 +170,7 @@ def sweep(words: Sequence[str]) -> None:
         raise ConfigError(f"not finished, see above and log.txt in the run's folder: {', '.join(failed)}")
 
 
-def export(config_file: Path, overrides: Sequence[str], as_: str = "", row: str = "") -> None:
+def export(config_file: Path, overrides: Sequence[str], as_: str = "", row: str = "", dtype: str = "") -> None:
     """Write a trained memory and its row into one file (--as NAME), which load_pretrained and --memory then load."""
     from lightning_ebm.experiments import export as exporting
     from lightning_ebm.experiments.reproduce import published, table
@@ -179,7 +179,7 @@ def export(config_file: Path, overrides: Sequence[str], as_: str = "", row: str 
     path = exporting.place(expanded(as_, "--as"))
     cell = exporting.wanted(config_file, parse_overrides(overrides), row)
     command = ["lightning-ebm", "compare" if row else "train", str(config_file), *overrides]
-    saved = exporting.export(cell, path, command)
+    saved = exporting.export(cell, path, command, dtype or "float32")
     console.print(main_table(table(saved, cell.config, published(saved)), brief=True))
     say(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")
 
@@ -192,7 +192,7 @@ def recall(words: Sequence[str], memory: str = "") -> None:
     from lightning_ebm.pretrained import read as read_pretrained
 
     if not memory:
-        raise ConfigError(f"recall needs --memory NAME, one of {', '.join(names()) or 'none'}, or a file ….pt")
+        raise ConfigError(f"recall needs --memory NAME, one of {', '.join(names()) or 'none'}, or a file ….safetensors")
     saved = read_pretrained(expanded(memory, "--memory"))
     found = recall_images(saved, *files_and_settings(words))
     page = write_report(saved, found)

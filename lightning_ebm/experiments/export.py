@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from torch import Tensor
 
 from lightning_ebm import pretrained
 from lightning_ebm.config import ConfigError, merge, plain, read, read_file, resolve
@@ -17,7 +16,7 @@ from lightning_ebm.experiments.executor import name_of
 from lightning_ebm.experiments.experiment import Cell, measured
 from lightning_ebm.experiments.grid import cells
 from lightning_ebm.files import keep
-from lightning_ebm.pretrained import FOLDER, NAME, Pretrained
+from lightning_ebm.pretrained import DTYPES, FOLDER, NAME, SUFFIX, Pretrained
 from lightning_ebm.registry import did_you_mean
 from lightning_ebm.training.checkpoints import load
 from lightning_ebm.training.trainer import Run, build, is_trainable, provenance, training_record
@@ -32,7 +31,7 @@ FACTS = ("identity", "commit", "date", "device", "python", "torch", "pytorch-lig
 """What is published of a run's provenance; its command may name folders of one machine."""
 
 
-def export(cell: Cell, path: Path, command: Sequence[str]) -> Pretrained:
+def export(cell: Cell, path: Path, command: Sequence[str], dtype: str = "float32") -> Pretrained:
     """Measures the best parameters of a trained memory, and writes both into a file.
 
     What is measured is the memory that was read back from the file's content, so that the file is known to give it.
@@ -41,11 +40,14 @@ def export(cell: Cell, path: Path, command: Sequence[str]) -> Pretrained:
         cell: which memory, and what it is tested with.
         path: the file, as `place` gives it.
         command: what trains the memory, for an error.
+        dtype: how the file stores the parameters, one of `pretrained.DTYPES`; what is measured is what it then holds.
 
     Raises:
         ConfigError: if the memory has nothing to train, was not trained, or a checkpoint is missing or damaged.
         PretrainedError: if it cannot be published: it is of no registered class, or its parameters are not finite.
     """
+    if dtype not in DTYPES:
+        raise ConfigError(f"--dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
     run = build(cell.config)
     if not is_trainable(run.memory) or not run.config.training.updates:
         raise ConfigError(f"{cell.label} is not to be trained, and so there is nothing to export")
@@ -63,7 +65,8 @@ def export(cell: Cell, path: Path, command: Sequence[str]) -> Pretrained:
         memory=plain(cell.config.memory),
         shape=list(run.data.source.spec.shape),
         binary=run.data.source.spec.binary,
-        parameters={name: smallest(value.detach()) for name, value in run.memory.state_dict().items()},
+        dtype=dtype,
+        parameters=run.memory.state_dict(),
         config=yaml.safe_dump(published_settings(plain(cell.config)), sort_keys=False),
         rows=[],
         made=origin(run),
@@ -76,23 +79,17 @@ def export(cell: Cell, path: Path, command: Sequence[str]) -> Pretrained:
     return whole
 
 
-def smallest(value: Tensor) -> Tensor:
-    """A copy, in float16 if that is exactly the same, as with parameters that were kept so before."""
-    half = value.half()
-    return half if half.to(value).equal(value) else value.clone()
-
-
 def place(name: str) -> Path:
-    """The file that `--as` names: a path if it ends in .pt, otherwise a name in the package.
+    """The file that `--as` names: a path if it ends in .safetensors, otherwise a name in the package.
 
     Raises:
         ConfigError: if nothing can be called so, or something is already.
     """
-    path, called = (Path(name), Path(name).stem) if name.endswith(".pt") else (FOLDER / f"{name}.pt", name)
+    path, called = (Path(name), Path(name).stem) if name.endswith(SUFFIX) else (FOLDER / f"{name}{SUFFIX}", name)
     if not NAME.fullmatch(called):
         raise ConfigError(
-            f"--as must be a name of letters and digits, with single . _ - between, or a path that ends in .pt, got"
-            f" {name!r}"
+            f"--as must be a name of letters and digits, with single . _ - between, or a path that ends in {SUFFIX},"
+            f" got {name!r}"
         )
     if path.exists():
         raise ConfigError(f"there is a pretrained memory {path}: remove it first, or choose another name")

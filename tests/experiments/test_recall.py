@@ -120,7 +120,7 @@ def test_settings_do_what_they_say(drawings):
 
 
 def test_mistakes_are_one_line(tmp_path, drawings, capsys):
-    file, text, vectors = str(drawings[0]), tmp_path / "text.png", tmp_path / "tiny.pt"
+    file, text, vectors = str(drawings[0]), tmp_path / "text.png", tmp_path / "tiny.safetensors"
     text.write_text("no image")
     vectors.write_bytes(tiny().content())
     cases = {
