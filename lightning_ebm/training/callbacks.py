@@ -104,9 +104,9 @@ class Pictures(pl.Callback):
         with torch.no_grad():
             memory: Any = module.memory
             trajectory = memory.read(memory.write(batch.patterns[:1]), batch.queries[:1, : self.items])
-        patterns, queries = (x[0, : self.items].cpu().numpy() for x in (batch.patterns, batch.queries))
+        patterns, queries = (x[0, : self.items].float().cpu().numpy() for x in (batch.patterns, batch.queries))
         self.folder.mkdir(parents=True, exist_ok=True)
-        figure = read_path(patterns, queries, trajectory[:, 0].cpu().numpy())
+        figure = read_path(patterns, queries, trajectory[:, 0].float().cpu().numpy())
         path = self.folder / f"step-{trainer.global_step:07d}.png"
         path.write_bytes(png(figure))
         for logger in trainer.loggers:
