@@ -135,10 +135,8 @@ def read_file(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     loaded = with_recipe(loaded)
     if not base:
         return loaded
-    if not isinstance(base, str):
-        raise ConfigError(f"{path}: base must be the path of one file, got {shown(base)}")
     above = (*above, path)
-    below = path.parent / expanded(base, "base")
+    below = path.parent / expanded(convert(str, base, f"{path}: base"), f"{path}: base")
     if below.resolve() in [file.resolve() for file in above]:
         raise ConfigError(f"{path}: base leads back to {below}")
     return merge(read_file(below, above), loaded)

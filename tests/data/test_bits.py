@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
 
 from lightning_ebm.data.bits import RandomBits
 from lightning_ebm.data.episodes import episode_random
@@ -32,7 +31,7 @@ def test_splits_differ():
 
 def test_from_config():
     loaded = datasets.load("bits")
-    source = loaded.from_config(OmegaConf.structured(loaded.config(size=9)))
+    source = loaded.from_config(loaded.config(size=9))
     assert source.spec.shape == (9,)
     assert source.spec.binary
 

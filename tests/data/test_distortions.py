@@ -5,7 +5,6 @@ import math
 
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
 
 from lightning_ebm.data.distortions import (
     AnyOf,
@@ -350,6 +349,6 @@ def test_every_distortion_works_with_its_default_settings(name):
 )  # fmt: skip
 def test_from_config(name, key, value):
     loaded = distortions.load(name)
-    distort = loaded.from_config(OmegaConf.structured(loaded.config(**{key: value})), DRAWING)
+    distort = loaded.from_config(loaded.config(**{key: value}), DRAWING)
     strength = getattr(distort, key)
     assert [strength.low, strength.high] == (value if isinstance(value, list) else [value, value])

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
 from PIL import Image
 
 from lightning_ebm.data.archive import MEMBER
@@ -142,7 +141,7 @@ class TestSmall:
 
     def test_from_config(self, root):
         loaded = datasets.load("omniglot")
-        config = OmegaConf.merge(OmegaConf.structured(OmniglotConfig), {"root": str(root), "validation": ["Greek"]})
+        config = OmniglotConfig(root=str(root), validation=["Greek"])
         assert (loaded.from_config(config).splits["val"].images == small(root).splits["train"].images).all()
 
 
