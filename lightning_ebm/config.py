@@ -15,10 +15,13 @@ All values are read as text, and only the schema says what they are: a name may 
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import dataclasses
 import functools
 import hashlib
 import json
+import math
 import os
 import types
 import typing
@@ -27,7 +30,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from omegaconf import FloatNode, IntegerNode, OmegaConf
+from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from lightning_ebm.registry import Choice, Registry, did_you_mean
 from lightning_ebm.schema import NOT_TRAINING, RENAMED, RunConfig
@@ -35,6 +39,12 @@ from lightning_ebm.schema import NOT_TRAINING, RENAMED, RunConfig
 PACKAGE = Path(__file__).parent
 RECIPES = PACKAGE / "recipes"
 MOST_VALUES = 100_000  # in one file; aliases of aliases would make billions of a few lines
+NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+"""How errors call what a setting of each type takes."""
+NUMBERS = {int: IntegerNode, float: FloatNode}
+"""What reads numbers."""
+BOOLEANS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false", "no", "off", "0"), False)
+"""Text for yes and no, as YAML and OmegaConf know it."""
 NULLS = ("", "~", "null", "none")  # of YAML, and W&B's word for it
 
 
@@ -156,10 +166,8 @@ def read_file(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     loaded = with_recipe(loaded)
     if not base:
         return loaded
-    if not isinstance(base, str):
-        raise ConfigError(f"{path}: base must be the path of one file, got {shown(base)}")
     above = (*above, path)
-    below = path.parent / expanded(base, "base")
+    below = path.parent / expanded(convert(str, base, f"{path}: base"), f"{path}: base")
     if below.resolve() in [file.resolve() for file in above]:
         raise ConfigError(f"{path}: base leads back to {below}")
     return merge(read_file(below, above), loaded)
@@ -215,8 +223,32 @@ def resolve(plain: Mapping[str, Any]) -> RunConfig:
     Raises:
         ConfigError: on an unknown key or name, a wrong type, or a value out of range; the message names the key.
     """
-    config: RunConfig = build(RunConfig, plain, "")
+    config: RunConfig = build(RunConfig, interpolated(plain), "")
     return config
+
+
+def interpolated(plain: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A plain configuration in which each `${key}` has become the value of that key, as OmegaConf reads it.
+
+    Raises:
+        ConfigError: if there is no such key.
+    """
+
+    def filled(raw: Any, done: Any) -> Any:  # words of the command line stay what they are
+        if isinstance(raw, dict):
+            for key in raw:
+                raw[key] = filled(raw[key], done[key])
+        elif isinstance(raw, list):
+            raw[:] = map(filled, raw, done)
+        return done if isinstance(raw, str) and "${" in raw else raw
+
+    if "${" not in str(plain):
+        return plain
+    try:
+        found = OmegaConf.to_container(OmegaConf.create(dict(plain)), resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(" ".join(str(error).split())) from None
+    return typing.cast(Mapping[str, Any], filled(copy.deepcopy(plain), found))
 
 
 def build(schema: type, node: Any, path: str) -> Any:
@@ -247,12 +279,6 @@ def build(schema: type, node: Any, path: str) -> Any:
         raise ConfigError(dotted(path, str(error))) from None
 
 
-@functools.cache
-def converter(kind: Any) -> TypeAdapter[Any]:
-    """What makes values of a type out of text."""
-    return TypeAdapter(kind, config=ConfigDict(allow_inf_nan=False))
-
-
 def convert(kind: Any, value: Any, path: str) -> Any:
     """A value of the type that the schema says, from text or from Python's own values.
 
@@ -261,20 +287,35 @@ def convert(kind: Any, value: Any, path: str) -> Any:
     """
     if isinstance(value, ListWord | MappingWord) and kind is str:
         value = value.word
-    if isinstance(value, str) and value.lower() in NULLS and type(None) in typing.get_args(kind):
-        return None
-    if kind is Any or (isinstance(kind, types.UnionType) and str in typing.get_args(kind)):
-        value = number_or_text(value)
-    try:
-        found = converter(kind).validate_python(value)
-    except ValidationError as error:
-        mistake = error.errors(include_url=False)[0]
-        raise ConfigError(f"{path}: {mistake['msg']}, got {shown(value)}") from None
-    for one in found if isinstance(found, list) else [found]:
-        if isinstance(one, str) and "\0" in one:
-            raise ConfigError(f"{path}: text must not hold NUL, got {shown(value)}")
-        if isinstance(one, int) and abs(one) >= 2**63:
-            raise ConfigError(f"{path}: a whole number must fit into 64 bits, got {shown(value)}")
+    choices = typing.get_args(kind) if isinstance(kind, types.UnionType) else ()
+    if type(None) in choices:
+        if value is None or (isinstance(value, str) and value.lower() in NULLS):
+            return None
+        (kind,) = (one for one in choices if one is not type(None))
+    if kind is Any or str in choices:
+        return number_or_text(value)
+    if typing.get_origin(kind) is list:
+        if not isinstance(value, list):
+            raise ConfigError(f"{path}: must be a list, got {shown(value)}")
+        return [convert(typing.get_args(kind)[0], one, f"{path}[{place}]") for place, one in enumerate(value)]
+    if typing.get_origin(kind) is dict:
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{path} must hold keys and values, got {shown(value)}")
+        return dict(value)
+    found: Any = str(value) if kind is str and isinstance(value, str | int | float) else None
+    if kind is bool:
+        found = value if isinstance(value, bool) else BOOLEANS.get(str(value).strip().lower())
+    elif kind in NUMBERS and not isinstance(value, bool) and not (kind is int and isinstance(value, float)):
+        with contextlib.suppress(ValidationError):
+            found = OmegaConf.create({"value": NUMBERS[kind](value)})["value"]
+    if found is None:
+        raise ConfigError(f"{path}: must be {NAMES[kind]}, got {shown(value)}")
+    if isinstance(found, str) and "\0" in found:
+        raise ConfigError(f"{path}: text must not hold NUL, got {shown(value)}")
+    if isinstance(found, float) and not math.isfinite(found):
+        raise ConfigError(f"{path}: must be a finite number, got {shown(value)}")
+    if isinstance(found, int) and abs(found) >= 2**63:
+        raise ConfigError(f"{path}: a whole number must fit into 64 bits, got {shown(value)}")
     return found
 
 

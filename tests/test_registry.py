@@ -68,6 +68,7 @@ def test_a_class_of_ones_own_is_given_by_import_path():
         ("hopfeld", UnknownNameError, "Did you mean 'hopfield'"),
         ("os:nothing", UnknownNameError, "cannot be imported"),
         (":x", UnknownNameError, "cannot be imported"),
+        (".relative:X", UnknownNameError, "cannot be imported"),
         ("pathlib:Path", TypeError, "config"),
     ],
 )

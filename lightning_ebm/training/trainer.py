@@ -18,6 +18,7 @@ import torch
 import yaml
 from pytorch_lightning.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
 from pytorch_lightning.strategies import DDPStrategy
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from lightning_ebm.config import ConfigError, distortion_in_test, identity, plain, run_folder, to_yaml
 from lightning_ebm.data.datamodule import EpisodeDataModule
@@ -112,7 +113,13 @@ def train(run: Run) -> Path | None:
         with explained(config, run.folder):
             record_run(run)
             module = MetaTraining(run.memory, run.data.source.spec, config.training, plain(config))
-            trainer = make_trainer(run)
+            try:
+                trainer = make_trainer(run)
+            except MisconfigurationException as error:
+                raise ConfigError(
+                    f"trainer.accelerator={config.trainer.accelerator} with trainer.devices={config.trainer.devices}:"
+                    f" {error} This machine has {torch.cuda.device_count()} CUDA devices, and its CPU"
+                ) from None
             try:
                 trainer.fit(module, datamodule=run.data, ckpt_path=last[0] if last else None, weights_only=True)
             finally:

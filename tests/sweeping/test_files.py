@@ -73,7 +73,7 @@ def test_nested_parameters_arrive_as_one_mapping():
     values = some_values(sweep)
     assert {"memory.writing.steps", "memory.writing.rate"} <= set(values)
     words = commands.words(["${args_no_hyphens}"], "", commands.arguments(sweep.parameters, values))
-    assert parse_overrides(words)["memory"] == {"writing": {"steps": 15, "rate": values["memory.writing.rate"]}}
+    assert parse_overrides(words)["memory"] == {"writing": {"steps": "15", "rate": str(values["memory.writing.rate"])}}
 
 
 @pytest.mark.parametrize("name", ["glyphs-rate", "mann"])
