@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+from filelock import lock_descriptor
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from lightning_ebm.data.archive import data_root
 from lightning_ebm.data.episodes import DataError
+from lightning_ebm.files import warned_of_no_locks
 
 Report = Callable[[int, int | None], None]
 """Is told how many bytes have arrived, of how many, if that is known."""
@@ -106,12 +108,8 @@ def fetch(remote: Remote, target: Path) -> Path:
 @contextlib.contextmanager
 def alone(file: BinaryIO) -> Iterator[None]:
     """Waits until no other process of this machine fetches the same file."""
-    try:
-        import fcntl  # not on Windows
-    except ImportError:
-        yield
-        return
-    fcntl.flock(file, fcntl.LOCK_EX)
+    with warned_of_no_locks(Path(file.name).parent):
+        lock_descriptor(file.fileno())
     yield  # closing the file ends the lock
 
 

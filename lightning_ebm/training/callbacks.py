@@ -20,6 +20,8 @@ from rich.progress import (
 )
 from rich.table import Column
 
+from lightning_ebm.files import atomic_write
+from lightning_ebm.metrics import to_numpy
 from lightning_ebm.reporting.figures.strips import read_path
 from lightning_ebm.reporting.figures.style import png
 
@@ -63,7 +65,7 @@ class Progress(pl.Callback):
         self.bar.update(self.task, completed=done, numbers=numbers)
         if trainer.is_global_zero and time.monotonic() > self.written + 1:
             self.written = time.monotonic()
-            self.path.write_text(str(done))
+            atomic_write(self.path, str(done).encode())
 
     def _done(self, trainer: pl.Trainer, module: Any) -> int:
         return min(self.updates, int(module.position(trainer.global_step)))
@@ -104,11 +106,10 @@ class Pictures(pl.Callback):
         with torch.no_grad():
             memory: Any = module.memory
             trajectory = memory.read(memory.write(batch.patterns[:1]), batch.queries[:1, : self.items])
-        patterns, queries = (x[0, : self.items].cpu().numpy() for x in (batch.patterns, batch.queries))
-        self.folder.mkdir(parents=True, exist_ok=True)
-        figure = read_path(patterns, queries, trajectory[:, 0].cpu().numpy())
+        patterns, queries = (to_numpy(x[0, : self.items]) for x in (batch.patterns, batch.queries))
+        figure = read_path(patterns, queries, to_numpy(trajectory[:, 0]))
         path = self.folder / f"step-{trainer.global_step:07d}.png"
-        path.write_bytes(png(figure))
+        atomic_write(path, png(figure))
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.log_image("recall", [str(path)], trainer.global_step)
