@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from lightning_ebm.config import ConfigError
-from lightning_ebm.training import checkpoints
 from lightning_ebm.training.checkpoints import DurableCheckpoints, RandomStates, last_checkpoint, read_checkpoint
 
 

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import threading
 import warnings
 
 import pytest
@@ -9,10 +10,13 @@ import torch
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from lightning_ebm.cli import main
 from lightning_ebm.config import ConfigError
 from lightning_ebm.data.episodes import DataError
+from lightning_ebm.experiments.executor import run_cells
+from lightning_ebm.experiments.experiment import Cell, run_cell
 from lightning_ebm.reporting.figures.curves import read_curve
 from lightning_ebm.training import trainer as training
 from lightning_ebm.training.checkpoints import last_checkpoint, load, read_checkpoint, write
@@ -98,25 +102,30 @@ def test_a_second_process_waits_and_never_two_train(tmp_path):
     assert last(folder)["global_step"] == 6
 
 
-def test_training_waits_for_who_is_in_the_folder(tmp_path, monkeypatch, capsys):
+def test_training_waits_for_who_is_in_the_folder(tmp_path, capsys):
     run = training.build(config(tmp_path, *SHORT))
     other = Other(run.folder / "lock")
-    monkeypatch.setattr("builtins.print", lambda *words, **_: (words[0].endswith("waiting until it ends"), other.end()))
+    timer = threading.Timer(0.5, other.leave.set)
+    timer.start()
     training.train(run)
+    assert f"{run.folder} is in use by process {other.pid} on " in capsys.readouterr().out
     assert last(run.folder)["global_step"] == 6
     other.process.join()
 
 
 def test_of_a_launched_group_none_goes_on_where_another_process_trains(tmp_path, monkeypatch, capsys):
     """The first would wait while the others go on: in a comparison, they would train different memories together."""
-    words = [f"output={tmp_path}", *TINY, *SHORT]
-    folder = training.build(config(tmp_path, *SHORT)).folder
+    grid = [Cell(f"seed {seed}", "", "", config(tmp_path, *SHORT, f"seed={seed}")) for seed in (0, 1)]
+    folder = grid[0].folder
     other = Other(folder / "lock")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    for verb in (["train"], ["compare", "compare.rows={one: {}, two: {seed: 1}}"]):
-        assert main([verb[0], str(DEBUG), *words, *verb[1:]]) == 1
-        assert capsys.readouterr().out.strip().splitlines()[-1].startswith(f"{folder} is in use by process {other.pid}")
-    assert {path.parent for path in tmp_path.glob("*/lock")} == {folder}
+    said = f"{folder} is in use by process {other.pid} on "
+    assert main(["train", str(DEBUG), f"output={tmp_path}", *TINY, *SHORT]) == 1
+    assert capsys.readouterr().out.strip().startswith(said)
+    with pytest.raises(training.InUse) as refused:
+        run_cells(grid, 1, Console())
+    assert refused.value.words.startswith(said)
+    assert not grid[1].folder.exists()
     with monkeypatch.context() as patch:
         patch.setenv("RANK", "1")
         with training.held(folder):  # the first process's is that of all
@@ -147,6 +156,22 @@ def test_files_that_a_kill_cut_off_do_not_disturb(tmp_path, monkeypatch):
     assert (run.folder / "provenance.yaml").read_text().startswith("a: b\nc\n---\ncommand: ")
     rows.unlink()
     assert [update for update, *_ in read_curve("", run.folder).points] == [6]
+
+
+@pytest.mark.parametrize("content", [b"", b"[{", b"{}", b'[{"role": ""}]', b"PK\x03\x04", b"\xff"])
+def test_damaged_results_are_measured_anew(tmp_path, content):
+    cell = Cell("Hopfield", "", "", config(tmp_path, "memory=hopfield", "episodes.test=2"))
+    run_cell(cell, print)
+    files = sorted(cell.folder.glob("results/*"))
+    whole = [file.read_bytes() for file in files]
+    assert cell.is_done() and len(files) == 2
+    for file in files:
+        file.write_bytes(content)
+        with pytest.warns(UserWarning, match=f"{file.name} is damaged .* measured anew"):
+            run_cell(cell, print)
+        assert cell.is_done()
+    assert files[1].read_bytes() == whole[1]  # the gallery; the results hold the time that they took
+    assert len(cell.results()) == 2
 
 
 @pytest.mark.parametrize("precision", ["32-true", "64-true", "bf16-mixed", "bf16-true", "16-mixed"])
@@ -216,7 +241,9 @@ def test_damaged_files_are_refused_or_the_one_before_is_taken(trained, tmp_path,
     folder = tmp_path / "checkpoints"
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(trained.folder / "checkpoints", folder)
-    whole = {file: read_checkpoint(folder / file) for file in FILES if file.endswith("ckpt") and (folder / file).exists()}
+    whole = {
+        file: read_checkpoint(folder / file) for file in FILES if file.endswith("ckpt") and (folder / file).exists()
+    }
     swapped = any(kind == "swap" for _, kind, *_ in some)
     for one in some:
         damage(folder, *one)
@@ -246,7 +273,20 @@ def test_damaged_files_are_refused_or_the_one_before_is_taken(trained, tmp_path,
 
 PARTS = ["callbacks", "loops", "optimizer_states", "lr_schedulers", "state_dict", "EpisodeDataModule",
          "global_step", "epoch", "training_seconds", "meta_loss_since", "hyper_parameters", "pytorch-lightning_version"]  # fmt: skip
-JUNK = [None, "text", -1, 10**30, 0.5, float("nan"), [], {}, [1], {"a": 1}, torch.zeros(3), torch.full((2, 2), float("nan"))]
+JUNK = [
+    None,
+    "text",
+    -1,
+    10**30,
+    0.5,
+    float("nan"),
+    [],
+    {},
+    [1],
+    {"a": 1},
+    torch.zeros(3),
+    torch.full((2, 2), float("nan")),
+]
 
 
 def replace(draw, value, depth):
