@@ -302,7 +302,7 @@ def replace(draw, value, depth):
     return draw(st.sampled_from(JUNK))
 
 
-@settings(max_examples=int(os.environ.get("LIGHTNING_EBM_FUZZ", "24")), derandomize=True, database=None, deadline=None,
+@settings(max_examples=int(os.environ.get("LIGHTNING_EBM_FUZZ", "12")), derandomize=True, database=None, deadline=None,
           suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])  # fmt: skip
 @given(data=st.data())
 def test_wrong_values_in_a_checkpoint_with_the_right_hash_are_one_line(trained, tmp_path, data):
