@@ -65,7 +65,8 @@ class Progress(pl.Callback):
         self.bar.update(self.task, completed=done, numbers=numbers)
         if trainer.is_global_zero and time.monotonic() > self.written + 1:
             self.written = time.monotonic()
-            atomic_write(self.path, str(done).encode())
+            if self.path.parent.exists():  # one that was moved away is not made again, so that training sees it
+                atomic_write(self.path, str(done).encode())
 
     def _done(self, trainer: pl.Trainer, module: Any) -> int:
         return min(self.updates, int(module.position(trainer.global_step)))
