@@ -107,7 +107,7 @@ def together(cells: Sequence[Cell], failed: dict[str, str]) -> Comparison:
 
 def gallery(cells: Sequence[Cell]) -> Gallery:
     """What the memories recalled of the first test episode."""
-    recalls = {cell.label: cell.recall() for cell in cells}
+    recalls = {cell.label: recall for cell in cells if (recall := cell.recall())}
     episode = next(iter(recalls.values()))
     return Gallery(
         episode["patterns"],

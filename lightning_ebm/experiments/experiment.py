@@ -9,16 +9,15 @@ it is whole. So a comparison that was stopped at any moment, and in any way, goe
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import hashlib
+import io
 import json
-import os
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 import yaml
@@ -30,15 +29,16 @@ from lightning_ebm.data.episodes import Distortion, Episode, PatternSource
 from lightning_ebm.experiments.controls import QueryItself
 from lightning_ebm.experiments.gallery import recalled
 from lightning_ebm.experiments.measure import Written, measure
-from lightning_ebm.files import keep
+from lightning_ebm.files import atomic_write
 from lightning_ebm.memory import AssociativeMemory
 from lightning_ebm.reporting.figures.curves import read_curve
 from lightning_ebm.reporting.record import CONTROL, PRIOR, QUERY, Curve, Record
 from lightning_ebm.schema import RunConfig
 from lightning_ebm.signals import Stopped, process_number, stops_on_signal
-from lightning_ebm.training.trainer import Run, build, commit, is_trainable, train, training_record, updates_left
+from lightning_ebm.training.trainer import Run, build, commit, held, is_trainable, train, training_record, updates_left
 
 Say = Callable[[str], None]
+Kept = TypeVar("Kept")
 
 
 @dataclass(frozen=True)
@@ -96,19 +96,19 @@ class Cell:
 
     def missing(self) -> list[Setting]:
         """Settings that are still to be measured."""
-        return [setting for setting in self.settings() if not self.path(setting).exists()]
+        return [setting for setting in self.settings() if self.read(setting) is None]
 
     def is_done(self) -> bool:
         """Whether nothing is missing."""
-        return not self.missing() and (not self.config.compare.gallery or self.path("gallery.npz").exists())
+        return not self.missing() and (not self.config.compare.gallery or self.recall() is not None)
+
+    def read(self, setting: Setting) -> list[Record] | None:
+        """What was measured in a setting; None, with a warning if its file is damaged, if that is still to be done."""
+        return kept(self.path(setting), lambda file: self.labelled(map(Record.from_plain, json.loads(file.read()))))
 
     def results(self) -> list[Record]:
         """All that was measured."""
-        found: list[Record] = []
-        for setting in self.settings():
-            rows = json.loads(self.path(setting).read_text(encoding="utf-8"))
-            found += self.labelled(Record.from_plain(row) for row in rows)
-        return found
+        return [result for setting in self.settings() for result in self.read(setting) or []]
 
     def labelled(self, records: Iterable[Record]) -> list[Record]:
         """What `measured` returned, under the cell's name."""
@@ -119,10 +119,14 @@ class Cell:
             named.append(dataclasses.replace(record, label=label, series=series, cell=self.folder.name))
         return named
 
-    def recall(self) -> dict[str, np.ndarray]:
+    def recall(self) -> dict[str, np.ndarray] | None:
         """The gallery's episode and what was recalled: `patterns`, `queries`, `trajectory`, as in `Gallery`."""
-        with np.load(self.path("gallery.npz"), allow_pickle=False) as saved:
-            return dict(saved)
+
+        def read(file: BinaryIO) -> dict[str, np.ndarray]:
+            with np.load(file, allow_pickle=False) as saved:
+                return {name: saved[name] for name in {*saved, "patterns", "queries", "trajectory"}}
+
+        return kept(self.path("gallery.npz"), read)
 
     def curve(self) -> Curve:
         """How it learned; without points if it is not trained."""
@@ -134,6 +138,18 @@ class Cell:
             return int((self.folder / "progress").read_text())
         except (OSError, ValueError):
             return 0
+
+
+def kept(path: Path, read: Callable[[BinaryIO], Kept]) -> Kept | None:
+    """What a file of results holds, as `read` finds it; None if it is missing or, with a warning, damaged."""
+    try:
+        with path.open("rb") as file:
+            return read(file)
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # damage can show as almost any
+        warnings.warn(f"{path} is damaged ({type(error).__name__}: {error}) and measured anew", stacklevel=2)
+        return None
 
 
 def run_cell(cell: Cell, say: Say) -> None:
@@ -158,9 +174,9 @@ def run_cell(cell: Cell, say: Say) -> None:
         if cell.missing():
             say(f"{cell.label}: testing on {cell.config.episodes.test} episodes")
         for setting, rows in measured(run, cell.missing()):
-            keep(cell.path(setting), json.dumps([row.to_plain() for row in rows]).encode())
-        if cell.config.compare.gallery and not cell.path("gallery.npz").exists():
-            write_gallery(run, cell.path("gallery.npz"), cell.config.compare.gallery)
+            atomic_write(cell.path(setting), json.dumps([row.to_plain() for row in rows]).encode())
+        if cell.config.compare.gallery and cell.recall() is None:
+            atomic_write(cell.path("gallery.npz"), gallery_file(run, cell.config.compare.gallery))
 
 
 def measured(run: Run, settings: Iterable[Setting]) -> Iterator[tuple[Setting, list[Record]]]:
@@ -245,31 +261,18 @@ def test_loader(
     return data.test_dataloader()
 
 
-def write_gallery(run: Run, path: Path, shown: int) -> None:
-    """Keeps what the memory recalls of the first test episode, see `recalled`."""
-    arrays = recalled(run.memory, next(iter(test_loader(run, run.config.episodes.items, batch=1))), shown)
-    unfinished = path.with_suffix(".unfinished.npz")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(unfinished, allow_pickle=False, **arrays)
-    os.replace(unfinished, path)
-
-
-@contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """Keeps other processes out of a run's folder; waits for one that is in it. Death lets go of it too."""
-    if process_number():
-        yield  # the first process of a group holds it for all
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def gallery_file(run: Run, shown: int) -> bytes:
+    """What the memory recalls of the first test episode, see `recalled`, as an .npz file."""
+    file = io.BytesIO()
+    episode = next(iter(test_loader(run, run.config.episodes.items, batch=1)))
+    np.savez(file, allow_pickle=False, **recalled(run.memory, episode, shown))
+    return file.getvalue()
 
 
 def write_cell(cell: Cell, path: Path) -> None:
     """Puts a cell into a file for another process."""
     values = {"label": cell.label, "series": cell.series, "variation": cell.variation, "config": plain(cell.config)}
-    keep(path, yaml.safe_dump(values, sort_keys=False).encode())
+    atomic_write(path, yaml.safe_dump(values, sort_keys=False).encode())
 
 
 def read_cell(path: Path) -> Cell:

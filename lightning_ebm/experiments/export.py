@@ -15,7 +15,7 @@ from lightning_ebm.config import ConfigError, merge, plain, read, read_file, res
 from lightning_ebm.experiments.executor import name_of
 from lightning_ebm.experiments.experiment import Cell, measured
 from lightning_ebm.experiments.grid import cells
-from lightning_ebm.files import keep
+from lightning_ebm.files import atomic_write
 from lightning_ebm.pretrained import DTYPES, FOLDER, NAME, SUFFIX, Pretrained
 from lightning_ebm.registry import did_you_mean
 from lightning_ebm.training.checkpoints import load
@@ -75,7 +75,7 @@ def export(cell: Cell, path: Path, command: Sequence[str], dtype: str = "float32
     loaded = dataclasses.replace(run, memory=pretrained.parse(bare.content(), path.stem).build())
     rows = [row.to_plain() for _, of_setting in measured(loaded, cell.settings()) for row in of_setting]
     whole = dataclasses.replace(bare, rows=rows)
-    keep(path, whole.content())
+    atomic_write(path, whole.content())
     return whole
 
 

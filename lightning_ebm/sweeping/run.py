@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import subprocess
@@ -15,8 +14,10 @@ from pathlib import Path
 import numpy as np
 import torch
 import yaml
+from filelock import lock_descriptor
 
 from lightning_ebm.config import ConfigError
+from lightning_ebm.files import warned_of_no_locks
 from lightning_ebm.settings import setting
 from lightning_ebm.signals import last_words, launched
 from lightning_ebm.sweeping import bayes, commands, grid, random_search
@@ -175,7 +176,8 @@ def start(trial: Trial, slot: int, workers: int) -> Worker:
         environment["CUDA_VISIBLE_DEVICES"] = visible.split(",")[slot % count]
     with (trial.folder / "log.txt").open("ab") as log:
         # held by the process until it ends: one that outlived a killed sweep is waited for
-        fcntl.flock(log, fcntl.LOCK_EX)
+        with warned_of_no_locks(trial.folder):
+            lock_descriptor(log.fileno())
         try:
             process = subprocess.Popen(trial.command, env=environment, stdout=log, stderr=subprocess.STDOUT)
         except OSError as error:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lightning_ebm.config import ConfigError
-from lightning_ebm.files import keep
+from lightning_ebm.files import atomic_write
 from lightning_ebm.reporting.figures.curves import read_curve
 from lightning_ebm.sweeping.space import Point
 
@@ -106,4 +106,4 @@ def read_trials(folder: Path) -> list[Trial]:
 
 def write(path: Path, content: object) -> None:
     """Writes JSON, durably."""
-    keep(path, json.dumps(content, indent=1).encode())
+    atomic_write(path, json.dumps(content, indent=1).encode())

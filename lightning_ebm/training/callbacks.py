@@ -18,7 +18,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as RichProgress
 from rich.table import Column
 
-from lightning_ebm.files import keep
+from lightning_ebm.files import atomic_write
+from lightning_ebm.metrics import to_numpy
 
 SHOWN = {"train/loss": "loss", "val/error": "val error", "val/error_corrupted": "on corrupted"}
 """Metrics that progress shows, and what it calls them."""
@@ -74,7 +75,8 @@ class Progress(pl.Callback):
             self._write(f"{done:,} of {self.updates:,} updates", *numbers(trainer), f"{clock(left)} left")
         if now > self.written + 1:
             self.written = now
-            keep(self.path, str(done).encode())
+            if self.path.parent.exists():  # one that was moved away is not made again, so that training sees it
+                atomic_write(self.path, str(done).encode())
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Shows the new errors at once."""
@@ -147,7 +149,7 @@ class Pictures(pl.Callback):
         columns = {"pattern": batch.patterns[0, : self.items], "query": batch.queries[0, : self.items]}
         columns |= {f"read {1 + step}": read[0] for step, read in enumerate(trajectory)}
         path = self.folder / f"step-{trainer.global_step:07d}.png"
-        keep(path, strips({name: values.float().cpu().numpy() for name, values in columns.items()}))
+        atomic_write(path, strips({name: to_numpy(values) for name, values in columns.items()}))
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.log_image("recall", [str(path)], trainer.global_step)

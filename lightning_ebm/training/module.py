@@ -49,6 +49,7 @@ class MetaTraining(pl.LightningModule):
         self.save_hyperparameters({"config": record or {}})
         self.memory, self.config = memory, config
         self.seconds = 0.0
+        self.updated = False  # whether this start has made an update
         self.meta_loss_since = config.pretrain
         self.error, self.error_corrupted = RecallError(spec), RecallError(spec, corrupted=True)
 
@@ -128,6 +129,7 @@ class MetaTraining(pl.LightningModule):
 
     def on_train_batch_end(self, outputs: Any, batch: Episode, batch_index: int) -> None:
         """Stops it, and training when the seconds are spent. Validation does not count as training."""
+        self.updated = True
         self.seconds += time.perf_counter() - self.started
         if self.config.seconds:
             self.seconds = self.trainer.strategy.broadcast(self.seconds)  # all processes go by the first one's clock

@@ -1,7 +1,6 @@
 """Running a sweep: what is kept, what goes on, what is stopped, what is reported."""
 
 import csv
-import fcntl
 import json
 import os
 import signal
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from filelock import lock_descriptor
 
 from lightning_ebm.cli import main
 from lightning_ebm.config import ConfigError
@@ -109,7 +109,7 @@ def test_a_signal_stops_the_runs_too(tmp_path, capsys):
     thread.join()
     assert "goes on" in capsys.readouterr().out
     with log.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # its process holds it no longer
+        assert lock_descriptor(file.fileno(), blocking=False)  # its process holds it no longer
     assert not (log.parent / "result.json").exists()
 
 

@@ -109,7 +109,7 @@ def test_a_signal_stops_a_comparison_also_where_it_cannot_save(tmp_path, monkeyp
     arguments = ["compare", str(DEBUG), f"output={tmp_path}", *TINY, *OVERRIDES, rows, "compare.jobs=1"]
 
     def stop():
-        monkeypatch.setattr(checkpoints, "write_through", failing(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))))
+        monkeypatch.setattr(checkpoints, "atomic_write", failing(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))))
         os.kill(os.getpid(), signal.SIGTERM)
 
     at_update(monkeypatch, 33, stop)
@@ -242,7 +242,7 @@ def test_a_disk_that_fails_is_one_line_and_the_last_checkpoint_stays(
     def break_disk():
         broken = failing(OSError(code, os.strerror(code), "a file"))
         if place == "checkpoint":
-            monkeypatch.setattr(checkpoints, "write_through", broken)
+            monkeypatch.setattr(checkpoints, "atomic_write", broken)
         else:
             monkeypatch.setattr(training.MetricsFile, "save", broken)
 
