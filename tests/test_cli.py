@@ -88,7 +88,7 @@ def test_compare_keeps_the_rows_that_are_asked_for(tmp_path, capsys):
         (["compare", DEBUG, "compare.rows.Hopfield.data=bits"], "data must be the same in all rows"),
         (["compare", DEBUG, "compare.rows.Hopfield.distortion=half"], "test_distortion, or distortion where that"),
         (["compare", DEBUG, "compare.rows.Hopfield.test_distortion=half"], "must be the same in all rows"),
-        (["train", DEBUG, "test_distortion={name: half, side: up}"], "test_distortion: distortion.side must be one of"),
+        (["train", DEBUG, "test_distortion={name: half, side: up}"], "test_distortion.side must be one of"),
         (["train", DEBUG, "distortion.size=[9, 3]"], "distortion.size must be a range [low, high] that rises, got [9"),
         (["train", DEBUG, "episodes.train_items=[2, 99999]"], "episodes.train_items: episodes.items must be at most"),
     ],
