@@ -98,7 +98,7 @@ class Tracker(WandbLogger):
         if step is None or step > self.before:
             self.attempt(super().log_metrics, metrics, step)
             if step is not None:
-                self.attempt(keep, self.logged, str(step).encode())
+                self.attempt(atomic_write, self.logged, str(step).encode())
 
     @rank_zero_only
     def log_hyperparams(self, params: Any) -> None:
