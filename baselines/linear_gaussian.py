@@ -69,18 +69,6 @@ def ridge(mean: Tensor, penalty: Tensor) -> Callable[[Tensor], Tensor]:
     return lambda codes: torch.cholesky_solve(rows @ codes.double().mT, factor).mT.to(codes)
 
 
-def step_divergence(mean: Tensor, covariance: Tensor, weights: Tensor, code: Tensor, noise: Tensor) -> Tensor:
-    """KL(after ‖ before) in nats of one `observe`, (...); arguments as there, the belief before.
-
-    The sum over steps is not `divergence` from the first belief to the last.
-    """
-    surprise = (code - torch.einsum("...k,...kc->...c", weights, mean)).square().sum(-1)
-    spread = torch.einsum("...k,...kl,...l->...", weights, covariance, weights)
-    explained = spread / (spread + noise)
-    columns = code.shape[-1]
-    return (explained * surprise / (spread + noise) - columns * (explained + torch.log1p(-explained))) / 2
-
-
 def divergence(mean: Tensor, covariance: Tensor, prior_mean: Tensor, prior_covariance: Tensor) -> Tensor:
     """KL(MN(R, U, I) ‖ MN(R0, U0, I)) in nats, (...).
 

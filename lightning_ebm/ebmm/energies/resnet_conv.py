@@ -82,8 +82,8 @@ class ResNetConv(Energy):
     def __init__(self, spec: PatternSpec, config: ResNetConvConfig = ResNetConvConfig()) -> None:
         super().__init__()
         self.hops, width, strides = config.hops, config.width, config.strides
-        channels, *sides = image_shape(spec)
-        grid = image_grid(*sides, len(config.channels) + strides.count(2))
+        channels, height, width_in = image_shape(spec)
+        grid = image_grid(height, width_in, len(config.channels) + strides.count(2))
         self.blocks = nn.Sequential(*(ResBlock(a, b, 2) for a, b in pairwise([channels, *config.channels])))
         inputs = [config.channels[-1]] + [width] * (len(strides) - 1)
         self.bottlenecks = nn.Sequential(
