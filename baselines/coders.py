@@ -73,7 +73,7 @@ class Coders(nn.Module):
                 f"width must be at most coders.code={config.code}, the encoder's output, got {self.width}: raise both"
             )
 
-        self.typical = nn.Parameter(torch.full(self.shape, 0.5)) if as_vectors and len(self.shape) == 3 else 0.5
+        self.mean_pattern = nn.Parameter(torch.full(self.shape, 0.5)) if as_vectors and len(self.shape) == 3 else 0.5
         self.encoder: nn.Module
         self.decoder: nn.Module
         if len(self.shape) == 1:
@@ -101,12 +101,12 @@ class Coders(nn.Module):
             ValueError: if they cannot be stored; the message calls them `what`.
         """
         check_patterns(patterns, what, self.shape)
-        codes = self.encoder(2 * (patterns.flatten(0, 1) - self.typical))  # ±1: the overlap of random bits is then 0
+        codes = self.encoder(2 * (patterns.flatten(0, 1) - self.mean_pattern))  # ±1: the overlap of random bits is then 0
         return codes.unflatten(0, patterns.shape[:2])
 
     def spread(self, patterns: Tensor) -> Tensor:
         """Squared distances (episodes, items) of patterns to the typical one: with the mean pattern it is least."""
-        return (patterns - self.typical).flatten(2).square().sum(2)
+        return (patterns - self.mean_pattern).flatten(2).square().sum(2)
 
     def decode(self, codes: Tensor) -> Tensor:
         """Patterns (episodes, items, *shape) in [0, 1], the sigmoid of logits, from codes (episodes, items, width)."""
@@ -148,7 +148,7 @@ class AutoencoderMixin:
         """
         logits = self.coders.logits(self.after_memory(self.coders.encode(patterns)))
         loss = F.binary_cross_entropy_with_logits(logits, patterns, reduction="sum")
-        if isinstance(self.coders.typical, nn.Parameter):
+        if isinstance(self.coders.mean_pattern, nn.Parameter):
             loss = loss + self.coders.spread(patterns).sum()
         return loss / (patterns.shape[0] * patterns.shape[1])
 
