@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from benchmarks.results import OURS, Row
-from benchmarks.tables import groups, known
+from benchmarks.tables import groups
 from lightning_ebm.reporting.figures.style import COLOURS, FAINT, INK, new_figure
+from lightning_ebm.reporting.table import three_digits
 
 
 def time_bars(rows: Sequence[Row], dark: bool = False) -> Figure:
@@ -39,7 +40,7 @@ def time_bars(rows: Sequence[Row], dark: bool = False) -> Figure:
                 ratio, most = row.median_s / unit, max(row.times) / unit
                 axes.barh(height, ratio, 0.7, color=colour, alpha=0.7)
                 axes.hlines(height, min(row.times) / unit, most, color=INK[dark], linewidth=1.2)
-                label = f"{ratio:.2f}  ({known(1e3 * row.median_s)} ms)"
+                label = f"{ratio:.2f}  ({three_digits(1e3 * row.median_s)} ms)"
                 axes.annotate(label, (max(ratio, most), height), (4, 0), textcoords="offset points", va="center",
                               fontsize=8)  # fmt: skip
             axes.set_yticks(range(len(group)), [row.contender for row in group])

@@ -11,6 +11,7 @@ from benchmarks.cases import CASES, SETTINGS, Case
 from benchmarks.contenders import CONTENDERS
 from lightning_ebm.config import ConfigError, build, parse_overrides
 from lightning_ebm.registry import did_you_mean
+from lightning_ebm.settings import setting
 
 DEVICES = ("cpu", "cuda")
 
@@ -44,7 +45,7 @@ class BenchConfig:
     timeout: float = 3600.0
     growth: bool = False
     growth_case: str = "mlp"
-    output: str = "runs/bench"
+    output: str = setting("runs/bench", path=True)
 
 
 def resolve(overrides: Sequence[str]) -> BenchConfig:

@@ -32,7 +32,7 @@ its first meta-step: compilation is included. *GFLOP* counts the matrix products
 
 
 def write_report(config: BenchConfig, rows: Sequence[Row], growth: Sequence[GrowthRow]) -> Path:
-    """Writes bench.md, bench.csv, bench.png and bench.svg, and growth.csv where growth was measured.
+    """Writes bench.md, bench.csv and bench.png, and growth.csv where growth was measured.
 
     Args:
         config: names the folder, which is made if it is not there; files of these names are replaced.

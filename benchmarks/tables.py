@@ -1,45 +1,44 @@
-"""The table of a benchmark, for terminal and Markdown."""
+"""The tables of a benchmark."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
-from rich import box
 from rich.console import Group
-from rich.table import Table
-from rich.text import Text
 
 from benchmarks.results import GrowthRow, Row
-from lightning_ebm.reporting.tables import NONE, short
+from lightning_ebm.reporting.table import NONE, Cell, Column, Table, escaped_markdown, three_digits, words
+from lightning_ebm.reporting.table import Row as TableRow
 
-HEADS = ("contender", "median\nms", "least to\ngreatest", "first\ns", "peak\nMiB", "GFLOP", "of\npeak", "to best\npeer")
+HEADS = ("median\nms", "least to\ngreatest", "first\ns", "peak\nMiB", "GFLOP", "of\npeak", "to best\npeer")
 
 
-def cells(row: Row) -> tuple[str, ...]:
-    """A row under `HEADS`; its status, where it was not timed."""
+def tables(rows: Sequence[Row]) -> list[Table]:
+    """A table for each case and setting; of what was not timed, its status, and why."""
+    made = []
+    for title, group in groups(rows).items():
+        caption = "; ".join(f"{row.contender}: {row.status}: {row.reason}" for row in group if row.reason)
+        columns = [Column("contender", "left"), *map(Column, HEADS)]
+        made.append(Table(title, caption, columns, [TableRow(cells(row)) for row in group]))
+    return made
+
+
+def cells(row: Row) -> list[Cell]:
+    """A row under `HEADS`."""
     if not row.times:
-        return row.contender, row.status
-    return (
-        row.contender,
-        known(1e3 * row.median_s),
-        f"{known(1e3 * min(row.times))} to {known(1e3 * max(row.times))}",
-        known(row.first_s),
-        known(row.peak_mib),
-        known(row.flops / 1e9),
-        NONE if math.isnan(row.share_of_peak) else f"{100 * row.share_of_peak:.0f} %",
-        NONE if math.isnan(row.ratio_to_best_peer) else f"{row.ratio_to_best_peer:.2f}",
-    )
-
-
-def reasons(rows: Sequence[Row]) -> list[str]:
-    """A line for each row that something is to be said about."""
-    return [f"{row.contender}: {row.status}: {row.reason}" for row in rows if row.reason]
-
-
-def known(value: float) -> str:
-    """Three significant digits; a dash for what was not measured."""
-    return NONE if math.isnan(value) else short(value)
+        return [words(row.contender), words(row.status), *[words(NONE)] * (len(HEADS) - 1)]
+    share, ratio = row.share_of_peak, row.ratio_to_best_peer
+    return [
+        words(row.contender),
+        Cell(three_digits(1e3 * row.median_s)),
+        Cell(f"{three_digits(1e3 * min(row.times))} to {three_digits(1e3 * max(row.times))}"),
+        Cell(three_digits(row.first_s)),
+        Cell(three_digits(row.peak_mib)),
+        Cell(three_digits(row.flops / 1e9)),
+        Cell(NONE if math.isnan(share) else f"{100 * share:.0f} %"),
+        Cell(NONE if math.isnan(ratio) else f"{ratio:.2f}"),
+    ]
 
 
 def groups(rows: Sequence[Row]) -> dict[str, list[Row]]:
@@ -51,30 +50,13 @@ def groups(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 
 def rich_tables(rows: Sequence[Row]) -> Group:
-    """The rows so far, for a terminal of 80 columns: a table for each case and setting."""
-    shown: list[Table | Text] = []
-    for title, group in groups(rows).items():
-        table = Table(title=Text(title, style="bold"), title_justify="left", box=box.SIMPLE_HEAD)
-        table.show_edge, table.pad_edge, table.collapse_padding = False, False, True
-        for head in HEADS:
-            table.add_column(head, justify="left" if head == HEADS[0] else "right", no_wrap=True)
-        for row in group:
-            table.add_row(*map(Text, cells(row)))
-        shown += [table, *map(Text, reasons(group)), Text()]
-    return Group(*shown)
+    """The rows so far, for a terminal."""
+    return Group(*(part for table in tables(rows) for part in (table, "")))
 
 
 def markdown_tables(rows: Sequence[Row]) -> str:
     """The rows as Markdown, a table for each case and setting."""
-    text = ""
-    for title, group in groups(rows).items():
-        heads = " | ".join(HEADS).replace("\n", " ")
-        text += f"\n## {title}\n\n| {heads} |\n| --- |{' ---: |' * (len(HEADS) - 1)}\n"
-        for row in group:
-            line = cells(row)
-            text += f"| {' | '.join(line + ('',) * (len(HEADS) - len(line)))} |\n"
-        text += "".join(f"\n- {reason}" for reason in reasons(group)) + "\n" * bool(reasons(group))
-    return text
+    return "".join(f"\n## {escaped_markdown(table.title)}\n\n{table.markdown()}" for table in tables(rows))
 
 
 def growth_table(rows: Sequence[GrowthRow]) -> str:
@@ -82,8 +64,9 @@ def growth_table(rows: Sequence[GrowthRow]) -> str:
     lines: dict[tuple[str, str], list[GrowthRow]] = {}
     for row in rows:
         lines.setdefault((row.size, row.contender), []).append(row)
-    text = "| size | contender | median ms at each value | slope |\n| --- | --- | --- | ---: |\n"
+    made = []
     for (size, contender), line in lines.items():
-        times = ", ".join(f"{row.value}: {known(1e3 * row.median_s)}" for row in line)
-        text += f"| {size} | {contender} | {times} | {line[0].slope:.2f} |\n"
-    return text
+        times = ", ".join(f"{row.value}: {three_digits(1e3 * row.median_s)}" for row in line)
+        made.append(TableRow([words(size), words(contender), words(times), Cell(f"{line[0].slope:.2f}")]))
+    heads = [Column(head, "left") for head in ("size", "contender", "median ms at each value")]
+    return Table("", "", [*heads, Column("slope")], made).markdown()

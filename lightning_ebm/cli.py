@@ -8,23 +8,23 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from importlib.metadata import version
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from lightning_ebm import pretrained
-from lightning_ebm.config import ConfigError
+from lightning_ebm.config import ConfigError, shipped
 from lightning_ebm.registry import analyses, datasets, distortions, energies, memories
+from lightning_ebm.reporting.terminal import print_in_any_encoding, terminal
 from lightning_ebm.signals import Stopped, process_number, stops_on_signal
 from lightning_ebm.verbs import (
     analyse,
     compare,
-    console,
     evaluate,
     export,
     recall,
+    say,
     show,
     summarise,
     sweep,
@@ -88,7 +88,7 @@ OPTIONS = {
 }
 """Words behind `--`, for the verbs that have some; an underscore keeps one from being a word of Python."""
 
-errors = Console(highlight=False)  # of several processes, each one's are seen
+errors = terminal()  # of several processes, each one's are seen
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -98,7 +98,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0, 1 for a mistake (one line says which), 75 when a signal asked to stop and the same command
         goes on, 130 when interrupted.
     """
+    print_in_any_encoding()
     parser = argparse.ArgumentParser("lightning-ebm", description=DESCRIPTION)
+    parser.add_argument("--version", action="version", version=f"lightning-ebm {version('lightning-ebm')}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     names = {
         registry.group.removeprefix("lightning_ebm."): ", ".join(registry.names())
@@ -107,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, work in VERBS.items():
         verb = add_verb(verbs, name, work, EPILOG.format(**names))
         several = "?" if name == "evaluate" else None  # with --memory, it needs none
-        verb.add_argument("config", nargs=several, metavar="CONFIG", help="a YAML file, such as configs/glyphs.yaml")
+        verb.add_argument("config", nargs=several, metavar="CONFIG", help="a YAML file, or a name, such as demo")
         verb.add_argument("words", nargs="*", metavar="key=value", help="settings laid over the file")
     for name, (tool, epilog) in TOOLS.items():
         verb = add_verb(verbs, name, tool, epilog)
@@ -117,29 +119,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     words = parsed.words + rest  # those behind an option too
     options = {name: getattr(parsed, name) for name in OPTIONS.get(parsed.verb, {})}
-    config = Path(parsed.config) if getattr(parsed, "config", None) else None
-    if config and options.get("memory"):  # which stands in its place, so that the first word is a setting
-        config, words = None, [parsed.config, *words]
+    file = getattr(parsed, "config", None)
+    if file and options.get("memory"):  # which stands in its place, so that the first word is a setting
+        file, words = None, [file, *words]
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # where the files that import paths name are, as for `python -m`
+    os.environ["MPLBACKEND"] = "agg"  # Matplotlib refuses to start with a notebook's backend that is not installed here
     quieten()
     goes_on = "" if parsed.verb in ("summarise", "export", "recall") else "; the same command goes on where it was"
     try:
         with stops_on_signal():
             if parsed.verb in VERBS:
-                VERBS[parsed.verb](config, words, **options)
+                VERBS[parsed.verb](shipped(file, "configs", "configuration") if file else None, words, **options)
             else:
                 TOOLS[parsed.verb][0](words, **options)
     except (ConfigError, ValueError, NotImplementedError, RuntimeError, OSError, MemoryError) as error:
         where = f" in process {process_number()}" if process_number() else ""
         text = " ".join(str(error).split()) or type(error).__name__
-        errors.print(f"[bold red]error{where}:[/]", escape(text), soft_wrap=True)
+        errors.print(Text(f"error{where}:", "bold red"), text, soft_wrap=True)
         return 1
     except Stopped as stop:
-        console.print(escape(f"{stop.words}{goes_on}"), soft_wrap=True)
+        say(f"{stop.words}{goes_on}")
         return int(str(stop.code))
     except (KeyboardInterrupt, SystemExit):  # Lightning turns an interrupt into an exit
-        console.print(f"interrupted{goes_on}")
+        say(f"interrupted{goes_on}")
         return 130
     return 0
 

@@ -20,3 +20,9 @@ def keep(path: Path, content: bytes) -> None:
     unfinished = path.with_name(path.name + ".unfinished")
     write_through(unfinished, content)
     os.replace(unfinished, path)
+
+
+def slug(label: str) -> str:
+    """A label as the name of a file or folder: lower-case letters, digits and single hyphens."""
+    words = "".join(letter if letter.isalnum() else " " for letter in label.lower()).split()
+    return "-".join(words) or "row"

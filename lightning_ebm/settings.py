@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 COMPARISONS = {
@@ -30,8 +30,9 @@ def setting(
     above: float | str | None = None,
     at_most: float | str | None = None,
     below: float | str | None = None,
-    one_of: Sequence[Any] = (),
+    one_of: Iterable[Any] = (),
     min_length: int = 0,
+    path: bool = False,
 ) -> Any:
     """A field of a `Settings` dataclass.
 
@@ -44,12 +45,14 @@ def setting(
         below: bound that the value must stay under.
         one_of: the only values allowed; empty: any. In a list, bounds and values hold for each entry.
         min_length: entries that a list has at least.
+        path: whether it is the path of a file or folder; where a configuration is read, `~` is then expanded.
     """
     bounds = {"at_least": at_least, "above": above, "at_most": at_most, "below": below}
     metadata = {
         "bounds": {name: bound for name, bound in bounds.items() if bound is not None},
         "one_of": tuple(one_of),
         "min_length": min_length,
+        "path": path,
     }
     if isinstance(default, list | dict | set):
         return dataclasses.field(default_factory=lambda: copy.copy(default), metadata=metadata)

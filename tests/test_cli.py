@@ -42,12 +42,12 @@ def test_train_evaluate_compare_and_show(tmp_path, capsys):
 
 
 def test_rows_that_train_otherwise_are_tested_on_the_same(tmp_path, capsys):
-    other = "{distortion: {name: any_of, of: [half, occlusion]}, episodes: {train_items: [2, 5]}}"
+    other = "{distortion: {name: any_of, of: [half, {name: block, fill: pattern}]}, episodes: {train_items: [2, 5]}}"
     rows = f"compare.rows={{block: {{}}, other: {other}}}"
-    test = "test_distortion={name: erased_block, size: 8, value: 0}"
+    test = "test_distortion={name: block, size: 8, fill: 0}"
     assert main(["compare", DEBUG, f"output={tmp_path}", rows, test]) == 0
-    assert "on glyphs, erased_block (size 8, value 0.0)" in " ".join(capsys.readouterr().out.split())
-    assert "erased_block (size 8, value 0.0)" in (tmp_path / "compare-debug" / "report.html").read_text()
+    assert "on glyphs, block (size 8, fill 0)" in " ".join(capsys.readouterr().out.split())
+    assert "block (size 8, fill 0)" in (tmp_path / "compare-debug" / "report.html").read_text()
     with (tmp_path / "compare-debug" / "results.csv").open() as file:
         errors = {row["label"]: float(row["error_mean"]) for row in csv.DictReader(file)}
     assert errors["query itself"] < 64  # of a block, of which the glyph is a part
@@ -67,11 +67,11 @@ def test_compare_keeps_the_rows_that_are_asked_for(tmp_path, capsys):
         (["train", DEBUG, "trainning.updates=3"], "Did you mean 'training'"),
         (["train", DEBUG, "episodes.items=100000"], "episodes.items must be at most"),
         (["train", DEBUG, "distortion.size=40"], "size"),
-        (["train", DEBUG, "distortion=redrawn_bits", "distortion.count=2000"], "count"),
+        (["train", DEBUG, "distortion=pixels", "distortion.amount=2000"], "amount"),
         (["train", DEBUG, "data=omniglot", "data.root=/nowhere"], "/nowhere"),
         (["train", DEBUG, "memory.energy.code=5000"], "energy.code must lie between 1 and the 1024"),
         (["train", DEBUG, "memory.writing.steps=0"], "writing.steps must be at least 1"),
-        (["train", DEBUG, "data=bits", "distortion=redrawn_bits", "memory.energy=resnet_fc"], "needs images"),
+        (["train", DEBUG, "data=bits", "distortion=pixels", "memory.energy=resnet_fc"], "needs images"),
         (["evaluate", DEBUG, "output=/nowhere"], "train this configuration first"),
         (["compare", DEBUG, "compare.rows={a: 3}"], "compare.rows.a must hold keys and values"),
         (["compare", DEBUG, "compare.rows={a: {sed: 3}}"], "compare.rows.a: unknown key 'sed'"),
@@ -116,5 +116,5 @@ def test_help_names_the_choices(verb, capsys):
         main([verb, "--help"])
     assert stop.value.code == 0
     text = capsys.readouterr().out
-    for name in ("hopfield", "reconstruction", "omniglot", "noise_block", "package.module:Class"):
+    for name in ("hopfield", "reconstruction", "omniglot", "any_of", "package.module:Class"):
         assert name in text

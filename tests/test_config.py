@@ -23,7 +23,7 @@ from lightning_ebm.experiments.measure import count_floats
 from lightning_ebm.memory import PatternSpec
 from lightning_ebm.registry import memories
 
-CONFIGS = Path(__file__).parent.parent / "configs"
+CONFIGS, RESULTS = (Path(__file__).parent.parent / folder for folder in ("configs", "results"))
 
 
 def resolved(*overrides, text="", tmp_path=None):
@@ -153,11 +153,11 @@ def test_a_resolved_configuration_gives_itself_again():
 
 
 def test_a_list_of_choices_is_resolved_one_by_one():
-    config = resolved("distortion={name: any_of, of: [half, {name: noise_block, size: [2, 5]}]}")
+    config = resolved("distortion={name: any_of, of: [half, {name: block, size: [2, 5]}]}")
     half, block = config.distortion.config.of
-    assert (half.name, half.config.side, block.name, block.config.size) == ("half", "random", "noise_block", [2, 5])
+    assert (half.name, half.config.side, block.name, block.config.size) == ("half", "random", "block", [2, 5])
     assert resolve(yaml.safe_load(to_yaml(config))) == config
-    assert str(config.distortion) == "any_of (of half (side random, fill noise) or noise_block (size [2, 5]))"
+    assert str(config.distortion) == "any_of (of half (side random, fill noise) or block (size [2, 5], fill noise))"
 
 
 def test_the_test_is_distorted_as_training_unless_said():
@@ -182,7 +182,10 @@ def test_interpolation_sees_the_final_values():
     assert config.name == "n-7"
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: path.stem)
+SHIPPED = sorted([*CONFIGS.glob("*.yaml"), *(p for p in RESULTS.glob("*/*.yaml") if p.name != "config.yaml")])
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_every_shipped_configuration_resolves_with_all_its_rows(path):
     assert plain(resolve(read(path)))
     assert cells(read_file(path), {})
@@ -196,7 +199,9 @@ SPECS = {
 }
 
 
-@pytest.mark.parametrize("path", [CONFIGS / "all.yaml", *CONFIGS.glob("figure3_*.yaml")], ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", [RESULTS / "all-glyphs" / "all.yaml", *CONFIGS.glob("figure3_*.yaml")], ids=lambda path: path.stem
+)
 def test_rows_have_as_many_floats_as_their_labels_say(path):
     for cell in cells(read(path), {}):
         said = re.search(r"(\d+) floats", cell.label)

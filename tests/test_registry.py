@@ -10,6 +10,7 @@ import pytest
 
 from lightning_ebm.memory import AssociativeMemory, PatternSpec
 from lightning_ebm.registry import Choice, UnknownNameError, datasets, distortions, energies, memories
+from lightning_ebm.renamed import FORMER
 
 SPEC = PatternSpec((1, 32, 32), binary=True)
 
@@ -30,10 +31,14 @@ def test_all_that_the_readme_names_is_there():
     assert {"ebmm", "hopfield", "memory_network"} <= {*memories.names()}
     assert {"gated_rnn", "resnet_fc", "resnet_conv", "reconstruction"} <= {*energies.names()}
     assert {"bits", "glyphs", "omniglot"} <= {*datasets.names()}
-    assert {
-        "any_of", "erased_block", "gaussian", "half", "noise_block", "occlusion", "random_pixels", "redrawn_bits",
-        "salt_and_pepper",
-    } <= {*distortions.names()}  # fmt: skip
+    assert {"block", "pixels", "half", "gaussian", "any_of"} == {*distortions.names()}
+
+
+def test_a_former_name_leads_to_the_present_one():
+    for former, present in FORMER.items():
+        with pytest.raises(UnknownNameError, match=rf"the distortion '{former}' is now \{{name: {present[0]}, "):
+            distortions.load(former)
+    assert {*FORMER} == {*distortions.renamed}
 
 
 @dataclass

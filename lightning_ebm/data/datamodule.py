@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import multiprocessing
 import signal
+import threading
 from typing import Any
 
 import pytorch_lightning as pl
@@ -21,6 +24,9 @@ from lightning_ebm.data.episodes import (
 )
 from lightning_ebm.schema import EpisodesConfig
 from lightning_ebm.signals import STOP_SIGNALS
+
+WORKER_TIMEOUT = 45.0
+"""Seconds that a worker has for a batch before it is given up."""
 
 
 class EpisodeDataModule(pl.LightningDataModule):
@@ -70,11 +76,14 @@ class EpisodeDataModule(pl.LightningDataModule):
         rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
         distortion = self.test_distortion if split == "test" else self.distortion
         items = self.curriculum if self.curriculum and split == "train" else config.items
+        if config.workers:
+            prepare_workers(config.workers)
         return DataLoader(
             EpisodeDataset(self.source, distortion, items, split, config.seed, sampling),
             batch_sampler=EpisodeSampler(config.batch, start, stop, rank, world),
             collate_fn=hand_on,
             num_workers=config.workers,
+            timeout=WORKER_TIMEOUT if config.workers else 0,
             worker_init_fn=leave_signals,
             persistent_workers=False,
             generator=torch.Generator(),  # torch draws from it at each start, which would move the global one on
@@ -102,6 +111,37 @@ def curriculum(source: PatternSource, distortion: Distortion, config: EpisodesCo
     except ValueError as error:
         raise ValueError(f"episodes.train_items: {error}") from None
     return Curriculum(low, high, config.batch, config.curriculum, config.seed)
+
+
+def prepare_workers(workers: int) -> None:
+    """Makes sure that workers can be started, and that none that hangs keeps this process from ending.
+
+    Raises:
+        ValueError: if the system has no semaphores, which a worker's queues need.
+    """
+    try:
+        multiprocessing.Lock()
+    except OSError as error:
+        raise ValueError(
+            f"episodes.workers={workers}: processes cannot share memory here ({error}); set episodes.workers=0, or make"
+            " /dev/shm larger (docker run --shm-size=1g)"
+        ) from error
+    atexit.unregister(end_workers)
+    atexit.register(end_workers)  # before multiprocessing waits for them
+
+
+def end_workers() -> None:
+    """Kills the workers of this process, which ignore anything milder."""
+    main_thread = threading.current_thread() is threading.main_thread()
+    alive = [child for child in multiprocessing.active_children() if child.daemon]
+    quiet = bool(alive) and main_thread and hasattr(signal, "SIGCHLD")
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL) if quiet else None  # torch's would take it for a mishap
+    for child in alive:
+        child.kill()
+    for child in alive:
+        child.join()
+    if quiet:
+        signal.signal(signal.SIGCHLD, before)
 
 
 def leave_signals(worker: int) -> None:

@@ -61,7 +61,7 @@ def evaluate(config: RunConfig) -> Comparison:
     if is_trainable(run.memory) and (config.checkpoint or config.training.updates):
         load(run.memory, Path(config.checkpoint) if config.checkpoint else run.folder / "checkpoints" / "best.ckpt")
     cell = Cell(config.name, config.name, "", config)
-    results = [result for setting, rows in measured(run, cell.settings()) for result in cell.labelled(setting, rows)]
+    results = [result for _, rows in measured(run, cell.settings()) for result in cell.labelled(rows)]
     made = provenance(config)
     return Comparison(
         title=f"{config.memory.name} on {config.data.name}, {distortion_in_test(config)}",

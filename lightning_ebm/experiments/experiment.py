@@ -32,16 +32,13 @@ from lightning_ebm.experiments.gallery import recalled
 from lightning_ebm.experiments.measure import Written, measure
 from lightning_ebm.files import keep
 from lightning_ebm.memory import AssociativeMemory
-from lightning_ebm.metrics import unit
 from lightning_ebm.reporting.figures.curves import read_curve
-from lightning_ebm.reporting.record import CONTROL, QUERY, Curve, Result
+from lightning_ebm.reporting.record import CONTROL, PRIOR, QUERY, Curve, Record
 from lightning_ebm.schema import RunConfig
 from lightning_ebm.signals import Stopped, process_number, stops_on_signal
 from lightning_ebm.training.trainer import Run, build, commit, is_trainable, train, training_record, updates_left
 
 Say = Callable[[str], None]
-
-NOTHING_WRITTEN = "nothing written"  # how the label of the control ends that tells what a memory adds
 
 
 @dataclass(frozen=True)
@@ -105,24 +102,22 @@ class Cell:
         """Whether nothing is missing."""
         return not self.missing() and (not self.config.compare.gallery or self.path("gallery.npz").exists())
 
-    def results(self) -> list[Result]:
+    def results(self) -> list[Record]:
         """All that was measured."""
-        found: list[Result] = []
+        found: list[Record] = []
         for setting in self.settings():
-            found += self.labelled(setting, json.loads(self.path(setting).read_text(encoding="utf-8")))
+            rows = json.loads(self.path(setting).read_text(encoding="utf-8"))
+            found += self.labelled(Record.from_plain(row) for row in rows)
         return found
 
-    def labelled(self, setting: Setting, rows: Iterable[dict[str, Any]]) -> list[Result]:
+    def labelled(self, records: Iterable[Record]) -> list[Record]:
         """What `measured` returned, under the cell's name."""
-        kept = "" if setting.precision == "float32" else f", {setting.precision}"
-        results = []
-        for fields in rows:
-            role = fields["role"]
-            ending = f"{kept}, {role}" if role else kept
-            label, series = (QUERY, QUERY) if role == QUERY else (self.label + ending, self.series + ending)
-            others = {name: value for name, value in fields.items() if name != "role"}
-            results.append(Result(label=label, series=series, cell=self.folder.name, **others))
-        return results
+        named = []
+        for record in records:
+            ending = "".join(f", {part}" for part in (record.precision, record.role) if part not in ("", "float32"))
+            label, series = (QUERY, QUERY) if record.role == QUERY else (self.label + ending, self.series + ending)
+            named.append(dataclasses.replace(record, label=label, series=series, cell=self.folder.name))
+        return named
 
     def recall(self) -> dict[str, np.ndarray]:
         """The gallery's episode and what was recalled: `patterns`, `queries`, `trajectory`, as in `Gallery`."""
@@ -163,20 +158,20 @@ def run_cell(cell: Cell, say: Say) -> None:
         if cell.missing():
             say(f"{cell.label}: testing on {cell.config.episodes.test} episodes")
         for setting, rows in measured(run, cell.missing()):
-            keep(cell.path(setting), json.dumps(rows).encode())
+            keep(cell.path(setting), json.dumps([row.to_plain() for row in rows]).encode())
         if cell.config.compare.gallery and not cell.path("gallery.npz").exists():
             write_gallery(run, cell.path("gallery.npz"), cell.config.compare.gallery)
 
 
-def measured(run: Run, settings: Iterable[Setting]) -> Iterator[tuple[Setting, list[dict[str, Any]]]]:
+def measured(run: Run, settings: Iterable[Setting]) -> Iterator[tuple[Setting, list[Record]]]:
     """Measures a memory in one setting after the other, see `rows_of`; it writes the episodes of each size once."""
     written: dict[int, Written] = {}
     for setting in settings:
         yield setting, rows_of(run, setting, written.setdefault(setting.items, []))
 
 
-def rows_of(run: Run, setting: Setting, written: Written) -> list[dict[str, Any]]:
-    """A memory's results in one setting, those of its *nothing written* control, and those of the query itself.
+def rows_of(run: Run, setting: Setting, written: Written) -> list[Record]:
+    """A memory's records in one setting, those of its *prior state* control, and those of the query itself.
 
     Args:
         run: the memory and its test episodes.
@@ -184,8 +179,8 @@ def rows_of(run: Run, setting: Setting, written: Written) -> list[dict[str, Any]
         written: what it wrote into these episodes in other settings; empty at first.
 
     Returns:
-        Fields of `Result` for each, with its `role` in place of label and series. Rounding leaves nothing to measure
-        where there is no state.
+        A record of each, with its role, but not labelled yet. Rounding leaves nothing to measure where there is no
+        state.
     """
     updates, seconds = training_record(run)
     name = run.config.memory.name
@@ -195,7 +190,7 @@ def rows_of(run: Run, setting: Setting, written: Written) -> list[dict[str, Any]
     roles: dict[str, tuple[AssociativeMemory, str]] = {"": (run.memory, name)}
     if setting.precision == "float32":  # rounding has nothing to do with the controls
         if is_trainable(run.memory) and not stateless:  # without a state, it is its own control
-            roles[NOTHING_WRITTEN] = run.memory, CONTROL
+            roles[PRIOR] = run.memory, CONTROL
         roles[QUERY] = QueryItself(), CONTROL
     rows = []
     for role, (memory, memory_name) in roles.items():
@@ -204,27 +199,25 @@ def rows_of(run: Run, setting: Setting, written: Written) -> list[dict[str, Any]
             test_loader(run, setting.items),
             run.data.source.spec,
             mask_known=setting.mask_known,
-            nothing_written=role == NOTHING_WRITTEN,
+            nothing_written=role == PRIOR,
             precision=setting.precision,
             written=None if role else written,
             device=run.device,
         )
         trained = role != QUERY
-        rows.append({
-            "role": role,
-            "memory": memory_name,
-            "items": setting.items,
-            "mask_known": setting.mask_known,
-            "updates": updates * trained,
-            "train_seconds": seconds * trained,
-            "parameters": sum(p.numel() for p in memory.parameters() if p.requires_grad),
-            "unit": unit(run.data.source.spec),
-            "data": run.config.data.name,
-            "distortion": str(distortion_in_test(run.config)),
-            "seed": run.config.seed,
-            "commit": commit(),
-            **dataclasses.asdict(found),
-        })  # fmt: skip
+        row = dataclasses.replace(
+            found,
+            role=role,
+            memory=memory_name,
+            updates=updates * trained,
+            train_seconds=seconds * trained,
+            parameters=sum(p.numel() for p in memory.parameters() if p.requires_grad),
+            data=run.config.data.name,
+            distortion=str(distortion_in_test(run.config)),
+            seed=run.config.seed,
+            commit=commit(),
+        )
+        rows.append(row)
     return rows
 
 

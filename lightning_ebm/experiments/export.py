@@ -70,7 +70,7 @@ def export(cell: Cell, path: Path, command: Sequence[str]) -> Pretrained:
     )
     pretrained.refuse_imports(yaml.safe_load(bare.config), cell.config.name)
     loaded = dataclasses.replace(run, memory=pretrained.parse(bare.content(), path.stem).build())
-    rows = [row for _, of_setting in measured(loaded, cell.settings()) for row in of_setting]
+    rows = [row.to_plain() for _, of_setting in measured(loaded, cell.settings()) for row in of_setting]
     whole = dataclasses.replace(bare, rows=rows)
     keep(path, whole.content())
     return whole

@@ -10,6 +10,7 @@ from typing import Any
 
 from lightning_ebm.config import ConfigError, distortion_in_test, get, merge, resolve, with_recipe
 from lightning_ebm.experiments.experiment import Cell
+from lightning_ebm.files import slug
 from lightning_ebm.registry import Choice
 from lightning_ebm.schema import RunConfig
 
@@ -135,9 +136,3 @@ def tested(config: RunConfig, key: str) -> Any:
 def without_memory_filter(overrides: dict[str, Any]) -> dict[str, Any]:
     """Overrides without a bare `memory`, which may be a pattern and then is no memory's name."""
     return {key: value for key, value in overrides.items() if key != "memory" or not isinstance(value, str)}
-
-
-def slug(label: str) -> str:
-    """A label as the name of a folder: lower-case letters, digits and single hyphens."""
-    words = "".join(letter if letter.isalnum() else " " for letter in label.lower()).split()
-    return "-".join(words) or "row"

@@ -28,7 +28,7 @@ def ranked(trials: Sequence[Trial]) -> list[tuple[Trial, Outcome]]:
 
 
 def write_report(sweep: Sweep, trials: Sequence[Trial], folder: Path) -> str:
-    """Writes sweep.csv, sweep.md, and sweep.png and .svg, where at least one run has an error.
+    """Writes sweep.csv, sweep.md, and sweep.png, where at least one run has an error.
 
     Returns:
         The table, in Markdown.

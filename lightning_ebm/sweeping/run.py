@@ -17,6 +17,7 @@ import torch
 import yaml
 
 from lightning_ebm.config import ConfigError
+from lightning_ebm.settings import setting
 from lightning_ebm.signals import last_words, launched
 from lightning_ebm.sweeping import bayes, commands, grid, random_search
 from lightning_ebm.sweeping.file import Sweep
@@ -39,7 +40,7 @@ class SweepConfig:
     """
 
     workers: int = 1
-    output: str = "runs"
+    output: str = setting("runs", path=True)
     seed: int = 0
 
 

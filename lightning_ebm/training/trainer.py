@@ -21,17 +21,16 @@ from pytorch_lightning.strategies import DDPStrategy
 
 from lightning_ebm.config import ConfigError, distortion_in_test, identity, plain, run_folder, to_yaml
 from lightning_ebm.data.datamodule import EpisodeDataModule
+from lightning_ebm.launcher import check
 from lightning_ebm.memory import AssociativeMemory
 from lightning_ebm.registry import datasets, distortions, memories
 from lightning_ebm.schema import RunConfig, TrainingConfig
 from lightning_ebm.signals import process_number
 from lightning_ebm.training.callbacks import Pictures, Progress
 from lightning_ebm.training.checkpoints import DurableCheckpoints, RandomStates, last_checkpoint, load
-from lightning_ebm.training.failures import explained
-from lightning_ebm.training.loggers import finish, tracker
-from lightning_ebm.training.metrics_file import MetricsFile
+from lightning_ebm.training.loggers import MetricsFile, finish, tracker
 from lightning_ebm.training.module import MetaTraining
-from lightning_ebm.training.preemption import EndTogether, StopOnSignal
+from lightning_ebm.training.preemption import EndTogether, StopOnSignal, explained
 
 
 @dataclass(frozen=True)
@@ -148,6 +147,7 @@ def make_trainer(run: Run) -> pl.Trainer:
         callbacks.append(Pictures(run.folder / "pictures"))
     if training.average:
         callbacks.append(EMAWeightAveraging(decay=training.average))
+    check(config.trainer.devices, config.trainer.num_nodes)
     several = config.trainer.devices * config.trainer.num_nodes > 1
     return pl.Trainer(
         strategy=parallel(config) if several else "auto",

@@ -2,12 +2,12 @@ import dataclasses
 
 import numpy as np
 import torch
+from lightning_ebm.reporting.pages.html_gallery import gallery_rows
 
 from lightning_ebm.data.episodes import Episode
 from lightning_ebm.experiments.controls import QueryItself
 from lightning_ebm.experiments.gallery import recalled
 from lightning_ebm.reporting.figures.strips import read_path
-from lightning_ebm.reporting.pages.html_gallery import gallery_rows
 from lightning_ebm.reporting.record import Recall
 from tests.experiments import fakes
 

@@ -34,7 +34,7 @@ def small(tmp_path, **compare):
     return {
         "output": str(tmp_path),
         "data": {"name": "bits", "size": 16},
-        "distortion": {"name": "redrawn_bits", "count": 8},
+        "distortion": {"name": "pixels", "amount": 8},
         "episodes": {"items": 3, "batch": 2, "val": 2, "test": 4},
         "training": {"updates": 2, "warmup": 0, "validate_every": 2, "pictures": False},
         "compare": {
@@ -196,7 +196,7 @@ def test_seeds_are_pooled_and_their_interval_is_students():
 
 
 def test_rows_may_differ_in_how_training_images_are_augmented(tmp_path):
-    config = small(tmp_path) | {"data": {"name": "glyphs"}, "distortion": {"name": "noise_block"}}
+    config = small(tmp_path) | {"data": {"name": "glyphs"}, "distortion": {"name": "block"}}
     config["compare"]["rows"] = {
         name: {"memory": {"name": "no_memory"}, "data": {"augment": augment}}
         for name, augment in {"plain": False, "augmented": True}.items()

@@ -85,7 +85,7 @@ def test_a_memory_is_measured_on_the_device_that_is_asked_for():
 )
 def test_what_is_trained_on_a_gpu_is_tested_there(monkeypatch, accelerator, gpu, expected):
     monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
-    plain = {"data": {"name": "bits", "size": 8}, "distortion": {"name": "redrawn_bits", "count": 4}}
+    plain = {"data": {"name": "bits", "size": 8}, "distortion": {"name": "pixels", "amount": 4}}
     plain["trainer"] = {"accelerator": accelerator}
     energy = {"name": "gated_rnn", "hidden": 8, "memory": 3}
     run = build(resolve(plain | {"memory": {"name": "ebmm", "energy": energy}}))

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from lightning_ebm.config import ConfigError
 from lightning_ebm.reporting.figures.against_items import error_against_items
 from lightning_ebm.reporting.figures.against_size import error_against_size
 from lightning_ebm.reporting.pages.html_tables import items_table, main_table
-from lightning_ebm.reporting.published import FOLDER, NAMES, published
 from lightning_ebm.reporting.tables import wide_table
+
+from lightning_ebm.config import ConfigError
+from lightning_ebm.reporting.published import FOLDER, NAMES, published
 from tests.experiments import fakes
 from tests.reporting.pages.test_report import Page
 from tests.reporting.test_tables import text

@@ -3,15 +3,15 @@ import dataclasses
 import math
 
 import pytest
+from lightning_ebm.reporting.paper_tables import Row, Summary, escaped_latex, latex, markdown
 
 from lightning_ebm.cli import main
 from lightning_ebm.config import ConfigError
-from lightning_ebm.reporting.paper_tables import Row, Summary, escaped_latex, latex, markdown
 from lightning_ebm.reporting.record import write_cells, write_csv
 from lightning_ebm.reporting.summarise import read_cells, settings, write_summary
 from tests.experiments import fakes
 
-TASK = {"unit": "wrong bits of 128", "data": "bits", "distortion": "redrawn_bits (count 64)"}
+TASK = {"unit": "wrong bits of 128", "data": "bits", "distortion": "pixels (amount 64, fill noise)"}
 
 
 def made(label, memory, means, items=16, floats=1000, **changes):

@@ -2,10 +2,10 @@ import re
 
 import numpy as np
 import pytest
+from lightning_ebm.reporting.pages.summary import summary
 from rich.console import Console
 
 from lightning_ebm.reporting import tables
-from lightning_ebm.reporting.pages.summary import summary
 from tests.experiments import fakes
 
 # NumPy warns of the infinite error of the memory that diverged, which these tests are about.

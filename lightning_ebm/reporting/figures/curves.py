@@ -8,7 +8,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from lightning_ebm.reporting.figures.style import COLOURS, DASHES, new_figure, write_out_ticks
+from lightning_ebm.reporting.figures.style import COLOURS, DASHES, legend, new_figure, write_out_ticks
 from lightning_ebm.reporting.record import Curve
 
 COLUMNS = ("label", "update", "seconds", "error")
@@ -64,5 +64,5 @@ def learning_curves(curves: Sequence[Curve], unit: str, dark: bool = False) -> F
             for axis in (axes.xaxis, axes.yaxis):
                 write_out_ticks(axis)
         panels[0].set_ylabel(f"validation error\n({unit})")
-        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+        legend(figure, panels[0])
     return figure

@@ -4,12 +4,12 @@ import xml.etree.ElementTree as ElementTree
 import matplotlib
 import numpy as np
 import pytest
-
-from lightning_ebm.reporting.figures import against_items, style
 from lightning_ebm.reporting.figures.against_items import error_against_items
 from lightning_ebm.reporting.figures.against_size import error_against_size, has_size_sweep
 from lightning_ebm.reporting.figures.pictures import as_picture, grid, mosaic, shown_steps
 from lightning_ebm.reporting.figures.series import looks
+
+from lightning_ebm.reporting.figures import against_items, style
 from lightning_ebm.reporting.figures.strips import contact_sheet, read_path, recall_gallery
 from tests.experiments import fakes
 

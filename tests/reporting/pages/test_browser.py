@@ -6,12 +6,12 @@ import shutil
 
 import numpy as np
 import pytest
-
-from lightning_ebm.reporting.figures.lines import error_lines
-from lightning_ebm.reporting.figures.style import svg
 from lightning_ebm.reporting.pages.findings import Finding
 from lightning_ebm.reporting.pages.index import write_index
 from lightning_ebm.reporting.pages.report import write_report
+
+from lightning_ebm.reporting.figures.lines import error_lines
+from lightning_ebm.reporting.figures.style import svg
 from lightning_ebm.reporting.published import published
 from lightning_ebm.reporting.record import Curve, Recall
 from tests.experiments import fakes

@@ -1,11 +1,11 @@
 import dataclasses
 
 import pytest
-
-from lightning_ebm.cli import main
 from lightning_ebm.reporting.pages.findings import read_findings
 from lightning_ebm.reporting.pages.index import write_index
 from lightning_ebm.reporting.pages.report import write_report
+
+from lightning_ebm.cli import main
 from tests.experiments import fakes
 from tests.reporting.pages.test_report import Page
 from tests.test_cli import DEBUG

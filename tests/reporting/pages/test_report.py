@@ -7,9 +7,9 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from lightning_ebm.reporting.pages.report import write_report
 from PIL import Image
 
-from lightning_ebm.reporting.pages.report import write_report
 from tests.experiments import fakes
 
 pytestmark = pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")  # a memory diverged
