@@ -101,7 +101,8 @@ class Coders(nn.Module):
             ValueError: if they cannot be stored; the message calls them `what`.
         """
         check_patterns(patterns, what, self.shape)
-        codes = self.encoder(2 * (patterns.flatten(0, 1) - self.mean_pattern))  # ±1: the overlap of random bits is then 0
+        # ±1: the overlap of random bits is then 0
+        codes = self.encoder(2 * (patterns.flatten(0, 1) - self.mean_pattern))
         return codes.unflatten(0, patterns.shape[:2])
 
     def spread(self, patterns: Tensor) -> Tensor:
