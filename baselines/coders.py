@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_ebm.layers import ImageDecoder, ImageEncoder, SkipPerceptron, cosines, he_init
-from lightning_ebm.memory import check_patterns
+from lightning_ebm.memory import check_patterns, keep_known
 from lightning_ebm.settings import Settings, setting
 
 
@@ -73,7 +73,7 @@ class Coders(nn.Module):
                 f"width must be at most coders.code={config.code}, the encoder's output, got {self.width}: raise both"
             )
 
-        self.typical = nn.Parameter(torch.full(self.shape, 0.5)) if as_vectors and len(self.shape) == 3 else 0.5
+        self.mean_pattern = nn.Parameter(torch.full(self.shape, 0.5)) if as_vectors and len(self.shape) == 3 else 0.5
         self.encoder: nn.Module
         self.decoder: nn.Module
         if len(self.shape) == 1:
@@ -97,20 +97,17 @@ class Coders(nn.Module):
     def encode(self, patterns: Tensor, what: str = "patterns") -> Tensor:
         """Codes (episodes, items, width) of patterns or queries (episodes, items, *shape) in [0, 1].
 
-        Args:
-            patterns: what is encoded.
-            what: how an error message calls them.
-
         Raises:
-            ValueError: if they cannot be stored.
+            ValueError: if they cannot be stored; the message calls them `what`.
         """
         check_patterns(patterns, what, self.shape)
-        codes = self.encoder(2 * (patterns.flatten(0, 1) - self.typical))  # ±1: the overlap of random bits is then 0
+        # ±1: the overlap of random bits is then 0
+        codes = self.encoder(2 * (patterns.flatten(0, 1) - self.mean_pattern))
         return codes.unflatten(0, patterns.shape[:2])
 
     def spread(self, patterns: Tensor) -> Tensor:
         """Squared distances (episodes, items) of patterns to the typical one: with the mean pattern it is least."""
-        return (patterns - self.typical).flatten(2).square().sum(2)
+        return (patterns - self.mean_pattern).flatten(2).square().sum(2)
 
     def decode(self, codes: Tensor) -> Tensor:
         """Patterns (episodes, items, *shape) in [0, 1], the sigmoid of logits, from codes (episodes, items, width)."""
@@ -122,54 +119,43 @@ class Coders(nn.Module):
 
 
 class AutoencoderMixin:
-    """What memories of codes share, named before the base class: an objective of their coders alone.
+    """What memories of codes share, named before the base class: an objective of their coders alone."""
 
-    Attributes:
-        coders: encoder and decoder.
-    """
-
-    coders: Coders
+    coders: Coders  # encoder and decoder
 
     def after_memory(self, codes: Tensor) -> Tensor:
-        """What would reach the decoder if the memory lost nothing: (episodes, items, width).
-
-        Args:
-            codes: of the stored patterns, (episodes, items, width); they themselves, unless a memory says otherwise.
-        """
+        """What would reach the decoder, for codes (episodes, items, width), if the memory lost nothing."""
         return codes
+
+    def iterate(self, recall: Callable[[Tensor], Tensor], queries: Tensor, mask: Tensor | None, steps: int) -> Tensor:
+        """A trajectory whose steps encode the last answer, recall codes from codes, and decode them.
+
+        Values that the mask says are right are put back after each step. They do not enter what is recalled in any
+        other way, for codes have no known places.
+        """
+        answer, trajectory = queries, []
+        for _ in range(steps):
+            recalled = recall(self.coders.encode(answer, "queries"))
+            answer = keep_known(self.coders.decode(recalled), queries, mask).to(queries)
+            trajectory.append(answer)
+        return torch.stack(trajectory)
 
     def auxiliary_loss(self, patterns: Tensor, queries: Tensor, mask: Tensor) -> Tensor:
         """Cross-entropy of patterns and what is decoded from their own codes, in nats; see `AssociativeMemory`.
 
         Where the coders learn a typical pattern, with `Coders.spread`, of which it is to become the mean. Summed over
         the values of a pattern, averaged over items and episodes. Values between 0 and 1 count as probabilities: for
-        them too it is least where the pattern itself is decoded, though not 0.
-
-        Args:
-            patterns: (episodes, items, *shape), values in [0, 1].
-            queries: not used.
-            mask: not used.
-
-        Returns:
-            A scalar.
+        them too it is least where the pattern itself is decoded, though not 0. Queries and mask are not used.
         """
         logits = self.coders.logits(self.after_memory(self.coders.encode(patterns)))
         loss = F.binary_cross_entropy_with_logits(logits, patterns, reduction="sum")
-        if isinstance(self.coders.typical, nn.Parameter):
+        if isinstance(self.coders.mean_pattern, nn.Parameter):
             loss = loss + self.coders.spread(patterns).sum()
         return loss / (patterns.shape[0] * patterns.shape[1])
 
 
 def near_identity(size_in: int, size_out: int, hidden: int, layers: int = 1, gain: float = 1.0) -> SkipPerceptron:
-    """The map x ↦ gain · x, cut off or padded with zeros, plus a small perceptron; all is learned from there.
-
-    Args:
-        size_in: size of the input.
-        size_out: size of the output.
-        hidden: units of a hidden layer.
-        layers: hidden layers.
-        gain: factor of the identity at the start.
-    """
+    """The map x ↦ gain · x, cut off or padded with zeros, plus a small perceptron; all is learned from there."""
     start = gain * torch.eye(size_out, size_in)
     return SkipPerceptron(start, hidden, spread=0.01, activation=torch.tanh, layers=layers)
 
@@ -181,11 +167,7 @@ def wave_coders(shape: Sequence[int], width: int, hidden: int, layers: int = 1) 
     It is decoded to logits 2 x, x being the image in ±1 without higher frequencies: σ(2 x) is close to the image in
     [0, 1], and around middle grey rises as it does.
 
-    Args:
-        shape: (channels, height, width) of an image.
-        width: size of a code; what exceeds the number of values is padded with zeros.
-        hidden: units of a hidden layer.
-        layers: hidden layers.
+    Of a `width` above the number of values, the rest is padded with zeros.
 
     Returns:
         Encoder, (items, *shape) to (items, width), and decoder, (items, width) to logits (items, *shape).

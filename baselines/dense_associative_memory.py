@@ -62,11 +62,7 @@ class DenseAssociativeMemory(SlotMemory):
 
     @torch.no_grad()
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Updates unit after unit until a sweep changes nothing, or for `max_sweeps`; see the base class.
-
-        Returns:
-            (1, episodes, items, *shape): the answer alone, values 0 and 1 (known ones as in the query).
-        """
+        """Updates unit after unit until a sweep changes nothing, or for `max_sweeps`, and gives the last bits alone."""
         stored = self.stored(state)
         units = self.rows(queries, "queries").to(stored)
         free = torch.ones_like(units, dtype=torch.bool) if mask is None else mask.flatten(2)
@@ -93,15 +89,9 @@ class DenseAssociativeMemory(SlotMemory):
         return state["slots"].to(torch.promote_types(state["slots"].dtype, torch.float32))
 
     def sweep(self, stored: Tensor, units: Tensor, free: Tensor) -> Tensor:
-        """Updates all units once, from the first to the last.
+        """Updates all units (episodes, items, d), ±1, once, from the first to the last, but those that are not free.
 
-        Args:
-            stored: (episodes, slots, d); empty slots are zero and have no say.
-            units: (episodes, items, d), ±1.
-            free: (episodes, items, d), bool, False where a unit is clamped.
-
-        Returns:
-            The new units.
+        Empty slots of what is stored, (episodes, slots, d), are zero and have no say.
         """
         units, overlaps = units.clone(), units @ stored.mT  # (episodes, items, slots)
         for i in range(self.width):

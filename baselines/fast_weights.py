@@ -139,9 +139,6 @@ class FastWeights(AutoencoderMixin, AssociativeMemory):
         """Passes the query's code through the net, and what it says again; see the base class.
 
         Where the mask is given, distorted values enter as 0.5, between 0 and 1.
-
-        Returns:
-            (hops, episodes, items, *shape): the answer of each hop, with the known values put back.
         """
         shown = queries if mask is None else torch.where(mask, torch.full_like(queries, 0.5), queries)
         query = self.coders.encode(shown, "queries")

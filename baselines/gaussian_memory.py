@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from baselines.coders import AutoencoderMixin, Coders, CodeSettings
 from baselines.linear_gaussian import divergence
-from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, keep_known
+from lightning_ebm.memory import AssociativeMemory, PatternSpec, State
 from lightning_ebm.settings import setting
 
 FLOOR = 1e-6
@@ -22,19 +22,16 @@ FLOOR = 1e-6
 
 
 class Bound(NamedTuple):
-    """The terms of the evidence lower bound, in nats.
-
-    Attributes:
-        likelihood: (episodes, items), ln p(x | z') of what the memory gives for the pattern's own latent.
-        autoencoder: (episodes, items), ln p(x | z) of the code itself; a help to training, not part of the bound.
-        latent: (episodes, items), KL of the latent to its prior N(0, 1).
-        memory: (episodes), KL of the written memory to its prior; 0 if nothing is written.
-    """
+    """The terms of the evidence lower bound, in nats."""
 
     likelihood: Tensor
+    """(episodes, items), ln p(x | z') of what the memory gives for the pattern's own latent."""
     autoencoder: Tensor
+    """(episodes, items), ln p(x | z) of the code itself; a help to training, not part of the bound."""
     latent: Tensor
+    """(episodes, items), KL of the latent to its prior N(0, 1)."""
     memory: Tensor
+    """(episodes), KL of the written memory to its prior; 0 if nothing is written."""
 
     @property
     def conditional(self) -> Tensor:
@@ -105,11 +102,7 @@ class GaussianMemory(AutoencoderMixin, AssociativeMemory):
 
     @abstractmethod
     def addressing(self, mean: Tensor) -> Callable[[Tensor], Tensor]:
-        """A function from codes (episodes, items, C) to the means of latents (episodes, items, latents).
-
-        Args:
-            mean: R, (episodes, K, C).
-        """
+        """A function from codes (episodes, items, C) to latents' means (episodes, items, latents), given R."""
 
     @abstractmethod
     def weights(self, latents: Tensor) -> Tensor:
@@ -140,19 +133,11 @@ class GaussianMemory(AutoencoderMixin, AssociativeMemory):
         return {"mean": mean.to(state["mean"]), "covariance": covariance.to(state["covariance"])}
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Reads `steps` times, each time with the last answer as the query; see the base class.
-
-        Values that the mask says are right are put back after each step. They do not enter the weights in any
-        other way, for codes have no known places.
-        """
+        """Reads `steps` times, each time with the last answer as the query; see the base class."""
         address = self.addressing(state["mean"])
-        answer, trajectory = queries, []
-        for _ in range(self.steps):
-            codes = self.coders.encode(answer, "queries")
-            recalled = self.weights(address(codes)) @ state["mean"].to(codes)
-            answer = keep_known(self.coders.decode(recalled), queries, mask).to(queries)
-            trajectory.append(answer)
-        return torch.stack(trajectory)
+        return self.iterate(
+            lambda codes: self.weights(address(codes)) @ state["mean"].to(codes), queries, mask, self.steps
+        )
 
     def energy(self, state: State, patterns: Tensor) -> Tensor:
         """-ln p(code, latent | R) in nats at the mean of the latent, but for a constant: (episodes, items)."""
@@ -182,12 +167,7 @@ class GaussianMemory(AutoencoderMixin, AssociativeMemory):
         """The evidence lower bound of patterns (episodes, items, *shape), from one sample of latents and memory.
 
         z' = M'w is drawn given w for each item, with variance w'Uw in each column: the expectation of a sum over
-        items needs no more.
-
-        Args:
-            patterns: what is written.
-            keep: what happens to the written state before it is read, as in `meta_loss`; its divergence is that of
-                what was written.
+        items needs no more. The divergence is that of what was written, before `keep`.
 
         Raises:
             ValueError: if the objective is reconstruction, so that the deviation of latents was not learned.

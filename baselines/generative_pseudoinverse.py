@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.coders import AutoencoderMixin, Coders, CodeSettings
-from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, keep_known
+from lightning_ebm.memory import AssociativeMemory, PatternSpec, State
 from lightning_ebm.settings import setting
 
 
@@ -66,19 +66,10 @@ class GenerativePseudoinverse(AutoencoderMixin, AssociativeMemory):
         return {"memory": memory.to(self.prior)}
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Reads `steps` times, each time with the last answer as the query; see the base class.
-
-        Values that the mask says are right are put back after each step, and used in no other way.
-        """
+        """Reads `steps` times, each time with the last answer as the query; see the base class."""
         memory = state["memory"].double()
         inverse = self.inverse(memory)
-        answer, trajectory = queries, []
-        for _ in range(self.steps):
-            codes = self.coders.encode(answer, "queries")
-            recalled = (codes.double() @ inverse @ memory).to(codes)
-            answer = keep_known(self.coders.decode(recalled), queries, mask).to(queries)
-            trajectory.append(answer)
-        return torch.stack(trajectory)
+        return self.iterate(lambda codes: (codes.double() @ inverse @ memory).to(codes), queries, mask, self.steps)
 
     def energy(self, state: State, patterns: Tensor) -> Tensor:
         """Half the squared distance of a code from what is read for it, (episodes, items); 0 for a stored code."""
@@ -101,12 +92,7 @@ def iterative_pseudo_inverse(matrix: Tensor, iterations: int) -> Tensor:
 
     A singular value s of X becomes (1 - (1 - s²/|X|²)^(2^iterations)) / s, instead of 1/s.
 
-    Args:
-        matrix: X, (..., a, b).
-        iterations: steps, of two matrix products each.
-
-    Returns:
-        (..., b, a).
+    Of X (..., a, b), it is (..., b, a).
     """
     # Larimar starts from 0.0005 X', which three steps bring nowhere; with |X|² no singular value diverges.
     scale = matrix.square().sum((-2, -1), keepdim=True).clamp_min(torch.finfo(matrix.dtype).tiny)

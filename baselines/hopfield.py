@@ -17,32 +17,19 @@ from lightning_ebm.settings import Settings, setting
 
 
 class Net(NamedTuple):
-    """An unpacked state.
+    """An unpacked state."""
 
-    Attributes:
-        weights: (episodes, d, d), symmetric, zero diagonal.
-        thresholds: (episodes, d).
-        tie: (episodes, d), fields not larger than this are zero but for rounding.
-    """
-
-    weights: Tensor
-    thresholds: Tensor
-    tie: Tensor
+    weights: Tensor  # (episodes, d, d), symmetric, zero diagonal
+    thresholds: Tensor  # (episodes, d)
+    tie: Tensor  # (episodes, d), fields not larger than this are zero but for rounding
 
 
 def asynchronous(net: Net, units: Tensor, free: Tensor) -> Tensor:
     """Updates one unit after the other, from the first to the last (Hopfield 1982, eq. 1).
 
-    The energy never increases, so that sweeps end in a fixed point. The order is the same in each sweep: drawn
-    anew, it recalls slightly worse (pseudo-inverse, table 1, 64 patterns: 6.4 wrong bits instead of 6.2).
-
-    Args:
-        net: the network.
-        units: (episodes, d, items), ±1.
-        free: (episodes, d, items), bool, False where a unit is clamped.
-
-    Returns:
-        The new units.
+    Units (episodes, d, items) are ±1, and clamped where `free` is False. The energy never increases, so that sweeps end
+    in a fixed point. The order is the same in each sweep: drawn anew, it recalls slightly worse (pseudo-inverse, table
+    1, 64 patterns: 6.4 wrong bits instead of 6.2).
     """
     units = units.clone()
     for i in range(units.shape[1]):
@@ -139,12 +126,7 @@ class Hopfield(AssociativeMemory):
 
     @torch.no_grad()
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Runs the dynamics until a sweep changes nothing, or for `max_sweeps`; see the base class.
-
-        Returns:
-            (1, episodes, items, *shape): the answer alone, values 0 and 1 (known ones as in the query).
-            What each sweep left is not kept; there may be a hundred of them.
-        """
+        """Runs the dynamics until a sweep changes nothing, or for `max_sweeps`, and gives the last one's bits alone."""
         net = self.unpack(state)
         units = self.to_units(queries, "queries").to(net.weights).mT.contiguous()  # (episodes, d, items)
         free = torch.ones_like(units, dtype=torch.bool) if mask is None else mask.flatten(2).mT

@@ -84,11 +84,7 @@ class ImageCodec(AssociativeMemory):
         return {name: tensor.to(patterns.device) for name, tensor in state.items()}
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Decodes the files and finds the nearest; see the base class. Without any, the query is the answer.
-
-        Returns:
-            (1, episodes, items, *shape): the answer.
-        """
+        """Decodes the files and finds the nearest; see the base class. Without any, the query is the answer."""
         check_patterns(queries, "queries", self.shape)
         q = queries.flatten(2)
         decoded = q.new_zeros(len(q), max(1, int(state["written"].max())), q.shape[-1])
@@ -105,12 +101,7 @@ class ImageCodec(AssociativeMemory):
         return keep_known(answer, queries, mask)[None]
 
     def encode(self, pixels: np.ndarray, limit: int) -> bytes:
-        """The best file of at most `limit` bytes; empty if there is none.
-
-        Args:
-            pixels: (channels, height, width), uint8.
-            limit: in bytes.
-        """
+        """The best file of at most `limit` bytes of pixels (channels, height, width), uint8; empty if there is none."""
         image = Image.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0)))
         best, *others = ATTEMPTS[self.format]
         if len(file := self.save(image, best)) <= limit:

@@ -38,16 +38,7 @@ class LSTMCell(nn.Module):
             nn.init.orthogonal_(matrix)
 
     def forward(self, driven: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
-        """One step.
-
-        Args:
-            driven: (..., 4 · hidden), `inputs` of the step's input; of many steps in one product.
-            hidden: (..., hidden), h; it may broadcast.
-            cell: (..., hidden), c; likewise.
-
-        Returns:
-            The next h and c, each (..., hidden).
-        """
+        """The next h and c, each (..., hidden), from these, which may broadcast, and `inputs(x)`, (..., 4 · hidden)."""
         enter, forget, candidate, leave = (driven + self.recurrent(self.narrow(hidden))).chunk(4, -1)
         cell = (forget + 1).sigmoid() * cell + enter.sigmoid() * candidate.tanh()
         return leave.sigmoid() * cell.tanh(), cell
@@ -110,11 +101,7 @@ class LSTM(AutoencoderMixin, AssociativeMemory):
         return {"hidden": hidden, "cell": cell}
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
-        """One step from the written state for each query; see the base class. The mask is used on the answer alone.
-
-        Returns:
-            (1, episodes, items, *shape): the answer.
-        """
+        """One step from the written state for each query; see the base class. The mask is used on the answer alone."""
         driven = self.lstm.inputs(flagged(self.coders.encode(queries, "queries"), -1.0))
         hidden, cell = (state[name].to(driven)[:, None] for name in ("hidden", "cell"))
         hidden, _ = self.lstm(driven, hidden, cell)

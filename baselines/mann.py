@@ -118,11 +118,7 @@ class MANN(AutoencoderMixin, AssociativeMemory):
         return {"memory": memory, "usage": usage, "read_weights": read_weights, "hidden": hidden, "cell": cell}
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
-        """One step without writing for each query; see the base class. The mask is used on the answer alone.
-
-        Returns:
-            (1, episodes, items, *shape): the answer.
-        """
+        """One step without writing for each query; see the base class. The mask is used on the answer alone."""
         codes = self.coders.encode(queries, "queries")
         memory, read_weights, hidden, cell = (
             state[name].to(codes) for name in ("memory", "read_weights", "hidden", "cell")

@@ -76,11 +76,7 @@ class MemoryNetwork(AutoencoderMixin, SlotMemory):
         return self.to_value(codes)
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Attends to the slots `hops` times; see the base class. The mask is used on the answer alone.
-
-        Returns:
-            (1, episodes, items, *shape): the answer; what lies between the hops is no pattern.
-        """
+        """Attends to the slots `hops` times; see the base class. The mask is used on the answer alone."""
         u = self.to_query(self.coders.encode(queries, "queries"))
         slots = state["slots"].to(u)
         keys, values = self.to_key(slots), self.to_value(slots)

@@ -88,11 +88,7 @@ class ModernHopfield(SlotMemory):
         return 2 * patterns.flatten(2) - 1
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Updates the queries `steps` times; see the base class. Where nothing was written, they stay.
-
-        Returns:
-            (steps, episodes, items, *shape): what each update left.
-        """
+        """Updates the queries `steps` times; see the base class. Where nothing was written, they stay."""
         mean = self.mean(state)
         stored, q = state["slots"] - mean, self.rows(queries, "queries").to(mean) - mean
         known = None if mask is None else ~mask.flatten(2)
@@ -141,12 +137,7 @@ class ModernHopfield(SlotMemory):
         return slots.sum(1, keepdim=True) / state["written"].clamp(1, slots.shape[1])[:, None, None]
 
     def separate(self, scores: Tensor, filled: Tensor) -> Tensor:
-        """Weights of the stored patterns, up to a factor for each query; those of empty slots are zero.
-
-        Args:
-            scores: (episodes, items, slots), similarities.
-            filled: (episodes, 1, slots), bool.
-        """
+        """Weights of stored patterns from similarities (episodes, items, slots), up to a factor; 0 in empty slots."""
         scores = scores.masked_fill(~filled, torch.finfo(scores.dtype).min)
         highest = scores.detach().amax(-1, keepdim=True)
         if self.separation == "softmax":

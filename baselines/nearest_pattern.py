@@ -42,11 +42,7 @@ class NearestPattern(SlotMemory):
         return patterns.flatten(2)
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Finds the nearest pattern; see the base class. Where nothing was written, the query is the answer.
-
-        Returns:
-            (1, episodes, items, *shape): the answer.
-        """
+        """Finds the nearest pattern; see the base class. Where nothing was written, the query is the answer."""
         q, slots, filled = self.rows(queries, "queries"), state["slots"].to(queries), self.filled(state)
         found = nearest(q, slots, filled, None if mask is None else mask.flatten(2))
         answer = torch.where(filled.any(-1, keepdim=True), found, q).reshape(queries.shape)

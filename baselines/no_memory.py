@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from baselines.coders import AutoencoderMixin, Coders, CodeSettings
-from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, check_patterns, keep_known
+from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, check_patterns
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,5 @@ class NoMemory(AutoencoderMixin, AssociativeMemory):
         return {}
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Completes the queries; see the base class. The mask is used on the answer alone.
-
-        Returns:
-            (1, episodes, items, *shape): the answer.
-        """
-        answer = self.coders.decode(self.coders.encode(queries, "queries"))
-        return keep_known(answer, queries, mask)[None]
+        """Completes the queries; see the base class. The mask is used on the answer alone."""
+        return self.iterate(lambda codes: codes, queries, mask, 1)

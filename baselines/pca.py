@@ -63,11 +63,7 @@ class PCA(SlotMemory):
         return (patterns.flatten(2) - self.mean) @ self.basis()
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Decodes all slots and finds the nearest; see the base class. Where nothing was written, the mean answers.
-
-        Returns:
-            (1, episodes, items, *shape): the answer.
-        """
+        """Decodes all slots and finds the nearest; see the base class. Where nothing was written, the mean answers."""
         check_patterns(queries, "queries", self.shape)
         decoded = self.mean + state["slots"].to(queries) @ self.basis().T
         found = nearest(queries.flatten(2), decoded, self.filled(state), None if mask is None else mask.flatten(2))

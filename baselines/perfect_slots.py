@@ -67,11 +67,7 @@ class PerfectSlots(AssociativeMemory):
         return {"slots": slots, "all_patterns": everything}
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Asks the oracle, and looks into the slot; see the base class.
-
-        Returns:
-            (1, episodes, items, *shape): the answer.
-        """
+        """Asks the oracle, and looks into the slot; see the base class."""
         check_patterns(queries, "queries", self.shape)
         q, everything = queries.flatten(2), state["all_patterns"].to(queries)
         seen = everything.shape[1]

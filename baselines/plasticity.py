@@ -129,13 +129,7 @@ class Plasticity(AutoencoderMixin, AssociativeMemory):
         return upper + upper.mT
 
     def step(self, traces: Tensor, y: Tensor, x: Tensor) -> Tensor:
-        """Activities (episodes, items, neurons) one step after `y`.
-
-        Args:
-            traces: (episodes, neurons, neurons).
-            y: (episodes, items, neurons), in [-1, 1].
-            x: (episodes, items, neurons - 1), the code that is presented; zeros for none.
-        """
+        """Activities (episodes, items, neurons) one step after y, if a code x is presented, which is zero for none."""
         current = y @ (self.weight + self.plasticity * traces)
         y = torch.tanh(current[..., :-1] + self.settings.gain * x)
         return torch.cat([y, torch.ones_like(current[..., -1:])], -1)
@@ -148,9 +142,6 @@ class Plasticity(AutoencoderMixin, AssociativeMemory):
         """Presents each query to the written traces, then lets the net run for one step; see the base class.
 
         Where the mask is given, distorted values enter as 0.5, that is, as no input.
-
-        Returns:
-            (1, episodes, items, *shape): the answer after the last step.
         """
         shown = queries if mask is None else torch.where(mask, torch.full_like(queries, 0.5), queries)
         x = self.coders.encode(shown, "queries")

@@ -43,12 +43,8 @@ class SlotMemory(AssociativeMemory):
     def rows(self, patterns: Tensor, what: str = "patterns") -> Tensor:
         """What is stored of patterns (episodes, items, *shape) in [0, 1]: (episodes, items, width).
 
-        Args:
-            patterns: what is stored.
-            what: how an error message calls them.
-
         Raises:
-            ValueError: if they cannot be stored.
+            ValueError: if they cannot be stored; the message calls them `what`.
         """
 
     def initial_state(self, episodes: int) -> State:

@@ -130,12 +130,8 @@ class Writing(nn.Module):
 def step(weight: Tensor, prior: Tensor, gradients: Sequence[Tensor], rates: Tensor, share: float) -> Tensor:
     """One parameter after one step, in few passes over it: parameters are large, and passes are what costs.
 
-    Args:
-        weight: the parameter.
-        prior: its prior, to which the prior term, of gradient 2 (weight - prior), pulls.
-        gradients: those of the other terms, summed over patterns.
-        rates: (terms,), of the energy term, the prior term and the others.
-        share: what each pattern counts.
+    The prior term, of gradient 2 (weight - prior), has the second of the rates; the others' gradients are summed over
+    patterns, of which each counts `share`.
     """
     weight = torch.lerp(weight, prior, 2 * rates[1])
     for rate, gradient in zip((rates[0], *rates[2:]), gradients, strict=True):

@@ -86,12 +86,12 @@ def test_the_typical_image_is_learned_and_taken_off():
     spread = memory.coders.spread(images)
     assert spread[1, 2].item() == pytest.approx(((images[1, 2] - 0.5) ** 2).sum().item(), rel=1e-5)
     with torch.no_grad():
-        memory.coders.typical.copy_(mean)
+        memory.coders.mean_pattern.copy_(mean)
     torch.testing.assert_close(memory.coders.encode(mean.expand_as(images)), grey)
-    (slope,) = torch.autograd.grad(memory.coders.spread(images).sum(), memory.coders.typical)
+    (slope,) = torch.autograd.grad(memory.coders.spread(images).sum(), memory.coders.mean_pattern)
     torch.testing.assert_close(slope, torch.zeros_like(slope), atol=1e-5, rtol=0)
     memory.auxiliary_loss(images, images, images > 2).backward()
-    assert (memory.coders.typical.grad != 0).any()
+    assert (memory.coders.mean_pattern.grad != 0).any()
 
 
 def test_what_exceeds_the_number_of_values_starts_close_to_zero():

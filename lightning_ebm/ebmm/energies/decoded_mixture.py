@@ -144,14 +144,8 @@ class DecodedMixture(RowMixture):
 
         η_k falling linearly from `STEP`. The sum over quarters is a composite likelihood (J. Besag, Statistical
         analysis of non-lattice data, The Statistician 24, 1975); steps after an encoder close the amortisation gap
-        (Y. Kim et al., Semi-amortized variational autoencoders, ICML 2018).
-
-        Args:
-            codes: (items, code), of mean square 1.
-            x: the patterns, (items, *shape).
-
-        Returns:
-            As codes, whose gradient passes through as if they had not been moved.
+        (Y. Kim et al., Semi-amortized variational autoencoders, ICML 2018). Gradients pass through as if codes (items,
+        code), of mean square 1, had not been moved.
         """
         with torch.no_grad():
             moved = codes
@@ -162,13 +156,7 @@ class DecodedMixture(RowMixture):
         return codes + (moved - codes).detach()
 
     def recall_loss(self, codes: Tensor, x: Tensor, k: int) -> Tensor:
-        """L above, summed over items: how badly patterns x are recalled from codes, in nats.
-
-        Args:
-            codes: (items, code).
-            x: (items, *shape).
-            k: number of the step, which chooses the quarter that is to be completed.
-        """
+        """L above in step k, summed over items: how badly patterns x are recalled from codes, in nats."""
         logits = self.decode(codes).view_as(x)
         lost = cross_entropy(logits, x).sum()
         if self.completion is None:
@@ -201,14 +189,7 @@ class DecodedMixture(RowMixture):
 
 
 def completion_loss(completion: Completion, logits: Tensor, x: Tensor, soft_mask: Tensor) -> Tensor:
-    """`EMPHASIS` times the cross-entropy of completed values, in nats, summed over items.
-
-    Args:
-        completion: the net.
-        logits: of what was recalled, (items, *shape).
-        x: the patterns, (items, *shape).
-        soft_mask: which of their values are to be completed, in [0, 1], (items, *shape).
-    """
+    """`EMPHASIS` times the cross-entropy, in nats, of the values of x that are completed, summed over items."""
     return EMPHASIS * (cross_entropy(completion(logits, x, soft_mask), x) * soft_mask.flatten(1)).sum()
 
 

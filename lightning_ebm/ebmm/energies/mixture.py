@@ -55,8 +55,12 @@ class Mixture(Energy):
 
     def writing_energy(self, features: Tensor) -> Tensor:
         """Energies (items,) of the patterns themselves."""
-        x = 2 * features.flatten(1) - 1
-        weight, beta = self.memory.weight, self.log_beta.exp()
-        direction = weight * weight.square().sum(1, keepdim=True).add(1e-6).rsqrt()
-        overlap = math.sqrt(x.shape[1]) * x @ direction.T
-        return -torch.logsumexp(beta * overlap + beta.sqrt() * self.memory.bias, 1) / beta
+        return mixture_energy(features, self.memory.weight, self.memory.bias, self.log_beta.exp())
+
+
+def mixture_energy(patterns: Tensor, components: Tensor, bias: Tensor, beta: Tensor) -> Tensor:
+    """E above, (items,), of patterns (items, *shape) in [0, 1], for components (S, D) of any length, biases (S,)."""
+    x = 2 * patterns.flatten(1) - 1
+    direction = components * components.square().sum(1, keepdim=True).add(1e-6).rsqrt()
+    overlap = math.sqrt(x.shape[1]) * x @ direction.T
+    return -torch.logsumexp(beta * overlap + beta.sqrt() * bias, 1) / beta

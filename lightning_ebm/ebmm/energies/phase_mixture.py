@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_ebm.ebmm.energies.base import Energy
+from lightning_ebm.ebmm.energies.mixture import mixture_energy
 from lightning_ebm.memory import PatternSpec
 from lightning_ebm.settings import Settings, setting
 
@@ -49,20 +50,15 @@ class PhaseMixture(Energy):
 
     def writing_energy(self, features: Tensor) -> Tensor:
         """Energies (items,) of the patterns themselves."""
-        overlap, beta = self.memory(2 * features.flatten(1) - 1), self.log_beta.exp()
-        return -torch.logsumexp(beta * overlap + beta.sqrt() * self.memory.bias, 1) / beta
+        phases = self.memory.weight
+        components = torch.cat([phases.cos(), phases.sin()])
+        return mixture_energy(features, components, self.memory.bias, self.log_beta.exp())
 
 
 class Phases(nn.Module):
-    """The written layer: phases (rows, dim) and biases (2 · rows,), and the overlap of patterns with each component."""
+    """The written layer: phases (rows, dim) and biases (2 · rows,)."""
 
     def __init__(self, dim: int, rows: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(2 * math.pi * torch.rand(rows, dim))
         self.bias = nn.Parameter(torch.zeros(2 * rows))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x: (items, dim) in [-1, 1]; returns overlaps (items, 2 · rows), between -dim and dim."""
-        components = torch.cat([self.weight.cos(), self.weight.sin()])
-        directions = components * components.square().sum(1, keepdim=True).add(1e-6).rsqrt()
-        return math.sqrt(x.shape[1]) * x @ directions.T

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_ebm.ebmm.energies.base import Energy
-from lightning_ebm.layers import LayerNorm, ResBlock, Shortcut, he_init, image_grid
+from lightning_ebm.layers import LayerNorm, ResBlock, Shortcut, gated_hops, he_init, image_grid
 from lightning_ebm.memory import PatternSpec, image_shape
 from lightning_ebm.settings import Settings, setting
 
@@ -82,8 +82,8 @@ class ResNetConv(Energy):
     def __init__(self, spec: PatternSpec, config: ResNetConvConfig = ResNetConvConfig()) -> None:
         super().__init__()
         self.hops, width, strides = config.hops, config.width, config.strides
-        channels, *sides = image_shape(spec)
-        grid = image_grid(*sides, len(config.channels) + strides.count(2))
+        channels, height, width_in = image_shape(spec)
+        grid = image_grid(height, width_in, len(config.channels) + strides.count(2))
         self.blocks = nn.Sequential(*(ResBlock(a, b, 2) for a, b in pairwise([channels, *config.channels])))
         inputs = [config.channels[-1]] + [width] * (len(strides) - 1)
         self.bottlenecks = nn.Sequential(
@@ -104,11 +104,10 @@ class ResNetConv(Energy):
 
     def writing_energy(self, features: Tensor) -> Tensor:
         """Energies (items,) from what `features` returned."""
-        features = self.bottlenecks(features)
-        state = torch.zeros_like(features)
-        for _ in range(self.hops):
-            z = torch.cat([features, state], 1)
-            candidate = torch.tanh(self.candidate_norm(self.candidate(z)))
-            update = torch.sigmoid(self.gate_norm(self.gate(z)))
-            state = update * candidate + (1 - update) * state
+        state = gated_hops(
+            self.bottlenecks(features),
+            self.hops,
+            lambda z: torch.tanh(self.candidate_norm(self.candidate(z))),
+            lambda z: self.gate_norm(self.gate(z)),
+        )
         return self.output(torch.tanh(self.head(state.flatten(1)))).squeeze(1)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_ebm.ebmm.energies.base import Energy
-from lightning_ebm.layers import ImageEncoder, LayerNorm, he_init
+from lightning_ebm.layers import ImageEncoder, LayerNorm, gated_hops, he_init
 from lightning_ebm.memory import PatternSpec, image_shape
 from lightning_ebm.settings import Settings, setting
 
@@ -66,10 +66,5 @@ class ResNetFC(Energy):
         """Energies (items,) from what `features` returned."""
         code, static = features
         recalled = torch.tanh(torch.cat([self.memory(code), static], 1))
-        state = torch.zeros_like(recalled)
-        for _ in range(self.hops):
-            z = torch.cat([recalled, state], 1)
-            candidate = self.norm(torch.tanh(self.candidate(z)))
-            update = torch.sigmoid(self.gate(z))
-            state = update * candidate + (1 - update) * state
+        state = gated_hops(recalled, self.hops, lambda z: self.norm(torch.tanh(self.candidate(z))), self.gate)
         return self.output(torch.tanh(self.head(state))).squeeze(1)
