@@ -132,8 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     config = Path(parsed.config) if getattr(parsed, "config", None) else None
     if config and options.get("memory"):  # which stands in its place, so that the first word is a setting
         config, words = None, [parsed.config, *words]
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # where the files that import paths name are, as for `python -m`
+    os.environ["PYTHONSAFEPATH"] = "1"  # in Pythons that are started from here, no random.py of a user comes first
     quieten()
     goes_on = (
         "" if parsed.verb in ("bench", "summarise", "export", "recall") else "; the same command goes on where it was"

@@ -10,6 +10,8 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import importlib
+import os
+import sys
 from collections.abc import Iterable
 from importlib.metadata import entry_points
 from typing import Any
@@ -97,6 +99,8 @@ class Registry:
 
     def _import(self, path: str) -> Any:
         module, _, attribute = path.partition(":")
+        if os.getcwd() not in sys.path:
+            sys.path.append(os.getcwd())  # the user's own modules lie there; last, so that none stands in for another
         try:
             return getattr(importlib.import_module(module), attribute)
         except (ImportError, AttributeError, ValueError) as error:

@@ -145,8 +145,11 @@ class CompareConfig:
         precisions: how the state is kept between writing and reading: float32, float16, int8, int4.
         gallery: patterns of the first test episode that are shown in the report; 0 for none.
         published: a paper's numbers, laid over: figure3-omniglot, figure3-cifar, table1, or a CSV file; empty: none.
-        jobs: cells that run at a time, each in a process of its own; 1: here, one after the other; 0: one for
-            each GPU or, without, each core.
+        jobs: experiments that run at a time, each in a process of its own; 1: here, one after the other; 0: one for
+            each GPU or, without, each core; with SLURM, all.
+        executor: local, or slurm: each experiment is a job of SLURM, submitted through submitit.
+        slurm: settings of sbatch for these jobs, as submitit names them: {partition: gpu, time: 240, gpus_per_node: 1};
+            time in minutes.
     """
 
     rows: dict[str, Any] = field(default_factory=dict)
@@ -158,6 +161,8 @@ class CompareConfig:
     gallery: int = 8
     published: str = ""
     jobs: int = 1
+    executor: str = "local"
+    slurm: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -209,6 +214,7 @@ ALLOWED = {
     "resume": ("auto", "never"),
     "wandb.mode": ("auto", "disabled", "offline", "online"),
     "compare.mask": ("unknown", "known", "both"),
+    "compare.executor": ("local", "slurm"),
     "training.state_precision": tuple(PRECISIONS),
     "trainer.accelerator": ("auto", "cpu", "gpu", "cuda", "mps"),
     "trainer.matmul_precision": ("highest", "high", "medium"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from lightning_ebm.config import ConfigError, parse_overrides, read, read_file, resolve, run_folder, to_yaml
+from lightning_ebm.config import ConfigError, parse_overrides, read, resolve, run_folder, to_yaml
 from lightning_ebm.signals import process_number
 
 # of several processes, the first one speaks
@@ -42,7 +42,7 @@ def evaluate(config_file: Path | None, overrides: Sequence[str], memory: str = "
         if found.deviations:
             raise ValueError("; ".join(found.deviations))
     elif config_file:
-        console.print(rich_table(measure(resolve(read(config_file, overrides)))))
+        console.print(rich_table(measure(config_file, overrides)))
     else:
         raise ConfigError("evaluate needs a configuration, such as configs/glyphs.yaml, or --memory NAME")
 
@@ -50,58 +50,15 @@ def evaluate(config_file: Path | None, overrides: Sequence[str], memory: str = "
 def compare(config_file: Path, overrides: Sequence[str]) -> None:
     """Train and measure every row of the configuration; print a table, write report.html and results.csv."""
     from lightning_ebm.experiments.compare import compare as run_all
-    from lightning_ebm.experiments.grid import cells, slug
-    from lightning_ebm.reporting.pages.findings import read_findings
-    from lightning_ebm.reporting.pages.index import write_index
-    from lightning_ebm.reporting.pages.report import write_report
-    from lightning_ebm.reporting.record import COLUMNS, row, write_cells
-    from lightning_ebm.reporting.tables import rich_table, wide_table
-    from lightning_ebm.training.loggers import log_table
 
-    grid = cells(read_file(config_file), parse_overrides(overrides))
-    folder = Path(grid[0].config.output) / f"compare-{config_file.stem}"
-    comparisons = run_all(grid, console)
-    if process_number():  # of several processes, the first one has measured
-        return
-    findings = read_findings(folder.parent, config_file.stem)
-    reports = {}
-    for variation, comparison in comparisons.items():
-        if len({result.items for result in comparison.results}) > 1:
-            console.print(wide_table(comparison, "error"))  # on all values, as the paper counts
-        else:
-            console.print(rich_table(comparison))
-        if variation:
-            page = write_report(comparison, folder / slug(variation), others="../index.html")
-            reports[variation] = page, comparison
-        else:
-            page = write_report(comparison, folder, findings)
-    missing = [
-        variation for variation in dict.fromkeys(cell.variation for cell in grid) if variation not in comparisons
-    ]
-    if reports:
-        page = write_index(reports, missing, folder, findings)
-    console.print(f"\nThe report, with pictures of what each memory recalled:\n  {page.resolve().as_uri()}")
-    results = [result for cell in grid if cell.is_done() for result in cell.results()]
-    write_cells(results, folder)
-    log_table(grid[0].config, folder.name, COLUMNS, [list(row(result).values()) for result in results])
-    failed = [label for comparison in comparisons.values() for label in comparison.failed]
-    if failed := failed + [f"all of {variation}" for variation in missing]:
-        raise ConfigError(f"not finished, see above and log.txt in the run's folder: {', '.join(failed)}")
+    run_all(config_file, overrides, console)
 
 
 def analyse(config_file: Path, overrides: Sequence[str]) -> None:
     """Ask one question (analysis=NAME) of the memories of every row; print a table, write it and a figure."""
-    from lightning_ebm.experiments.analysis import analyse as answer
-    from lightning_ebm.experiments.analysis import terminal_table
-    from lightning_ebm.experiments.grid import cells
+    from lightning_ebm.experiments.analysis import analyse as ask
 
-    grid = cells(read_file(config_file), parse_overrides(overrides))
-    folder = Path(grid[0].config.output) / f"analysis-{config_file.stem}-{grid[0].config.analysis.name}"
-    found = answer(grid, folder, console)
-    if found is None:  # of several processes, the first one has asked
-        return
-    console.print(terminal_table(found))
-    console.print(f"\nTable and figure: {folder.resolve()}", markup=False)
+    ask(config_file, overrides, console)
 
 
 def show(config_file: Path, overrides: Sequence[str]) -> None:

@@ -14,11 +14,10 @@ from lightning_ebm.config import (
     parse_overrides,
     plain,
     read,
-    read_file,
     resolve,
     to_yaml,
 )
-from lightning_ebm.experiments.grid import cells
+from lightning_ebm.experiments.grid import grid
 from lightning_ebm.experiments.measure import count_floats
 from lightning_ebm.memory import PatternSpec
 from lightning_ebm.registry import memories
@@ -62,7 +61,7 @@ def test_a_recipe_lies_under_what_its_layer_says_and_over_the_layers_below(tmp_p
     assert config.recipe == "paper"
     path.write_text("recipe: paper\ntraining: {rate: 0.25}")
     assert (resolve(read(path)).training.rate, resolve(read(path)).training.clip) == (0.25, 0.05)
-    rows = cells({"compare": {"rows": {"a": {"recipe": "paper"}, "b": {}}}, "training": {"rate": 0.25}}, {})
+    rows = grid({"compare": {"rows": {"a": {"recipe": "paper"}, "b": {}}}, "training": {"rate": 0.25}}, {})
     assert [cell.config.training.rate for cell in rows] == [5e-5, 0.25]
     with pytest.raises(ConfigError, match=r"no recipe 'papre'.*Did you mean 'paper'"):
         read(path, ["recipe=papre"])
@@ -185,7 +184,7 @@ def test_interpolation_sees_the_final_values():
 @pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: path.stem)
 def test_every_shipped_configuration_resolves_with_all_its_rows(path):
     assert plain(resolve(read(path)))
-    assert cells(read_file(path), {})
+    assert grid(path)
 
 
 SPECS = {
@@ -198,7 +197,7 @@ SPECS = {
 
 @pytest.mark.parametrize("path", [CONFIGS / "all.yaml", *CONFIGS.glob("figure3_*.yaml")], ids=lambda path: path.stem)
 def test_rows_have_as_many_floats_as_their_labels_say(path):
-    for cell in cells(read(path), {}):
+    for cell in grid(path):
         said = re.search(r"(\d+) floats", cell.label)
         if said:
             memory = memories.build(cell.config.memory, SPECS[cell.config.data.name])

@@ -15,9 +15,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lightning_ebm.config import ConfigError, to_yaml
-from lightning_ebm.experiments.executor import name_of, run_cells
-from lightning_ebm.experiments.experiment import Cell
+from lightning_ebm.config import ConfigError, Overrides, Source, to_yaml
+from lightning_ebm.experiments.executor import QUIET
+from lightning_ebm.experiments.experiment import Experiment, name_of, run_experiments
+from lightning_ebm.experiments.grid import grid, name_of_source
 from lightning_ebm.registry import analyses
 from lightning_ebm.reporting.figures.style import save, svg
 from lightning_ebm.signals import process_number
@@ -74,33 +75,35 @@ class Analysis(ABC):
         """
 
 
-def trained(cells: Sequence[Cell], console: Console) -> dict[str, Run]:
+def trained(experiments: Sequence[Experiment], console: Console) -> dict[str, Run]:
     """The memories of a grid, trained as far as they are not yet, with their best parameters.
 
     Raises:
         ConfigError: if one cannot be trained; the message names the row.
     """
-    failed = run_cells(cells, cells[0].config.compare.jobs, console)
+    failed = run_experiments(experiments, console)
     if failed:
         rank, error = next(iter(failed.items()))
-        raise ConfigError(f"compare.rows.{cells[rank].label}: {error}")
+        raise ConfigError(f"compare.rows.{experiments[rank].label}: {error}")
     runs = {}
-    for cell in cells:
-        runs[name_of(cell, seed=len(cell.config.compare.seeds) > 1)] = run = build(cell.config)
-        if is_trainable(run.memory) and cell.config.training.updates:
+    for one in experiments:
+        runs[name_of(one, seed=len(one.config.compare.seeds) > 1)] = run = build(one.config)
+        if is_trainable(run.memory) and one.config.training.updates:
             load(run.memory, run.folder / "checkpoints" / "best.ckpt")
     return runs
 
 
-def analyse(cells: Sequence[Cell], folder: Path, console: Console) -> Answer | None:
+def analyse(source: Source, overrides: Overrides = (), console: Console = QUIET) -> Answer | None:
     """Trains what is not trained, asks the question that the configuration names, and writes the answer down.
 
     Writes table.csv, table.md (with what it takes to make it again), figure.png and .svg, and, for the report of a
-    comparison, figure_dark.svg and about.json to `folder`. Of several processes that train together, the first one
-    asks.
+    comparison, figure_dark.svg and about.json to `<output>/analysis-<file>-<question>`. Of several processes that train
+    together, the first one asks. A console shows progress and the table.
     """
-    config = cells[0].config
-    runs = trained(cells, console)
+    experiments = grid(source, overrides)
+    config = experiments[0].config
+    folder = Path(config.output) / f"analysis-{name_of_source(source)}-{config.analysis.name}"
+    runs = trained(experiments, console)
     if process_number():
         return None
     found = analyses.build(config.analysis).answer(runs)
@@ -118,6 +121,8 @@ def analyse(cells: Sequence[Cell], folder: Path, console: Console) -> Answer | N
     (folder / "figure_dark.svg").write_text(svg(found.figure(True)), encoding="utf-8")
     about = {"title": found.title, "caption": found.caption, "command": origin["command"]}
     (folder / "about.json").write_text(json.dumps(about), encoding="utf-8")
+    console.print(terminal_table(found))
+    console.print(f"\nTable and figure: {folder.resolve()}", markup=False)
     return found
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lightning_ebm.config import read, resolve
-from lightning_ebm.experiments.grid import cells
+from lightning_ebm.experiments.grid import grid
 from lightning_ebm.training import loggers as tracking
 from lightning_ebm.training.trainer import build, train
 
@@ -110,10 +110,10 @@ def test_an_agent_names_the_run(tmp_path, monkeypatch):
     assert tracking.Tracker(configured(tmp_path), offline=True).version == "chosen"
 
 
-def test_cells_are_grouped_by_their_comparison(tmp_path):
-    found = cells(read(DEBUG), {})
-    assert {cell.config.wandb.group for cell in found} == {"debug"}
-    assert {cell.config.wandb.group for cell in cells(read(DEBUG), {"wandb": {"group": "mine"}})} == {"mine"}
+def test_experiments_are_grouped_by_their_comparison(tmp_path):
+    found = grid(DEBUG)
+    assert {one.config.wandb.group for one in found} == {"debug"}
+    assert {one.config.wandb.group for one in grid(DEBUG, {"wandb": {"group": "mine"}})} == {"mine"}
 
 
 def test_a_table_is_a_run_of_its_own(tmp_path):
