@@ -6,7 +6,6 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NoReturn
 
 REQUEUE = 75
@@ -48,13 +47,6 @@ def process_number() -> int:
 def launched() -> bool:
     """Whether a launcher (torchrun, srun) has started this command as one of several processes."""
     return int(os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS") or 1) > 1
-
-
-def last_words(log: Path, code: int) -> str:
-    """Why a command ended that had not done its work: the last line of its log, and an exit code other than 1."""
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    words = lines[-1].removeprefix("error: ") if lines else "it printed nothing"
-    return words if code == 1 else f"ended with code {code}; {words}"
 
 
 @contextmanager

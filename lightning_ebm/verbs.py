@@ -123,23 +123,12 @@ def summarise(words: Sequence[str]) -> None:
 
 
 def sweep(words: Sequence[str]) -> None:
-    """Run the many runs of a sweep's file, find the best; print a table, write it, the best command and a figure."""
-    from lightning_ebm.config import build as checked
-    from lightning_ebm.sweeping.file import read_sweep
-    from lightning_ebm.sweeping.report import ranked, write_report
-    from lightning_ebm.sweeping.run import SweepConfig, run_sweep
+    """Run the many trials of a sweep's file, find the best; print a table, write it, the best command and a figure."""
+    from lightning_ebm.sweep import sweep as run_all
 
     if not words or "=" in words[0]:
         raise ConfigError("sweep needs a file, such as sweeps/glyphs-rate.yaml, before its settings")
-    file = Path(words[0])
-    search = read_sweep(file)
-    settings: SweepConfig = checked(SweepConfig, parse_overrides(words[1:]), "")
-    trials = run_sweep(search, settings, lambda line: console.print(line, markup=False))
-    folder = Path(settings.output) / f"sweep-{file.stem}"
-    console.print(f"\n{write_report(search, trials, folder)}", markup=False, soft_wrap=True)
-    console.print(f"\nTable, best command and figure: {folder.resolve()}", markup=False)
-    if failed := [trial.folder.name for trial, outcome in ranked(trials) if outcome.state == "failed"]:
-        raise ConfigError(f"not finished, see above and log.txt in the run's folder: {', '.join(failed)}")
+    run_all(words[0], words[1:], console)
 
 
 def export(config_file: Path, overrides: Sequence[str], as_: str = "", row: str = "") -> None:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -205,6 +205,19 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def wait_for_earlier(log: IO[bytes]) -> None:
+    """Waits for the process of the same job that has outlived an earlier, killed run of this command.
+
+    The new process inherits the lock, and so holds it until it ends. Where there are no such locks, nothing waits.
+    """
+    try:
+        import fcntl
+
+        fcntl.flock(log, fcntl.LOCK_EX)
+    except (ImportError, OSError):
+        return
+
+
 def make_executor(kind: str, workers: int, slurm: Mapping[str, Any]) -> Executor:
     """The executor of a configuration.
 
@@ -245,6 +258,7 @@ class Local:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(chosen)
         job.folder.mkdir(parents=True, exist_ok=True)
         with job.log.open("ab") as log:
+            wait_for_earlier(log)
             before = log.tell()
             try:
                 process = subprocess.Popen(job.command, env=environment, stdout=log, stderr=subprocess.STDOUT)

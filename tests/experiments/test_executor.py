@@ -184,16 +184,19 @@ def test_jobs_of_submitit(tmp_path):
 
 
 COMMANDS = {
-    "sbatch": """echo "Submitted batch job $$"; cp "$1" "$STATE/$$.sh"; "$STATE/bin/run" $$ &""",
+    "sbatch": """
+        cp "$1" "$STATE/$$.sh"; touch "$STATE/$$.pid"; "$STATE/bin/run" $$ > /dev/null 2>&1 &
+        echo "Submitted batch job $$" """,
     "run": """
-        export -n PYTHONSAFEPATH; SLURM_JOB_ID=$1 bash "$STATE/$1.sh" > /dev/null 2>&1 & echo $! > "$STATE/$1.pid"
+        export -n PYTHONSAFEPATH; SLURM_JOB_ID=$1 bash "$STATE/$1.sh" & echo $! > "$STATE/$1.pid"
         wait; [ -e "$STATE/$1.again" ] && rm "$STATE/$1.again" && exec "$STATE/bin/run" $1; rm "$STATE/$1.pid" """,
     "srun": """
         while [[ $1 == --* ]]; do [[ $1 == --output || $1 == --error ]] && shift; shift; done; exec "$@" """,
     "sacct": """
         echo "JobID|State|NodeList"; shift 3
-        for job in ${@//-j/}; do [ -e "$STATE/$job.pid" ] && echo "$job|RUNNING|n1" || echo "$job|OUT_OF_MEMORY|n1"; done
-        """,
+        for id in ${@//-j/}; do
+            [ -e "$STATE/$id.pid" ] && echo "$id|RUNNING|n1" || echo "$id|OUT_OF_MEMORY|n1"
+        done""",
     "scancel": """pkill -TERM -P "$(cat "$STATE/$1.pid")" """,
     "scontrol": """touch "$STATE/$2.again" """,
 }
