@@ -63,9 +63,10 @@ Settings, each with what it is if not given:
 """
 SWEEP_EPILOG = """\
 Settings, each with what it is if not given:
-  workers=1 (runs at a time)  output=runs  seed=0 (of random and Bayesian search)
-FILE is in the schema of Weights & Biases, such as sweeps/glyphs-rate.yaml, and is run here, without a server.
-Everything is kept in <output>/sweep-<file>; the same command goes on where a stopped sweep was.
+  workers=1 (trials at a time; 0: one for each GPU or core)  output=runs  seed=0 (of random and Bayesian search)
+  executor=local or slurm  slurm={partition: gpu, time: 240, gpus_per_node: 1} (settings of sbatch, for slurm)
+FILE is in the schema of Weights & Biases, such as sweeps/glyphs-rate.yaml, and is run without its server.
+Everything is kept in <output>/sweep-<file>; the same command resumes an interrupted sweep.
 """
 
 RECALL_EPILOG = """\

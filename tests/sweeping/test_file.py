@@ -76,8 +76,6 @@ def test_nested_parameters_arrive_as_one_mapping():
     assert {"memory.writing.steps", "memory.writing.rate"} <= set(values)
     given = parse_overrides(command_of(sweep, ["${args_no_hyphens}"]))
     assert given["memory"] == {"writing": {"steps": 15, "rate": values["memory.writing.rate"]}}
-        "writing": {"steps": 15, "rate": values["memory.writing.rate"]}
-    }
 
 
 @pytest.mark.parametrize("name", ["glyphs-rate", "mann"])
@@ -197,9 +195,8 @@ def test_multiples_of_q():
     whole = distribution({"distribution": "q_uniform", "min": 0, "max": 100, "q": 8})
     assert whole.at(0.51) == 48 and isinstance(whole.at(0.51), int)
     assert distribution({"distribution": "q_normal", "mu": 0.0, "sigma": 1.0, "q": 0.1}).at(0.975) == 2.0
-    assert (
-        distribution({"distribution": "q_uniform", "min": 0, "max": 1, "q": 0.1}).at(0.31) == 0.3
-    )  # not 0.30000000000000004
+    tenths = distribution({"distribution": "q_uniform", "min": 0, "max": 1, "q": 0.1})
+    assert tenths.at(0.31) == 0.3  # not 0.30000000000000004
     # 10 ** 1.5 = 31.6
     assert distribution({"distribution": "q_log_uniform_values", "min": 10, "max": 100, "q": 4}).at(0.5) == 32
 
