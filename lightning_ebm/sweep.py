@@ -30,7 +30,7 @@ import yaml
 from rich.console import Console
 
 from lightning_ebm.config import ConfigError, Overrides, build, parse_overrides
-from lightning_ebm.experiments.executor import QUIET, Job, make_executor, run_jobs
+from lightning_ebm.experiments.executor import QUIET, Job, UnfinishedError, make_executor, run_jobs
 from lightning_ebm.files import keep
 from lightning_ebm.registry import did_you_mean
 from lightning_ebm.reporting.figures.curves import read_curve
@@ -129,6 +129,10 @@ class Parameter:
         """Which of `values` a quantile falls on."""
         return next((rank for rank, end in enumerate(self.ends[1:]) if quantile < end), len(self.values) - 1)
 
+    def centre(self, rank: int) -> float:
+        """The middle of all quantiles that fall on one of `values`."""
+        return (self.ends[rank] + self.ends[rank + 1]) / 2
+
     def at(self, quantile: float) -> Any:
         """The value at a quantile of the distribution, from 0 to below 1; whole where `q` is."""
         if self.values:
@@ -209,13 +213,13 @@ def checked(path: Path, plain: Any) -> Search:
         raise ConfigError("parameters must hold a key for each setting that is varied")
     found = tuple(parameters(plain["parameters"], ()))
     names = [parameter.name for parameter in found]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ConfigError(f"parameters.{twice[0]} is given twice")
-    for parameter in found:
-        if method == "grid" and (not parameter.values or parameter.settings.get("probabilities")):
+    for one in found:
+        if names.count(one.name) > 1:
+            raise ConfigError(f"parameters.{one.name} is given twice")
+        if method == "grid" and (not one.values or one.settings.get("probabilities")):
             raise ConfigError(
-                f"parameters.{parameter.name} must have a value, values or whole min and max in a grid,"
-                f" not {parameter.distribution}{' with probabilities' if parameter.values else ''}"
+                f"parameters.{one.name} must have a value, values or whole min and max in a grid,"
+                f" not {one.distribution}{' with probabilities' if one.values else ''}"
             )
     command = plain.get("command", ["${env}", "${interpreter}", "${program}", "${args}"])
     if not isinstance(command, list) or not command:
@@ -409,12 +413,12 @@ def modelled(varied: Sequence[Parameter], done: Done, seed: int) -> list[float]:
     kinds: dict[str, Any] = {}
     for one in varied:
         ordered = all(isinstance(value, int | float) for value in one.values) and one.values == sorted(one.values)
-        last = len(one.values) - 1
-        kinds[one.name] = (
-            FloatDistribution(0.0, 1.0)
-            if not one.values
-            else IntDistribution(0, last) if ordered else CategoricalDistribution(range(last + 1))
-        )  # fmt: skip
+        if not one.values:
+            kinds[one.name] = FloatDistribution(0.0, 1.0)
+        elif ordered:
+            kinds[one.name] = IntDistribution(0, len(one.values) - 1)
+        else:
+            kinds[one.name] = CategoricalDistribution(range(len(one.values)))
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(sampler=optuna.samplers.GPSampler(seed=seed, n_startup_trials=1))
     worst = max(error for _, error in done if error is not None and math.isfinite(error))
@@ -427,12 +431,7 @@ def modelled(varied: Sequence[Parameter], done: Done, seed: int) -> list[float]:
             state, value = TrialState.COMPLETE, min(error, worst)
         study.add_trial(create_trial(state=state, value=value, params=point, distributions=kinds))
     found = study.ask(kinds).params
-    return [
-        (one.ends[found[one.name]] + one.ends[found[one.name] + 1]) / 2
-        if one.values
-        else min(found[one.name], 1 - 1e-9)
-        for one in varied
-    ]
+    return [one.centre(found[one.name]) if one.values else min(found[one.name], 1 - 1e-9) for one in varied]
 
 
 def is_hopeless(search: Search, errors: Sequence[float], of_all: Iterable[Sequence[float]]) -> bool:
@@ -576,14 +575,6 @@ def write(path: Path, content: object) -> None:
     keep(path, json.dumps(content, indent=1).encode())
 
 
-class UnfinishedError(ConfigError):
-    """Some trials failed; `trials` holds all of them."""
-
-    def __init__(self, message: str, trials: list[Trial]) -> None:
-        super().__init__(message)
-        self.trials = trials
-
-
 def sweep(file: Path | str, overrides: Overrides = (), console: Console = QUIET) -> list[Trial]:
     """Runs the trials of a sweep's file that have not ended, and writes what was found to `<output>/sweep-<file>`.
 
@@ -633,8 +624,7 @@ def sweep(file: Path | str, overrides: Overrides = (), console: Console = QUIET)
     console.print(f"\n{write_report(search, trials, folder)}", markup=False, soft_wrap=True)
     console.print(f"\nTable, best command and figure: {folder.resolve()}", markup=False)
     if failed := [trial.folder.name for trial, outcome in ranked(trials) if outcome.state == "failed"]:
-        words = f"not finished, see above and log.txt in the run's folder: {', '.join(failed)}"
-        raise UnfinishedError(words, trials)
+        raise UnfinishedError(failed, trials)
     return trials
 
 

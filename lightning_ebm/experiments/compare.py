@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from lightning_ebm.config import ConfigError, Overrides, Source, distortion_in_test, read, resolve, to_yaml
-from lightning_ebm.experiments.executor import QUIET
+from lightning_ebm.experiments.executor import QUIET, UnfinishedError
 from lightning_ebm.experiments.experiment import Experiment, measured, name_of, run_experiments
 from lightning_ebm.experiments.grid import grid, name_of_source, slug
 from lightning_ebm.reporting.pages.findings import read_findings
@@ -21,19 +21,6 @@ from lightning_ebm.signals import process_number
 from lightning_ebm.training.checkpoints import load
 from lightning_ebm.training.loggers import log_table
 from lightning_ebm.training.trainer import build, is_trainable, provenance
-
-
-class UnfinishedError(ConfigError):
-    """Some experiments failed; what the others found is in the report, and here.
-
-    Args:
-        message: which ones.
-        records: what `compare` would return.
-    """
-
-    def __init__(self, message: str, records: list[Result]) -> None:
-        super().__init__(message)
-        self.records = records
 
 
 def compare(source: Source, overrides: Overrides = (), console: Console = QUIET) -> list[Result]:
@@ -79,8 +66,7 @@ def compare(source: Source, overrides: Overrides = (), console: Console = QUIET)
     log_table(first, folder.name, COLUMNS, [list(row(result).values()) for result in records])
     lost = [label for comparison in comparisons.values() for label in comparison.failed]
     if lost := lost + [f"all of {variation}" for variation in missing]:
-        words = f"not finished, see above and log.txt in the run's folder: {', '.join(lost)}"
-        raise UnfinishedError(words, records)
+        raise UnfinishedError(lost, records)
     return records
 
 

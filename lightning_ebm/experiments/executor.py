@@ -12,10 +12,11 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -34,6 +35,19 @@ SHOWN = 12
 """Jobs that the live table names."""
 QUIET = Console(quiet=True)
 """Shows nothing: what a notebook calls prints only where it is given another console."""
+
+
+class UnfinishedError(ConfigError):
+    """Some jobs failed; what the others found is in the report, and here.
+
+    Args:
+        failed: their names.
+        found: what would have been returned.
+    """
+
+    def __init__(self, failed: Sequence[str], found: Any) -> None:
+        super().__init__(f"not finished, see above and log.txt in the run's folder: {', '.join(failed)}")
+        self.found = found
 
 
 @dataclass(frozen=True)
@@ -71,47 +85,34 @@ class Job:
         return {name: value for name, value in merged.items() if value is not None}
 
 
-class Process(Protocol):
-    """A job at work, as `subprocess.Popen`."""
-
-    def poll(self) -> int | None:
-        """The exit code, negative for the signal that killed it; None while it runs."""
-
-    def terminate(self) -> None:
-        """Asks it to save and stop."""
-
-    def wait(self) -> Any:
-        """Waits until it has ended."""
-
-
 @dataclass
 class Running:
-    """A job at work: on which GPUs, since when (`time.monotonic`), how long its log was before, what was done to it."""
+    """A job at work.
+
+    Attributes:
+        job: which one.
+        process: its process, or its job of SLURM.
+        gpus: those that it has.
+        printed: how long its log was when it started, in bytes.
+        start: when that was, in seconds of `time.monotonic`.
+        asked: whether it was asked to stop.
+        hung: why it was killed, if it hung.
+    """
 
     job: Job
-    process: Process
-    gpus: Sequence[str]
-    start: float
-    printed: int
+    process: subprocess.Popen[bytes] | Submitted
+    gpus: Sequence[str] = ()
+    printed: int = 0
+    start: float = field(default_factory=time.monotonic)
     asked: bool = False
     hung: str = ""
-
-
-class Executor(Protocol):
-    """Where jobs run."""
-
-    def has_room(self, running: Sequence[Running]) -> bool:
-        """Whether another job may start."""
-
-    def start(self, job: Job, running: Sequence[Running]) -> Running:
-        """Starts it."""
 
 
 Ended = Callable[[Job, str], str]
 """Is told that a job has ended, and why if it failed, and returns what the log says of it: "done", "failed: …"."""
 
 
-def run_jobs(executor: Executor, jobs: Iterator[Job], total: int, ended: Ended, console: Console = QUIET) -> None:
+def run_jobs(executor: Local | Slurm, jobs: Iterator[Job], total: int, ended: Ended, console: Console = QUIET) -> None:
     """Runs jobs until there are none left. Stopping this process stops them; if it is killed, they end alone.
 
     Args:
@@ -213,12 +214,16 @@ def wait_for_earlier(log: IO[bytes]) -> None:
     try:
         import fcntl
 
-        fcntl.flock(log, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            warnings.warn(f"waiting for a process of an earlier command, which still writes {log.name}", stacklevel=1)
+            fcntl.flock(log, fcntl.LOCK_EX)
     except (ImportError, OSError):
         return
 
 
-def make_executor(kind: str, workers: int, slurm: Mapping[str, Any]) -> Executor:
+def make_executor(kind: str, workers: int, slurm: Mapping[str, Any]) -> Local | Slurm:
     """The executor of a configuration.
 
     Args:
@@ -264,7 +269,7 @@ class Local:
                 process = subprocess.Popen(job.command, env=environment, stdout=log, stderr=subprocess.STDOUT)
             except OSError as error:
                 raise ConfigError(f"cannot start {job.command[0]!r}, the first word of a command: {error}") from None
-        return Running(job, process, chosen, time.monotonic(), before)
+        return Running(job, process, chosen, before)
 
 
 class Slurm:
@@ -301,14 +306,14 @@ class Slurm:
         if kept.exists() and not exit_code(job).exists():
             found = executor.job_class(executor.folder, kept.read_text())
             if not found.done(force_check=True) and found.state != "UNKNOWN":
-                return Running(job, Submitted(job, found), (), time.monotonic(), 0)
+                return Running(job, Submitted(job, found))
         exit_code(job).unlink(missing_ok=True)
         try:
             submitted = executor.submit(Task(job.command, job.environment, job.log, exit_code(job)))
         except (OSError, RuntimeError) as error:
             raise ConfigError(f"sbatch refuses {job.name}: {' '.join(str(error).split())}") from None
         keep(kept, submitted.job_id.encode())
-        return Running(job, Submitted(job, submitted), (), time.monotonic(), 0)
+        return Running(job, Submitted(job, submitted))
 
 
 def exit_code(job: Job) -> Path:
@@ -318,7 +323,7 @@ def exit_code(job: Job) -> Path:
 
 @dataclass
 class Submitted:
-    """A job of SLURM as a `Process`."""
+    """A job of SLURM, as if it were a `subprocess.Popen`."""
 
     job: Job
     submitted: Any

@@ -78,7 +78,7 @@ def test_jobs_0_is_one_a_gpu_or_else_one_a_core_that_this_process_may_use(tmp_pa
         local, running = Local(0), []
         while local.has_room(running):
             job = Job("", (), tmp_path, devices=devices)
-            running.append(Running(job, None, local.gpus[:devices], 0.0, 0))
+            running.append(Running(job, None, local.gpus[:devices]))
         return len(running)
 
     shown(monkeypatch, "4,5,6,7", 4)

@@ -20,7 +20,8 @@ import yaml
 from lightning_ebm.cli import main
 from lightning_ebm.config import ConfigError
 from lightning_ebm.experiments import experiment
-from lightning_ebm.experiments.compare import UnfinishedError, compare
+from lightning_ebm.experiments.compare import compare
+from lightning_ebm.experiments.executor import UnfinishedError
 from lightning_ebm.experiments.experiment import run_experiments
 from lightning_ebm.experiments.grid import grid
 from lightning_ebm.files import keep
@@ -142,7 +143,7 @@ def test_an_experiment_that_fails_does_not_stop_the_others(tmp_path, capsys):
         assert {row["memory"] for row in csv.DictReader(file)} == {"ebmm", "hopfield", "control"}
     with pytest.raises(UnfinishedError, match="broken") as error:
         compare(path)
-    assert {record.memory for record in error.value.records} == {"ebmm", "hopfield", "control"}
+    assert {record.memory for record in error.value.found} == {"ebmm", "hopfield", "control"}
     assert "<dt>broken</dt><dd>memory: there is no rule=&#x27;hebbb&#x27;" in (folder / "report.html").read_text()
 
 

@@ -18,9 +18,9 @@ import yaml
 from lightning_ebm.cli import main
 from lightning_ebm.config import ConfigError
 from lightning_ebm.experiments import executor
+from lightning_ebm.experiments.executor import UnfinishedError
 from lightning_ebm.signals import REQUEUE
 from lightning_ebm.sweep import (
-    UnfinishedError,
     checked,
     grid_values,
     hyperband,
@@ -90,7 +90,7 @@ def test_a_failed_run_is_shown_and_tried_again(tmp_path, capsys):
     assert "run-001, x=broken: failed: x is broken" in out and "run-002, x=1: finished" in out and "log.txt" in out
     with pytest.raises(UnfinishedError) as error:
         start(file)
-    assert [trial.outcome().state for trial in error.value.trials] == ["finished", "failed", "finished"]
+    assert [trial.outcome().state for trial in error.value.found] == ["finished", "failed", "finished"]
     assert (tmp_path / "out/sweep-mine/run-001/log.txt").read_text().count("x is broken") == 2
     assert starts(tmp_path) == [1, 1]
 
