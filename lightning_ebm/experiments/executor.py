@@ -28,9 +28,9 @@ from lightning_ebm.files import keep
 
 PAUSE = 0.25
 """Seconds between two looks at the processes."""
-SILENCE = 120.0
-"""Seconds within which a job that `speaks` must have printed something; imports from a cold network file system take
-one minute, seldom two."""
+SILENCE = 300.0
+"""Seconds within which a job that `speaks` must have printed something. Its imports take two minutes on a machine with
+seven processes a core, and about as long from a cold network file system."""
 SHOWN = 12
 """Jobs that the live table names."""
 QUIET = Console(quiet=True)
