@@ -60,35 +60,31 @@ def compare(source: Source, overrides: Overrides = (), console: Console = QUIET)
     }
     folder = Path(first.output) / f"compare-{name_of_source(source)}"
     missing = [variation for variation in ranks if variation not in comparisons]
-    write_reports(comparisons, missing, folder, console)
+    page = write_reports(comparisons, missing, folder)
     records = [result for rank, one in enumerate(experiments) if rank not in failed for result in one.results()]
     write_cells(records, folder)
     log_table(first, folder.name, COLUMNS, [list(row(result).values()) for result in records])
+    for comparison in comparisons.values():  # once all is written, for a terminal may fail
+        several = len({result.items for result in comparison.results}) > 1
+        # on all values, as the paper counts, where there is a column for each number of patterns
+        console.print(wide_table(comparison, "error") if several else rich_table(comparison))
+    console.print(f"\nThe report, with pictures of what each memory recalled:\n  {page.resolve().as_uri()}")
     lost = [label for comparison in comparisons.values() for label in comparison.failed]
     if lost := lost + [f"all of {variation}" for variation in missing]:
         raise UnfinishedError(lost, records)
     return records
 
 
-def write_reports(
-    comparisons: Mapping[str, Comparison], missing: Sequence[str], folder: Path, console: Console
-) -> None:
-    """Shows a table for each variation, and writes its report; where there are several, with an index of all."""
+def write_reports(comparisons: Mapping[str, Comparison], missing: Sequence[str], folder: Path) -> Path:
+    """Writes a report for each variation, and where there are several, an index of all. Returns the first page."""
     findings = read_findings(folder.parent, folder.name.removeprefix("compare-"))
-    reports = {}
-    for variation, comparison in comparisons.items():
-        if len({result.items for result in comparison.results}) > 1:
-            console.print(wide_table(comparison, "error"))  # on all values, as the paper counts
-        else:
-            console.print(rich_table(comparison))
-        if variation:
-            page = write_report(comparison, folder / slug(variation), others="../index.html")
-            reports[variation] = page, comparison
-        else:
-            page = write_report(comparison, folder, findings)
-    if reports:
-        page = write_index(reports, list(missing), folder, findings)
-    console.print(f"\nThe report, with pictures of what each memory recalled:\n  {page.resolve().as_uri()}")
+    if list(comparisons) == [""]:
+        return write_report(comparisons[""], folder, findings)
+    reports = {
+        variation: (write_report(comparison, folder / slug(variation), others="../index.html"), comparison)
+        for variation, comparison in comparisons.items()
+    }
+    return write_index(reports, list(missing), folder, findings)
 
 
 def evaluate(source: Source, overrides: Overrides = ()) -> Comparison:
