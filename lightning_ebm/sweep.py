@@ -19,11 +19,12 @@ import platform
 import re
 import shlex
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from statistics import NormalDist
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import yaml
@@ -69,6 +70,7 @@ FIRST = 4
 """Trials of a Bayesian search that are drawn at random before there is anything to model."""
 COLUMNS = ("run", "state", "error", "update", "validations", "seconds")
 
+Made = TypeVar("Made")
 Values = dict[str, Any]
 """Dotted name of a parameter -> the value that a trial has."""
 
@@ -502,12 +504,7 @@ class Trial:
     def outcome(self) -> Outcome | None:
         """How it ended; None if it has not."""
         path = self.folder / "result.json"
-        try:
-            return Outcome(**json.loads(path.read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            return None
-        except (ValueError, TypeError) as error:
-            raise ConfigError(f"{path} is damaged; delete it to run the trial again: {error}") from None
+        return from_json(path, Outcome) if path.exists() else None
 
     def points(self) -> list[tuple[int, float, float]]:
         """Update, seconds and val/error of each validation so far."""
@@ -561,13 +558,16 @@ def read_trials(folder: Path) -> list[Trial]:
     Raises:
         ConfigError: if a file of one is damaged.
     """
-    trials = []
-    for path in sorted(folder.glob("run-*/command.json"), key=lambda path: int(path.parent.name.split("-")[1])):
-        try:
-            trials.append(Trial(path.parent, **json.loads(path.read_text(encoding="utf-8"))))
-        except (ValueError, TypeError) as error:
-            raise ConfigError(f"{path} is damaged; delete the folder of that trial: {error}") from None
-    return trials
+    paths = sorted(folder.glob("run-*/command.json"), key=lambda path: int(path.parent.name.split("-")[1]))
+    return [from_json(path, partial(Trial, path.parent)) for path in paths]
+
+
+def from_json(path: Path, make: Callable[..., Made]) -> Made:
+    """What a side file of a trial holds."""
+    try:
+        return make(**json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{path} is damaged; delete {path.parent} to run the trial again: {error}") from None
 
 
 def write(path: Path, content: object) -> None:
