@@ -52,9 +52,10 @@ Settings, each with what it is if not given:
 """
 SWEEP_EPILOG = """\
 Settings, each with what it is if not given:
-  workers=1 (runs at a time)  output=runs  seed=0 (of random and Bayesian search)
-FILE is in the schema of Weights & Biases, such as sweeps/glyphs-rate.yaml, and is run here, without a server.
-Everything is kept in <output>/sweep-<file>; the same command goes on where a stopped sweep was.
+  workers=1 (trials at a time; 0: one for each GPU or core)  output=runs  seed=0 (of random and Bayesian search)
+  executor=local or slurm  slurm={partition: gpu, time: 240, gpus_per_node: 1} (settings of sbatch, for slurm)
+FILE is in the schema of Weights & Biases, such as sweeps/glyphs-rate.yaml, and is run without its server.
+Everything is kept in <output>/sweep-<file>; the same command resumes an interrupted sweep.
 """
 
 RECALL_EPILOG = """\
@@ -123,8 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     file = getattr(parsed, "config", None)
     if file and options.get("memory"):  # which stands in its place, so that the first word is a setting
         file, words = None, [file, *words]
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # where the files that import paths name are, as for `python -m`
+    os.environ["PYTHONSAFEPATH"] = "1"  # in Pythons that are started from here, no random.py of a user comes first
     os.environ["MPLBACKEND"] = "agg"  # Matplotlib refuses to start with a notebook's backend that is not installed here
     quieten()
     goes_on = "" if parsed.verb in ("summarise", "export", "recall") else "; the same command goes on where it was"

@@ -107,13 +107,26 @@ def load_yaml(text: str | bytes, where: str) -> Any:
     return loaded
 
 
-def read(path: Path | str, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """The plain configuration of a file and of key=value overrides, not yet checked against the schema.
+Source = Path | str | Mapping[str, Any]
+"""A YAML file, or, in a notebook, the mapping that one would hold."""
+Overrides = Sequence[str] | Mapping[str, Any]
+"""key=value words, or, in a notebook, the nested mapping that they stand for."""
+
+
+def read(source: Source, overrides: Overrides = ()) -> dict[str, Any]:
+    """The plain configuration of a file and of overrides, not yet checked against the schema.
 
     Raises:
         ConfigError: if a file is missing or no YAML mapping, or an override is no key=value.
     """
-    return merge(read_file(Path(path)), parse_overrides(overrides))
+    return merge(*layers(source, overrides))
+
+
+def layers(source: Source, overrides: Overrides) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The plain configurations of a file and of overrides, before they are merged."""
+    under = with_recipe(source) if isinstance(source, Mapping) else read_file(Path(source))
+    over = with_recipe(overrides) if isinstance(overrides, Mapping) else parse_overrides(overrides)
+    return under, over
 
 
 def shipped(word: str, folder: str, key: str) -> Path:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import importlib
+import os
+import sys
 from collections.abc import Iterable, Mapping
 from importlib.metadata import entry_points
 from types import MappingProxyType
@@ -103,8 +105,10 @@ class Registry:
 
 
 def imported(path: str) -> Any:
-    """What the import path `package.module:Class` leads to."""
+    """What the import path `package.module:Class` leads to, also in the working folder."""
     module, _, attribute = path.partition(":")
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # the user's own modules lie there; last, so that none stands in for another
     return getattr(importlib.import_module(module), attribute)
 
 

@@ -153,8 +153,13 @@ class CompareConfig(Settings):
     published: str = setting("", path=True)
     """A paper's numbers, laid over: figure3-omniglot, figure3-cifar, table1, or a CSV file; empty: none."""
     jobs: int = setting(1, at_least=0)
-    """Cells that run at a time, each in a process of its own; 1: here, one after the other; 0: one for each GPU or,
-    without, each core."""
+    """Experiments that run at a time, each in a process of its own; 1: here, one after the other; 0: one for each GPU
+    or, without, each core; with SLURM, all."""
+    executor: str = setting("local", one_of=("local", "slurm"))
+    """Where they run: local, or slurm: each experiment is a job of SLURM, submitted through submitit."""
+    slurm: dict[str, Any] = setting({})
+    """Settings of sbatch for these jobs, as submitit names them: {partition: gpu, time: 240, gpus_per_node: 1}; time in
+    minutes."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

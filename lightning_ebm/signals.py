@@ -5,13 +5,12 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NoReturn
 
 from lightning_ebm.launcher import LIGHTNING, here, launched
 from lightning_ebm.launcher import rank as process_number  # other modules still know it by this name
 
-__all__ = ["REQUEUE", "STOP_SIGNALS", "Stopped", "last_words", "launched", "process_number", "stops_on_signal"]
+__all__ = ["REQUEUE", "STOP_SIGNALS", "Stopped", "launched", "process_number", "stops_on_signal"]
 
 REQUEUE = 75
 """Exit code of a run that was asked to stop and can go on: EX_TEMPFAIL of sysexits.h, "try again later"."""
@@ -36,13 +35,6 @@ class Stopped(SystemExit):
         self.words = f"stopped by {signal.Signals(number).name}"
         if lost:
             self.words += f"; what was done since the last checkpoint could not be saved: {lost}"
-
-
-def last_words(log: Path, code: int) -> str:
-    """Why a command ended that had not done its work: the last line of its log, and an exit code other than 1."""
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    words = lines[-1].removeprefix("error: ") if lines else "it printed nothing"
-    return words if code == 1 else f"ended with code {code}; {words}"
 
 
 @contextmanager

@@ -11,7 +11,6 @@ from lightning_ebm.config import (
     expanded,
     parse_overrides,
     read,
-    read_file,
     resolve,
     run_folder,
     shipped,
@@ -52,12 +51,12 @@ def evaluate(config_file: Path | None, overrides: Sequence[str], memory: str = "
     if process_number():  # the others, if a launcher started some, have nothing to do
         return
     if memory:
-        found = reproduce(read_pretrained(memory), overrides)
+        found = reproduce(read_pretrained(expanded(memory, "--memory")), overrides)
         console.print(main_table(found.comparison, brief=True))
         if found.deviations:
             raise ValueError("; ".join(found.deviations))
     elif config_file:
-        console.print(main_table(measure(resolve(read(config_file, overrides))), brief=True))
+        console.print(main_table(measure(config_file, overrides), brief=True))
     else:
         raise ConfigError("evaluate needs a configuration, such as configs/glyphs.yaml, or --memory NAME")
 
@@ -65,54 +64,15 @@ def evaluate(config_file: Path | None, overrides: Sequence[str], memory: str = "
 def compare(config_file: Path, overrides: Sequence[str]) -> None:
     """Train and measure every row of the configuration; print a table, write report.html and results.csv."""
     from lightning_ebm.experiments.compare import compare as run_all
-    from lightning_ebm.experiments.grid import cells, slug
-    from lightning_ebm.reporting.comparison_tables import terminal_tables
-    from lightning_ebm.reporting.record import COLUMNS, row, write_cells
-    from lightning_ebm.reporting.report import read_findings, write_index, write_report
-    from lightning_ebm.training.loggers import log_table
 
-    grid = cells(read_file(config_file), parse_overrides(overrides))
-    folder = Path(grid[0].config.output) / f"compare-{config_file.stem}"
-    comparisons = run_all(grid, console)
-    if process_number():  # of several processes, the first one has measured
-        return
-    findings = read_findings(folder.parent, config_file.stem)
-    reports = {}
-    for variation, comparison in comparisons.items():
-        if variation:
-            page = write_report(comparison, folder / slug(variation), others="../index.html")
-            reports[variation] = page, comparison
-        else:
-            page = write_report(comparison, folder, findings)
-    missing = [
-        variation for variation in dict.fromkeys(cell.variation for cell in grid) if variation not in comparisons
-    ]
-    if reports:
-        page = write_index(reports, missing, folder, findings)
-    results = [result for cell in grid if cell.is_done() for result in cell.results()]
-    write_cells(results, folder)
-    for comparison in comparisons.values():  # what is printed is written already, so that no terminal can lose it
-        for table in terminal_tables(comparison):
-            console.print(table)
-    log_table(grid[0].config, folder.name, COLUMNS, [list(row(result).values()) for result in results])
-    say(f"\nThe report, with pictures of what each memory recalled:\n  {page.resolve().as_uri()}")
-    failed = [label for comparison in comparisons.values() for label in comparison.failed]
-    if failed := failed + [f"all of {variation}" for variation in missing]:
-        raise ConfigError(f"not finished, see above and log.txt in the run's folder: {', '.join(failed)}")
+    run_all(config_file, overrides, console)
 
 
 def analyse(config_file: Path, overrides: Sequence[str]) -> None:
     """Ask one question (analysis=NAME) of the memories of every row; print a table, write it and a figure."""
-    from lightning_ebm.experiments.analysis import analyse as answer
-    from lightning_ebm.experiments.grid import cells
+    from lightning_ebm.experiments.analysis import analyse as ask
 
-    grid = cells(read_file(config_file), parse_overrides(overrides))
-    folder = Path(grid[0].config.output) / f"analysis-{config_file.stem}-{grid[0].config.analysis.name}"
-    found = answer(grid, folder, console)
-    if found is None:  # of several processes, the first one has asked
-        return
-    console.print(found.table())
-    console.print(f"\nTable and figure: {folder.resolve()}")
+    ask(config_file, overrides, console)
 
 
 def show(config_file: Path, overrides: Sequence[str]) -> None:
@@ -151,23 +111,12 @@ def summarise(words: Sequence[str]) -> None:
 
 
 def sweep(words: Sequence[str]) -> None:
-    """Run the many runs of a sweep's file, find the best; print a table, write it, the best command and a figure."""
-    from lightning_ebm.config import build as checked
-    from lightning_ebm.sweeping.file import read_sweep
-    from lightning_ebm.sweeping.report import ranked, write_report
-    from lightning_ebm.sweeping.run import SweepConfig, run_sweep
+    """Run the many trials of a sweep's file, find the best; print a table, write it, the best command and a figure."""
+    from lightning_ebm.sweep import sweep as run_all
 
     if not words or "=" in words[0]:
         raise ConfigError("sweep needs a file, such as sweeps/glyphs-rate.yaml, before its settings")
-    file = shipped(words[0], "sweeps", "sweep")
-    search = read_sweep(file)
-    settings: SweepConfig = checked(SweepConfig, parse_overrides(words[1:]), "")
-    trials = run_sweep(search, settings, say)
-    folder = Path(settings.output) / f"sweep-{file.stem}"
-    say(f"\n{write_report(search, trials, folder)}")
-    say(f"\nTable, best command and figure: {folder.resolve()}")
-    if failed := [trial.folder.name for trial, outcome in ranked(trials) if outcome.state == "failed"]:
-        raise ConfigError(f"not finished, see above and log.txt in the run's folder: {', '.join(failed)}")
+    run_all(shipped(words[0], "sweeps", "sweep"), words[1:], console)
 
 
 def export(config_file: Path, overrides: Sequence[str], as_: str = "", row: str = "", dtype: str = "") -> None:

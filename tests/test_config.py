@@ -11,6 +11,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from lightning_ebm.sweeping.run import SweepConfig
 
 from benchmarks.config import BenchConfig
 from lightning_ebm.cli import main
@@ -24,18 +25,16 @@ from lightning_ebm.config import (
     parse_overrides,
     plain,
     read,
-    read_file,
     resolve,
     to_yaml,
 )
-from lightning_ebm.experiments.grid import cells
+from lightning_ebm.experiments.grid import grid
 from lightning_ebm.experiments.measure import count_floats
 from lightning_ebm.experiments.recall import RecallConfig
 from lightning_ebm.memory import PatternSpec
 from lightning_ebm.registry import Choice, datasets, memories
 from lightning_ebm.reporting.summarise import SummaryConfig
 from lightning_ebm.schema import RENAMED, RunConfig
-from lightning_ebm.sweeping.run import SweepConfig
 
 CONFIGS, RESULTS = (Path(__file__).parent.parent / folder for folder in ("configs", "results"))
 
@@ -76,7 +75,7 @@ def test_a_recipe_lies_under_what_its_layer_says_and_over_the_layers_below(tmp_p
     assert config.recipe == "paper"
     path.write_text("recipe: paper\ntraining: {rate: 0.25}")
     assert (resolve(read(path)).training.rate, resolve(read(path)).training.clip) == (0.25, 0.05)
-    rows = cells({"compare": {"rows": {"a": {"recipe": "paper"}, "b": {}}}, "training": {"rate": 0.25}}, {})
+    rows = grid({"compare": {"rows": {"a": {"recipe": "paper"}, "b": {}}}, "training": {"rate": 0.25}}, {})
     assert [cell.config.training.rate for cell in rows] == [5e-5, 0.25]
     with pytest.raises(ConfigError, match=r"no recipe 'papre'.*Did you mean 'paper'"):
         read(path, ["recipe=papre"])
@@ -229,7 +228,7 @@ def test_text_needs_no_quotes_in_a_file_and_labels_are_text(tmp_path, text):
     (tmp_path / "c.yaml").write_text(f"name: {text}\ncompare: {{rows: {{{text}: {{wandb: {{entity: {text}}}}}}}}}")
     config = resolve(read(tmp_path / "c.yaml"))
     assert (config.name, list(config.compare.rows)) == (text, [text])
-    (cell,) = cells(read_file(tmp_path / "c.yaml"), {})
+    (cell,) = grid(tmp_path / "c.yaml")
     assert (cell.label, cell.config.wandb.entity) == (text, text)
 
 
@@ -429,7 +428,7 @@ SHIPPED = sorted([*CONFIGS.glob("*.yaml"), *(p for p in RESULTS.glob("*/*.yaml")
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_every_shipped_configuration_resolves_with_all_its_rows(path):
     assert plain(resolve(read(path)))
-    assert cells(read_file(path), {})
+    assert grid(path)
 
 
 SPECS = {
@@ -444,7 +443,7 @@ SPECS = {
     "path", [RESULTS / "all-glyphs" / "all.yaml", *CONFIGS.glob("figure3_*.yaml")], ids=lambda path: path.stem
 )
 def test_rows_have_as_many_floats_as_their_labels_say(path):
-    for cell in cells(read(path), {}):
+    for cell in grid(path):
         said = re.search(r"(\d+) floats", cell.label)
         if said:
             memory = memories.build(cell.config.memory, SPECS[cell.config.data.name])

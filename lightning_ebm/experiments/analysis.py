@@ -14,10 +14,11 @@ import torch
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from lightning_ebm.config import ConfigError, to_yaml
+from lightning_ebm.config import ConfigError, Overrides, Source, to_yaml
 from lightning_ebm.data.episodes import Episode
-from lightning_ebm.experiments.executor import name_of, run_cells
-from lightning_ebm.experiments.experiment import Cell, test_loader
+from lightning_ebm.experiments.executor import QUIET
+from lightning_ebm.experiments.experiment import Experiment, name_of, run_experiments, test_loader
+from lightning_ebm.experiments.grid import grid, name_of_source
 from lightning_ebm.experiments.measure import measure, placed
 from lightning_ebm.memory import PatternSpec
 from lightning_ebm.metrics import unit as error_unit
@@ -178,32 +179,35 @@ def errors_under(
     )
 
 
-def trained(cells: Sequence[Cell], console: Console) -> dict[str, Run]:
+def trained(experiments: Sequence[Experiment], console: Console) -> dict[str, Run]:
     """The memories of a grid, trained as far as they are not yet, with their best parameters.
 
     Raises:
         ConfigError: if one cannot be trained; the message names the row.
     """
-    failed = run_cells(cells, cells[0].config.compare.jobs, console)
+    failed = run_experiments(experiments, console)
     if failed:
         rank, error = next(iter(failed.items()))
-        raise ConfigError(f"compare.rows.{cells[rank].label}: {error}")
+        raise ConfigError(f"compare.rows.{experiments[rank].label}: {error}")
     runs = {}
-    for cell in cells:
-        runs[name_of(cell, seed=len(cell.config.compare.seeds) > 1)] = run = build(cell.config)
-        if is_trainable(run.memory) and cell.config.training.updates:
+    for one in experiments:
+        runs[name_of(one, seed=len(one.config.compare.seeds) > 1)] = run = build(one.config)
+        if is_trainable(run.memory) and one.config.training.updates:
             load(run.memory, run.folder / "checkpoints" / "best.ckpt")
     return runs
 
 
-def analyse(cells: Sequence[Cell], folder: Path, console: Console) -> AnalysisResult | None:
+def analyse(source: Source, overrides: Overrides = (), console: Console = QUIET) -> AnalysisResult | None:
     """Trains what is not trained, asks the question that the configuration names, and writes the answer down.
 
     Writes table.csv, table.md (with what it takes to make it again), figure.png and, for the report of a comparison,
-    about.json to `folder`. Of several processes that train together, the first one asks.
+    about.json to `<output>/analysis-<file>-<question>`. Of several processes that train together, the first one asks.
+    A console shows progress and the table.
     """
-    config = cells[0].config
-    runs = trained(cells, console)
+    experiments = grid(source, overrides)
+    config = experiments[0].config
+    folder = Path(config.output) / f"analysis-{name_of_source(source)}-{config.analysis.name}"
+    runs = trained(experiments, console)
     if process_number():
         return None
     found = analyses.build(config.analysis).result(runs)
@@ -215,6 +219,8 @@ def analyse(cells: Sequence[Cell], folder: Path, console: Console) -> AnalysisRe
     (folder / "table.md").write_text(text, encoding="utf-8")
     (folder / "config.yaml").write_text("\n".join(to_yaml(run.config) for run in runs.values()), encoding="utf-8")
     write_finding(folder, found.table(), origin["command"], found.figure)
+    console.print(found.table())
+    console.print(f"\nTable and figure: {folder.resolve()}", soft_wrap=True)
     return found
 
 

@@ -1,9 +1,9 @@
-"""One cell of a comparison: a memory that is trained, if it can be, and measured; done once and kept.
+"""One experiment of a comparison: a memory that is trained, if it can be, and measured; done once and kept.
 
-    python -m lightning_ebm.experiments.experiment FILE        what `compare` starts for a cell of its own process
+    python -m lightning_ebm.experiments.experiment FILE        runs the experiment of a file, as a job of the executor
 
-Everything is in the run's folder: checkpoints, and results/ with one file for each test setting, which appears when
-it is whole. So a comparison that was stopped at any moment, and in any way, goes on where it was.
+Everything is in the run's folder: checkpoints, and results/ with one file for each test setting, written atomically.
+So a comparison that was stopped at any moment, and in any way, resumes where it was.
 """
 
 from __future__ import annotations
@@ -12,21 +12,26 @@ import dataclasses
 import hashlib
 import io
 import json
+import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
+import rich
 import yaml
+from rich.console import Console
+from rich.text import Text
 from torch.utils.data import DataLoader
 
 from lightning_ebm.config import distortion_in_test, plain, resolve, run_folder
 from lightning_ebm.data.datamodule import EpisodeDataModule
 from lightning_ebm.data.episodes import Distortion, Episode, PatternSource
 from lightning_ebm.experiments.controls import QueryItself
+from lightning_ebm.experiments.executor import QUIET, Job, make_executor, run_jobs
 from lightning_ebm.experiments.gallery import recalled
 from lightning_ebm.experiments.measure import Written, measure
 from lightning_ebm.files import atomic_write
@@ -34,7 +39,7 @@ from lightning_ebm.memory import AssociativeMemory
 from lightning_ebm.reporting.figures.curves import read_curve
 from lightning_ebm.reporting.record import CONTROL, PRIOR, QUERY, Curve, Record
 from lightning_ebm.schema import RunConfig
-from lightning_ebm.signals import Stopped, process_number, stops_on_signal
+from lightning_ebm.signals import Stopped, launched, process_number, stops_on_signal
 from lightning_ebm.training.trainer import Run, build, commit, held, is_trainable, train, training_record, updates_left
 
 Say = Callable[[str], None]
@@ -43,7 +48,7 @@ Kept = TypeVar("Kept")
 
 @dataclass(frozen=True)
 class Setting:
-    """How a cell is tested; one file of results.
+    """How an experiment is tested; one file of results.
 
     Attributes:
         items: patterns in an episode.
@@ -57,12 +62,12 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Cell:
+class Experiment:
     """One memory of a comparison, at one size, on one data set and distortion, from one seed.
 
     Attributes:
-        label: name of its row; cells that differ in the seed only share it.
-        series: name of the line that it is a point of; cells that differ in their size only share it.
+        label: name of its row; experiments that differ only in the seed share it.
+        series: name of the line that it is a point of; experiments that differ only in the size share it.
         variation: name of its table; empty if there is one only.
         config: its configuration.
     """
@@ -111,7 +116,7 @@ class Cell:
         return [result for setting in self.settings() for result in self.read(setting) or []]
 
     def labelled(self, records: Iterable[Record]) -> list[Record]:
-        """What `measured` returned, under the cell's name."""
+        """What `measured` returned, under the experiment's name."""
         named = []
         for record in records:
             ending = "".join(f", {part}" for part in (record.precision, record.role) if part not in ("", "float32"))
@@ -132,12 +137,28 @@ class Cell:
         """How it learned; without points if it is not trained."""
         return read_curve(self.label, self.folder)
 
-    def progress(self) -> int:
-        """Updates done, as the training of another process last said."""
+    def progress(self) -> float:
+        """Share of the updates that its process last said were done."""
         try:
-            return int((self.folder / "progress").read_text())
+            return int((self.folder / "progress").read_text()) / max(1, self.config.training.updates)
         except (OSError, ValueError):
-            return 0
+            return 0.0
+
+    def job(self) -> Job:
+        """What runs it in a process of its own."""
+        path = self.folder / "experiment.yaml"
+        values = {"label": self.label, "series": self.series, "variation": self.variation, "config": plain(self.config)}
+        atomic_write(path, yaml.safe_dump(values, sort_keys=False).encode())
+        return Job(
+            name=name_of(self),
+            command=(sys.executable, "-m", "lightning_ebm.experiments.experiment", str(path)),
+            folder=self.folder,
+            devices=self.config.trainer.devices,
+            # files of the working folder never stand in for modules; they come last, see `Registry.load`
+            environment={"PYTHONSAFEPATH": "1"},
+            progress=self.progress,
+            speaks=True,
+        )
 
 
 def kept(path: Path, read: Callable[[BinaryIO], Kept]) -> Kept | None:
@@ -152,31 +173,84 @@ def kept(path: Path, read: Callable[[BinaryIO], Kept]) -> Kept | None:
         return None
 
 
-def run_cell(cell: Cell, say: Say) -> None:
-    """Trains a cell's memory, as far as that is not done, and measures what is missing.
+def name_of(experiment: Experiment, seed: bool = True) -> str:
+    """The experiment in a few words, with its seed or without."""
+    words = [experiment.label, experiment.variation, f"seed {experiment.config.seed}" if seed else ""]
+    return ", ".join(word for word in words if word)
+
+
+def run_experiments(experiments: Sequence[Experiment], console: Console = QUIET) -> dict[int, str]:
+    """Runs what is not done yet, in this process or by the executor, as the first one's `compare` says.
 
     Args:
-        cell: what to do.
+        experiments: all of a comparison, at least one.
+        console: shows progress, and a line for each that ends.
+
+    Returns:
+        The error of each experiment that failed, by its place in `experiments`; a failure does not stop the others.
+    """
+    config = experiments[0].config.compare
+    waiting = [rank for rank, one in enumerate(experiments) if not one.is_done()]
+    # training on several devices starts its command anew, which must then be that of the experiment alone
+    several = any(experiments[rank].config.trainer.devices > 1 for rank in waiting)
+    failed: dict[int, str] = {}
+    if launched() or (config.jobs == 1 and config.executor == "local" and not several):
+        bar = rich.get_console()  # of training's progress bar
+        was_quiet, bar.quiet = bar.quiet, console.quiet
+        try:
+            for rank in waiting:
+                try:
+                    run_experiment(experiments[rank], console.print)
+                except (ValueError, NotImplementedError, RuntimeError, OSError, MemoryError) as error:
+                    failed[rank] = " ".join(str(error).split()) or type(error).__name__
+                    console.print(Text(f"{experiments[rank].label}: failed: {failed[rank]}", style="red"))
+        finally:
+            bar.quiet = was_quiet
+        return failed
+    ranks: dict[Path, int] = {}
+
+    def jobs() -> Iterator[Job]:
+        for rank in waiting:
+            ranks[experiments[rank].folder] = rank
+            yield experiments[rank].job()
+
+    def ended(job: Job, error: str) -> str:
+        rank = ranks[job.folder]
+        if experiments[rank].is_done():
+            return "done"
+        failed[rank] = error or "it ended without all of its results"
+        return f"failed: {failed[rank]}"
+
+    run_jobs(make_executor(config.executor, config.jobs, config.slurm), jobs(), len(waiting), ended, console)
+    return failed
+
+
+def run_experiment(experiment: Experiment, say: Say) -> None:
+    """Trains a memory, as far as that is not done, and measures what is missing.
+
+    Args:
+        experiment: what to do.
         say: is told what happens next.
 
     Raises:
         ValueError, RuntimeError, OSError: whatever training or measuring raises; what was done before is kept.
     """
-    if cell.is_done():
+    if experiment.is_done():
         return
-    with held(cell.folder):  # a process that outlived its parent may still be at it
-        run = build(cell.config)
+    config = experiment.config
+    with held(experiment.folder):  # a process that outlived its parent may still be at it
+        run = build(config)
         if left := updates_left(run):
-            say(f"{cell.label}: meta-training, {left} updates")
+            say(f"{experiment.label}: meta-training, {left} updates")
         train(run)
         if process_number():
             return  # of several processes that have trained together, the first one measures
-        if cell.missing():
-            say(f"{cell.label}: testing on {cell.config.episodes.test} episodes")
-        for setting, rows in measured(run, cell.missing()):
-            atomic_write(cell.path(setting), json.dumps([row.to_plain() for row in rows]).encode())
-        if cell.config.compare.gallery and cell.recall() is None:
-            atomic_write(cell.path("gallery.npz"), gallery_file(run, cell.config.compare.gallery))
+        if experiment.missing():
+            say(f"{experiment.label}: testing on {config.episodes.test} episodes")
+        for setting, rows in measured(run, experiment.missing()):
+            atomic_write(experiment.path(setting), json.dumps([row.to_plain() for row in rows]).encode())
+        if config.compare.gallery and experiment.recall() is None:
+            atomic_write(experiment.path("gallery.npz"), gallery_file(run, config.compare.gallery))
 
 
 def measured(run: Run, settings: Iterable[Setting]) -> Iterator[tuple[Setting, list[Record]]]:
@@ -269,23 +343,18 @@ def gallery_file(run: Run, shown: int) -> bytes:
     return file.getvalue()
 
 
-def write_cell(cell: Cell, path: Path) -> None:
-    """Puts a cell into a file for another process."""
-    values = {"label": cell.label, "series": cell.series, "variation": cell.variation, "config": plain(cell.config)}
-    atomic_write(path, yaml.safe_dump(values, sort_keys=False).encode())
-
-
-def read_cell(path: Path) -> Cell:
-    """The cell of a file."""
+def read_experiment(path: Path) -> Experiment:
+    """The experiment of a file that `Experiment.job` wrote."""
     values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return Cell(values["label"], values["series"], values["variation"], resolve(values["config"]))
+    return Experiment(values["label"], values["series"], values["variation"], resolve(values["config"]))
 
 
 def main(path: str) -> int:
-    """Runs the cell of a file. Returns 0; 1 for a failure, which the last line names; 75 if it was asked to stop."""
+    """Runs the experiment of a file. Returns 0; 1 for a failure, which the last line names; 75 if asked to stop."""
+    print(f"started as process {os.getpid()}", flush=True)
     try:
         with stops_on_signal():
-            run_cell(read_cell(Path(path)), print)
+            run_experiment(read_experiment(Path(path)), print)
     except (ValueError, NotImplementedError, RuntimeError, OSError, MemoryError) as error:
         print(f"error: {' '.join(str(error).split()) or type(error).__name__}", flush=True)
         return 1

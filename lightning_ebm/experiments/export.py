@@ -11,10 +11,9 @@ from typing import Any
 import yaml
 
 from lightning_ebm import pretrained
-from lightning_ebm.config import ConfigError, merge, plain, read, read_file, resolve
-from lightning_ebm.experiments.executor import name_of
-from lightning_ebm.experiments.experiment import Cell, measured
-from lightning_ebm.experiments.grid import cells
+from lightning_ebm.config import ConfigError, merge, plain, read, resolve
+from lightning_ebm.experiments.experiment import Experiment, measured, name_of
+from lightning_ebm.experiments.grid import grid
 from lightning_ebm.files import atomic_write
 from lightning_ebm.pretrained import DTYPES, FOLDER, NAME, SUFFIX, Pretrained
 from lightning_ebm.registry import did_you_mean
@@ -31,13 +30,13 @@ FACTS = ("identity", "commit", "date", "device", "python", "torch", "pytorch-lig
 """What is published of a run's provenance; its command may name folders of one machine."""
 
 
-def export(cell: Cell, path: Path, command: Sequence[str], dtype: str = "float32") -> Pretrained:
+def export(experiment: Experiment, path: Path, command: Sequence[str], dtype: str = "float32") -> Pretrained:
     """Measures the best parameters of a trained memory, and writes both into a file.
 
     What is measured is the memory that was read back from the file's content, so that the file is known to give it.
 
     Args:
-        cell: which memory, and what it is tested with.
+        experiment: which memory, and what it is tested with.
         path: the file, as `place` gives it.
         command: what trains the memory, for an error.
         dtype: how the file stores the parameters, one of `pretrained.DTYPES`; what is measured is what it then holds.
@@ -48,12 +47,12 @@ def export(cell: Cell, path: Path, command: Sequence[str], dtype: str = "float32
     """
     if dtype not in DTYPES:
         raise ConfigError(f"--dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
-    run = build(cell.config)
+    run = build(experiment.config)
     if not is_trainable(run.memory) or not run.config.training.updates:
-        raise ConfigError(f"{cell.label} is not to be trained, and so there is nothing to export")
+        raise ConfigError(f"{experiment.label} is not to be trained, and so there is nothing to export")
     best = Path(run.config.checkpoint or run.folder / "checkpoints" / "best.ckpt")
     if not best.exists():
-        raise ConfigError(f"{cell.label} is not trained, there is no {best}: first run {shlex.join(command)}")
+        raise ConfigError(f"{experiment.label} is not trained, there is no {best}: first run {shlex.join(command)}")
     load(run.memory, best)
     if not training_record(run)[0]:
         raise ConfigError(
@@ -62,18 +61,18 @@ def export(cell: Cell, path: Path, command: Sequence[str], dtype: str = "float32
     run.memory.float()  # 64-true and bf16-true have changed it
     bare = Pretrained(
         name=path.stem,
-        memory=plain(cell.config.memory),
+        memory=plain(experiment.config.memory),
         shape=list(run.data.source.spec.shape),
         binary=run.data.source.spec.binary,
         dtype=dtype,
         parameters=run.memory.state_dict(),
-        config=yaml.safe_dump(published_settings(plain(cell.config)), sort_keys=False),
+        config=yaml.safe_dump(published_settings(plain(experiment.config)), sort_keys=False),
         rows=[],
         made=origin(run),
     )
-    pretrained.refuse_imports(yaml.safe_load(bare.config), cell.config.name)
+    pretrained.refuse_imports(yaml.safe_load(bare.config), experiment.config.name)
     loaded = dataclasses.replace(run, memory=pretrained.parse(bare.content(), path.stem).build())
-    rows = [row.to_plain() for _, of_setting in measured(loaded, cell.settings()) for row in of_setting]
+    rows = [row.to_plain() for _, of_setting in measured(loaded, experiment.settings()) for row in of_setting]
     whole = dataclasses.replace(bare, rows=rows)
     atomic_write(path, whole.content())
     return whole
@@ -96,7 +95,7 @@ def place(name: str) -> Path:
     return path
 
 
-def wanted(config_file: Path, overrides: Mapping[str, Any], row: str) -> Cell:
+def wanted(config_file: Path, overrides: Mapping[str, Any], row: str) -> Experiment:
     """The memory that `train` makes of a configuration, or that of a row of its comparison.
 
     Args:
@@ -105,15 +104,15 @@ def wanted(config_file: Path, overrides: Mapping[str, Any], row: str) -> Cell:
         row: label of the row; of several variations or seeds, with these, as in "EBMM, halves, seed 1"; empty: none.
 
     Raises:
-        ConfigError: if the row is none of the comparison's, or is several cells of it.
+        ConfigError: if the row is none of the comparison's, or is several experiments of it.
     """
     if not row:
         config = resolve(merge(read(config_file), overrides))
-        return Cell(config.name, config.name, "", config)
-    grid = cells(read_file(config_file), overrides)
-    found = [cell for cell in grid if row in (cell.label, name_of(cell))]
+        return Experiment(config.name, config.name, "", config)
+    rows = grid(config_file, overrides)
+    found = [one for one in rows if row in (one.label, name_of(one))]
     if not found:
-        raise ConfigError(f"{config_file} has no row {row!r}.{did_you_mean(row, {cell.label for cell in grid})}")
+        raise ConfigError(f"{config_file} has no row {row!r}.{did_you_mean(row, {one.label for one in rows})}")
     if len(found) > 1:
         raise ConfigError(f"--row must be one of {'; '.join(map(name_of, found))}, got {row!r}")
     return found[0]

@@ -14,6 +14,7 @@ from pytorch_lightning.loggers import CSVLogger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from lightning_ebm.config import plain, run_folder
+from lightning_ebm.files import atomic_write
 from lightning_ebm.launcher import rank
 from lightning_ebm.schema import RunConfig
 from lightning_ebm.signals import Stopped

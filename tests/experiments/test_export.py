@@ -12,7 +12,7 @@ import yaml
 
 from lightning_ebm import pretrained
 from lightning_ebm.cli import main
-from lightning_ebm.config import ConfigError, identity, parse_overrides, read, resolve
+from lightning_ebm.config import ConfigError, identity, parse_overrides, plain, read, resolve
 from lightning_ebm.experiments.compare import evaluate
 from lightning_ebm.experiments.export import place, wanted
 from lightning_ebm.experiments.reproduce import interval, published, reproduce, run_config
@@ -49,7 +49,7 @@ def test_it_reads_as_the_best_checkpoint_does(exported):
 def test_its_row_is_that_of_evaluate(exported):
     config, file = exported
     rows = published(pretrained.read(file))
-    measured = evaluate(config).results
+    measured = evaluate(plain(config)).results
     assert len(rows) == 2 * 3  # both masks; the memory and two controls
     for row, expected in zip(rows, measured, strict=True):
         assert (row.error, row.error_corrupted) == (expected.error, expected.error_corrupted)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from lightning_ebm.config import read, resolve
-from lightning_ebm.experiments.grid import cells
+from lightning_ebm.experiments.grid import grid
 from lightning_ebm.training import loggers
 from lightning_ebm.training.trainer import build, train
 from tests.training.tiny import DEBUG, TINY
@@ -289,10 +289,10 @@ def test_auto_is_online_under_an_agent_only_and_the_agent_names_the_run(tmp_path
     assert loggers.tracker(configured(tmp_path)).version == "chosen"
 
 
-def test_cells_are_grouped_by_their_comparison():
-    found = cells(read(DEBUG), {})
-    assert {cell.config.wandb.group for cell in found} == {"debug"}
-    assert {cell.config.wandb.group for cell in cells(read(DEBUG), {"wandb": {"group": "mine"}})} == {"mine"}
+def test_experiments_are_grouped_by_their_comparison(tmp_path):
+    found = grid(DEBUG)
+    assert {one.config.wandb.group for one in found} == {"debug"}
+    assert {one.config.wandb.group for one in grid(DEBUG, {"wandb": {"group": "mine"}})} == {"mine"}
 
 
 @pytest.mark.parametrize("behaviour", [None, 403])

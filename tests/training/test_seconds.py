@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lightning_ebm.config import ConfigError, resolve
-from lightning_ebm.experiments.experiment import Cell, run_cell
+from lightning_ebm.experiments.experiment import Experiment, run_experiment
 from lightning_ebm.schema import TrainingConfig
 from lightning_ebm.training import module as training
 from lightning_ebm.training.trainer import train, training_record, updates_left
@@ -93,14 +93,14 @@ def test_a_run_that_was_stopped_has_only_the_rest_of_its_seconds(tmp_path, each_
     assert last(run.folder)["meta_loss_since"] == 2
 
 
-def test_a_cell_that_has_spent_its_seconds_is_measured(tmp_path, each_update_takes_a_second):
+def test_an_experiment_that_has_spent_its_seconds_is_measured(tmp_path, each_update_takes_a_second):
     words = ("training.updates=100", "training.seconds=2", "episodes.test=2", "compare.gallery=0")
-    cell = Cell("tiny", "tiny", "", config(tmp_path, *words))
+    one = Experiment("tiny", "tiny", "", config(tmp_path, *words))
     said = []
-    run_cell(cell, said.append)
-    run_cell(cell, said.append)
+    run_experiment(one, said.append)
+    run_experiment(one, said.append)
     assert [line.partition(": ")[2].split(",")[0] for line in said] == ["meta-training", "testing on 2 episodes"]
-    trained = [result for result in cell.results() if result.memory == "ebmm"]
+    trained = [result for result in one.results() if result.memory == "ebmm"]
     assert {(result.updates, result.train_seconds) for result in trained} == {(2, 2.0)}
 
 
