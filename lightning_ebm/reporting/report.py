@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from markupsafe import Markup
@@ -22,8 +21,8 @@ from PIL import Image
 from lightning_ebm.files import slug
 from lightning_ebm.registry import analyses
 from lightning_ebm.reporting.comparison_tables import items_table, main_table
-from lightning_ebm.reporting.figures.errors import error_against_items, error_against_size, has_size_sweep
 from lightning_ebm.reporting.figures.curves import learning_curves, write_curves
+from lightning_ebm.reporting.figures.errors import error_against_items, error_against_size, has_size_sweep
 from lightning_ebm.reporting.figures.strips import mosaic, read_path, recall_gallery, shown_steps
 from lightning_ebm.reporting.figures.style import save, svg
 from lightning_ebm.reporting.record import METRICS, Comparison, Gallery, Measure, Recall, write_csv
@@ -237,8 +236,8 @@ class Plot:
 def plot(rank: int, caption: str, light: str, dark: str) -> Plot:
     """A figure of two SVGs."""
     found = re.search(r'<svg[^>]* width="([\d.]+)pt"', light)
-    sources = [data_uri(image.encode(), "svg+xml") for image in (light, dark)]
-    return Plot(rank, caption, *sources, narrow=bool(found and float(found[1]) < NARROW))
+    light, dark = (data_uri(image.encode(), "svg+xml") for image in (light, dark))
+    return Plot(rank, caption, light, dark, narrow=bool(found and float(found[1]) < NARROW))
 
 
 def figures_of(comparison: Comparison, folder: Path, ranks: Iterator[int]) -> list[Plot]:

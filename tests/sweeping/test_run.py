@@ -62,7 +62,7 @@ def test_table_and_best_command(tmp_path, capsys):
     assert float(rows[0]["error"]) == pytest.approx(4 / 3)
     assert {row["state"] for row in rows} == {"finished"} and {row["update"] for row in rows} == {"3"}
     assert f"{sys.executable} {FAKE} x=1.0\n" in (folder / "sweep.md").read_text()
-    assert (folder / "sweep.png").stat().st_size and "x=1" in (folder / "sweep.svg").read_text()
+    assert (folder / "sweep.png").stat().st_size
     kept = json.loads((folder / "run-001" / "command.json").read_text())
     assert kept["command"] == [sys.executable, FAKE, "x=1.0", f"output={folder / 'run-001'}"]
     assert "run-001: finished, error 1.333 at update 3" in capsys.readouterr().out

@@ -3,11 +3,9 @@ import dataclasses
 import pytest
 
 from lightning_ebm.cli import main
-from lightning_ebm.reporting.pages.findings import read_findings
-from lightning_ebm.reporting.pages.index import write_index
-from lightning_ebm.reporting.pages.report import write_report
+from lightning_ebm.reporting.report import read_findings, write_index, write_report
 from tests.experiments import fakes
-from tests.reporting.pages.test_report import Page
+from tests.reporting.test_report import Page
 from tests.test_cli import DEBUG
 
 pytestmark = pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")  # a memory diverged
@@ -25,8 +23,9 @@ def findings(tmp_path_factory):
 
 def test_the_analyses_of_one_config_are_found(findings):
     (finding,) = findings
-    assert finding.folder.name == "analysis-debug-path" and finding.title == "Along the read path"
-    assert finding.columns[:2] == ["memory", "step"] and finding.rows[0][:2] == ["EBMM", "query"]
+    assert finding.folder.name == "analysis-debug-path" and finding.table.title == "Along the read path"
+    assert [column.head for column in finding.table.columns[:2]] == ["memory", "step"]
+    assert [cell.text for cell in finding.table.rows[0].cells[:2]] == ["EBMM", "query"]
     assert finding.command.startswith("lightning-ebm") and "#15171b" in finding.dark and "#ffffff" in finding.light
 
 
@@ -35,9 +34,9 @@ def test_they_are_sections_of_the_report(findings, tmp_path):
     page = Page(html)
     assert "Along the read path" in page.texts["h2"]
     head, first, *_ = page.tables[1]
-    assert [text for _, text in head] == findings[0].columns
+    assert [text for _, text in head] == [column.head for column in findings[0].table.columns]
     assert [value for value, _ in first][:2] == ["EBMM", "query"]
-    assert float(str(first[2][0])) == float(findings[0].rows[0][2])
+    assert float(str(first[2][0])) == findings[0].table.rows[0].cells[2].value
     assert "analysis-debug-path/table.csv" in html and html.count("Enlarge figure") == 2
 
 
