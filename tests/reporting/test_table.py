@@ -136,9 +136,12 @@ def all_tables() -> dict[str, Table]:
     seeds = fakes.comparison([fakes.result("EBMM", "ebmm", 2.0, seeds=4), *fakes.controls()])
     rows = [["a long name of a memory, with a variation", 1.5, 12345678, "3.25"], ["b", float("nan"), -7, ""]]
     made = {
-        "sizes": main_table(sizes, brief=True), "all": main_table(fakes.comparison(fakes.counts()[3:15])), "seeds": main_table(seeds, brief=True),
-        "items": items_table(counts, True), "analysis": plain_table("t", "c", ["memory", "x", "count", "text"], rows),
-    }  # fmt: skip
+        "sizes": main_table(sizes, brief=True),
+        "all": main_table(fakes.comparison(fakes.counts()[3:15])),
+        "seeds": main_table(seeds, brief=True),
+        "items": items_table(counts, True),
+        "analysis": plain_table("t", "c", ["memory", "x", "count", "text"], rows),
+    }
     return made | {f"terminal {rank}": table for rank, table in enumerate(terminal_tables(counts))}
 
 

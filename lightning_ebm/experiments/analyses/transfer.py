@@ -14,7 +14,7 @@ from lightning_ebm.experiments.measure import measure
 from lightning_ebm.metrics import unit
 from lightning_ebm.registry import choices, datasets
 from lightning_ebm.reporting.figures.lines import error_bars
-from lightning_ebm.reporting.record import mean_and_band
+from lightning_ebm.reporting.record import PRIOR, mean_and_band
 from lightning_ebm.training.trainer import Run
 
 
@@ -67,7 +67,7 @@ class Transfer(Analysis):
                 for nothing_written in (False, True):
                     episodes = test_loader(run, run.config.episodes.items, source=source)
                     found = measure(run.memory, episodes, spec, nothing_written=nothing_written, device=run.device)
-                    row = f"{label}, nothing written" if nothing_written else label
+                    row = f"{label}, {PRIOR}" if nothing_written else label
                     bars.setdefault(row, {})[name] = point = mean_and_band(found.error_corrupted)
                     rows.append([row, run.config.data.name, name, *point, found.exact])
 
