@@ -1,7 +1,6 @@
 """The grid of a comparison: its cells, and that each is done once, whatever happens to the process."""
 
 import csv
-import dataclasses
 import json
 import os
 import re
@@ -11,7 +10,6 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import yaml
@@ -23,8 +21,6 @@ from lightning_ebm.experiments import experiment as cells_of
 from lightning_ebm.experiments.compare import compare
 from lightning_ebm.experiments.executor import run_cells
 from lightning_ebm.experiments.grid import cells
-from lightning_ebm.reporting.record import pooled, spread
-from tests.experiments import fakes
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -182,17 +178,6 @@ def test_results_are_whole_or_not_there(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         cells_of.keep(tmp_path / "x", json.dumps([1]).encode())
     assert not (tmp_path / "x").exists()
-
-
-def test_seeds_are_pooled_and_their_interval_is_students():
-    made = [fakes.result("EBMM", "ebmm", mean, seed=seed) for seed, mean in enumerate((2.0, 3.0, 4.0))]
-    (one,) = pooled(made)
-    assert one.seeds == 3
-    assert np.mean(one.error_corrupted) == pytest.approx(3.0)
-    assert one.spread() == pytest.approx(4.303 / np.sqrt(3))  # t(0.975, 2), standard deviation 1
-    assert np.isnan(spread([1.0]))
-    other = dataclasses.replace(made[0], distortion="other")
-    assert len(pooled([*made, other])) == 2
 
 
 def test_rows_may_differ_in_how_training_images_are_augmented(tmp_path):

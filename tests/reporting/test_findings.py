@@ -29,6 +29,15 @@ def test_the_analyses_of_one_config_are_found(findings):
     assert finding.command.startswith("lightning-ebm") and "#15171b" in finding.dark and "#ffffff" in finding.light
 
 
+def test_a_damaged_analysis_is_named_and_left_out(tmp_path):
+    for name, content in (("path", '{"title": '), ("basin", '{"title": "a"}')):
+        (tmp_path / f"analysis-debug-{name}").mkdir()
+        (tmp_path / f"analysis-debug-{name}" / "about.json").write_text(content)
+    with pytest.warns(UserWarning, match=r"analysis-debug-path cannot be read") as warned:
+        assert read_findings(tmp_path, "debug") == []
+    assert len(warned) == 2
+
+
 def test_they_are_sections_of_the_report(findings, tmp_path):
     html = write_report(fakes.comparison(fakes.sizes()), tmp_path, findings).read_text(encoding="utf-8")
     page = Page(html)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lightning_ebm.reporting.report import write_report
+from lightning_ebm.reporting.report import save_strips, write_report
 from tests.experiments import fakes
 
 pytestmark = pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")  # a memory diverged
@@ -204,6 +204,14 @@ def test_a_report_without_gallery_or_memories(tmp_path):
     page, html = report(tmp_path, fakes.controls())
     assert "No memory was compared." in page.texts["p"] and "Recalled patterns" not in html
     assert not (tmp_path / "recall_gallery.png").exists()
+
+
+def test_labels_that_are_long_or_alike_have_files_of_their_own(tmp_path):
+    gallery = fakes.gallery(1)
+    recalls = [dataclasses.replace(gallery.recalls[0], label=label) for label in ("a b", "A-b", "x" * 300)]
+    save_strips(dataclasses.replace(gallery, recalls=recalls), tmp_path)
+    names = {path.stem for path in tmp_path.iterdir()}
+    assert names == {"recall_gallery", "read_path_a-b", "read_path_a-b-1", "read_path_" + "x" * 80}
 
 
 def test_rows_lead_to_the_configuration_of_their_runs(tmp_path):
