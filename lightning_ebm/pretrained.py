@@ -54,7 +54,7 @@ class Pretrained:
         binary: whether patterns are 0 and 1 only.
         parameters: the memory's `state_dict`, float32, or float16 where that is exact.
         config: the resolved configuration of the run that trained it, as YAML.
-        rows: what it is published with, a row for each test setting and control: fields of `reporting.record.Record`, with the
+        rows: what it is published with, a row for each test setting and control: fields of `record.Record`, with the
             errors of each test episode; labels are given on reading.
         made: commit, date, hardware and versions that trained it, and that measured it.
     """

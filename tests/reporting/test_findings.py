@@ -4,6 +4,8 @@ import pytest
 
 from lightning_ebm.cli import main
 from lightning_ebm.reporting.report import read_findings, write_index, write_report
+from lightning_ebm.reporting.table import Table
+from lightning_ebm.verbs import console
 from tests.experiments import fakes
 from tests.reporting.test_report import Page
 from tests.test_cli import DEBUG
@@ -62,8 +64,17 @@ def test_several_variations_have_a_page_that_lists_them(findings, tmp_path):
     assert back[0] == "../index.html"
 
 
-def test_compare_with_variations_writes_all_pages(tmp_path, capsys):
+def test_compare_with_variations_writes_all_pages_before_it_prints(tmp_path, capsys, monkeypatch):
     vary = "compare.vary={task: {plain: {}, half: {distortion: half}}}"
+
+    def closed(*objects, **_):
+        if any(isinstance(one, Table) for one in objects):
+            raise OSError("the terminal is closed")
+
+    monkeypatch.setattr(console, "print", closed)
+    assert main(["compare", DEBUG, f"output={tmp_path}", "memory=Hopfield", vary]) == 1
+    assert (tmp_path / "compare-debug/plain/report.html").exists() and (tmp_path / "compare-debug/cells.csv").exists()
+    monkeypatch.undo()
     assert main(["compare", DEBUG, f"output={tmp_path}", "memory=Hopfield", vary]) == 0
     assert "compare-debug/index.html" in capsys.readouterr().out.replace("\n", "")
     links = [str(link["href"]) for link in Page((tmp_path / "compare-debug/index.html").read_text()).all("a")]
