@@ -31,8 +31,8 @@ def test_train_evaluate_compare_and_show(tmp_path, capsys):
     with (folder / "results.csv").open() as file:
         rows = {row["label"]: row for row in csv.DictReader(file)}
     assert set(rows) == {
-        "EBMM", "EBMM, nothing written", "Hopfield", "Memory network", "Memory network, nothing written",
-        "Pseudo-inverse memory", "Pseudo-inverse memory, nothing written",
+        "EBMM", "EBMM, prior state", "Hopfield", "Memory network", "Memory network, prior state",
+        "Pseudo-inverse memory", "Pseudo-inverse memory, prior state",
         "query itself",
     }  # fmt: skip
     assert rows["EBMM"]["floats"] == str((7 + 1) * 16)

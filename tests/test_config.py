@@ -11,7 +11,6 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from lightning_ebm.sweeping.run import SweepConfig
 
 from benchmarks.config import BenchConfig
 from lightning_ebm.cli import main
@@ -35,6 +34,7 @@ from lightning_ebm.memory import PatternSpec
 from lightning_ebm.registry import Choice, datasets, memories
 from lightning_ebm.reporting.summarise import SummaryConfig
 from lightning_ebm.schema import RENAMED, RunConfig
+from lightning_ebm.sweep import SweepConfig
 
 CONFIGS, RESULTS = (Path(__file__).parent.parent / folder for folder in ("configs", "results"))
 
@@ -248,9 +248,7 @@ def test_numbers_and_words_share_a_setting_by_what_the_text_spells():
 
 @pytest.mark.parametrize(("glob", "kept"), [("*network", ["Memory network"]), ("[!E]*y", ["Pseudo-inverse memory"])])
 def test_globs_need_no_quotes_of_yaml(glob, kept):
-    assert [
-        cell.label for cell in cells(read_file(CONFIGS / "debug.yaml"), parse_overrides([f"memory={glob}"]))
-    ] == kept
+    assert [one.label for one in grid(CONFIGS / "debug.yaml", [f"memory={glob}"])] == kept
 
 
 SETTINGS = [RunConfig, RecallConfig, SweepConfig, SummaryConfig, BenchConfig, *map(datasets.load, datasets.names())]

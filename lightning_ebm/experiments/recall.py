@@ -214,8 +214,8 @@ def write_report(saved: Pretrained, found: Recalled) -> Path:
     save(found.answer.figure(False), folder / "recall")
     known = [
         f"On its own test episodes, {row.items} patterns of {row.data} corrupted by {row.distortion}, the memory is"
-        f" published with a mean error of {row.mean():.4g} on corrupted values and {row.mean('error'):.4g} on all values"
-        " of a pattern."
+        f" published with a mean error of {row.mean():.4g} on corrupted values and {row.mean('error'):.4g} on all"
+        " values of a pattern."
         for row in published(saved)
         if not row.is_control
     ]

@@ -18,7 +18,7 @@ from lightning_ebm.reporting.record import (
     of_setting,
     settings,
 )
-from lightning_ebm.reporting.table import NONE, Cell, Column, Row, Table, decimal, decimals, number, words
+from lightning_ebm.reporting.table import NONE, Cell, Column, Kind, Row, Table, decimal, decimals, number, words
 
 ERROR_HEADS: dict[Measure, str] = {
     "error_corrupted": "error on\ncorrupted values",
@@ -133,7 +133,7 @@ def places_of(comparison: Comparison) -> int:
     return decimals([record.mean(measure) for record in comparison.results for measure in MEASURES])
 
 
-def kind_of(record: Record) -> str:
+def kind_of(record: Record) -> Kind:
     """The kind of a row."""
     return "control" if record.is_control else ""
 

@@ -117,7 +117,7 @@ class Record:
         "count, given where it differs from the literature's, adds everything else that reading needs per episode.",
         value=of_state(lambda record: record.floats), brief=True,
         note=lambda record: "" if record.floats_strict == record.floats or record.is_control
-        else f"strict {record.floats_strict:,}",
+        else f"(strict {record.floats_strict:,})",
     )  # fmt: skip
     """Size of the state of one episode in float32 values, as the literature counts."""
     floats_strict: int = 0

@@ -236,8 +236,8 @@ class Plot:
 def plot(rank: int, caption: str, light: str, dark: str) -> Plot:
     """A figure of two SVGs."""
     found = re.search(r'<svg[^>]* width="([\d.]+)pt"', light)
-    sources = [data_uri(image.encode(), "svg+xml") for image in (light, dark)]
-    return Plot(rank, caption, *sources, narrow=bool(found and float(found[1]) < NARROW))
+    light, dark = (data_uri(image.encode(), "svg+xml") for image in (light, dark))
+    return Plot(rank, caption, light, dark, narrow=bool(found and float(found[1]) < NARROW))
 
 
 def figures_of(comparison: Comparison, folder: Path, ranks: Iterator[int]) -> list[Plot]:
@@ -386,10 +386,14 @@ def read_steps(gallery: Gallery, recall: Recall) -> list[Step]:
 def save_strips(gallery: Gallery, folder: Path) -> None:
     """What was recalled, and the path of each memory that reads in several steps, as figures beside the page."""
     save(recall_gallery(gallery), folder / "recall_gallery")
-    for recall in gallery.recalls:
+    taken: set[str] = set()
+    for rank, recall in enumerate(gallery.recalls):
         if len(recall.trajectory) > 1:
+            name = f"read_path_{slug(recall.label)[:80]}"  # names of files are short
+            name = f"{name}-{rank}" if name in taken else name  # "a b" and "a-b"
+            taken.add(name)
             figure = read_path(gallery.patterns, gallery.queries, recall.trajectory, energies=recall.energies)
-            save(figure, folder / f"read_path_{slug(recall.label)}")
+            save(figure, folder / name)
 
 
 def strip(patterns: np.ndarray, alt: str) -> Picture:

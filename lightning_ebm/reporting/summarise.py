@@ -13,7 +13,7 @@ from lightning_ebm.config import ConfigError, build, parse_overrides
 from lightning_ebm.reporting.comparison_tables import mask_name
 from lightning_ebm.reporting.published import published
 from lightning_ebm.reporting.record import MEASURES, QUERY, Measure, Record, read_csv, spread
-from lightning_ebm.reporting.table import NONE, Cell, Column, Row, Table, decimals, number, words
+from lightning_ebm.reporting.table import NONE, Cell, Column, Kind, Row, Table, decimals, number, words
 from lightning_ebm.settings import setting
 
 COLUMNS = {"items": "patterns stored", "floats": "floats of state"}
@@ -93,7 +93,7 @@ def summarise(records: Sequence[Record], config: SummaryConfig) -> list[Table]:
     return tables
 
 
-Line = tuple[str, dict[int, list[float]]]
+Line = tuple[Kind, dict[int, list[float]]]
 """Kind of a row, and its errors: place -> mean error of each seed."""
 
 
@@ -115,7 +115,7 @@ def error_table(caption: str, above: str, rows: dict[str, Line]) -> Table:
                 cells.append(number(mean, digits, spread(line[place]), best=wins))
             else:
                 cells.append(Cell(NONE))
-        made.append(Row(cells, kind))  # type: ignore[arg-type]
+        made.append(Row(cells, kind))
     return Table("", caption, [Column("memory", "left"), *(Column(f"{place:,}") for place in places)], made, above)
 
 

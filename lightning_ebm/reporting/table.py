@@ -161,7 +161,8 @@ class Table:
         return (
             f"\\begin{{table}}\n\\centering\n\\caption{{{escaped_latex(self.caption)}}}\n"
             f"\\begin{{tabular}}{{{''.join(column.align[0] for column in self.columns)}}}\n\\toprule\n"
-            f"{above if self.above else ''}{heads} \\\\\n\\midrule\n{body}\\bottomrule\n\\end{{tabular}}\n\\end{{table}}\n"
+            f"{above if self.above else ''}{heads} \\\\\n\\midrule\n{body}\\bottomrule\n"
+            "\\end{tabular}\n\\end{table}\n"
         )
 
     def html(self) -> Markup:
@@ -174,36 +175,31 @@ class Table:
 def plain_table(title: str, caption: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
     """Any table of values: numbers, and text; text in which every value of a column is a number counts as such.
 
-    Floats are shown to four significant digits; a missing value, empty text or NaN, is a dash.
+    Other numbers than whole ones are shown to four significant digits; empty text and NaN are a dash.
     """
-    numeric = [
-        rank > 0 and all(is_number(value) for value in values) for rank, values in enumerate(zip(*rows, strict=True))
-    ]
-    numeric = numeric or [False] * len(columns)
+    numeric = [rank > 0 and all(as_number(row[rank]) is not None for row in rows) for rank in range(len(columns))]
     heads = [Column(head, "right" if right else "left") for head, right in zip(columns, numeric, strict=True)]
-    return Table(
-        title,
-        caption,
-        heads,
-        [Row([any_cell(value, n) for value, n in zip(row, numeric, strict=True)]) for row in rows],
-    )
+    made = []
+    for row in rows:
+        cells = []
+        for value, right in zip(row, numeric, strict=True):
+            found = as_number(value)
+            if not right:
+                cells.append(words(f"{value:.4g}" if isinstance(value, float) else str(value)))
+            elif found is None or math.isnan(found):
+                cells.append(Cell(NONE, math.nan))
+            else:
+                cells.append(Cell(f"{found:.0f}" if found.is_integer() and found < 1e15 else f"{found:.4g}", found))
+        made.append(Row(cells))
+    return Table(title, caption, heads, made)
 
 
-def is_number(value: Any) -> bool:
-    """Whether it is a number, or missing, also as text."""
+def as_number(value: Any) -> float | None:
+    """A number, also of text; NaN for a missing value or empty text; None for other text."""
     try:
-        float(value if value != "" and value is not None else "nan")
+        return math.nan if value in ("", None) else float(value)
     except (TypeError, ValueError):
-        return False
-    return True
-
-
-def any_cell(value: Any, numeric: bool) -> Cell:
-    """A cell of `plain_table`."""
-    if not numeric:
-        return words(f"{value:.4g}" if isinstance(value, float) else str(value))
-    number = float(value if value != "" and value is not None else "nan")
-    return Cell(NONE if math.isnan(number) else str(value) if isinstance(value, int) else f"{number:.4g}", number)
+        return None
 
 
 def words(text: str, **more: Any) -> Cell:

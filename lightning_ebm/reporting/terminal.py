@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-PLAIN = {"±": "+-", "—": "-", "–": "-", "−": "-", "“": '"', "”": '"', "’": "'", "…": "...", "∞": "inf", "·": "*"}
+PLAIN = {"±": "+-", "—": "-", "“": '"', "”": '"', "…": "...", "∞": "inf"}
 """What is printed where an encoding lacks a character; of others, a question mark."""
 ENDLESS = 100_000
 """Width of what is not a terminal: files and pipes have no edge at which a line would have to be folded."""

@@ -1,7 +1,6 @@
 """The grid of a comparison: its experiments, and that each is done once, whatever happens to the process."""
 
 import csv
-import dataclasses
 import itertools
 import os
 import re
@@ -11,7 +10,6 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import yaml
@@ -23,8 +21,6 @@ from lightning_ebm.experiments.compare import compare
 from lightning_ebm.experiments.executor import UnfinishedError
 from lightning_ebm.experiments.experiment import run_experiments
 from lightning_ebm.experiments.grid import grid
-from lightning_ebm.reporting.record import pooled, spread
-from tests.experiments import fakes
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -180,17 +176,6 @@ def test_killed_at_any_moment_it_goes_on_and_redoes_nothing(tmp_path):
     for one in experiments:  # each was trained once: one start in the record of each that is trained
         starts = one.folder / "provenance.yaml"
         assert not starts.exists() or len(list(yaml.safe_load_all(starts.read_text()))) == 1
-
-
-def test_seeds_are_pooled_and_their_interval_is_students():
-    made = [fakes.result("EBMM", "ebmm", mean, seed=seed) for seed, mean in enumerate((2.0, 3.0, 4.0))]
-    (one,) = pooled(made)
-    assert one.corrupted_by_seed == pytest.approx([2.0, 3.0, 4.0])
-    assert np.mean(one.error_corrupted) == pytest.approx(3.0)
-    assert spread(one.corrupted_by_seed) == pytest.approx(4.303 / np.sqrt(3))  # t(0.975, 2), standard deviation 1
-    assert np.isnan(spread([1.0]))
-    other = dataclasses.replace(made[0], distortion="other")
-    assert len(pooled([*made, other])) == 2
 
 
 def test_rows_may_differ_in_how_training_images_are_augmented(tmp_path):

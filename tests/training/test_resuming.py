@@ -10,18 +10,16 @@ import torch
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from lightning_ebm.training.failures import TrainingFailureError
-from rich.console import Console
 
 from lightning_ebm.cli import main
 from lightning_ebm.config import ConfigError
 from lightning_ebm.data.episodes import DataError
-from lightning_ebm.experiments.executor import run_cells
-from lightning_ebm.experiments.experiment import Cell, run_cell
+from lightning_ebm.experiments.experiment import Experiment, run_experiment, run_experiments
 from lightning_ebm.reporting.figures.curves import read_curve
 from lightning_ebm.training import trainer as training
 from lightning_ebm.training.checkpoints import last_checkpoint, load, read_checkpoint, write
 from lightning_ebm.training.module import MetaTraining, NonFiniteLossError
+from lightning_ebm.training.preemption import TrainingFailureError
 from tests.test_files import Other
 from tests.training.test_training import interrupt_at
 from tests.training.tiny import DEBUG, TINY, assert_same_state, config, last, metrics
@@ -115,15 +113,16 @@ def test_training_waits_for_who_is_in_the_folder(tmp_path, capsys):
 
 def test_of_a_launched_group_none_goes_on_where_another_process_trains(tmp_path, monkeypatch, capsys):
     """The first would wait while the others go on: in a comparison, they would train different memories together."""
-    grid = [Cell(f"seed {seed}", "", "", config(tmp_path, *SHORT, f"seed={seed}")) for seed in (0, 1)]
+    grid = [Experiment(f"seed {seed}", "", "", config(tmp_path, *SHORT, f"seed={seed}")) for seed in (0, 1)]
     folder = grid[0].folder
     other = Other(folder / "lock")
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name, value in {"WORLD_SIZE": "2", "RANK": "0", "TORCHELASTIC_RUN_ID": "x"}.items():
+        monkeypatch.setenv(name, value)
     said = f"{folder} is in use by process {other.pid} on "
     assert main(["train", str(DEBUG), f"output={tmp_path}", *TINY, *SHORT]) == 1
     assert capsys.readouterr().out.strip().startswith(said)
     with pytest.raises(training.InUse) as refused:
-        run_cells(grid, 1, Console())
+        run_experiments(grid)
     assert refused.value.words.startswith(said)
     assert not grid[1].folder.exists()
     with monkeypatch.context() as patch:
@@ -160,15 +159,15 @@ def test_files_that_a_kill_cut_off_do_not_disturb(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("content", [b"", b"[{", b"{}", b'[{"role": ""}]', b"PK\x03\x04", b"\xff"])
 def test_damaged_results_are_measured_anew(tmp_path, content):
-    cell = Cell("Hopfield", "", "", config(tmp_path, "memory=hopfield", "episodes.test=2"))
-    run_cell(cell, print)
+    cell = Experiment("Hopfield", "", "", config(tmp_path, "memory=hopfield", "episodes.test=2"))
+    run_experiment(cell, print)
     files = sorted(cell.folder.glob("results/*"))
     whole = [file.read_bytes() for file in files]
     assert cell.is_done() and len(files) == 2
     for file in files:
         file.write_bytes(content)
         with pytest.warns(UserWarning, match=f"{file.name} is damaged .* measured anew"):
-            run_cell(cell, print)
+            run_experiment(cell, print)
         assert cell.is_done()
     assert files[1].read_bytes() == whole[1]  # the gallery; the results hold the time that they took
     assert len(cell.results()) == 2

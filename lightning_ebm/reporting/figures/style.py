@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import matplotlib.style
 from matplotlib.axes import Axes
@@ -50,8 +51,8 @@ def new_figure(width: float, height: float, dark: bool) -> Iterator[Figure]:
 
 def legend(figure: Figure, axes: Axes, columns: int = 3) -> None:
     """A legend below everything, of what has a name in axes; names that begin with an underscore are names too."""
-    found = {str(artist.get_label()): artist for artist in (*axes.get_lines(), *axes.containers)}
-    found = {name: artist for name, artist in found.items() if not re.fullmatch(r"_child\d+", name)}
+    artists: list[Any] = [*axes.get_lines(), *axes.containers]
+    found = {str(one.get_label()): one for one in artists if not re.fullmatch(r"_child\d+", str(one.get_label()))}
     figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=max(1, min(columns, len(found))))
 
 

@@ -29,4 +29,4 @@ def test_the_command_writes_table_and_figure(tmp_path, capsys):
         rows = list(csv.DictReader(file))
     assert [(row["memory"], row["trained on"], row["stored"]) for row in rows] == [("Hopfield", "4", n) for n in "23"]
     assert "lightning-ebm" in (folder / "table.md").read_text()
-    assert (folder / "figure.png").stat().st_size > 5000
+    assert (folder / "figure.png").stat().st_size > 5000 and (folder / "about.json").exists()

@@ -4,13 +4,18 @@ import xml.etree.ElementTree as ElementTree
 import matplotlib
 import numpy as np
 import pytest
-from lightning_ebm.reporting.figures.against_items import error_against_items
-from lightning_ebm.reporting.figures.against_size import error_against_size, has_size_sweep
-from lightning_ebm.reporting.figures.pictures import as_picture, grid, mosaic, shown_steps
-from lightning_ebm.reporting.figures.series import looks
 
-from lightning_ebm.reporting.figures import against_items, style
-from lightning_ebm.reporting.figures.strips import contact_sheet, read_path, recall_gallery
+from lightning_ebm.reporting.figures import style
+from lightning_ebm.reporting.figures.errors import apart, error_against_items, error_against_size, has_size_sweep, looks
+from lightning_ebm.reporting.figures.strips import (
+    as_picture,
+    contact_sheet,
+    grid,
+    mosaic,
+    read_path,
+    recall_gallery,
+    shown_steps,
+)
 from tests.experiments import fakes
 
 
@@ -61,11 +66,11 @@ def test_rounded_states_are_left_out_where_lines_are_too_many(memories, drawn):
     assert names >= {str(number) for number in range(memories)}
 
 
-def test_controls_are_horizontals_of_which_the_best_nothing_written_is_kept():
+def test_controls_are_horizontals_of_which_the_best_prior_state_is_kept():
     (axes,) = error_against_size(fakes.comparison(fakes.sizes())).axes
     levels = {round(float(line.get_ydata()[0]), 6) for line in axes.get_lines() if line.get_marker() == "None"}
     assert levels == {32.0, 24.0}
-    assert {text.get_text() for text in axes.texts} == {"query itself", "nothing written"}
+    assert {text.get_text() for text in axes.texts} == {"query itself", "prior state"}
 
 
 def test_a_memory_without_a_state_is_a_horizontal_too():
@@ -115,7 +120,7 @@ def test_error_against_items_follows_each_label(dark):
         drawn = lines(axes)
         np.testing.assert_allclose(drawn["EBMM"], [[16, 1.0], [32, 6.0]])
         np.testing.assert_allclose(drawn["Hopfield (Hebb)"], [[16, 2.0], [32, 5.0]])
-        np.testing.assert_allclose(drawn["nothing written"], [[16, 24.0], [32, 24.0]])
+        np.testing.assert_allclose(drawn["prior state"], [[16, 24.0], [32, 24.0]])
         assert {text.get_text() for text in axes.texts} == set(drawn)
         colours = {line.get_label(): line.get_color() for line in axes.get_lines()}
         assert colours["Hopfield (Hebb)"] == colours["Hopfield (Storkey)"] != colours["EBMM"]
@@ -124,10 +129,10 @@ def test_error_against_items_follows_each_label(dark):
 
 
 def test_labels_at_line_ends_keep_their_distance():
-    placed = against_items._apart([0.0, 0.1, 0.2, 5.0, 5.1], gap=1.0)
+    placed = apart([0.0, 0.1, 0.2, 5.0, 5.1], gap=1.0)
     assert np.diff(placed).min() >= 1.0 - 1e-9 and placed[0] >= 0
     np.testing.assert_allclose(np.mean(placed[3:]), 5.05)  # moved as little as possible
-    assert against_items._apart([1.0, 3.0], gap=1.0) == [1.0, 3.0]
+    assert apart([1.0, 3.0], gap=1.0) == [1.0, 3.0]
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -1,4 +1,4 @@
-"""The report's pages in a browser. To look at them: pytest tests/reporting/pages/test_browser.py --basetemp=FOLDER"""
+"""The report's pages in a browser. To look at them: pytest tests/reporting/test_browser.py --basetemp=FOLDER"""
 
 import dataclasses
 import json
@@ -6,16 +6,15 @@ import shutil
 
 import numpy as np
 import pytest
-from lightning_ebm.reporting.pages.findings import Finding
-from lightning_ebm.reporting.pages.index import write_index
-from lightning_ebm.reporting.pages.report import write_report
 
 from lightning_ebm.reporting.figures.lines import error_lines
 from lightning_ebm.reporting.figures.style import svg
 from lightning_ebm.reporting.published import published
 from lightning_ebm.reporting.record import Curve, Recall
+from lightning_ebm.reporting.report import Finding, write_index, write_report
+from lightning_ebm.reporting.table import plain_table
 from tests.experiments import fakes
-from tests.reporting.pages.browser import Browser
+from tests.reporting.browser import Browser
 
 pytestmark = [
     pytest.mark.browser,
@@ -50,7 +49,8 @@ def pages(tmp_path_factory):
     light, dark = (svg(error_lines(lines, "patterns", "wrong bits", dark)) for dark in (False, True))
     rows = [["EBMM", "16", "1"], ["MANN", "32", "12.5"], ["EBMM", "32", ""]]
     columns = ["memory", "patterns", "error"]
-    finding = Finding(folder, "More patterns", "Error.", "lightning-ebm analyse", columns, rows, light, dark)
+    table = plain_table("More patterns", "Error.", columns, rows)
+    finding = Finding(folder, table, "lightning-ebm analyse", light, dark)
     sizes, counts = full(fakes.sizes(), "figure3-omniglot"), full(fakes.counts(), "table1")
     counts = dataclasses.replace(counts, curves=[], gallery=None)
     made = {

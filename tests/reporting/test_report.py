@@ -7,9 +7,9 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from lightning_ebm.reporting.pages.report import write_report
 from PIL import Image
 
+from lightning_ebm.reporting.report import save_strips, write_report
 from tests.experiments import fakes
 
 pytestmark = pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")  # a memory diverged
@@ -77,7 +77,7 @@ def several_settings(tmp_path_factory):
 def test_the_folder_holds_page_numbers_and_figures(one_setting):
     *_, folder = one_setting
     files = {"report.html", "results.csv", "table.md", "config.yaml"}
-    files |= {f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg")}
+    files |= {f"{name}.png" for name in FIGURES}
     assert {path.name for path in folder.iterdir()} == files
     assert all(path.stat().st_size > 20 for path in folder.iterdir())
     with (folder / "results.csv").open(newline="", encoding="utf-8") as file:
@@ -195,7 +195,7 @@ def test_gallery_pictures_are_exact_pixels(one_setting, several_settings, channe
 
 def test_origin_and_definitions_are_there(one_setting):
     page, html, _ = one_setting
-    for word in ("Episode", "Nothing written", "Query itself", "Mask known, unknown", "Floats"):
+    for word in ("Episode", "Prior state", "Query itself", "Mask known, unknown", "Floats"):
         assert word in page.texts["dt"]
     assert "2026-01-02" in page.texts["p"] and "prefers-color-scheme: dark" in html and "@media print" in html
 
@@ -204,6 +204,14 @@ def test_a_report_without_gallery_or_memories(tmp_path):
     page, html = report(tmp_path, fakes.controls())
     assert "No memory was compared." in page.texts["p"] and "Recalled patterns" not in html
     assert not (tmp_path / "recall_gallery.png").exists()
+
+
+def test_labels_that_are_long_or_alike_have_files_of_their_own(tmp_path):
+    gallery = fakes.gallery(1)
+    recalls = [dataclasses.replace(gallery.recalls[0], label=label) for label in ("a b", "A-b", "x" * 300)]
+    save_strips(dataclasses.replace(gallery, recalls=recalls), tmp_path)
+    names = {path.stem for path in tmp_path.iterdir()}
+    assert names == {"recall_gallery", "read_path_a-b", "read_path_a-b-1", "read_path_" + "x" * 80}
 
 
 def test_rows_lead_to_the_configuration_of_their_runs(tmp_path):

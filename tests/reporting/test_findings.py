@@ -1,13 +1,13 @@
 import dataclasses
 
 import pytest
-from lightning_ebm.reporting.pages.findings import read_findings
-from lightning_ebm.reporting.pages.index import write_index
-from lightning_ebm.reporting.pages.report import write_report
 
 from lightning_ebm.cli import main
+from lightning_ebm.reporting.report import read_findings, write_index, write_report
+from lightning_ebm.reporting.table import Table
+from lightning_ebm.verbs import console
 from tests.experiments import fakes
-from tests.reporting.pages.test_report import Page
+from tests.reporting.test_report import Page
 from tests.test_cli import DEBUG
 
 pytestmark = pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")  # a memory diverged
@@ -25,9 +25,19 @@ def findings(tmp_path_factory):
 
 def test_the_analyses_of_one_config_are_found(findings):
     (finding,) = findings
-    assert finding.folder.name == "analysis-debug-path" and finding.title == "Along the read path"
-    assert finding.columns[:2] == ["memory", "step"] and finding.rows[0][:2] == ["EBMM", "query"]
+    assert finding.folder.name == "analysis-debug-path" and finding.table.title == "Along the read path"
+    assert [column.head for column in finding.table.columns[:2]] == ["memory", "step"]
+    assert [cell.text for cell in finding.table.rows[0].cells[:2]] == ["EBMM", "query"]
     assert finding.command.startswith("lightning-ebm") and "#15171b" in finding.dark and "#ffffff" in finding.light
+
+
+def test_a_damaged_analysis_is_named_and_left_out(tmp_path):
+    for name, content in (("path", '{"title": '), ("basin", '{"title": "a"}')):
+        (tmp_path / f"analysis-debug-{name}").mkdir()
+        (tmp_path / f"analysis-debug-{name}" / "about.json").write_text(content)
+    with pytest.warns(UserWarning, match=r"analysis-debug-path cannot be read") as warned:
+        assert read_findings(tmp_path, "debug") == []
+    assert len(warned) == 2
 
 
 def test_they_are_sections_of_the_report(findings, tmp_path):
@@ -35,9 +45,9 @@ def test_they_are_sections_of_the_report(findings, tmp_path):
     page = Page(html)
     assert "Along the read path" in page.texts["h2"]
     head, first, *_ = page.tables[1]
-    assert [text for _, text in head] == findings[0].columns
+    assert [text for _, text in head] == [column.head for column in findings[0].table.columns]
     assert [value for value, _ in first][:2] == ["EBMM", "query"]
-    assert float(str(first[2][0])) == float(findings[0].rows[0][2])
+    assert float(str(first[2][0])) == findings[0].table.rows[0].cells[2].value
     assert "analysis-debug-path/table.csv" in html and html.count("Enlarge figure") == 2
 
 
@@ -54,8 +64,17 @@ def test_several_variations_have_a_page_that_lists_them(findings, tmp_path):
     assert back[0] == "../index.html"
 
 
-def test_compare_with_variations_writes_all_pages(tmp_path, capsys):
+def test_compare_with_variations_writes_all_pages_before_it_prints(tmp_path, capsys, monkeypatch):
     vary = "compare.vary={task: {plain: {}, half: {distortion: half}}}"
+
+    def closed(*objects, **_):
+        if any(isinstance(one, Table) for one in objects):
+            raise OSError("the terminal is closed")
+
+    monkeypatch.setattr(console, "print", closed)
+    assert main(["compare", DEBUG, f"output={tmp_path}", "memory=Hopfield", vary]) == 1
+    assert (tmp_path / "compare-debug/plain/report.html").exists() and (tmp_path / "compare-debug/cells.csv").exists()
+    monkeypatch.undo()
     assert main(["compare", DEBUG, f"output={tmp_path}", "memory=Hopfield", vary]) == 0
     assert "compare-debug/index.html" in capsys.readouterr().out.replace("\n", "")
     links = [str(link["href"]) for link in Page((tmp_path / "compare-debug/index.html").read_text()).all("a")]
