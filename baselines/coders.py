@@ -25,7 +25,7 @@ class CodersConfig(Settings):
     """Hidden layers of these."""
     channels: list[int] = setting([32, 64, 96], at_least=1)
     """Widths of the image encoder's ResBlocks; each halves the image. Empty: images are treated as vectors."""
-    code: int = setting(256, at_least=1)
+    code_dim: int = setting(256, at_least=1)
     """Size of the image encoder's output, and of a code for images unless another is asked for."""
 
 
@@ -34,7 +34,7 @@ class CodeSettings(Settings):
     """Settings of every memory of codes."""
 
     width: int | None = setting(None, at_least=1)
-    """Size of a code, or of a slot that holds one. None: the size of a vector pattern, or `coders.code` for images."""
+    """Size of a code, or of a slot that holds one. None: that of a vector pattern, or `coders.code_dim` for images."""
     coders: CodersConfig = CodersConfig()
     """Sizes of encoder and decoder."""
 
@@ -49,8 +49,8 @@ class Coders(nn.Module):
 
     Args:
         shape: shape of one pattern: (size,) or (channels, height, width).
-        width: size of a code, at most `config.code` where images pass through the paper's encoder; None: that of a
-            vector pattern, or `config.code`.
+        width: size of a code, at most `config.code_dim` where images pass through the paper's encoder; None: that of a
+            vector pattern, or `config.code_dim`.
         config: sizes of the nets.
 
     Raises:
@@ -64,13 +64,14 @@ class Coders(nn.Module):
         if len(self.shape) not in (1, 3):
             raise ValueError(f"this memory stores vectors or images, not patterns of shape {self.shape}")
         as_vectors = len(self.shape) == 1 or not config.channels
-        size = math.prod(self.shape) if as_vectors else config.code
-        default = size if len(self.shape) == 1 else config.code
+        size = math.prod(self.shape) if as_vectors else config.code_dim
+        default = size if len(self.shape) == 1 else config.code_dim
         self.width = default if width is None else width
         self.overlap = min(self.width, size)  # largest product of two codes that start as ±1 in `size` places
-        if not as_vectors and self.width > config.code:  # the rest would stay zero: nothing leads out of it
+        if not as_vectors and self.width > config.code_dim:  # the rest would stay zero: nothing leads out of it
             raise ValueError(
-                f"width must be at most coders.code={config.code}, the encoder's output, got {self.width}: raise both"
+                f"width must be at most coders.code_dim={config.code_dim}, the encoder's output, got {self.width}:"
+                " raise both"
             )
 
         self.mean_pattern = nn.Parameter(torch.full(self.shape, 0.5)) if as_vectors and len(self.shape) == 3 else 0.5
@@ -83,16 +84,16 @@ class Coders(nn.Module):
             self.encoder, self.decoder = wave_coders(self.shape, self.width, config.hidden, config.layers)
         else:
             try:
-                image_encoder = ImageEncoder(self.shape, config.channels, config.code)
-                image_decoder = ImageDecoder(self.shape, config.channels, config.code)
+                image_encoder = ImageEncoder(self.shape, config.channels, config.code_dim)
+                image_decoder = ImageDecoder(self.shape, config.channels, config.code_dim)
             except (ValueError, IndexError) as error:
                 raise ValueError(f"coders.channels={config.channels} does not suit {self.shape}: {error}") from error
             he_init(image_encoder)
             he_init(image_decoder)
             with torch.no_grad():  # else σ is saturated at the start: logits would have a deviation of about 5
                 image_decoder.logits.weight.mul_(0.1)
-            self.encoder = nn.Sequential(image_encoder, identity(config.code, self.width))
-            self.decoder = nn.Sequential(identity(self.width, config.code), image_decoder)
+            self.encoder = nn.Sequential(image_encoder, identity(config.code_dim, self.width))
+            self.decoder = nn.Sequential(identity(self.width, config.code_dim), image_decoder)
 
     def encode(self, patterns: Tensor, what: str = "patterns") -> Tensor:
         """Codes (episodes, items, width) of patterns or queries (episodes, items, *shape) in [0, 1].

@@ -39,7 +39,7 @@ class DynamicKanervaMachine(GaussianMemory):
     )
 
     def __init__(self, spec: PatternSpec, config: DynamicKanervaConfig = DynamicKanervaConfig()) -> None:
-        super().__init__(spec, config, latents=config.rows)
+        super().__init__(spec, config, latents=config.slots)
         self.iterations = config.iterations
 
     def addressing(self, mean: Tensor) -> Callable[[Tensor], Tensor]:

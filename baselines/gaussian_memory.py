@@ -48,7 +48,7 @@ class Bound(NamedTuple):
 class GaussianMemoryConfig(CodeSettings):
     """Settings of every Kanerva machine."""
 
-    rows: int = setting(64, at_least=1)
+    slots: int = setting(64, at_least=1)
     """K, rows of the memory; it has rows · width floats."""
     prior: float = setting(0.03, above=0, below=math.inf)
     """Deviation of the elements of the memory's mean before writing, at the start of training. Below that of codes (1),
@@ -89,7 +89,7 @@ class GaussianMemory(AutoencoderMixin, AssociativeMemory):
     def __init__(self, spec: PatternSpec, config: GaussianMemoryConfig, latents: int) -> None:
         super().__init__()
         self.coders = Coders(spec.shape, config.width, config.coders)
-        self.rows, self.width, self.steps = config.rows, self.coders.width, config.steps
+        self.rows, self.width, self.steps = config.slots, self.coders.width, config.steps
         self.objective, self.written, self.binary = config.objective, config.written, spec.binary
         self.prior_mean = nn.Parameter(config.prior * nn.init.trunc_normal_(torch.empty(self.rows, self.width)))  # R0
         self.log_noise = nn.Parameter(torch.tensor(math.log(config.noise)))

@@ -19,7 +19,7 @@ from lightning_ebm.settings import setting
 class GenerativePseudoinverseConfig(CodeSettings):
     """Settings of `GenerativePseudoinverse`."""
 
-    rows: int = setting(64, at_least=1)
+    slots: int = setting(64, at_least=1)
     """Rows of the memory; the state has rows · width floats."""
     iterations: int = setting(0, at_least=0)
     """Steps of the iterative pseudo-inverse that takes the solver's place; 0: the solver."""
@@ -53,7 +53,7 @@ class GenerativePseudoinverse(AutoencoderMixin, AssociativeMemory):
         super().__init__()
         self.coders = Coders(spec.shape, config.width, config.coders)
         self.iterations, self.steps = config.iterations, config.steps
-        self.prior = nn.Parameter(nn.init.trunc_normal_(torch.empty(config.rows, self.coders.width)))  # R0
+        self.prior = nn.Parameter(nn.init.trunc_normal_(torch.empty(config.slots, self.coders.width)))  # R0
 
     def initial_state(self, episodes: int) -> State:
         """R0, from which addresses are made."""

@@ -24,7 +24,7 @@ class KanervaConfig(GaussianMemoryConfig):
 
     steps: int = setting(1, at_least=1)
     """Read steps, each from the last one's answer; on random bits more than one does harm."""
-    address: int = setting(64, at_least=1)
+    address_dim: int = setting(64, at_least=1)
     """Size of the latent y that addresses are made of."""
 
 
@@ -45,13 +45,13 @@ class KanervaMachine(GaussianMemory):
     order_invariant = True
 
     def __init__(self, spec: PatternSpec, config: KanervaConfig = KanervaConfig()) -> None:
-        address = config.address
+        address = config.address_dim
         super().__init__(spec, config, latents=address)
         if not config.written:
             self.log_noise.requires_grad_(False)  # these weights do not depend on it
         self.to_latent = nn.Linear(self.width, address)
         self.features = near_identity(address, address, config.coders.hidden)  # f
-        self.addresses = nn.Parameter(torch.randn(address, config.rows) / address**0.5)  # A
+        self.addresses = nn.Parameter(torch.randn(address, config.slots) / address**0.5)  # A
 
     def addressing(self, mean: Tensor) -> Callable[[Tensor], Tensor]:
         """Latents are a linear function of codes, whatever the memory holds; see the base class."""

@@ -88,7 +88,7 @@ class Case:
             torch.manual_seed(0)
             writing = WritingConfig(
                 steps=self.write_steps,
-                rate=self.rate,
+                write_rate=self.rate,
                 gradient_rate=self.gradient_rate,
                 prior_rate=self.prior_rate,
                 gradient_term=self.gradient_term,

@@ -34,7 +34,7 @@ from lightning_ebm.verbs import (
 DESCRIPTION = "Meta-train, compare and launch associative memories."
 EPILOG = """\
 Any key of the configuration can be given as key=value, for example
-  training.updates=500 episodes.items=32 memory.writing.steps=3 memory=hopfield
+  training.max_steps=500 episodes.patterns_per_episode=32 memory.writing.steps=3 memory=hopfield
 `lightning-ebm show CONFIG` prints all keys with their values. Nested choices by name:
   memory: {memories}
   memory.energy (of ebmm): {energies}

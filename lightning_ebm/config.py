@@ -3,7 +3,7 @@
 Each of them may name a `recipe:`, a packaged set of rates, steps and schedules (lightning_ebm/recipes), which lies
 directly under what else it says: `lightning-ebm train configs/binary.yaml recipe=paper`.
 
-    lightning-ebm train configs/glyphs.yaml training.updates=500 memory.writing.steps=3
+    lightning-ebm train configs/glyphs.yaml training.max_steps=500 memory.writing.steps=3
 
 A node that chooses a class by name (memory, energy, data, distortion) holds that class's settings beside the
 name, `memory: {name: hopfield, rule: storkey}`, or is the bare name, `memory: hopfield`. Everything is strict: an

@@ -156,8 +156,8 @@ class AssociativeMemory(nn.Module, ABC):
     def auxiliary_loss(self, patterns: Tensor, queries: Tensor, mask: Tensor) -> Tensor:
         """An objective of single patterns, without any memory, such as autoencoding them.
 
-        It is what the first updates of a training minimise (`training.pretrain`), and may stand beside the meta-loss
-        afterwards (`training.auxiliary`).
+        The first steps of training minimise it (`training.pretrain_steps`); later it may be added to the meta-loss
+        (`training.auxiliary_weight`).
 
         Args:
             patterns: (episodes, items, *shape), values in [0, 1].

@@ -137,4 +137,8 @@ distortions = Registry(
         "salt_and_pepper": "{name: pixels, amount: …, fill: salt_and_pepper}, `share` being `amount`",
     },
 )
-analyses = Registry("analysis", "analyses")
+analyses = Registry(
+    "analysis",
+    "analyses",
+    renamed={"portions": "incremental_writing", "where": "error_map", "path": "read_trajectory"},
+)

@@ -17,12 +17,12 @@ MAX_SEED = 2**32 - 1  # NumPy's bound
 class EpisodesConfig(Settings):
     """How episodes are made."""
 
-    items: int = setting(64, at_least=1)
+    patterns_per_episode: int = setting(64, at_least=1)
     """N, patterns stored in each episode."""
     classes: int = setting(0, at_least=0)
     """All patterns of an episode come from this many classes (alphabets, scripts, kinds of object), drawn for it:
     correlated episodes; 0: from the whole split."""
-    repeats: bool = False
+    with_replacement: bool = False
     """Whether a pattern may occur more than once in an episode."""
     batch: int = setting(4, at_least=1)
     """Episodes of one update, over all devices."""
@@ -34,53 +34,53 @@ class EpisodesConfig(Settings):
     """Episodes of the final evaluation."""
     workers: int = setting(0, at_least=0)
     """Processes that assemble episodes beside training; 0 makes them in training's own."""
-    train_items: list[int] = setting([], at_least=1)
-    """Range [low, high] that N is drawn from for each update, the same in all of its episodes; empty: always `items`.
-    Validation and test episodes have `items` in any case."""
+    train_patterns_per_episode: list[int] = setting([], at_least=1)
+    """Range [low, high] that N is drawn from for each update, the same in all of its episodes; empty: always
+    `patterns_per_episode`, as validation and test episodes have in any case."""
     curriculum: int = setting(0, at_least=0)
-    """Updates over which the upper end of `train_items` rises linearly from low to high; 0 starts with the whole range.
-    """
+    """Updates over which the upper end of `train_patterns_per_episode` rises linearly from low to high; 0 starts with
+    the whole range."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if (span := self.train_items) and not (len(span) == 2 and span[0] <= span[1]):
+        if (span := self.train_patterns_per_episode) and not (len(span) == 2 and span[0] <= span[1]):
             raise ValueError(f"train_items must be a range [low, high] from 1, or empty, got {span}")
-        if self.curriculum and not self.train_items:
-            raise ValueError("curriculum raises the upper end of episodes.train_items, which is empty")
+        if self.curriculum and not self.train_patterns_per_episode:
+            raise ValueError("curriculum raises the upper end of episodes.train_patterns_per_episode, which is empty")
 
 
 @dataclass(frozen=True)
 class TrainingConfig(Settings):
     """How a memory is meta-trained. The EBMM paper's settings (section 4) are those of recipe=paper."""
 
-    updates: int = setting(4000, at_least=0)
+    max_steps: int = setting(4000, at_least=0)
     """Steps of the optimiser; 0 leaves the memory as it was initialised."""
-    seconds: float = setting(0.0, at_least=0)
+    max_seconds: float = setting(0.0, at_least=0)
     """Budget of seconds for these steps, validations not counted; 0 for none. Where they run out before the updates do,
-    the schedule (`pretrain`, `cooldown`) goes by the share of them that is spent. What is learned then depends on the
-    machine."""
-    rate: float = setting(0.01, at_least=0)
+    the schedule (`pretrain_steps`, `cooldown_fraction`) goes by the share of them that is spent. What is learned then
+    depends on the machine."""
+    learning_rate: float = setting(0.01, at_least=0)
     """Learning rate of AdamW."""
     weight_decay: float = setting(1e-6, at_least=0)
     """Weight decay of AdamW."""
     clip: float = setting(1.0, at_least=0)
     """Bound on the global norm of the meta-gradient; 0 for none."""
-    warmup: int = setting(50, at_least=0)
+    warmup_steps: int = setting(50, at_least=0)
     """Updates over which the rate rises linearly to its full value."""
-    cooldown: float = setting(0.5, at_least=0, at_most=1)
+    cooldown_fraction: float = setting(0.5, at_least=0, at_most=1)
     """Share of the updates, at the end, over which it falls linearly to zero."""
-    average: float = setting(0.0, at_least=0, below=1)
+    ema_decay: float = setting(0.0, at_least=0, below=1)
     """Decay of an exponential moving average of the parameters, from 0 (none) to below 1, which is then what is
     validated, saved and tested."""
-    chunk: int = setting(0, at_least=0)
+    episodes_per_backward: int = setting(0, at_least=0)
     """Episodes of an update that each device holds in memory together, while the gradients of all are added up: the
     same gradients in less memory and somewhat more time; 0 for all of them."""
-    pretrain: int = setting(0, at_least=0)
+    pretrain_steps: int = setting(0, at_least=0)
     """The first of the updates, which minimise the memory's auxiliary loss instead of the meta-loss: an objective of
     single patterns, such as autoencoding them, whose updates are many times cheaper. 0: none."""
-    pretrain_rate: float = setting(0.0, at_least=0)
-    """Learning rate at which those begin, to fall linearly to `rate`; 0: `rate`."""
-    auxiliary: float = setting(0.0, at_least=0)
+    pretrain_learning_rate: float = setting(0.0, at_least=0)
+    """Learning rate at which those begin, to fall linearly to `learning_rate`; 0: `learning_rate`."""
+    auxiliary_weight: float = setting(0.0, at_least=0)
     """Weight of the auxiliary loss beside the meta-loss in the other updates; 0: none."""
     mask: bool = False
     """Whether the memory is told, while training, which values were distorted."""
@@ -89,7 +89,7 @@ class TrainingConfig(Settings):
     gradients on as if it were not there."""
     validate_every: int = setting(500, at_least=1)
     """Updates between validations (and checkpoints)."""
-    pictures: bool = True
+    log_images: bool = True
     """Whether each validation saves a picture of pattern, query and every read step."""
 
 
@@ -142,15 +142,15 @@ class CompareConfig(Settings):
     """Axes of the task, such as data or distortion: axis -> label -> changes; a table for each combination."""
     seeds: list[int] = setting([], at_least=0, at_most=MAX_SEED)
     """Seeds that every row is trained with; empty: `seed`."""
-    items: list[int] = setting([], at_least=1)
-    """Numbers of patterns to test with, one column each; empty: `episodes.items` only."""
+    patterns_per_episode: list[int] = setting([], at_least=1)
+    """Numbers of patterns to test with, one column each; empty: `episodes.patterns_per_episode` only."""
     mask: str = setting("unknown", one_of=("unknown", "known", "both"))
     """Whether memories are told which values were distorted: unknown, known, or both in turn."""
     precisions: list[str] = setting(["float32"], one_of=PRECISIONS)
     """How the state is kept between writing and reading: float32, float16, int8, int4."""
     gallery: int = setting(8, at_least=0)
     """Patterns of the first test episode that are shown in the report; 0 for none."""
-    published: str = setting("", path=True)
+    paper_results: str = setting("", path=True)
     """A paper's numbers, laid over: figure3-omniglot, figure3-cifar, table1, or a CSV file; empty: none."""
     jobs: int = setting(1, at_least=0)
     """Experiments that run at a time, each in a process of its own; 1: here, one after the other; 0: one for each GPU
@@ -208,9 +208,37 @@ class RunConfig(Settings):
 
 NOT_TRAINING = (
     *("recipe", "output", "resume", "checkpoint", "compare", "analysis", "trainer", "wandb", "test_distortion"),
-    *("episodes.test", "episodes.workers", "training.chunk", "training.pictures"),
+    *("episodes.test", "episodes.workers", "training.episodes_per_backward", "training.log_images"),
 )
 """Keys that leave what is learned unchanged: runs that differ in them only continue one another."""
 
-RENAMED: dict[str, str] = {}
+RENAMED = {
+    "training.updates": "training.max_steps",
+    "training.seconds": "training.max_seconds",
+    "training.rate": "training.learning_rate",
+    "training.warmup": "training.warmup_steps",
+    "training.cooldown": "training.cooldown_fraction",
+    "training.average": "training.ema_decay",
+    "training.chunk": "training.episodes_per_backward",
+    "training.pretrain": "training.pretrain_steps",
+    "training.pretrain_rate": "training.pretrain_learning_rate",
+    "training.auxiliary": "training.auxiliary_weight",
+    "training.pictures": "training.log_images",
+    "episodes.items": "episodes.patterns_per_episode",
+    "episodes.repeats": "episodes.with_replacement",
+    "episodes.train_items": "episodes.train_patterns_per_episode",
+    "compare.items": "compare.patterns_per_episode",
+    "compare.published": "compare.paper_results",
+    "memory.writing.rate": "memory.writing.write_rate",
+    "memory.energy.memory": "memory.energy.written_units",
+    "memory.energy.code": "memory.energy.code_dim",
+    "memory.energy.period": "memory.energy.block_size",
+    "memory.energy.address": "memory.energy.address_dim",
+    "memory.energy.rows": "memory.energy.slots",
+    "memory.energy.components": "memory.energy.slots",
+    "memory.rows": "memory.slots",
+    "memory.address": "memory.address_dim",
+    "memory.coders.code": "memory.coders.code_dim",
+    "analysis.items": "analysis.patterns_per_episode",
+}
 """Former key -> its name of now, both dotted, for the error that a former key gives."""

@@ -74,11 +74,11 @@ def test_compare_keeps_the_rows_that_are_asked_for(tmp_path, capsys):
         (["train", DEBUG, "[/no mask]=[bold]3[/]"], "unknown key '[/no mask]'."),
         (["train", DEBUG, "recipe=:smile:"], "there is no recipe ':smile:'"),
         (["train", DEBUG, "trainning.updates=3"], "Did you mean 'training'"),
-        (["train", DEBUG, "episodes.items=100000"], "episodes.items must be at most"),
+        (["train", DEBUG, "episodes.patterns_per_episode=100000"], "episodes.patterns_per_episode must be at most"),
         (["train", DEBUG, "distortion.size=40"], "size"),
         (["train", DEBUG, "distortion=pixels", "distortion.amount=2000"], "amount"),
         (["train", DEBUG, "data=omniglot", "data.root=/nowhere"], "/nowhere"),
-        (["train", DEBUG, "memory.energy.code=5000"], "energy.code must lie between 1 and the 1024"),
+        (["train", DEBUG, "memory.energy.code_dim=5000"], "energy.code must lie between 1 and the 1024"),
         (["train", DEBUG, "memory.writing.steps=0"], "writing.steps must be at least 1"),
         (["train", DEBUG, "data=bits", "distortion=pixels", "memory.energy=resnet_fc"], "needs images"),
         (["evaluate", DEBUG, "output=/nowhere"], "train this configuration first"),
@@ -90,7 +90,10 @@ def test_compare_keeps_the_rows_that_are_asked_for(tmp_path, capsys):
         (["compare", DEBUG, "compare.rows.Hopfield.test_distortion=half"], "must be the same in all rows"),
         (["train", DEBUG, "test_distortion={name: half, side: up}"], "test_distortion.side must be one of"),
         (["train", DEBUG, "distortion.size=[9, 3]"], "distortion.size must be a range [low, high] that rises, got [9"),
-        (["train", DEBUG, "episodes.train_items=[2, 99999]"], "episodes.train_items: episodes.items must be at most"),
+        (
+            ["train", DEBUG, "episodes.train_patterns_per_episode=[2, 99999]"],
+            "episodes.train_patterns_per_episode: episodes.patterns_per_episode must be at most",
+        ),
     ],
 )
 def test_mistakes_are_one_line(tmp_path, capsys, arguments, message):
@@ -114,7 +117,7 @@ def test_a_missing_accelerator_is_named(tmp_path, capsys, accelerator):
 
 @pytest.mark.parametrize("precision", ["bf16-true", "64-true"])
 def test_pictures_are_drawn_at_every_precision(tmp_path, precision):
-    few = ["training.updates=1", "training.validate_every=1", "trainer.accelerator=cpu"]
+    few = ["training.max_steps=1", "training.validate_every=1", "trainer.accelerator=cpu"]
     assert main(["train", DEBUG, f"output={tmp_path}", f"trainer.precision={precision}", *few]) == 0
     assert len(list(tmp_path.glob("*/pictures/*.png"))) == 1
 

@@ -57,7 +57,7 @@ def test_precedence_is_defaults_file_command_line(tmp_path):
     )
     (tmp_path / "run.yaml").write_text("base: base.yaml\ntraining: {rate: 0.25}")
     config = resolve(read(tmp_path / "run.yaml", ["training.clip=2", "memory.center=true"]))
-    assert (config.training.updates, config.training.rate, config.training.clip) == (1, 0.25, 2.0)
+    assert (config.training.max_steps, config.training.learning_rate, config.training.clip) == (1, 0.25, 2.0)
     assert config.training.validate_every == 500  # the default
     assert (config.memory.name, config.memory.config.rule, config.memory.config.center) == (
         "hopfield",
@@ -70,13 +70,13 @@ def test_a_recipe_lies_under_what_its_layer_says_and_over_the_layers_below(tmp_p
     path = tmp_path / "run.yaml"
     path.write_text("training: {rate: 0.25, clip: 3, updates: 7}\nmemory: {writing: {rate: 2.0}}")
     config = resolve(read(path, ["recipe=paper", "training.clip=2"]))
-    assert (config.training.rate, config.training.clip, config.training.updates) == (5e-5, 2.0, 7)
+    assert (config.training.learning_rate, config.training.clip, config.training.max_steps) == (5e-5, 2.0, 7)
     assert config.memory.config.writing.rate == 1e-4
     assert config.recipe == "paper"
     path.write_text("recipe: paper\ntraining: {rate: 0.25}")
-    assert (resolve(read(path)).training.rate, resolve(read(path)).training.clip) == (0.25, 0.05)
-    rows = grid({"compare": {"rows": {"a": {"recipe": "paper"}, "b": {}}}, "training": {"rate": 0.25}}, {})
-    assert [cell.config.training.rate for cell in rows] == [5e-5, 0.25]
+    assert (resolve(read(path)).training.learning_rate, resolve(read(path)).training.clip) == (0.25, 0.05)
+    rows = grid({"compare": {"rows": {"a": {"recipe": "paper"}, "b": {}}}, "training": {"learning_rate": 0.25}}, {})
+    assert [cell.config.training.learning_rate for cell in rows] == [5e-5, 0.25]
     with pytest.raises(ConfigError, match=r"no recipe 'papre'.*Did you mean 'paper'"):
         read(path, ["recipe=papre"])
 
@@ -91,7 +91,7 @@ def test_another_name_drops_the_settings_of_the_old_one():
     text = "memory: {name: ebmm, writing: {steps: 3}}"
     assert resolved("memory=hopfield", text=text).memory.config.rule == "hebb"
     assert resolved("memory.name=hopfield", "memory.rule=storkey", text=text).memory.config.rule == "storkey"
-    assert resolved("memory.writing.rate=0.5", text="memory: ebmm").memory.config.writing.rate == 0.5
+    assert resolved("memory.writing.write_rate=0.5", text="memory: ebmm").memory.config.writing.rate == 0.5
 
 
 def test_nested_choice_and_import_path():
@@ -112,28 +112,31 @@ def test_nested_choice_and_import_path():
         ("memory=pathlib:Path", "memory: .*needs a class attribute `config`"),
         ("memory.energy=3", "memory.energy: there is no energy called '3'"),
         ("memory.energy=[3]", "memory.energy.name must be one of"),
-        ("training.updates=many", "training.updates: .*many"),
-        ("training.updates=-1", "training.updates must be at least 0"),
-        ("episodes.items=0", "episodes.items must be at least 1"),
-        ("training.cooldown=2", "training.cooldown must be at least 0 and at most 1"),
+        ("training.max_steps=many", "training.max_steps: .*many"),
+        ("training.max_steps=-1", "training.max_steps must be at least 0"),
+        ("episodes.patterns_per_episode=0", "episodes.patterns_per_episode must be at least 1"),
+        ("training.cooldown_fraction=2", "training.cooldown_fraction must be at least 0 and at most 1"),
         ("compare.mask=maybe", "compare.mask must be one of unknown, known, both"),
         ("resume=perhaps", "resume must be one of"),
         ("training=5", "training must hold keys and values"),
-        ("compare.items=[0]", "compare.items must be at least 1"),
+        ("compare.patterns_per_episode=[0]", "compare.patterns_per_episode must be at least 1"),
         ("compare.precisions=[]", "compare.precisions must be some of float32"),
         ("compare.precisions=[int3]", "compare.precisions must be one of float32"),
         ("trainer.timeout=inf", "trainer.timeout: .*finite number, got 'inf'"),
         ("training.clip=.nan", "training.clip: .*number.*got '.nan'"),
         ("episodes.test=99999999999999999999", "episodes.test: a whole number must fit into 64 bits"),
         ("seed=4294967296", "seed must be at least 0 and at most 4294967295"),
-        ("episodes.items=1:30", "episodes.items: .*1:30"),
+        ("episodes.patterns_per_episode=1:30", "episodes.patterns_per_episode: .*1:30"),
         ("recipe=[paper]", r"there is no recipe \['paper'\]"),
         ("memory=.relative:Thing", "memory: .*cannot be imported"),
-        ("episodes.train_items=[3]", r"episodes.train_items must be a range \[low, high\] from 1, or empty, got \[3\]"),
-        ("episodes.train_items=[0, 3]", "episodes.train_items must be at least 1"),
-        ("episodes.train_items=[9, 3]", "episodes.train_items must be a range"),
-        ("episodes.train_items=[1, many]", "episodes.train_items.*many"),
-        ("episodes.curriculum=9", "episodes.curriculum raises .* episodes.train_items, which is empty"),
+        (
+            "episodes.train_patterns_per_episode=[3]",
+            r"episodes.train_patterns_per_episode must be a range \[low, high\] from 1, or empty, got \[3\]",
+        ),
+        ("episodes.train_patterns_per_episode=[0, 3]", "episodes.train_patterns_per_episode must be at least 1"),
+        ("episodes.train_patterns_per_episode=[9, 3]", "episodes.train_patterns_per_episode must be a range"),
+        ("episodes.train_patterns_per_episode=[1, many]", "episodes.train_items.*many"),
+        ("episodes.curriculum=9", "episodes.curriculum raises .* episodes.train_patterns_per_episode, which is empty"),
         ("test_distortion.size=3", "test_distortion.name must be one of any_of"),
         ("test_distortion=haf", "test_distortion: there is no distortion called 'haf'.*Did you mean 'half'"),
         ("distortion=", "distortion.name must be one of any_of"),
@@ -152,7 +155,7 @@ def test_mistakes_name_the_key(override, message):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("word", ["training.updates", "--updates=3", "=3"])
+@pytest.mark.parametrize("word", ["training.max_steps", "--updates=3", "=3"])
 def test_overrides_must_be_key_value(word):
     with pytest.raises(ConfigError, match="key=value"):
         resolved(word)
@@ -261,7 +264,7 @@ def test_a_home_is_expanded_in_every_path_of_every_key(tmp_path, monkeypatch):
     )
     (tmp_path / "run.yaml").write_text("base: ~/base.yaml\nname: ~/not-a-path")
     config = resolve(read(tmp_path / "run.yaml", ["checkpoint=~/c.ckpt"]))
-    assert (config.output, config.compare.published) == (f"{tmp_path}/runs", f"{tmp_path}/mine.csv")
+    assert (config.output, config.compare.paper_results) == (f"{tmp_path}/runs", f"{tmp_path}/mine.csv")
     assert (config.checkpoint, config.data.config.root) == (f"{tmp_path}/c.ckpt", str(tmp_path))
     assert config.name == "~/not-a-path"
     assert resolved("output=./~").output == "./~"
@@ -277,8 +280,8 @@ def test_a_home_is_expanded_in_every_path_of_every_key(tmp_path, monkeypatch):
 
 
 def test_a_former_key_names_the_new_one(monkeypatch):
-    monkeypatch.setitem(RENAMED, "training.speed", "training.rate")
-    monkeypatch.setitem(RENAMED, "memory.writing.speed", "memory.writing.rate")
+    monkeypatch.setitem(RENAMED, "training.speed", "training.learning_rate")
+    monkeypatch.setitem(RENAMED, "memory.writing.speed", "memory.writing.write_rate")
     for key in ("training.speed", "memory.writing.speed"):
         with pytest.raises(ConfigError, match=f"{key} is now called {RENAMED[key]}"):
             resolved(f"{key}=3")
@@ -384,7 +387,7 @@ def test_any_word_is_refused_in_one_line_or_kept_as_given(tmp_path, capsys):
 
 
 def test_a_resolved_configuration_gives_itself_again():
-    config = resolved("memory=memory_network", "episodes.items=3", "compare.rows={a: {seed: 3}}")
+    config = resolved("memory=memory_network", "episodes.patterns_per_episode=3", "compare.rows={a: {seed: 3}}")
     assert resolve(load_yaml(to_yaml(config), "")) == resolve(yaml.safe_load(to_yaml(config))) == config
 
 
@@ -402,19 +405,19 @@ def test_the_test_is_distorted_as_training_unless_said():
     assert (distortion_in_test(config).name, distortion_in_test(config).config.side) == ("half", "left")
     assert resolved("test_distortion=", text="test_distortion: half") == resolved()
     assert identity(config) == identity(resolved()) != identity(resolved("distortion=half"))
-    assert identity(resolved("episodes.train_items=[2, 3]")) != identity(resolved())
+    assert identity(resolved("episodes.train_patterns_per_episode=[2, 3]")) != identity(resolved())
 
 
 def test_identity_is_that_of_the_outcome():
-    one = resolved("training.updates=3")
-    assert identity(one) == identity(resolved("training.updates=3", "output=/elsewhere", "resume=never"))
-    assert identity(one) == identity(resolved("training.updates=3", "trainer.devices=2", "episodes.test=7"))
-    assert identity(one) != identity(resolved("training.updates=4"))
-    assert identity(one) != identity(resolved("training.updates=3", "memory.energy.keys=3"))
+    one = resolved("training.max_steps=3")
+    assert identity(one) == identity(resolved("training.max_steps=3", "output=/elsewhere", "resume=never"))
+    assert identity(one) == identity(resolved("training.max_steps=3", "trainer.devices=2", "episodes.test=7"))
+    assert identity(one) != identity(resolved("training.max_steps=4"))
+    assert identity(one) != identity(resolved("training.max_steps=3", "memory.energy.keys=3"))
 
 
 def test_interpolation_sees_the_final_values():
-    config = resolved("episodes.items=7", text="name: n-${episodes.items}")
+    config = resolved("episodes.patterns_per_episode=7", text="name: n-${episodes.patterns_per_episode}")
     assert config.name == "n-7"
     with pytest.raises(ConfigError, match=r"^Interpolation key 'episodes.itmes' not found"):
         resolved(text="name: n-${episodes.itmes}")

@@ -22,7 +22,7 @@ from lightning_ebm.registry import memories
 
 SETTINGS = {
     "name": "ebmm",
-    "energy": {"name": "gated_rnn", "hidden": 8, "memory": 3, "hops": 2},
+    "energy": {"name": "gated_rnn", "hidden": 8, "written_units": 3, "hops": 2},
     "writing": {"steps": 2},
     "reading": {"steps": 3},
 }

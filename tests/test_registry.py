@@ -9,8 +9,7 @@ from typing import ClassVar
 import pytest
 
 from lightning_ebm.memory import AssociativeMemory, PatternSpec
-from lightning_ebm.registry import Choice, UnknownNameError, datasets, distortions, energies, memories
-from lightning_ebm.renamed import FORMER
+from lightning_ebm.registry import Choice, UnknownNameError, analyses, datasets, distortions, energies, memories
 
 SPEC = PatternSpec((1, 32, 32), binary=True)
 
@@ -35,10 +34,12 @@ def test_all_that_the_readme_names_is_there():
 
 
 def test_a_former_name_leads_to_the_present_one():
-    for former, present in FORMER.items():
-        with pytest.raises(UnknownNameError, match=rf"the distortion '{former}' is now \{{name: {present[0]}, "):
-            distortions.load(former)
-    assert {*FORMER} == {*distortions.renamed}
+    with pytest.raises(UnknownNameError, match=r"the distortion 'noise_block' is now \{name: block, size: …\}"):
+        distortions.load("noise_block")
+    with pytest.raises(UnknownNameError, match="the analysis 'where' is now error_map"):
+        analyses.load("where")
+    for registry in (distortions, analyses):
+        assert not {*registry.renamed} & {*registry.names()}
 
 
 @dataclass
@@ -104,7 +105,7 @@ def test_a_notebook_gets_by_without_lightning_and_matplotlib():
         "import sys, torch, lightning_ebm as lebm;"
         "heavy = {'pytorch_lightning', 'matplotlib', 'wandb', 'torchmetrics'};"
         "[getattr(lebm, name) for name in lebm.__all__];"
-        "net = lebm.GatedRNN(lebm.PatternSpec((8,), binary=True), lebm.GatedRNNConfig(hidden=4, memory=2));"
+        "net = lebm.GatedRNN(lebm.PatternSpec((8,), binary=True), lebm.GatedRNNConfig(hidden=4, written_units=2));"
         "memory = lebm.EBMM(net);"
         "assert memory.write(torch.rand(1, 2, 8)).keys() == {'memory.weight', 'memory.bias'};"
         "assert type(lebm.load_pretrained('glyphs-4096')) is lebm.EBMM;"

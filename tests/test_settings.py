@@ -75,7 +75,7 @@ REFUSED = {
     },
     "ebmm.writing": {"steps": 0, "rates": "each", "reduction": "max"},
     "ebmm.reading": {"steps": 0, "step_size": 0.0, "momentum": 1.0, "decay": 0.0},
-    "coders": {"hidden": 0, "layers": 0, "channels": [4, 0], "code": 0},
+    "coders": {"hidden": 0, "layers": 0, "channels": [4, 0], "code_dim": 0},
     "decoded_mixture": {
         "slots": 0, "code": 0, "hidden": -1, "layers": 0, "detector": -1, "completion": -1, "refining": -1,
     },

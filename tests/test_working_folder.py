@@ -36,12 +36,12 @@ def test_compare_in_processes(folder):
     small = {
         "data": {"name": "bits", "size": 16},
         "distortion": {"name": "redrawn_bits", "count": 8},
-        "episodes": {"items": 3, "batch": 2, "val": 2, "test": 2, "workers": 1},
-        "training": {"updates": 1, "warmup": 0, "validate_every": 1, "pictures": False},
+        "episodes": {"patterns_per_episode": 3, "batch": 2, "val": 2, "test": 2, "workers": 1},
+        "training": {"max_steps": 1, "warmup_steps": 0, "validate_every": 1, "log_images": False},
         "trainer": {"accelerator": "cpu"},
         "compare": {"gallery": 0, "jobs": 2, "rows": {
             "mine": {"memory": {"name": "my_memories:Mine"}},
-            "two": {"memory": {"energy": {"name": "mixture", "components": 2}}, "trainer": {"devices": 2}},
+            "two": {"memory": {"energy": {"name": "mixture", "slots": 2}}, "trainer": {"devices": 2}},
         }},
     }  # fmt: skip
     (folder / "small.yaml").write_text(yaml.safe_dump(small))

@@ -64,7 +64,7 @@ class Ours(TorchContender):
 
 
 class OursByEpisode(TorchContender):
-    """The same, one episode after the other, as with training.chunk=1."""
+    """The same, one episode after the other, as with training.episodes_per_backward=1."""
 
     def loss_and_gradients(self) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The loss, and its gradients in the order of `self.parameters`."""

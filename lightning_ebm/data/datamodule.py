@@ -42,7 +42,8 @@ class EpisodeDataModule(pl.LightningDataModule):
         test_distortion: how those of test episodes are made; None: as all others.
 
     Raises:
-        ValueError: if `episodes.train_items` asks for more patterns than there are, or fewer than a distortion needs.
+        ValueError: if `episodes.train_patterns_per_episode` asks for more patterns than there are, or fewer than a
+            distortion needs.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class EpisodeDataModule(pl.LightningDataModule):
         super().__init__()
         self.source, self.distortion, self.episodes = source, distortion, config
         self.test_distortion = test_distortion or distortion
-        self.curriculum = curriculum(source, distortion, config) if config.train_items else None
+        self.curriculum = curriculum(source, distortion, config) if config.train_patterns_per_episode else None
         self.position = 0
 
     def train_dataloader(self) -> DataLoader[Episode]:
@@ -72,10 +73,10 @@ class EpisodeDataModule(pl.LightningDataModule):
 
     def _loader(self, split: Split, start: int = 0, stop: int | None = None) -> DataLoader[Episode]:
         config, trainer = self.episodes, self.trainer
-        sampling = Sampling(config.classes, config.repeats)
+        sampling = Sampling(config.classes, config.with_replacement)
         rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
         distortion = self.test_distortion if split == "test" else self.distortion
-        items = self.curriculum if self.curriculum and split == "train" else config.items
+        items = self.curriculum if self.curriculum and split == "train" else config.patterns_per_episode
         if config.workers:
             prepare_workers(config.workers)
         return DataLoader(
@@ -104,12 +105,14 @@ def curriculum(source: PatternSource, distortion: Distortion, config: EpisodesCo
     Raises:
         ValueError: if no such episode can be made.
     """
-    low, high = config.train_items
+    low, high = config.train_patterns_per_episode
     try:
         for items in (low, high):
-            EpisodeDataset(source, distortion, items, "train", config.seed, Sampling(config.classes, config.repeats))[0]
+            EpisodeDataset(
+                source, distortion, items, "train", config.seed, Sampling(config.classes, config.with_replacement)
+            )[0]
     except ValueError as error:
-        raise ValueError(f"episodes.train_items: {error}") from None
+        raise ValueError(f"episodes.train_patterns_per_episode: {error}") from None
     return Curriculum(low, high, config.batch, config.curriculum, config.seed)
 
 

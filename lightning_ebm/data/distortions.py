@@ -106,7 +106,10 @@ class Filled(Distortion):
         """See `Distortion.__call__`."""
         items = len(patterns)
         if self.fill == "pattern" and items < 2:
-            raise ValueError("fill: pattern takes values from other patterns: episodes.items must be at least 2, got 1")
+            raise ValueError(
+                "fill: pattern takes values from other patterns: episodes.patterns_per_episode must be at least 2,"
+                " got 1"
+            )
         mask = self.place(items, patterns.shape[1:], random)
         if self.fill == "noise":
             return self.with_noise(patterns, mask, random), mask

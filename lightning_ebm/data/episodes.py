@@ -60,7 +60,7 @@ class Sampling:
     """
 
     classes: int = 0
-    repeats: bool = False
+    with_replacement: bool = False
 
 
 ANY = Sampling()
@@ -181,7 +181,7 @@ class EpisodeDataset(Dataset[Episode]):
         sampling: Sampling = ANY,
     ) -> None:
         if isinstance(items, int) and items < 1:
-            raise ValueError(f"episodes.items must be at least 1, got {items}")
+            raise ValueError(f"episodes.patterns_per_episode must be at least 1, got {items}")
         if seed < 0:
             raise ValueError(f"episodes.seed must be at least 0, got {seed}")
         self.source, self.distortion = source, distortion

@@ -115,27 +115,27 @@ class ImageSet(PatternSource):
             raise DataError(f"{type(self).__name__} has no {split} images here: {self.cure}")
         part = self.splits[split]
         if not sampling.classes:
-            if count > len(part) and not sampling.repeats:
+            if count > len(part) and not sampling.with_replacement:
                 raise DataError(
-                    f"episodes.items must be at most {len(part)}, the {split} images of {type(self).__name__},"
-                    f" got {count} (episodes.repeats=true allows more)"
+                    f"episodes.patterns_per_episode must be at most {len(part)}, the {split} images of"
+                    f" {type(self).__name__}, got {count} (episodes.with_replacement=true allows more)"
                 )
-            return random.choice(len(part), count, replace=sampling.repeats)
+            return random.choice(len(part), count, replace=sampling.with_replacement)
         if sampling.classes > len(part.members):
             raise DataError(
                 f"episodes.classes must be at most {len(part.members)}, the {split} classes of {type(self).__name__},"
                 f" got {sampling.classes}"
             )
         least = part.least[sampling.classes - 1]
-        if count > least and not sampling.repeats:
+        if count > least and not sampling.with_replacement:
             raise DataError(
-                f"episodes.items must be at most {least}, the {split} images of {type(self).__name__} in"
+                f"episodes.patterns_per_episode must be at most {least}, the {split} images of {type(self).__name__} in"
                 f" episodes.classes={sampling.classes} classes that have fewest, got {count}"
-                " (episodes.repeats=true allows more)"
+                " (episodes.with_replacement=true allows more)"
             )
         classes = random.choice(len(part.members), sampling.classes, replace=False)
         rows = np.concatenate([part.members[index] for index in classes])
-        return rows[random.choice(len(rows), count, replace=sampling.repeats)]
+        return rows[random.choice(len(rows), count, replace=sampling.with_replacement)]
 
     def take(self, split: Split, rows: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """The images of these rows: (rows, *shape), uint8. A set whose images are cut or chosen once more overrides it.

@@ -25,7 +25,7 @@ class WritingConfig(Settings):
 
     steps: int = setting(5, at_least=1)
     """T, gradient steps from the meta-learned weights."""
-    rate: float = 0.3
+    write_rate: float = 0.3
     """Initial rate of the energy term in every layer, above 0 if `rates` is layer; the paper's is 1e-4."""
     gradient_rate: float = 1e-4
     """The same for the term in the energy's gradient."""
@@ -47,7 +47,7 @@ class WritingConfig(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for key in ("rate", "gradient_rate", "prior_rate") if self.rates == "layer" else ():
+        for key in ("write_rate", "gradient_rate", "prior_rate") if self.rates == "layer" else ():
             if not getattr(self, key) > 0:
                 raise ValueError(f"{key} must be above 0 while rates is layer, got {getattr(self, key)}")
 
@@ -71,7 +71,7 @@ class Writing(nn.Module):
         self.mean = config.reduction == "mean"
         rows = [[name] for names in layers.values() for name in names] if self.signed else list(layers.values())
         self.row_of = {name: row for row, names in enumerate(rows) for name in names}
-        terms = [config.rate, config.prior_rate] + [config.gradient_rate] * config.gradient_term
+        terms = [config.write_rate, config.prior_rate] + [config.gradient_rate] * config.gradient_term
         initial = torch.tensor(terms if self.signed else [softplus_inverse(rate) for rate in terms])
         initial = initial.repeat(config.steps if config.per_step else 1, len(rows), 1)
         if self.signed:

@@ -94,7 +94,7 @@ def test_episodes(run: Run, items: int = 0, **changes: Any) -> Iterator[Iterator
         changes: as `experiment.test_loader` takes them.
     """
     with torch.no_grad(), placed(run.memory, run.device):
-        loader = test_loader(run, items or run.config.episodes.items, **changes)
+        loader = test_loader(run, items or run.config.episodes.patterns_per_episode, **changes)
         yield (batch.to(run.device) for batch in loader)
 
 
@@ -108,7 +108,7 @@ def measure_run(run: Run, items: int = 0, precision: str = "float32", prior: boo
         prior: whether to read the prior state, into which nothing was written.
         changes: as `experiment.test_loader` takes them.
     """
-    episodes = test_loader(run, items or run.config.episodes.items, **changes)
+    episodes = test_loader(run, items or run.config.episodes.patterns_per_episode, **changes)
     spec, device = run.data.source.spec, run.device
     return measure(run.memory, episodes, spec, precision=precision, nothing_written=prior, device=device)
 
@@ -192,7 +192,7 @@ def trained(experiments: Sequence[Experiment], console: Console) -> dict[str, Ru
     runs = {}
     for one in experiments:
         runs[name_of(one, seed=len(one.config.compare.seeds) > 1)] = run = build(one.config)
-        if is_trainable(run.memory) and one.config.training.updates:
+        if is_trainable(run.memory) and one.config.training.max_steps:
             load(run.memory, run.folder / "checkpoints" / "best.ckpt")
     return runs
 

@@ -42,8 +42,8 @@ def compare(source: Source, overrides: Overrides = (), console: Console = QUIET)
     """
     experiments = grid(source, overrides)
     first = experiments[0].config
-    if first.compare.published:
-        published(first.compare.published)  # a mistake is found before anything is trained
+    if first.compare.paper_results:
+        published(first.compare.paper_results)  # a mistake is found before anything is trained
     failed = run_experiments(experiments, console)
     if process_number():
         return []
@@ -95,7 +95,7 @@ def evaluate(source: Source, overrides: Overrides = ()) -> Comparison:
     """
     config = resolve(read(source, overrides))
     run = build(config)
-    if is_trainable(run.memory) and (config.checkpoint or config.training.updates):
+    if is_trainable(run.memory) and (config.checkpoint or config.training.max_steps):
         load(run.memory, Path(config.checkpoint) if config.checkpoint else run.folder / "checkpoints" / "best.ckpt")
     one = Experiment(config.name, config.name, "", config)
     results = [result for _, rows in measured(run, one.settings()) for result in one.labelled(rows)]
@@ -138,7 +138,7 @@ def together(experiments: Sequence[Experiment], failed: dict[str, str]) -> Compa
         curves=[curve for one in shown if (curve := one.curve()).points],
         failed=failed,
         runs={one.folder.name: to_yaml(one.config) for one in experiments},
-        published=published(first.compare.published) if first.compare.published else None,
+        published=published(first.compare.paper_results) if first.compare.paper_results else None,
     )
 
 

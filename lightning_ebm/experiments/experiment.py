@@ -86,13 +86,17 @@ class Experiment:
         """What it is tested with: every precision for each mask and number of patterns."""
         compare = self.config.compare
         masks = {"unknown": [False], "known": [True], "both": [False, True]}[compare.mask]
-        counts = compare.items or [self.config.episodes.items]
+        counts = compare.patterns_per_episode or [self.config.episodes.patterns_per_episode]
         return [Setting(n, mask, precision) for mask in masks for n in counts for precision in compare.precisions]
 
     def path(self, setting: Setting | str) -> Path:
         """The file of a setting's results, or of another thing that depends on the test episodes."""
         distortion = plain(distortion_in_test(self.config))
-        tested = {"test": self.config.episodes.test, "items": self.config.episodes.items, "distortion": distortion}
+        tested = {
+            "test": self.config.episodes.test,
+            "items": self.config.episodes.patterns_per_episode,
+            "distortion": distortion,
+        }
         key = hashlib.sha256(json.dumps(tested, sort_keys=True).encode()).hexdigest()[:8]
         if isinstance(setting, Setting):
             mask = "known" if setting.mask_known else "unknown"
@@ -140,7 +144,7 @@ class Experiment:
     def progress(self) -> float:
         """Share of the updates that its process last said were done."""
         try:
-            return int((self.folder / "progress").read_text()) / max(1, self.config.training.updates)
+            return int((self.folder / "progress").read_text()) / max(1, self.config.training.max_steps)
         except (OSError, ValueError):
             return 0.0
 
@@ -329,7 +333,12 @@ def test_loader(
         distortion: how queries are made instead.
         episodes: what else to change in `EpisodesConfig`.
     """
-    changes: dict[str, Any] = {"items": items, "batch": batch, "workers": 0, "train_items": []} | episodes
+    changes: dict[str, Any] = {
+        "items": items,
+        "batch": batch,
+        "workers": 0,
+        "train_patterns_per_episode": [],
+    } | episodes
     config = dataclasses.replace(run.config.episodes, **changes)
     data = EpisodeDataModule(source or run.data.source, distortion or run.data.test_distortion, config)
     return data.test_dataloader()
@@ -338,7 +347,7 @@ def test_loader(
 def gallery_file(run: Run, shown: int) -> bytes:
     """What the memory recalls of the first test episode, see `recalled`, as an .npz file."""
     file = io.BytesIO()
-    episode = next(iter(test_loader(run, run.config.episodes.items, batch=1)))
+    episode = next(iter(test_loader(run, run.config.episodes.patterns_per_episode, batch=1)))
     np.savez(file, allow_pickle=False, **recalled(run.memory, episode, shown))
     return file.getvalue()
 

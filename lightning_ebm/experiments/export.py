@@ -48,7 +48,7 @@ def export(experiment: Experiment, path: Path, command: Sequence[str], dtype: st
     if dtype not in DTYPES:
         raise ConfigError(f"--dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
     run = build(experiment.config)
-    if not is_trainable(run.memory) or not run.config.training.updates:
+    if not is_trainable(run.memory) or not run.config.training.max_steps:
         raise ConfigError(f"{experiment.label} is not to be trained, and so there is nothing to export")
     best = Path(run.config.checkpoint or run.folder / "checkpoints" / "best.ckpt")
     if not best.exists():

@@ -161,7 +161,9 @@ def company(saved: Pretrained, config: RecallConfig, count: int, random: np.rand
         DataError: if a file of its data set is missing or damaged, or a setting of it is out of range.
     """
     episodes = run_config(saved).episodes
-    missing = (episodes.train_items[0] if episodes.train_items else episodes.items) - count
+    missing = (
+        episodes.train_patterns_per_episode[0] if episodes.train_patterns_per_episode else episodes.patterns_per_episode
+    ) - count
     if missing <= 0 or not config.company:
         return np.empty((0, *saved.shape), np.float32)
     try:

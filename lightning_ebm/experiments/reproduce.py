@@ -15,7 +15,6 @@ import yaml
 from lightning_ebm.config import ConfigError, distortion_in_test, merge, parse_overrides, resolve
 from lightning_ebm.experiments.experiment import Setting, measured
 from lightning_ebm.pretrained import Pretrained, PretrainedError, refuse_imports
-from lightning_ebm.renamed import present
 from lightning_ebm.reporting.record import CONTROL, MEASURES, QUERY, Comparison, Record
 from lightning_ebm.schema import RunConfig
 from lightning_ebm.training.trainer import build, provenance
@@ -106,7 +105,7 @@ def configuration(saved: Pretrained) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise PretrainedError(f"the configuration of the pretrained memory {saved.name} is no YAML mapping")
     refuse_imports(found, saved.name)
-    return dict(present(found))
+    return found
 
 
 def run_config(saved: Pretrained) -> RunConfig:

@@ -50,7 +50,7 @@ class MetaTraining(pl.LightningModule):
         self.memory, self.config = memory, config
         self.seconds = 0.0
         self.updated = False  # whether this start has made an update
-        self.meta_loss_since = config.pretrain
+        self.meta_loss_since = config.pretrain_steps
         self.error, self.error_corrupted = RecallError(spec), RecallError(spec, corrupted=True)
 
     def training_step(self, batch: Episode, batch_index: int) -> Tensor:
@@ -60,15 +60,16 @@ class MetaTraining(pl.LightningModule):
             NonFiniteLossError: if it is NaN or infinite.
         """
         episodes = batch.patterns, batch.queries, batch.mask
-        if self.config.chunk:
+        if self.config.episodes_per_backward:
             parameters = [parameter for parameter in self.memory.parameters() if parameter.requires_grad]
-            loss = chunked(self.meta_loss, parameters, self.config.chunk, *episodes)
+            loss = chunked(self.meta_loss, parameters, self.config.episodes_per_backward, *episodes)
         else:
             loss = self.meta_loss(*episodes)
         if not loss.isfinite():
             raise NonFiniteLossError(
                 f"the meta-loss became {loss.item()} at update {self.global_step}; the last checkpoint is kept."
-                f" A lower training.rate (now {self.config.rate}) or training.clip (now {self.config.clip}) may help"
+                f" A lower training.learning_rate (now {self.config.learning_rate}) or training.clip (now"
+                f" {self.config.clip}) may help"
             )
         self.log("train/loss", loss, prog_bar=True, sync_dist=True)
         return loss
@@ -79,8 +80,8 @@ class MetaTraining(pl.LightningModule):
             return self.auxiliary_loss(patterns, queries, distorted)
         mask = distorted if self.config.mask else None
         loss = self.memory.meta_loss(patterns, queries, mask, self.keep)
-        if self.config.auxiliary:
-            loss = loss + self.config.auxiliary * self.auxiliary_loss(patterns, queries, distorted)
+        if self.config.auxiliary_weight:
+            loss = loss + self.config.auxiliary_weight * self.auxiliary_loss(patterns, queries, distorted)
         return loss
 
     def auxiliary_loss(self, patterns: Tensor, queries: Tensor, distorted: Tensor) -> Tensor:
@@ -92,7 +93,9 @@ class MetaTraining(pl.LightningModule):
         try:
             return self.memory.auxiliary_loss(patterns, queries, distorted)
         except NotImplementedError as error:
-            raise ConfigError(f"training.pretrain and training.auxiliary must be 0 here: {error}") from None
+            raise ConfigError(
+                f"training.pretrain_steps and training.auxiliary_weight must be 0 here: {error}"
+            ) from None
 
     def keep(self, state: State) -> State:
         """The state as it is kept between writing and reading; gradients pass through the rounding."""
@@ -113,17 +116,17 @@ class MetaTraining(pl.LightningModule):
 
     def position(self, update: int) -> float:
         """Where the schedule stands after `update` updates, in updates: further, where seconds run out faster."""
-        budget = self.config.seconds
-        return max(update, self.seconds / budget * self.config.updates) if budget else update
+        budget = self.config.max_seconds
+        return max(update, self.seconds / budget * self.config.max_steps) if budget else update
 
     def on_train_batch_start(self, batch: Episode, batch_index: int) -> None:
         """Starts the clock of this update; the meta-loss begins with an optimiser that knows nothing of the other one.
 
         Adam's running squares of the auxiliary loss's gradients would make its first steps up to thirty times too long.
         """
-        if self.position(self.global_step) >= self.config.pretrain:
+        if self.position(self.global_step) >= self.config.pretrain_steps:
             self.meta_loss_since = min(self.meta_loss_since, self.global_step)
-        if self.config.pretrain and self.global_step == self.meta_loss_since:
+        if self.config.pretrain_steps and self.global_step == self.meta_loss_since:
             self.optimizers().optimizer.state.clear()  # type: ignore[union-attr]
         self.started = time.perf_counter()
 
@@ -131,9 +134,9 @@ class MetaTraining(pl.LightningModule):
         """Stops it, and training when the seconds are spent. Validation does not count as training."""
         self.updated = True
         self.seconds += time.perf_counter() - self.started
-        if self.config.seconds:
+        if self.config.max_seconds:
             self.seconds = self.trainer.strategy.broadcast(self.seconds)  # all processes go by the first one's clock
-            self.trainer.should_stop = self.seconds >= self.config.seconds
+            self.trainer.should_stop = self.seconds >= self.config.max_seconds
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keeps the seconds spent on updates, over all restarts, and since which update the meta-loss is minimised."""
@@ -146,19 +149,23 @@ class MetaTraining(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """AdamW, warmed up for each loss; the rate of the first falls to that of the second, then to zero."""
         config = self.config
-        first = config.pretrain_rate if config.pretrain and config.pretrain_rate else config.rate
-        highest = max(first, config.rate)
+        first = (
+            config.pretrain_learning_rate
+            if config.pretrain_steps and config.pretrain_learning_rate
+            else config.learning_rate
+        )
+        highest = max(first, config.learning_rate)
         optimizer = torch.optim.AdamW(self.memory.parameters(), highest, weight_decay=config.weight_decay)
 
         def share(update: int) -> float:
             position = self.position(update)
-            coding = position < config.pretrain
+            coding = position < config.pretrain_steps
             since = update if coding else max(0, update - self.meta_loss_since)
-            rising = (since + 1) / config.warmup if config.warmup else 1.0
-            falling = (config.updates - position) / max(1.0, config.cooldown * config.updates)
-            left = 1 - position / config.pretrain if coding else 0.0
-            rate = config.rate + left * (first - config.rate)
-            return rate / highest * min(1.0, rising, falling if config.cooldown else 1.0) if highest else 0.0
+            rising = (since + 1) / config.warmup_steps if config.warmup_steps else 1.0
+            falling = (config.max_steps - position) / max(1.0, config.cooldown_fraction * config.max_steps)
+            left = 1 - position / config.pretrain_steps if coding else 0.0
+            rate = config.learning_rate + left * (first - config.learning_rate)
+            return rate / highest * min(1.0, rising, falling if config.cooldown_fraction else 1.0) if highest else 0.0
 
         return {
             "optimizer": optimizer,

@@ -167,8 +167,8 @@ def of_memory(error: Exception, config: RunConfig) -> str:
         return ""
     return (
         f"out of memory. More processes (trainer.devices, now {config.trainer.devices}) share the episodes of an update"
-        f" out; a smaller episodes.batch (now {config.episodes.batch}), episodes.items (now {config.episodes.items}) or"
-        " memory makes it smaller, as another run"
+        f" out; a smaller episodes.batch (now {config.episodes.batch}), episodes.patterns_per_episode (now"
+        f" {config.episodes.patterns_per_episode}) or memory makes it smaller, as another run"
     )
 
 

@@ -113,7 +113,7 @@ def train(run: Run) -> Path | None:
         Stopped: if a signal of `STOP_SIGNALS` came; a checkpoint of the last update is made. Or, see `held`, if
             another process trains the run.
     """
-    if not is_trainable(run.memory) or run.config.training.updates == 0:
+    if not is_trainable(run.memory) or run.config.training.max_steps == 0:
         return None
     checkpoints = run.folder / "checkpoints"
     if updates_left(run) or run.config.resume == "never":
@@ -185,7 +185,7 @@ def fit(run: Run, checkpoint: Path | None) -> None:
 
 def parallel(config: RunConfig) -> DDPStrategy:
     """Several processes; while only single patterns are coded, what writes and reads gets no gradient."""
-    unused = config.training.pretrain > 0
+    unused = config.training.pretrain_steps > 0
     return DDPStrategy(timeout=timedelta(seconds=config.trainer.timeout), find_unused_parameters=unused)
 
 
@@ -196,17 +196,17 @@ def make_trainer(run: Run) -> pl.Trainer:
     options: Any = {"enable_version_counter": False, "save_on_train_epoch_end": False}
     best = MovableCheckpoint(folder, "best", monitor="val/error", **options)
     last = MovableCheckpoint(folder, "last", **options)  # after `best`, so that it holds what that one knows
-    validate_every, log_every = (min(count, training.updates) for count in (training.validate_every, 50))
+    validate_every, log_every = (min(count, training.max_steps) for count in (training.validate_every, 50))
     # after `last`, so that a validation's checkpoint is made before
     stop = StopOnSignal(folder / "last.ckpt", validate_every, log_every)
     callbacks: list[Callback] = [
         *(best, last, stop),
-        *(RandomStates(), EndTogether(), Progress(config.name, training.updates, run.folder / "progress")),
+        *(RandomStates(), EndTogether(), Progress(config.name, training.max_steps, run.folder / "progress")),
     ]
-    if training.pictures:
+    if training.log_images:
         callbacks.append(Pictures(run.folder / "pictures"))
-    if training.average:
-        callbacks.append(EMAWeightAveraging(decay=training.average))
+    if training.ema_decay:
+        callbacks.append(EMAWeightAveraging(decay=training.ema_decay))
     check(config.trainer.devices, config.trainer.num_nodes)
     several = config.trainer.devices * config.trainer.num_nodes > 1
     return pl.Trainer(
@@ -216,7 +216,7 @@ def make_trainer(run: Run) -> pl.Trainer:
         devices=config.trainer.devices,
         num_nodes=config.trainer.num_nodes,
         precision=config.trainer.precision,  # type: ignore[arg-type]
-        max_steps=training.updates,
+        max_steps=training.max_steps,
         max_epochs=-1,
         val_check_interval=validate_every,
         check_val_every_n_epoch=None,
@@ -250,8 +250,8 @@ def updates_left(run: Run) -> int:
 
 def left(training: TrainingConfig, updates: int, seconds: float) -> int:
     """Updates that may follow so many, on which so many seconds were spent; none when the budget of seconds is."""
-    spent = training.seconds and seconds >= training.seconds
-    return 0 if spent else max(0, training.updates - updates)
+    spent = training.max_seconds and seconds >= training.max_seconds
+    return 0 if spent else max(0, training.max_steps - updates)
 
 
 def record_run(run: Run) -> None:

@@ -79,7 +79,7 @@ def test_codes_and_logits_are_of_order_one():
 
 def test_the_typical_image_is_learned_and_taken_off():
     """Its gradient vanishes at the mean image, and codes of that are those of grey paper before."""
-    memory = build(NoMemory, (1, 4, 4), coders=CodersConfig(hidden=2, channels=[], code=6))
+    memory = build(NoMemory, (1, 4, 4), coders=CodersConfig(hidden=2, channels=[], code_dim=6))
     images = torch.rand(2, 3, 1, 4, 4)
     grey = memory.coders.encode(torch.full_like(images, 0.5))
     mean = images.mean((0, 1))
@@ -113,7 +113,7 @@ def test_gradients_reach_all_parameters(width):
 def test_a_code_may_be_wider_than_that_of_the_images_encoder():
     assert coders_of(width=100).width == 100
     with pytest.raises(ValueError, match=r"width must be at most coders\.code=20"):
-        Coders((1, 16, 16), 100, CodersConfig(code=20))
+        Coders((1, 16, 16), 100, CodersConfig(code_dim=20))
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ class TestAuxiliaryLoss:
         kind = memories.load(name)
         sizes = {"neurons": 20, "key": 6, "value": 5, "slots": 4, "rows": 4}
         sizes = {key: size for key, size in sizes.items() if hasattr(kind.config(), key)}
-        memory = build(kind, (1, 8, 8), coders=CodersConfig(hidden=8, channels=channels, code=24), **sizes)
+        memory = build(kind, (1, 8, 8), coders=CodersConfig(hidden=8, channels=channels, code_dim=24), **sizes)
         patterns = torch.rand(2, 3, 1, 8, 8).round()
         loss = memory.auxiliary_loss(patterns, 1 - patterns, patterns >= 0)
         assert loss.shape == ()

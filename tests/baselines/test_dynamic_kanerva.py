@@ -16,7 +16,7 @@ class TestBits(MemoryContract):
     spec = PatternSpec((24,), binary=True)
 
     def build(self):
-        settings = DynamicKanervaConfig(rows=6, iterations=2, coders=CodersConfig(hidden=16))
+        settings = DynamicKanervaConfig(slots=6, iterations=2, coders=CodersConfig(hidden=16))
         return DynamicKanervaMachine(self.spec, settings)
 
 
@@ -26,7 +26,7 @@ class TestImages(MemoryContract):
     def build(self):
         settings = DynamicKanervaConfig(
             **{"rows": 5, "width": 12, "steps": 2, "objective": "elbo"},
-            coders=CodersConfig(channels=[4, 8], code=16),
+            coders=CodersConfig(channels=[4, 8], code_dim=16),
         )
         return DynamicKanervaMachine(self.spec, settings)
 

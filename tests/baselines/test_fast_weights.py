@@ -37,7 +37,7 @@ class TestImages(MemoryContract):
     spec = PatternSpec((1, 8, 8), binary=False)
 
     def build(self):
-        coders = CodersConfig(channels=[4, 8], code=16)
+        coders = CodersConfig(channels=[4, 8], code_dim=16)
         settings = FastWeightsConfig(key=12, hidden=10, activation="gelu", steps=2, hops=2, width=14, coders=coders)
         return FastWeights(self.spec, settings)
 

@@ -20,7 +20,7 @@ class TestBits(MemoryContract):
     spec = PatternSpec((24,), binary=True)
 
     def build(self):
-        settings = GenerativePseudoinverseConfig(rows=3, coders=CodersConfig(hidden=16))
+        settings = GenerativePseudoinverseConfig(slots=3, coders=CodersConfig(hidden=16))
         return GenerativePseudoinverse(self.spec, settings)
 
     def test_an_intact_query_is_not_recalled_worse_than_a_corrupted_one(self, memory, episode):
@@ -34,7 +34,7 @@ class TestImages(TestBits):
 
     def build(self):
         settings = GenerativePseudoinverseConfig(
-            rows=3, width=12, iterations=20, steps=2, coders=CodersConfig(channels=[4, 8], code=16)
+            slots=3, width=12, iterations=20, steps=2, coders=CodersConfig(channels=[4, 8], code_dim=16)
         )
         return GenerativePseudoinverse(self.spec, settings)
 

@@ -20,7 +20,7 @@ class TestBits(MemoryContract):
     spec = PatternSpec((24,), binary=True)
 
     def build(self):
-        settings = KanervaConfig(rows=6, address=12, noise=0.1, coders=CodersConfig(hidden=16))
+        settings = KanervaConfig(slots=6, address_dim=12, noise=0.1, coders=CodersConfig(hidden=16))
         return KanervaMachine(self.spec, settings)
 
     def test_an_intact_query_is_not_recalled_worse_than_a_corrupted_one(self, memory, episode):
@@ -35,7 +35,7 @@ class TestImages(TestBits):
     def build(self):
         settings = KanervaConfig(
             **{"rows": 5, "width": 12, "address": 6, "steps": 2, "objective": "elbo"},
-            coders=CodersConfig(channels=[4, 8], code=16, hidden=8),
+            coders=CodersConfig(channels=[4, 8], code_dim=16, hidden=8),
         )
         return KanervaMachine(self.spec, settings)
 

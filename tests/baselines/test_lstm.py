@@ -35,7 +35,7 @@ class TestImages(Trained):
     spec = PatternSpec((1, 8, 8), binary=False)
 
     def build(self):
-        settings = LSTMConfig(hidden=20, rank=6, width=12, coders=CodersConfig(channels=[4, 8], code=16))
+        settings = LSTMConfig(hidden=20, rank=6, width=12, coders=CodersConfig(channels=[4, 8], code_dim=16))
         return LSTM(self.spec, settings)
 
 

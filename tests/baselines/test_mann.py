@@ -24,7 +24,7 @@ class TestImages(MemoryContract):
     spec = PatternSpec((1, 8, 8), binary=False)
 
     def build(self):
-        settings = MANNConfig(slots=5, width=12, hidden=5, coders=CodersConfig(channels=[4, 8], code=16))
+        settings = MANNConfig(slots=5, width=12, hidden=5, coders=CodersConfig(channels=[4, 8], code_dim=16))
         return MANN(self.spec, settings)
 
     def test_an_intact_query_is_not_recalled_worse_than_a_corrupted_one(self, memory, episode):

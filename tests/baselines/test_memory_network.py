@@ -21,7 +21,7 @@ class TestImages(MemoryContract):
     spec = PatternSpec((1, 8, 8), binary=False)
 
     def build(self):
-        settings = MemoryNetworkConfig(slots=5, width=12, hops=2, coders=CodersConfig(channels=[4, 8], code=16))
+        settings = MemoryNetworkConfig(slots=5, width=12, hops=2, coders=CodersConfig(channels=[4, 8], code_dim=16))
         return MemoryNetwork(self.spec, settings)
 
     def test_an_intact_query_is_not_recalled_worse_than_a_corrupted_one(self, memory, episode):
@@ -184,7 +184,7 @@ def test_reading_is_the_published_recurrence(hops, width):
 
 def test_images_go_through_the_image_coders():
     memory = randomised(
-        build(MemoryNetwork, (2, 8, 8), slots=3, width=6, hops=1, coders=CodersConfig(channels=[3, 4], code=8))
+        build(MemoryNetwork, (2, 8, 8), slots=3, width=6, hops=1, coders=CodersConfig(channels=[3, 4], code_dim=8))
     )
     image = torch.rand(1, 1, 2, 8, 8, generator=torch.Generator().manual_seed(0)).double()
     code = memory.coders.encoder[1](memory.coders.encoder[0](2 * image[0] - 1))  # one slot gets all attention
@@ -221,7 +221,7 @@ def blocks(seed):
             {"slots": 8, "coders": CodersConfig(hidden=32), "sharpness": 2.0},
             lambda seed: bits(8, 8, 32, seed)[:2],
         ),
-        ((1, 8, 8), {"slots": 8, "width": 16, "coders": CodersConfig(channels=[4, 8], code=16)}, blocks),
+        ((1, 8, 8), {"slots": 8, "width": 16, "coders": CodersConfig(channels=[4, 8], code_dim=16)}, blocks),
     ],
 )
 def test_training_reduces_the_loss_of_new_episodes(shape, settings, episodes):
@@ -238,7 +238,11 @@ def test_training_reduces_the_loss_of_new_episodes(shape, settings, episodes):
 @pytest.mark.parametrize(
     ("settings", "shape", "message"),
     [
-        ({"width": 17, "coders": CodersConfig(code=16)}, (1, 8, 8), "width must be at most coders.code=16, .*got 17"),
+        (
+            {"width": 17, "coders": CodersConfig(code_dim=16)},
+            (1, 8, 8),
+            "width must be at most coders.code=16, .*got 17",
+        ),
         (
             {"coders": CodersConfig(channels=[4, 4])},
             (1, 6, 6),

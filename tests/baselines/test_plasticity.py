@@ -42,7 +42,7 @@ class TestImages(Trained):
     spec = PatternSpec((1, 8, 8), binary=False)
 
     def build(self):
-        coders = CodersConfig(channels=[4, 8], code=16)
+        coders = CodersConfig(channels=[4, 8], code_dim=16)
         settings = PlasticityConfig(neurons=15, rule="oja", off_steps=1, gain=1.0, coders=coders)
         return Plasticity(self.spec, settings)
 

@@ -23,7 +23,7 @@ class TestNoMemory(MemoryContract):
     has_state = False
 
     def build(self):
-        return NoMemory(self.spec, NoMemoryConfig(coders=CodersConfig(channels=[2, 2], code=8)))
+        return NoMemory(self.spec, NoMemoryConfig(coders=CodersConfig(channels=[2, 2], code_dim=8)))
 
     def test_an_intact_query_is_not_recalled_worse_than_a_corrupted_one(self, memory, episode):
         """Nor is it here, once image coders have learned anything: see below, for bits."""

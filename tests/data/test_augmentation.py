@@ -10,7 +10,7 @@ from tests.data import roots
 
 TURNABLE = {"omniglot", "glyphs"}
 """Sets whose images may be turned."""
-ANY_REPEATED = Sampling(repeats=True)
+ANY_REPEATED = Sampling(with_replacement=True)
 
 
 @pytest.fixture(

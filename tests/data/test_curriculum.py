@@ -25,7 +25,15 @@ class Process:
 def module(rank=0, world=1, position=0, workers=0, **settings):
     """Bits of which a range is re-drawn, 3 to 9 patterns, rising for 8 updates."""
     source = RandomBits(RandomBitsConfig(size=24))
-    settings = {"train_items": [3, 9], "curriculum": 8, "items": 5, "batch": 4, "val": 4, "test": 4, **settings}
+    settings = {
+        "train_patterns_per_episode": [3, 9],
+        "curriculum": 8,
+        "items": 5,
+        "batch": 4,
+        "val": 4,
+        "test": 4,
+        **settings,
+    }
     config = EpisodesConfig(workers=workers, **settings)
     data = EpisodeDataModule(source, Pixels(source.spec, PixelsConfig([4, 12])), config)
     data.trainer = Process(rank, world)
@@ -112,15 +120,15 @@ class TestEpisodes:
     def test_too_many_and_too_few_are_noticed_before_training(self):
         source = Glyphs()
         occlusion = Block(source.spec, BlockConfig(fill="pattern"))
-        with pytest.raises(ValueError, match=r"episodes\.train_items: .* must be at most"):
-            EpisodeDataModule(source, occlusion, EpisodesConfig(train_items=[2, 10**6]))
-        with pytest.raises(ValueError, match=r"episodes\.train_items: fill: pattern .* at least 2"):
-            EpisodeDataModule(source, occlusion, EpisodesConfig(train_items=[1, 4]))
+        with pytest.raises(ValueError, match=r"episodes\.train_patterns_per_episode: .* must be at most"):
+            EpisodeDataModule(source, occlusion, EpisodesConfig(train_patterns_per_episode=[2, 10**6]))
+        with pytest.raises(ValueError, match=r"episodes\.train_patterns_per_episode: fill: pattern .* at least 2"):
+            EpisodeDataModule(source, occlusion, EpisodesConfig(train_patterns_per_episode=[1, 4]))
 
 
 def test_test_episodes_may_have_another_distortion():
     source = RandomBits(RandomBitsConfig(size=24))
     many, few = (Pixels(source.spec, PixelsConfig(count)) for count in (20, 2))
-    data = EpisodeDataModule(source, many, EpisodesConfig(items=3, batch=2, val=2, test=2), few)
+    data = EpisodeDataModule(source, many, EpisodesConfig(patterns_per_episode=3, batch=2, val=2, test=2), few)
     for loader, count in ((data.train_dataloader, 20), (data.val_dataloader, 20), (data.test_dataloader, 2)):
         assert (next(iter(loader())).mask.sum(2) == count).all()

@@ -114,7 +114,9 @@ class TestDraw:
 
     def test_more_than_there_are(self, glyphs):
         there = len(glyphs.splits["val"].characters)
-        with pytest.raises(ValueError, match=rf"episodes\.items .* {there}, the val images of Glyphs, got {there + 1}"):
+        with pytest.raises(
+            ValueError, match=rf"episodes\.patterns_per_episode .* {there}, the val images of Glyphs, got {there + 1}"
+        ):
             glyphs.draw("val", there + 1, np.random.default_rng(0))
 
 

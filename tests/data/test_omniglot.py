@@ -210,7 +210,9 @@ class TestErrors:
 
     def test_more_than_there_are(self, root):
         source = small(root)
-        with pytest.raises(DataError, match=r"episodes\.items must be at most 4, the train images.*got 5"):
+        with pytest.raises(
+            DataError, match=r"episodes\.patterns_per_episode must be at most 4, the train images.*got 5"
+        ):
             source.draw("train", 5, np.random.default_rng(0))
 
     @pytest.mark.parametrize("size", [27, 106])

@@ -45,7 +45,7 @@ def source(request, tmp_path_factory):
         return build(request.param, **roots.small(request.param, root))
 
 
-def dataset(source, items=4, sampling=Sampling(classes=2, repeats=True), split="train"):  # noqa: B008
+def dataset(source, items=4, sampling=Sampling(classes=2, with_replacement=True), split="train"):  # noqa: B008
     return EpisodeDataset(source, Block(source.spec, BlockConfig(8)), items, split, seed=3, sampling=sampling)
 
 
@@ -70,7 +70,7 @@ class TestExactness:
             assert same(dataset(source).batch(indices), [part[rank::2] for part in whole])
 
     def test_a_resumed_stream_is_the_uninterrupted_one(self, source):
-        config = EpisodesConfig(items=4, batch=2, classes=1, repeats=True)
+        config = EpisodesConfig(patterns_per_episode=4, batch=2, classes=1, with_replacement=True)
         through, resumed = (EpisodeDataModule(source, Block(source.spec, BlockConfig(8)), config) for _ in range(2))
         resumed.load_state_dict({"position": 6})
         after = islice(iter(through.train_dataloader()), 3, 6)
@@ -96,7 +96,9 @@ class TestCorrelated:
         part = source.splits["train"]
         seen = set()
         for index in range(20):
-            rows = source.choose("train", 8, episode_random(0, "train", index), Sampling(classes=1, repeats=True))
+            rows = source.choose(
+                "train", 8, episode_random(0, "train", index), Sampling(classes=1, with_replacement=True)
+            )
             assert len(set(part.labels[rows])) == 1
             seen |= set(part.labels[rows])
             rows = source.choose("train", 200, episode_random(0, "train", index), Sampling(2, True))
@@ -114,17 +116,19 @@ class TestCorrelated:
 
     def test_with_repetition_there_are_always_enough(self, source):
         count = len(source.splits["val"]) + 10
-        rows = source.choose("val", count, np.random.default_rng(0), Sampling(repeats=True))
+        rows = source.choose("val", count, np.random.default_rng(0), Sampling(with_replacement=True))
         assert len(rows) == count
         assert len(set(rows)) < count
 
     def test_more_than_there_are(self, source):
         part = source.splits["test"]
-        with pytest.raises(ValueError, match=rf"episodes\.items must be at most {len(part)}, .*repeats=true"):
+        with pytest.raises(
+            ValueError, match=rf"episodes\.patterns_per_episode must be at most {len(part)}, .*repeats=true"
+        ):
             source.draw("test", len(part) + 1, np.random.default_rng(0))
         with pytest.raises(ValueError, match=rf"episodes\.classes must be at most {len(part.members)}"):
             source.draw("test", 1, np.random.default_rng(0), Sampling(len(part.members) + 1))
-        with pytest.raises(ValueError, match=r"episodes\.items must be at most .* episodes\.classes=1"):
+        with pytest.raises(ValueError, match=r"episodes\.patterns_per_episode must be at most .* episodes\.classes=1"):
             source.draw("test", min(map(len, part.members)) + 1, np.random.default_rng(0), Sampling(1))
 
 

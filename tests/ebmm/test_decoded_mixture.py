@@ -27,7 +27,7 @@ def energy(shape=SHAPE, **settings):
 
 def memory(net):
     writing = WritingConfig(
-        steps=20, rate=0.5, prior_rate=0.0, bias_rate=-0.5, rates="parameter", reduction="sum", per_step=True
+        steps=20, write_rate=0.5, prior_rate=0.0, bias_rate=-0.5, rates="parameter", reduction="sum", per_step=True
     )
     reading = ReadingConfig(steps=2, step_size=1.2, momentum=0.1)
     return EBMM(net, EBMMConfig(writing=writing, reading=reading)).to(net.mean_pattern)
@@ -109,7 +109,7 @@ def test_completion_learns_to_carry_a_stroke_across_the_border():
 def test_writing_descends_the_loss_of_writing():
     """One step at rate a, against central differences of W, not of E."""
     net = energy(detector=0)
-    writing = WritingConfig(steps=1, rate=0.2, prior_rate=0.0, bias_rate=0.1, rates="parameter", reduction="sum")
+    writing = WritingConfig(steps=1, write_rate=0.2, prior_rate=0.0, bias_rate=0.1, rates="parameter", reduction="sum")
     patterns = torch.rand(1, 3, *SHAPE, dtype=torch.float64)
     written = EBMM(net, EBMMConfig(writing=writing)).double().write(patterns)
     codes = net.features(patterns[0]).detach()

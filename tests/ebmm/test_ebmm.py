@@ -25,7 +25,7 @@ class EBMMContract(MemoryContract):
         return PatternSpec(SMALL[self.energy][0], binary=False)
 
     def build(self):
-        writing = WritingConfig(steps=3, rate=0.01, gradient_rate=1e-3, gradient_term=True)
+        writing = WritingConfig(steps=3, write_rate=0.01, gradient_rate=1e-3, gradient_term=True)
         rules = EBMMConfig(writing=writing, reading=ReadingConfig(steps=3, step_size=0.01))
         return EBMM(small_energy(self.energy), rules)
 
@@ -170,7 +170,7 @@ def test_only_the_memory_layers_are_written():
 
 @pytest.mark.parametrize("per_step", [False, True])
 def test_rates_start_where_the_config_says(per_step):
-    writing = WritingConfig(steps=3, rate=1e-4, prior_rate=0.1, gradient_term=True, per_step=per_step)
+    writing = WritingConfig(steps=3, write_rate=1e-4, prior_rate=0.1, gradient_term=True, per_step=per_step)
     memory = EBMM(Linear(), EBMMConfig(writing=writing, memory_layers=["slope", "bowl"]))
     rates = memory.writing.rates()
     assert rates.shape == (3, 2, 3)
@@ -181,7 +181,13 @@ def test_rates_start_where_the_config_says(per_step):
 
 def test_rates_per_parameter_have_either_sign_and_biases_start_apart():
     config = WritingConfig(
-        steps=2, rate=2.0, prior_rate=0.0, bias_rate=-0.5, gradient_rate=0.3, gradient_term=True, rates="parameter"
+        steps=2,
+        write_rate=2.0,
+        prior_rate=0.0,
+        bias_rate=-0.5,
+        gradient_rate=0.3,
+        gradient_term=True,
+        rates="parameter",
     )
     memory = EBMM(small_energy("gated_rnn"), EBMMConfig(writing=config))
     rates = memory.writing.rates().detach().clone()
@@ -214,7 +220,7 @@ def test_a_sum_over_patterns_is_the_mean_at_as_many_times_the_rates(gradient_ter
         (lambda: EBMM(Linear()), "memory_layers must name"),
         (lambda: EBMM(Linear(), memory_layers=["bow"]), "no layer 'bow'.*slope, bowl"),
         (lambda: EBMM(nn.Sequential(nn.Tanh()), memory_layers=["0"]), "no parameters"),
-        (lambda: WritingConfig(rate=0), "rate must be above 0 while rates is layer"),
+        (lambda: WritingConfig(write_rate=0), "rate must be above 0 while rates is layer"),
         (lambda: WritingConfig(prior_rate=math.nan), "prior_rate must be above 0"),
         (lambda: GatedRNN.config(hidden=4, memory=4), "memory must be at least 1 and below hidden=4, got 4"),
         (lambda: ResNetConv.config(memory=8, width=8), "memory must be at least 1 and below width=8, got 8"),
@@ -235,7 +241,7 @@ def test_the_reconstruction_energy_recalls_before_any_training():
     """Its point: the first write steps are already a linear associative memory. 128 bits, 16 patterns."""
     generator = torch.Generator().manual_seed(0)
     torch.manual_seed(0)
-    writing = WritingConfig(steps=5, rate=0.3, prior_rate=1e-4, gradient_term=False)
+    writing = WritingConfig(steps=5, write_rate=0.3, prior_rate=1e-4, gradient_term=False)
     memory = EBMM(
         build(Reconstruction, (128,), keys=63, code=128, hidden=256),
         EBMMConfig(writing=writing, reading=ReadingConfig(step_size=0.3)),

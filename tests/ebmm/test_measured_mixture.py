@@ -24,7 +24,7 @@ def energy(shape=SHAPE, **settings):
 
 def memory(net):
     writing = WritingConfig(
-        steps=40, rate=0.5, prior_rate=0.0, bias_rate=-2.0, rates="parameter", reduction="sum", per_step=True
+        steps=40, write_rate=0.5, prior_rate=0.0, bias_rate=-2.0, rates="parameter", reduction="sum", per_step=True
     )
     reading = ReadingConfig(steps=1, step_size=1.0, momentum=0.1)
     return EBMM(net, EBMMConfig(writing=writing, reading=reading)).to(net.mean_pattern)

@@ -21,7 +21,7 @@ from lightning_ebm.reporting.record import CONTROL
 from lightning_ebm.training.trainer import build
 
 DEBUG = Path(__file__).parents[2] / "configs" / "debug.yaml"
-WORDS = ("training.pictures=false", "compare.mask=both", "compare.gallery=0")
+WORDS = ("training.log_images=false", "compare.mask=both", "compare.gallery=0")
 
 
 @pytest.fixture(scope="module")

@@ -31,8 +31,8 @@ def small(tmp_path, **compare):
         "output": str(tmp_path),
         "data": {"name": "bits", "size": 16},
         "distortion": {"name": "pixels", "amount": 8},
-        "episodes": {"items": 3, "batch": 2, "val": 2, "test": 4},
-        "training": {"updates": 2, "warmup": 0, "validate_every": 2, "pictures": False},
+        "episodes": {"patterns_per_episode": 3, "batch": 2, "val": 2, "test": 4},
+        "training": {"max_steps": 2, "warmup_steps": 0, "validate_every": 2, "log_images": False},
         "compare": {
             "gallery": 2,
             "seeds": [0, 1],
@@ -40,7 +40,7 @@ def small(tmp_path, **compare):
             "rows": {
                 "Mixture": {
                     "memory": {"name": "ebmm", "energy": {"name": "mixture"}},
-                    "sizes": {f"{n} rows": {"memory": {"energy": {"components": n}}} for n in (2, 4)},
+                    "sizes": {f"{n} rows": {"memory": {"energy": {"slots": n}}} for n in (2, 4)},
                 },
                 "Hopfield": {"memory": {"name": "hopfield"}},
             },

@@ -87,7 +87,7 @@ def test_what_is_trained_on_a_gpu_is_tested_there(monkeypatch, accelerator, gpu,
     monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
     plain = {"data": {"name": "bits", "size": 8}, "distortion": {"name": "pixels", "amount": 4}}
     plain["trainer"] = {"accelerator": accelerator}
-    energy = {"name": "gated_rnn", "hidden": 8, "memory": 3}
+    energy = {"name": "gated_rnn", "hidden": 8, "written_units": 3}
     run = build(resolve(plain | {"memory": {"name": "ebmm", "energy": energy}}))
     assert run.device.type == expected
     untrained = build(resolve(plain | {"memory": "hopfield"}))

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:invalid value encountered:Runtim
 def findings(tmp_path_factory):
     """What a tiny analysis left beside other things."""
     output = tmp_path_factory.mktemp("output")
-    assert main(["analyse", DEBUG, f"output={output}", "analysis=path", "memory=EBMM"]) == 0
+    assert main(["analyse", DEBUG, f"output={output}", "analysis=read_trajectory", "memory=EBMM"]) == 0
     for other in ("analysis-debug-large-path", "analysis-debug-unknown", "analysis-other-path", "analysis-debug-basin"):
         (output / other).mkdir()
     return read_findings(output, "debug")
@@ -85,7 +85,7 @@ def test_compare_with_variations_writes_all_pages_before_it_prints(tmp_path, cap
 def test_an_analysis_tells_variations_and_seeds_apart(tmp_path, capsys):
     """One memory, two tasks, two seeds: four lines, none in the place of another."""
     vary = "compare.vary={task: {plain: {}, half: {distortion: half}}}"
-    options = [f"output={tmp_path}", "memory=Hopfield", vary, "compare.seeds=[0,1]", "analysis=path"]
+    options = [f"output={tmp_path}", "memory=Hopfield", vary, "compare.seeds=[0,1]", "analysis=read_trajectory"]
     assert main(["analyse", DEBUG, *options]) == 0
     (table,) = tmp_path.glob("analysis-*/table.csv")
     first = {line.split('"')[1] for line in table.read_text(encoding="utf-8").splitlines()[1:]}

@@ -67,7 +67,9 @@ def test_wrong_files_are_named(tmp_path, content, message):
 
 
 def test_a_wrong_name_lists_the_right_ones():
-    with pytest.raises(ConfigError, match=r"compare\.published must be one of figure3-omniglot, figure3-cifar, table1"):
+    with pytest.raises(
+        ConfigError, match=r"compare\.paper_results must be one of figure3-omniglot, figure3-cifar, table1"
+    ):
         published("figure4")
     assert Path(FOLDER / "README.md").read_text().count("arXiv:1910.02720") == 1 and len(NAMES) == 3
 

@@ -19,7 +19,7 @@ SMALLEST = {
     "method": "random",
     "run_cap": 3,
     "command": ["train", "${args_no_hyphens}"],
-    "parameters": {"training.rate": {"min": 0.1, "max": 0.2}},
+    "parameters": {"training.learning_rate": {"min": 0.1, "max": 0.2}},
 }
 
 
@@ -73,9 +73,9 @@ def test_nested_parameters_arrive_as_one_mapping():
     """W&B's agent sends them so; our configuration reads them so."""
     sweep = read_sweep(ROOT / "sweeps" / "bits-recipe.yaml")
     values = some_values(sweep)
-    assert {"memory.writing.steps", "memory.writing.rate"} <= set(values)
+    assert {"memory.writing.steps", "memory.writing.write_rate"} <= set(values)
     given = parse_overrides(command_of(sweep, ["${args_no_hyphens}"]))
-    assert given["memory"] == {"writing": {"steps": "15", "rate": str(values["memory.writing.rate"])}}
+    assert given["memory"] == {"writing": {"steps": "15", "write_rate": str(values["memory.writing.write_rate"])}}
 
 
 @pytest.mark.parametrize("name", ["glyphs-rate", "mann"])
@@ -83,7 +83,12 @@ def test_commands_run(name, tmp_path):
     """Two files' commands, word for word, with words behind them that make the runs tiny."""
     sweep = read_sweep(ROOT / "sweeps" / f"{name}.yaml")
     command = command_of(sweep)
-    tiny = ["training.updates=1", "training.validate_every=1", "training.pictures=false", "episodes.items=2"]
+    tiny = [
+        "training.max_steps=1",
+        "training.validate_every=1",
+        "training.log_images=false",
+        "episodes.patterns_per_episode=2",
+    ]
     tiny += ["episodes.batch=1", "episodes.val=2", f"output={tmp_path}", "trainer.accelerator=cpu"]
     assert command[:2] == ["/usr/bin/env", "python"]
     done = subprocess.run([sys.executable, *command[2:], *tiny], cwd=ROOT, capture_output=True, text=True)

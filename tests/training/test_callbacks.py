@@ -23,7 +23,7 @@ def test_progress_is_a_line_every_so_often_in_a_file_and_a_bar_in_a_terminal(tmp
     clock = iter(range(10**6))
     each_look_takes_ten_seconds = SimpleNamespace(monotonic=lambda: 10.0 * next(clock))
     monkeypatch.setattr(callbacks, "time", each_look_takes_ten_seconds)
-    train(build(config(tmp_path, "training.updates=30", "training.validate_every=10", "name=a[b]c")))
+    train(build(config(tmp_path, "training.max_steps=30", "training.validate_every=10", "name=a[b]c")))
     text = out.getvalue()
     *lines, totals = re.sub(r"\x1b\[\?25[hl]", "", text).strip().splitlines()  # less what hides the cursor
     assert re.fullmatch(r"a\[b\]c: 30 updates, 0:\d\d:\d\d for the last 30 of them, .*val error \d+\.\d\d, .*", totals)

@@ -24,7 +24,7 @@ from lightning_ebm.training.module import MetaTraining
 from lightning_ebm.training.preemption import wait_for_child
 from tests.training.tiny import DEBUG, TINY, assert_same_state, config, last, metrics
 
-OVERRIDES = ("training.updates=53", "training.validate_every=20", "training.average=0.5", "episodes.val=2")
+OVERRIDES = ("training.max_steps=53", "training.validate_every=20", "training.ema_decay=0.5", "episodes.val=2")
 
 
 def failing(error):
@@ -131,7 +131,10 @@ def test_where_there_is_nothing_to_save_a_signal_stops_at_once(tmp_path, monkeyp
     ("error", "message"),
     [
         (MemoryError(), "error: out of memory. More processes (trainer.devices, now 1)"),
-        (torch.OutOfMemoryError("CUDA out of memory"), "a smaller episodes.batch (now 2), episodes.items (now 4)"),
+        (
+            torch.OutOfMemoryError("CUDA out of memory"),
+            "a smaller episodes.batch (now 2), episodes.patterns_per_episode (now 4)",
+        ),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), "out of memory"),
         (RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer"), "another process of this run"),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), "out of memory"),  # as when a worker is to be started
@@ -139,7 +142,7 @@ def test_where_there_is_nothing_to_save_a_signal_stops_at_once(tmp_path, monkeyp
     ],
 )
 def test_failures_within_an_update_are_one_line(tmp_path, monkeypatch, capsys, error, message):
-    arguments = ["train", str(DEBUG), f"output={tmp_path}", *TINY, "training.updates=6"]
+    arguments = ["train", str(DEBUG), f"output={tmp_path}", *TINY, "training.max_steps=6"]
     at_update(monkeypatch, 4, lambda: failing(error)())
     assert main(arguments) == 1
     lines = capsys.readouterr().out.strip().splitlines()
@@ -185,7 +188,7 @@ def in_workers(work):
     ],
 )
 def test_a_worker_that_fails_is_one_line_and_none_is_left(tmp_path, monkeypatch, capsys, workers, trouble, message):
-    words = ("training.updates=40", "training.validate_every=40", f"episodes.workers={workers}")
+    words = ("training.max_steps=40", "training.validate_every=40", f"episodes.workers={workers}")
     arguments = ["train", str(DEBUG), f"output={tmp_path}", *TINY, *words]
     monkeypatch.setattr(datamodule, "WORKER_TIMEOUT", 2.0)
     with monkeypatch.context() as patch:
@@ -237,7 +240,7 @@ def test_workers_need_next_to_no_shared_memory(options, code, output):
 def test_a_disk_that_fails_is_one_line_and_the_last_checkpoint_stays(
     tmp_path, monkeypatch, capsys, code, message, place
 ):
-    arguments = ["train", str(DEBUG), f"output={tmp_path}", *TINY, "training.updates=6"]
+    arguments = ["train", str(DEBUG), f"output={tmp_path}", *TINY, "training.max_steps=6"]
 
     def break_disk():
         broken = failing(OSError(code, os.strerror(code), "a file"))
@@ -260,7 +263,7 @@ def test_a_disk_that_fails_is_one_line_and_the_last_checkpoint_stays(
 
 def test_a_run_folder_that_is_moved_away_is_named(tmp_path, monkeypatch, capsys):
     at_update(monkeypatch, 4, lambda: next(tmp_path.glob("debug-*")).rename(tmp_path / "elsewhere"))
-    assert main(["train", str(DEBUG), f"output={tmp_path}", *TINY, "training.updates=6"]) == 1
+    assert main(["train", str(DEBUG), f"output={tmp_path}", *TINY, "training.max_steps=6"]) == 1
     line = capsys.readouterr().out.strip().splitlines()[-1]
     assert line.startswith(f"error: {tmp_path / 'debug-'}")
     assert "the folder is gone" in line
@@ -276,7 +279,7 @@ def test_a_folder_that_cannot_be_made_is_one_line(capsys, blocked):
 
 def test_data_that_vanished_stops_before_anything_is_touched(tmp_path, monkeypatch, capsys):
     """The run stands at update 2 when its data set's files go; when they are back, it goes on."""
-    arguments = ["train", str(DEBUG), f"output={tmp_path}", *TINY, "training.updates=6"]
+    arguments = ["train", str(DEBUG), f"output={tmp_path}", *TINY, "training.max_steps=6"]
     at_update(monkeypatch, 4, lambda: failing(RuntimeError("stop"))())
     assert main(arguments) == 1
     (folder,) = tmp_path.glob("debug-*")
@@ -290,7 +293,7 @@ def test_data_that_vanished_stops_before_anything_is_touched(tmp_path, monkeypat
 
 
 def test_updates_after_the_last_validation_are_kept(tmp_path):
-    run = training.build(config(tmp_path, "training.updates=5", "training.validate_every=2"))
+    run = training.build(config(tmp_path, "training.max_steps=5", "training.validate_every=2"))
     training.train(run)
     assert training.training_record(run)[0] == last(run.folder)["global_step"] == 5
 

@@ -24,7 +24,7 @@ from tests.test_files import Other
 from tests.training.test_training import interrupt_at
 from tests.training.tiny import DEBUG, TINY, assert_same_state, config, last, metrics
 
-SHORT = ("training.updates=6", "training.validate_every=2", "trainer.threads=1")
+SHORT = ("training.max_steps=6", "training.validate_every=2", "trainer.threads=1")
 KANERVA = ("memory={name: kanerva, rows: 4, address: 4, objective: elbo}", *SHORT)
 
 
@@ -175,7 +175,7 @@ def test_damaged_results_are_measured_anew(tmp_path, content):
 
 @pytest.mark.parametrize("precision", ["32-true", "64-true", "bf16-mixed", "bf16-true", "16-mixed"])
 def test_every_precision_trains_and_draws(tmp_path, precision):
-    words = ("training.updates=2", "training.validate_every=1", "training.pictures=true", "trainer.threads=1")
+    words = ("training.max_steps=2", "training.validate_every=1", "training.log_images=true", "trainer.threads=1")
     run = training.build(config(tmp_path, *words, f"trainer.precision={precision}"))
     best = training.train(run)
     assert best.exists()

@@ -33,7 +33,7 @@ class DecodedMixtureConfig(Settings):
 
     slots: int = setting(64, at_least=1)
     """S, rows of the written layer; as many patterns can be told apart. The state has S · (code + 1) floats."""
-    code: int = setting(35, at_least=1)
+    code_dim: int = setting(35, at_least=1)
     """D, values of a row, fewer than the values of a pattern."""
     hidden: int = setting(512, at_least=0)
     """Units of each hidden layer of encoder and decoder, beside their linear parts; 0 for linear ones."""
@@ -65,7 +65,7 @@ class DecodedMixture(RowMixture):
     (`writing_energy(features(x))`). Its gradient moves the row that is responsible for x towards the code of x, which
     the decoder maps back to x; biases whose rate is negative are prices, as in `Mixture`, by which patterns find rows
     of their own. What the encoder guesses is mended before by descent on how badly x would be recalled; see `refined`.
-    Encoder and decoder may be trained as an autoencoder beforehand (`training.pretrain`).
+    Encoder and decoder may be trained as an autoencoder beforehand (`training.pretrain_steps`).
 
     Where a query is corrupted, a detector estimates; see `predict_mask`. There, a row's image is completed to go with
     what the query shows around it; see `forward`. Not in the paper. Amortised inference: D. P. Kingma and M. Welling,
@@ -78,20 +78,20 @@ class DecodedMixture(RowMixture):
     def __init__(self, spec: PatternSpec, config: DecodedMixtureConfig = DecodedMixtureConfig()) -> None:
         super().__init__()
         shape, size = spec.shape, spec.size
-        if config.code >= size:
-            raise ValueError(f"energy.code must be below {size}, the values of a pattern, got {config.code}")
+        if config.code_dim >= size:
+            raise ValueError(f"energy.code_dim must be below {size}, the values of a pattern, got {config.code_dim}")
         self.refining = config.refining
         # the waves of lowest frequency but the constant one; low ones are large in images, so they are scaled down
-        waves = cosines(shape, config.code + 1)[:, 1:] if len(shape) == 3 else torch.eye(size, config.code)
-        scale = torch.arange(1, config.code + 1).pow(0.25)
+        waves = cosines(shape, config.code_dim + 1)[:, 1:] if len(shape) == 3 else torch.eye(size, config.code_dim)
+        scale = torch.arange(1, config.code_dim + 1).pow(0.25)
         hidden, layers = config.hidden, config.layers
         self.encode = SkipPerceptron(3 * (waves * scale).T, hidden, spread=0.03, activation=F.gelu, layers=layers)
         self.decode = SkipPerceptron(waves / scale, hidden, spread=0.01, activation=F.gelu, layers=layers)
-        self.memory = Rows(config.slots, config.code)
+        self.memory = Rows(config.slots, config.code_dim)
         self.typical = nn.Parameter(torch.full(shape, 0.5))
         self.log_beta = nn.Parameter(torch.tensor(math.log(4.0)))
         # overlaps reach `code`: with less than 14 rows blend and with more patterns share one, at 35 values as at 251
-        self.log_gamma = nn.Parameter(torch.tensor(math.log(14 / config.code)))
+        self.log_gamma = nn.Parameter(torch.tensor(math.log(14 / config.code_dim)))
         self.detector = Detector(shape, config.detector) if config.detector else None
         self.completion = Completion(shape, config.completion) if config.completion else None
 

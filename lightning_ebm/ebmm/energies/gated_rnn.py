@@ -20,7 +20,7 @@ class GatedRNNConfig(Settings):
 
     hidden: int = 1024
     """Width of the recurrent state."""
-    memory: int = setting(64, at_least=1, below="hidden")
+    written_units: int = setting(64, at_least=1, below="hidden")
     """Outputs of the written layer, below `hidden`; the state has (values + 1) · memory floats."""
     hops: int = setting(5, at_least=1)
     """Recurrent steps."""
@@ -43,8 +43,8 @@ class GatedRNN(Energy):
     def __init__(self, spec: PatternSpec, config: GatedRNNConfig = GatedRNNConfig()) -> None:
         super().__init__()
         self.hops = config.hops
-        self.memory = nn.Linear(spec.size, config.memory)
-        self.static = nn.Linear(spec.size + config.hidden, config.hidden - config.memory)
+        self.memory = nn.Linear(spec.size, config.written_units)
+        self.static = nn.Linear(spec.size + config.hidden, config.hidden - config.written_units)
         self.gate = nn.Linear(spec.size + config.hidden, config.hidden)
         self.output = nn.Linear(config.hidden, 1, bias=False)  # a bias would never get a gradient
         he_init(self)

@@ -33,11 +33,11 @@ class MeasuredMixtureConfig(Settings):
 
     slots: int = setting(64, at_least=1)
     """S, rows of the written layer; as many patterns can be told apart. The state has S · (code + 1) floats."""
-    code: int = 35
+    code_dim: int = 35
     """Values of a row: one that gives the others their scale, `address` by which it is found, and measurements."""
-    address: int = setting(4, at_least=1)
+    address_dim: int = setting(4, at_least=1)
     """P, values that a net makes of a pattern, and can make of what is known of it; below `code` - 1."""
-    period: int = setting(16, at_least=1)
+    block_size: int = setting(16, at_least=1)
     """Pixels after which measurements repeat at the start of training, in both directions. As large as the blocks that
     go missing: each of these then holds every measured wave once, wherever it lies."""
     hidden: int = setting(256, at_least=1)
@@ -54,8 +54,8 @@ class MeasuredMixtureConfig(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.address >= self.code - 1:
-            raise ValueError(f"address must be below code - 1 = {self.code - 1}, got {self.address}")
+        if self.address_dim >= self.code_dim - 1:
+            raise ValueError(f"address_dim must be below code_dim - 1 = {self.code_dim - 1}, got {self.address_dim}")
 
 
 class MeasuredMixture(RowMixture):
@@ -83,26 +83,28 @@ class MeasuredMixture(RowMixture):
         super().__init__()
         shape = spec.shape
         check_sides(shape, SQUARE, "energy")
-        count, waves = config.code - 1 - config.address, shape[0] * config.period**2
+        count, waves = config.code_dim - 1 - config.address_dim, shape[0] * config.block_size**2
         if count > waves:
-            raise ValueError(f"energy.code must be at most {waves + 1 + config.address} with this energy.period")
+            raise ValueError(
+                f"energy.code_dim must be at most {waves + 1 + config.address_dim} with this energy.block_size"
+            )
         self.count, self.noise = count, config.noise
         scale = torch.arange(1, count + 1).pow(0.25)  # waves of low frequency are large in images
-        self.measure = nn.Parameter(periodic_waves(shape, count, config.period) * scale[:, None])
+        self.measure = nn.Parameter(periodic_waves(shape, count, config.block_size) * scale[:, None])
         self.typical = nn.Parameter(torch.full(shape, 0.5))
         # with a smaller first value, what is lost of it would be lost of all; a much larger one would make codes alike.
         # Measurements grow with the norm of images
         self.log_scale = nn.Parameter(torch.tensor(math.log(math.sqrt(self.typical.numel()) / 8)))
-        self.memory = Rows(config.slots, config.code)
+        self.memory = Rows(config.slots, config.code_dim)
         # as in the decoded mixture: overlaps reach `code`, and with less than 14 rows blend
-        self.log_gamma = nn.Parameter(torch.tensor(math.log(14 / config.code)))
+        self.log_gamma = nn.Parameter(torch.tensor(math.log(14 / config.code_dim)))
         # sees known values and, in one more channel, which they are; at first it guesses nothing
-        start = torch.zeros(config.code - 1, (shape[0] + 1) * shape[1] * shape[2])
-        start[count:, : self.typical.numel()] = 3 * cosines(shape, config.address + 1)[:, 1:].T
+        start = torch.zeros(config.code_dim - 1, (shape[0] + 1) * shape[1] * shape[2])
+        start[count:, : self.typical.numel()] = 3 * cosines(shape, config.address_dim + 1)[:, 1:].T
         self.guess = SkipPerceptron(start, config.hidden, spread=0.01, activation=F.gelu)
-        self.weigh = nn.Parameter(torch.eye(config.code - 1))
+        self.weigh = nn.Parameter(torch.eye(config.code_dim - 1))
         self.detector = Detector(shape, config.detector) if config.detector else None
-        blocks = shape[1] * shape[2] / config.period**2
+        blocks = shape[1] * shape[2] / config.block_size**2
         self.recovery = Recovery(shape, config.recovery, config.steps, gain=blocks / scale.square())
 
     def forward(self, x: Tensor, soft_mask: Tensor | None = None, anchor: Tensor | None = None) -> Tensor:

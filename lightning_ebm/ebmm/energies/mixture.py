@@ -17,7 +17,7 @@ from lightning_ebm.settings import Settings, setting
 class MixtureConfig(Settings):
     """Settings of `Mixture`."""
 
-    components: int = setting(64, at_least=1)
+    slots: int = setting(64, at_least=1)
     """S, rows of the written layer; about as many patterns as can be told apart."""
     beta: float = setting(0.16, above=0)
     """Initial inverse temperature for each value of a pattern: how much more a component counts (as a factor, in powers
@@ -31,11 +31,11 @@ class Mixture(Energy):
 
         E(x) = −1/β · log Σ_s exp(β m_s(x) + √β b_s).
 
-    All w and b are written: (D + 1) · S floats, 8256 for 128 bits and 64 components. The energy's gradient in w_s
+    All w and b are written: (D + 1) · S floats, 8256 for 128 bits and 64 slots. The energy's gradient in w_s
     is what patterns of that component, weighted by its responsibility for them, have beyond w_s itself: a step
     of expectation-maximisation in a mixture of von Mises-Fisher distributions. The gradient in b_s counts those
     patterns, so that a negative rate makes a component that is taken dear to the others, and patterns
-    spread over the components as in an auction. Reading is a softmax attention over components.
+    spread over the slots as in an auction. Reading is a softmax attention over slots.
 
     The energy is that of modern Hopfield networks (Ramsauer et al., 2021) and of their ancestor, the dense
     associative memory (Krotov, Hopfield, 2016); there a pattern is a row, here the rows are found by writing.
@@ -47,7 +47,7 @@ class Mixture(Energy):
 
     def __init__(self, spec: PatternSpec, config: MixtureConfig = MixtureConfig()) -> None:
         super().__init__()
-        self.memory = nn.Linear(spec.size, config.components)
+        self.memory = nn.Linear(spec.size, config.slots)
         self.log_beta = nn.Parameter(torch.tensor(math.log(config.beta)))
         with torch.no_grad():
             self.memory.weight.normal_()

@@ -18,7 +18,7 @@ from lightning_ebm.settings import Settings, setting
 class PhaseMixtureConfig(Settings):
     """Settings of `PhaseMixture`."""
 
-    rows: int = setting(63, at_least=1)
+    slots: int = setting(63, at_least=1)
     """S, rows of the written layer; twice as many patterns can be told apart."""
     beta: float = setting(0.08, above=0)
     """Initial inverse temperature for each value of a pattern, as in the mixture energy."""
@@ -33,7 +33,7 @@ class PhaseMixture(Energy):
         E(x) = −1/β · log Σ_i exp(β m_i(x) + √β b_i), with i = 1 … 2S.
 
     A phase has four quadrants, and so holds the signs of one bit of two patterns: (D + 2) · S floats, 8190 for 128
-    bits and 63 rows, hold up to 126 patterns instead of 63. Everything else is as in `Mixture`: a write step moves the
+    bits and 63 slots, hold up to 126 patterns instead of 63. Everything else is as in `Mixture`: a write step moves the
     phases towards the patterns for which a component is responsible, biases are prices, and reading is attention.
 
     Phases as a code of neurons with more than two states: A. J. Noest, Discrete-state phasor neural networks,
@@ -45,7 +45,7 @@ class PhaseMixture(Energy):
 
     def __init__(self, spec: PatternSpec, config: PhaseMixtureConfig = PhaseMixtureConfig()) -> None:
         super().__init__()
-        self.memory = Phases(spec.size, config.rows)
+        self.memory = Phases(spec.size, config.slots)
         self.log_beta = nn.Parameter(torch.tensor(math.log(config.beta)))
 
     def writing_energy(self, features: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ class ReconstructionConfig(Settings):
 
     keys: int = setting(31, at_least=1)
     """Inputs of the written layer; about as many patterns can be told apart."""
-    code: int = setting(256, at_least=1)
+    code_dim: int = setting(256, at_least=1)
     """Outputs of the written layer, at most the values in a pattern. The state has (keys + 1) · code floats."""
     hidden: int = setting(32, at_least=1)
     """Width of the feature net: units for vectors, channels for images."""
@@ -50,9 +50,9 @@ class Reconstruction(Energy):
 
     def __init__(self, spec: PatternSpec, config: ReconstructionConfig = ReconstructionConfig()) -> None:
         super().__init__()
-        shape, size, keys, code = spec.shape, spec.size, config.keys, config.code
+        shape, size, keys, code = spec.shape, spec.size, config.keys, config.code_dim
         if code > size:
-            raise ValueError(f"energy.code must be at most the {size} values of a pattern, got {code}")
+            raise ValueError(f"energy.code_dim must be at most the {size} values of a pattern, got {code}")
         images = len(shape) == 3
         self.seen = image_features(shape, config.hidden) if images else vector_features(size, config.hidden)
         width = self.seen(torch.zeros(1, *shape)).shape[1]

@@ -21,7 +21,7 @@ class ResNetConvConfig(Settings):
     Its large form for 64x64 images: channels [64, 128], inner 128, width 256, strides [2, 2].
     """
 
-    memory: int = setting(8, at_least=1, below="width")
+    written_units: int = setting(8, at_least=1, below="width")
     """d, written channels of each bottleneck; the state has len(strides) · (9 · inner + 1) · d floats."""
     channels: list[int] = setting([32, 64], at_least=1, min_length=1)
     """Widths of the ResBlocks; each halves the image."""
@@ -87,7 +87,7 @@ class ResNetConv(Energy):
         self.blocks = nn.Sequential(*(ResBlock(a, b, 2) for a, b in pairwise([channels, *config.channels])))
         inputs = [config.channels[-1]] + [width] * (len(strides) - 1)
         self.bottlenecks = nn.Sequential(
-            *(Bottleneck(a, config.inner, width, config.memory, b) for a, b in zip(inputs, strides, strict=True))
+            *(Bottleneck(a, config.inner, width, config.written_units, b) for a, b in zip(inputs, strides, strict=True))
         )
         self.memory_layers = tuple(f"bottlenecks.{i}.memory" for i in range(len(strides)))
         self.candidate = nn.Conv2d(2 * width, width, 3, padding=1)

@@ -17,11 +17,11 @@ from lightning_ebm.settings import Settings, setting
 class ResNetFCConfig(Settings):
     """Settings of `ResNetFC`; the defaults are the paper's."""
 
-    memory: int = setting(32, at_least=1, below="hidden")
+    written_units: int = setting(32, at_least=1, below="hidden")
     """d, outputs of the written layer, below `hidden`; the state has (code + 1) · d floats."""
     channels: list[int] = setting([32, 64, 96], at_least=1, min_length=1)
     """Widths of the encoder's ResBlocks; each halves the image."""
-    code: int = setting(256, at_least=1)
+    code_dim: int = setting(256, at_least=1)
     """Size of the encoder's output."""
     hidden: int = 512
     """Width of the recurrent state."""
@@ -47,9 +47,9 @@ class ResNetFC(Energy):
     def __init__(self, spec: PatternSpec, config: ResNetFCConfig = ResNetFCConfig()) -> None:
         super().__init__()
         self.hops, hidden = config.hops, config.hidden
-        self.encoder = ImageEncoder(image_shape(spec), config.channels, config.code)
-        self.memory = nn.Linear(config.code, config.memory)
-        self.static = nn.Linear(config.code, hidden - config.memory)
+        self.encoder = ImageEncoder(image_shape(spec), config.channels, config.code_dim)
+        self.memory = nn.Linear(config.code_dim, config.written_units)
+        self.static = nn.Linear(config.code_dim, hidden - config.written_units)
         self.candidate = nn.Linear(2 * hidden, hidden)
         self.norm = LayerNorm(hidden)
         self.gate = nn.Linear(2 * hidden, hidden)

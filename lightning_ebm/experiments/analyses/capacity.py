@@ -23,7 +23,9 @@ class Capacity(Analysis):
         def conditions(run: Run) -> Iterator[Condition]:
             for items in sorted(self.items):
                 found = measure_run(run, items)
-                yield Condition(items, found.error_corrupted, [run.config.episodes.items, items], found.exact)
+                yield Condition(
+                    items, found.error_corrupted, [run.config.episodes.patterns_per_episode, items], found.exact
+                )
 
         return errors_under(
             runs,

@@ -29,7 +29,7 @@ class IncrementalWriting(Analysis):
         """
 
         def conditions(run: Run) -> Iterator[Condition]:
-            for portions in sorted(p for p in self.portions if p <= run.config.episodes.items):
+            for portions in sorted(p for p in self.portions if p <= run.config.episodes.patterns_per_episode):
                 for group, errors in zip(GROUPS, in_portions(run, portions), strict=True):
                     line = "" if group == "all" else f", {group}"
                     yield Condition(portions, errors, [portions, group], line=line)

@@ -67,7 +67,7 @@ class Landscape(Analysis):
             Energies `before` and `after` writing, (points, points), over `x` and `y`, (points,); places `path` of query
             and read steps, (1 + steps, 2), and `other` of the other pattern, (2,).
         """
-        items = run.config.episodes.items
+        items = run.config.episodes.patterns_per_episode
         if not (self.item < items and items > 1):
             raise ValueError(f"analysis.item must be below the {items} patterns of an episode, of which there are two")
         with test_episodes(run, batch=1) as episodes:

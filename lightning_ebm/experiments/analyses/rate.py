@@ -40,7 +40,7 @@ class Rate(Analysis):
         def conditions(run: Run) -> Iterator[Condition]:
             for precision in self.precisions:
                 found = measure_run(run, precision=precision)
-                bits = found.bits / run.config.episodes.items
+                bits = found.bits / run.config.episodes.patterns_per_episode
                 cells = [precision, found.bits, bits, bits / spec_of(runs).size]
                 yield Condition(bits, found.error_corrupted, cells)
 

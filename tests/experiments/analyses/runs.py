@@ -10,6 +10,6 @@ def bits_run(memory, **changes) -> Run:
         "memory": memory,
         "data": {"name": "bits", "size": 32},
         "distortion": {"name": "pixels", "amount": 8},
-        "episodes": {"items": 4, "test": 8},
+        "episodes": {"patterns_per_episode": 4, "test": 8},
     }
     return build(resolve({**plain, **changes}))

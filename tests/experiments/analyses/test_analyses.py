@@ -30,7 +30,7 @@ from tests.experiments.analyses.runs import bits_run
 
 ROOT = Path(__file__).parents[3]
 QUERY = "lightning_ebm.experiments.controls:QueryItself"
-MIXTURE = {"name": "ebmm", "energy": {"name": "mixture", "components": 4}, "writing": {"steps": 3, "rate": 0.3}}
+MIXTURE = {"name": "ebmm", "energy": {"name": "mixture", "slots": 4}, "writing": {"steps": 3, "write_rate": 0.3}}
 
 
 def column(answer, head):
@@ -42,7 +42,7 @@ def chosen(registry, name, **settings):
 
 
 def test_basin_of_the_query_itself_is_half_of_what_is_redrawn():
-    run = bits_run(QUERY, episodes={"items": 8, "test": 100})
+    run = bits_run(QUERY, episodes={"patterns_per_episode": 8, "test": 100})
     answer = Basin([0.25, 1.0]).result({"query": run})
     assert column(answer, "error") == pytest.approx([0.25 * 32 / 2, 16], abs=0.3)
 
@@ -59,7 +59,7 @@ def test_correlated_episodes_hold_few_classes_only():
 
 
 def test_robustness_tests_with_what_is_asked_for():
-    run = bits_run(QUERY, episodes={"items": 8, "test": 100})
+    run = bits_run(QUERY, episodes={"patterns_per_episode": 8, "test": 100})
     kinds = [chosen(distortions, "pixels", amount=4), chosen(distortions, "half", side="left", fill=0)]
     answer = Robustness(kinds).result({"query": run})
     assert column(answer, "error") == pytest.approx([2, 8], abs=0.2)
@@ -80,7 +80,9 @@ def test_transfer_tests_on_other_data_beside_its_own():
 
 
 def test_hebbs_rule_does_not_mind_portions():
-    answer = IncrementalWriting([1, 2, 4]).result({"Hopfield": bits_run("hopfield", episodes={"items": 8, "test": 8})})
+    answer = IncrementalWriting([1, 2, 4]).result(
+        {"Hopfield": bits_run("hopfield", episodes={"patterns_per_episode": 8, "test": 8})}
+    )
     everything = [row[3] for row in answer.rows if row[2] == "all"]
     assert everything[0] > 0
     assert everything == pytest.approx([everything[0]] * 3)
@@ -89,7 +91,7 @@ def test_hebbs_rule_does_not_mind_portions():
 
 
 def test_repeated_patterns_crowd_out_the_others_of_hebbs_rule():
-    run = bits_run("hopfield", episodes={"items": 8, "test": 40})
+    run = bits_run("hopfield", episodes={"patterns_per_episode": 8, "test": 40})
     answer = Repetition([1, 4], 0.25).result({"Hopfield": run})
     error = {(row[1], row[2]): row[3] for row in answer.rows}
     assert error[4, "repeated"] < error[1, "repeated"]
@@ -97,7 +99,7 @@ def test_repeated_patterns_crowd_out_the_others_of_hebbs_rule():
 
 
 def test_a_fixed_point_is_read_again_without_a_change():
-    answer = Steps(3, [2]).result({"Hopfield": bits_run("hopfield", episodes={"items": 8, "test": 8})})
+    answer = Steps(3, [2]).result({"Hopfield": bits_run("hopfield", episodes={"patterns_per_episode": 8, "test": 8})})
     assert column(answer, "kind of step") == ["read"] * 3
     errors = column(answer, "error")
     assert errors == [errors[0]] * 3
@@ -105,7 +107,7 @@ def test_a_fixed_point_is_read_again_without_a_change():
 
 @pytest.mark.parametrize("per_step", [False, True])
 def test_other_numbers_of_write_steps(per_step):
-    run = bits_run({**MIXTURE, "writing": {"steps": 3, "rate": 0.3, "per_step": per_step}})
+    run = bits_run({**MIXTURE, "writing": {"steps": 3, "write_rate": 0.3, "per_step": per_step}})
     patterns = torch.rand(2, 4, 32).round()
     rates = run.memory.writing.rates()
     torch.testing.assert_close(with_write_steps(run.memory, 5).writing.rates(), rates[[0, 1, 2, 2, 2]])
@@ -152,7 +154,9 @@ def test_the_error_of_noise_is_where_the_noise_is():
 
 
 def test_writing_digs_a_minimum_at_the_pattern():
-    answer = Landscape(0, 21).result({"Hopfield": bits_run("hopfield", episodes={"items": 2, "test": 8})})
+    answer = Landscape(0, 21).result(
+        {"Hopfield": bits_run("hopfield", episodes={"patterns_per_episode": 2, "test": 8})}
+    )
     before, after = answer.rows
     assert before[4] == 0  # without weights there is no energy
     assert after[4] < -1

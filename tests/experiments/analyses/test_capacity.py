@@ -21,7 +21,13 @@ def test_hopfields_error_is_that_of_a_comparison_and_grows():
 
 
 def test_the_command_writes_table_and_figure(tmp_path, capsys):
-    words = ["configs/debug.yaml", f"output={tmp_path}", "memory=hopfield", "analysis=capacity", "analysis.items=[2,3]"]
+    words = [
+        "configs/debug.yaml",
+        f"output={tmp_path}",
+        "memory=hopfield",
+        "analysis=capacity",
+        "analysis.patterns_per_episode=[2,3]",
+    ]
     assert main(["analyse", *words]) == 0
     assert "More patterns than trained on" in capsys.readouterr().out
     folder = tmp_path / "analysis-debug-capacity"
