@@ -58,9 +58,14 @@ class TrainingConfig:
             what is validated, saved and tested.
         chunk: episodes of an update that each device holds in memory together, while the gradients of all are added
             up: the same gradients in less memory and somewhat more time; 0 for all of them.
-        pretrain: the first of the updates, which minimise the memory's auxiliary loss instead of the meta-loss: an
-            objective of single patterns, such as autoencoding them, whose updates are many times cheaper. 0: none.
+        pretrain: the first of the updates, which minimise another objective instead of the meta-loss. 0: none.
+        pretrain_objective: auxiliary, the memory's objective of single patterns, such as autoencoding them, whose
+            updates are many times cheaper; or, for an EBMM, keys or alignment, which start the memory of an energy net
+            (`lightning_ebm.ebmm.objectives`). After one of these two, write rate and read step size are searched.
         pretrain_rate: learning rate at which those begin, to fall linearly to `rate`; 0: `rate`.
+        inner_rate_factor: learning rate of an EBMM's write rates and read step sizes, as a multiple of all others'.
+        gradient_term_from: updates before writing takes in its gradient term (memory.writing.gradient_term=true), which
+            corrects what is recalled, costs a third derivative, and is useless before anything is recalled. 0: none.
         auxiliary: weight of the auxiliary loss beside the meta-loss in the other updates; 0: none.
         mask: whether the memory is told, while training, which values were distorted.
         state_precision: how the state is kept between writing and reading while training: float32, float16, int8,
@@ -79,7 +84,10 @@ class TrainingConfig:
     average: float = 0.0
     chunk: int = 0
     pretrain: int = 0
+    pretrain_objective: str = "auxiliary"
     pretrain_rate: float = 0.0
+    inner_rate_factor: float = 1.0
+    gradient_term_from: int = 0
     auxiliary: float = 0.0
     mask: bool = False
     state_precision: str = "float32"
@@ -209,6 +217,7 @@ ALLOWED = {
     "resume": ("auto", "never"),
     "wandb.mode": ("auto", "disabled", "offline", "online"),
     "compare.mask": ("unknown", "known", "both"),
+    "training.pretrain_objective": ("auxiliary", "keys", "alignment"),
     "training.state_precision": tuple(PRECISIONS),
     "trainer.accelerator": ("auto", "cpu", "gpu", "cuda", "mps"),
     "trainer.matmul_precision": ("highest", "high", "medium"),
@@ -219,7 +228,8 @@ AT_LEAST: dict[str, float] = {
     "episodes.workers": 0, "episodes.curriculum": 0, "episodes.classes": 0, "training.updates": 0,
     "training.seconds": 0, "training.rate": 0, "training.weight_decay": 0, "training.clip": 0, "training.warmup": 0,
     "training.cooldown": 0, "training.average": 0, "training.chunk": 0,
-    "training.pretrain": 0, "training.pretrain_rate": 0, "training.auxiliary": 0,
+    "training.pretrain": 0, "training.pretrain_rate": 0, "training.auxiliary": 0, "training.inner_rate_factor": 0,
+    "training.gradient_term_from": 0,
     "training.validate_every": 1, "trainer.devices": 1, "trainer.num_nodes": 1, "trainer.threads": 0,
     "trainer.timeout": 1, "compare.gallery": 0, "compare.jobs": 0, "seed": 0,
 }  # fmt: skip
