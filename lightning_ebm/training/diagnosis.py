@@ -32,7 +32,7 @@ def diagnose(
     Returns:
         Scalars, averaged over patterns:
         `write_cosine`, the cosine between what writing changed in the descent direction at a query, and the query's own
-        pattern (minus the patterns' mean); `write_top1`, the share of queries where no other pattern has a larger
+        pattern (minus the patterns' mean); `write_top1`, the share of queries whose own pattern has the largest
         cosine, by chance 1 / items; `error_prior`, the error of reading the prior state, in which nothing is written,
         in the unit of `val/error`; and, of binary patterns, `held`, the share of the values of stored patterns at which
         descent does not lead away from the pattern.
@@ -40,11 +40,11 @@ def diagnose(
     prior = memory.initial_state(len(patterns))
     change = (slope(memory, prior, queries) - slope(memory, state, queries)).flatten(2)
     cosines = F.normalize(change, dim=-1) @ F.normalize(centred(patterns), dim=-1).mT
-    own = cosines.diagonal(dim1=1, dim2=2)
+    own = torch.arange(cosines.shape[2], device=cosines.device)
     answer = memory.read(prior, queries, mask)[-1]
     found = {
-        "write_cosine": own.mean(),
-        "write_top1": (own >= cosines.amax(-1)).float().mean(),
+        "write_cosine": cosines.diagonal(dim1=1, dim2=2).mean(),
+        "write_top1": (cosines.argmax(-1) == own).float().mean(),
         "error_prior": pattern_errors(answer, patterns, spec).mean(),
     }
     if spec.binary:
