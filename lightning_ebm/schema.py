@@ -66,7 +66,7 @@ class TrainingConfig:
         inner_rate_factor: learning rate of an EBMM's write rates and read step sizes, as a multiple of all others'.
         gradient_term_from: updates before writing takes in its gradient term (memory.writing.gradient_term=true), which
             corrects what is recalled, costs a third derivative, and is useless before anything is recalled. 0: none.
-        auxiliary: weight of the auxiliary loss beside the meta-loss in the other updates; 0: none.
+        auxiliary: weight of the same objective beside the meta-loss in the other updates; 0: none.
         mask: whether the memory is told, while training, which values were distorted.
         state_precision: how the state is kept between writing and reading while training: float32, float16, int8,
             int4. Rounding passes gradients on as if it were not there.

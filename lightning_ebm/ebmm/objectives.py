@@ -33,6 +33,10 @@ SHARPNESS = 10.0
 """Inverse temperature of the cross-entropy over cosines."""
 
 
+class UncalledLayerError(ValueError):
+    """An energy uses a memory layer's weights without calling the layer."""
+
+
 def key_loss(memory: EBMM, patterns: Tensor, queries: Tensor, mask: Tensor) -> Tensor:
     """Keys first: what the keys alone recall points towards the query's own pattern.
 
@@ -51,7 +55,7 @@ def key_loss(memory: EBMM, patterns: Tensor, queries: Tensor, mask: Tensor) -> T
         A scalar in [0, 2]; 0 if every query recalls its own pattern alone.
 
     Raises:
-        ValueError: if a memory layer is used without being called, so that its output is not seen.
+        UncalledLayerError: if a memory layer is used without being called, so that its output is not seen.
     """
     keys_of_queries, keys_of_patterns = (keys(memory, x) for x in (queries, patterns))
     target = centred(patterns)
@@ -105,7 +109,7 @@ def keys(memory: EBMM, x: Tensor) -> Tensor:
         (episodes, items, values), all outputs of all memory layers, differentiable in the energy's parameters.
 
     Raises:
-        ValueError: if a memory layer is used without being called, so that its output is not seen.
+        UncalledLayerError: if a memory layer is used without being called, so that its output is not seen.
     """
     outputs: list[Tensor] = []
     net: Any = memory.energy_net
@@ -118,7 +122,7 @@ def keys(memory: EBMM, x: Tensor) -> Tensor:
         for hook in hooks:
             hook.remove()
     if len(outputs) < len(layers):
-        raise ValueError(
+        raise UncalledLayerError(
             f"{type(net).__name__} reads its memory layers' weights without calling the layers, so they have no output"
             " to take keys from: choose the objective alignment"
         )

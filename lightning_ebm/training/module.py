@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from lightning_ebm.config import ConfigError
 from lightning_ebm.data.episodes import Episode
 from lightning_ebm.ebmm.memory import EBMM
-from lightning_ebm.ebmm.objectives import OBJECTIVES
+from lightning_ebm.ebmm.objectives import OBJECTIVES, UncalledLayerError
 from lightning_ebm.ebmm.rate_search import grid_errors, set_best
 from lightning_ebm.memory import AssociativeMemory, PatternSpec, State
 from lightning_ebm.metrics import RecallError
@@ -91,39 +91,31 @@ class MetaTraining(pl.LightningModule):
         return loss
 
     def meta_loss(self, patterns: Tensor, queries: Tensor, distorted: Tensor) -> Tensor:
-        """The memory's, of states that are kept as configured; at first replaced by another objective."""
+        """The memory's, of states that are kept as configured; with or, at first, replaced by the other objective."""
         if self.global_step < self.meta_loss_since:
-            if self.config.pretrain_objective == "auxiliary":
-                return self.auxiliary_loss(patterns, queries, distorted)
-            return self.starting_loss(patterns, queries, distorted)
+            return self.other_loss(patterns, queries, distorted)
         mask = distorted if self.config.mask else None
         loss = self.memory.meta_loss(patterns, queries, mask, self.keep)
         if self.config.auxiliary:
-            loss = loss + self.config.auxiliary * self.auxiliary_loss(patterns, queries, distorted)
+            loss = loss + self.config.auxiliary * self.other_loss(patterns, queries, distorted)
         return loss
 
-    def auxiliary_loss(self, patterns: Tensor, queries: Tensor, distorted: Tensor) -> Tensor:
-        """The memory's objective of single patterns.
+    def other_loss(self, patterns: Tensor, queries: Tensor, distorted: Tensor) -> Tensor:
+        """`training.pretrain_objective`: the memory's objective of single patterns, or one that starts an EBMM.
 
         Raises:
-            ConfigError: if it has none.
+            ConfigError: if the memory or its energy has none.
         """
+        name = self.config.pretrain_objective
         try:
-            return self.memory.auxiliary_loss(patterns, queries, distorted)
+            if name == "auxiliary":
+                return self.memory.auxiliary_loss(patterns, queries, distorted)
+            assert self.ebmm
+            return OBJECTIVES[name](self.ebmm, patterns, queries, distorted)
         except NotImplementedError as error:
             raise ConfigError(f"training.pretrain and training.auxiliary must be 0 here: {error}") from None
-
-    def starting_loss(self, patterns: Tensor, queries: Tensor, distorted: Tensor) -> Tensor:
-        """The objective that starts an EBMM's memory.
-
-        Raises:
-            ConfigError: if it does not fit the energy.
-        """
-        assert self.ebmm
-        try:
-            return OBJECTIVES[self.config.pretrain_objective](self.ebmm, patterns, queries, distorted)
-        except ValueError as error:
-            raise ConfigError(f"training.pretrain_objective={self.config.pretrain_objective}: {error}") from None
+        except UncalledLayerError as error:
+            raise ConfigError(f"training.pretrain_objective={name}: {error}") from None
 
     def keep(self, state: State) -> State:
         """The state as it is kept between writing and reading; gradients pass through the rounding."""
