@@ -91,16 +91,16 @@ class MetaTraining(pl.LightningModule):
         return loss
 
     def meta_loss(self, patterns: Tensor, queries: Tensor, distorted: Tensor) -> Tensor:
-        """The memory's, of states that are kept as configured; with or, at first, replaced by the other objective."""
+        """The memory's, of states that are kept as configured, with or, at first, replaced by `pretrain_loss`."""
         if self.global_step < self.meta_loss_since:
-            return self.other_loss(patterns, queries, distorted)
+            return self.pretrain_loss(patterns, queries, distorted)
         mask = distorted if self.config.mask else None
         loss = self.memory.meta_loss(patterns, queries, mask, self.keep)
         if self.config.auxiliary:
-            loss = loss + self.config.auxiliary * self.other_loss(patterns, queries, distorted)
+            loss = loss + self.config.auxiliary * self.pretrain_loss(patterns, queries, distorted)
         return loss
 
-    def other_loss(self, patterns: Tensor, queries: Tensor, distorted: Tensor) -> Tensor:
+    def pretrain_loss(self, patterns: Tensor, queries: Tensor, distorted: Tensor) -> Tensor:
         """`training.pretrain_objective`: the memory's objective of single patterns, or one that starts an EBMM.
 
         Raises:
