@@ -44,7 +44,7 @@ class EpisodesConfig(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if (span := self.train_patterns_per_episode) and not (len(span) == 2 and span[0] <= span[1]):
-            raise ValueError(f"train_items must be a range [low, high] from 1, or empty, got {span}")
+            raise ValueError(f"train_patterns_per_episode must be a range [low, high] from 1, or empty, got {span}")
         if self.curriculum and not self.train_patterns_per_episode:
             raise ValueError("curriculum raises the upper end of episodes.train_patterns_per_episode, which is empty")
 
