@@ -78,7 +78,10 @@ def test_compare_keeps_the_rows_that_are_asked_for(tmp_path, capsys):
         (["train", DEBUG, "distortion.size=40"], "size"),
         (["train", DEBUG, "distortion=pixels", "distortion.amount=2000"], "amount"),
         (["train", DEBUG, "data=omniglot", "data.root=/nowhere"], "/nowhere"),
-        (["train", DEBUG, "memory.energy.code_dim=5000"], "energy.code_dim must be at most the 1024 values of a pattern, got 5000"),
+        (
+            ["train", DEBUG, "memory.energy.code_dim=5000"],
+            "energy.code_dim must be at most the 1024 values of a pattern, got 5000",
+        ),
         (["train", DEBUG, "memory.writing.steps=0"], "writing.steps must be at least 1"),
         (["train", DEBUG, "data=bits", "distortion=pixels", "memory.energy=resnet_fc"], "needs images"),
         (["evaluate", DEBUG, "output=/nowhere"], "train this configuration first"),
