@@ -172,7 +172,10 @@ LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("- a\n- b", "keys and values"),
         ("a: [1", "c.yaml, line 1: "),
         ("training:\n\tmax_steps: 3", "c.yaml, line 2: .*cannot start any token"),
-        ("training: {max_steps: 1}\nname: a\ntraining: {learning_rate: 2}", "c.yaml, line 3: 'training' is given twice"),
+        (
+            "training: {max_steps: 1}\nname: a\ntraining: {learning_rate: 2}",
+            "c.yaml, line 3: 'training' is given twice",
+        ),
         ("compare:\n  rows:\n    a: {}\n    'a': {}", "c.yaml, line 4: 'a' is given twice"),
         ("seed: !!python/object:os.system 3", "c.yaml, line 1: could not determine a constructor"),
         ("seed: !!timestamp soon", "c.yaml, line 1: could not determine a constructor"),
@@ -273,7 +276,9 @@ def test_a_home_is_expanded_in_every_path_of_every_key(tmp_path, monkeypatch):
     checked = 0
     for schema in SETTINGS:
         schema = getattr(schema, "config", schema)
-        for key in {"output", "checkpoint", "paper_results", "root"} & {entry.name for entry in dataclasses.fields(schema)}:
+        for key in {"output", "checkpoint", "paper_results", "root"} & {
+            entry.name for entry in dataclasses.fields(schema)
+        }:
             assert getattr(build(schema, {key: "~/x"}, ""), key) == f"{tmp_path}/x", (schema, key)
             checked += 1
     assert checked == 12
