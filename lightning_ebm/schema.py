@@ -76,12 +76,20 @@ class TrainingConfig(Settings):
     """Episodes of an update that each device holds in memory together, while the gradients of all are added up: the
     same gradients in less memory and somewhat more time; 0 for all of them."""
     pretrain_steps: int = setting(0, at_least=0)
-    """The first of the updates, which minimise the memory's auxiliary loss instead of the meta-loss: an objective of
-    single patterns, such as autoencoding them, whose updates are many times cheaper. 0: none."""
+    """The first steps, which minimise `pretrain_objective` instead of the meta-loss; 0: none."""
+    pretrain_objective: str = setting("auxiliary", one_of=("auxiliary", "keys", "alignment"))
+    """auxiliary, the memory's objective of single patterns, such as autoencoding them, whose steps are many times
+    cheaper; or, for an EBMM, keys or alignment, which start the memory of an energy net (`ebmm.objectives`). After one
+    of these two, write rate and read step size are searched."""
     pretrain_learning_rate: float = setting(0.0, at_least=0)
     """Learning rate at which those begin, to fall linearly to `learning_rate`; 0: `learning_rate`."""
     auxiliary_weight: float = setting(0.0, at_least=0)
-    """Weight of the auxiliary loss beside the meta-loss in the other updates; 0: none."""
+    """Weight of `pretrain_objective`, added to the meta-loss in the other steps; 0: none."""
+    inner_rate_factor: float = setting(1.0, at_least=0)
+    """Learning rate of an EBMM's write rates and read step sizes, as a multiple of all others'."""
+    gradient_term_from: int = setting(0, at_least=0)
+    """Steps before writing takes in its gradient term (memory.writing.gradient_term=true), which corrects what is
+    recalled, costs a third derivative, and is useless before anything is recalled; 0: it is there from the start."""
     mask: bool = False
     """Whether the memory is told, while training, which values were distorted."""
     state_precision: str = setting("float32", one_of=PRECISIONS)

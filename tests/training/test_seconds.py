@@ -32,11 +32,11 @@ def seen(monkeypatch):
     """Of each update: its learning rate, and whether it minimised the meta-loss."""
     updates = []
     original = training.MetaTraining.training_step
-    auxiliary = training.MetaTraining.auxiliary_loss
+    pretrain = training.MetaTraining.pretrain_loss
 
     def step(self, batch, batch_index):
         calls = []
-        self.auxiliary_loss = lambda *episodes: calls.append(1) or auxiliary(self, *episodes)
+        self.pretrain_loss = lambda *episodes: calls.append(1) or pretrain(self, *episodes)
         loss = original(self, batch, batch_index)
         updates.append((self.optimizers().param_groups[0]["lr"], not calls))
         return loss
