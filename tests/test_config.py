@@ -260,6 +260,23 @@ def test_globs_need_no_quotes_of_yaml(glob, kept):
 SETTINGS = [RunConfig, RecallConfig, SweepConfig, SummaryConfig, BenchConfig, *map(datasets.load, datasets.names())]
 
 
+def test_every_new_name_is_a_key_and_no_former_one_is():
+    def keys(schema, path):
+        for entry in dataclasses.fields(schema):
+            here, kind = f"{path}{entry.name}", typing.get_type_hints(schema)[entry.name]
+            yield here
+            nested = [kind] if dataclasses.is_dataclass(kind) else []
+            if registry := entry.metadata.get("registry"):
+                nested = [registry.load(name).config for name in registry.names()]
+            for one in nested:
+                if path.count(".") < 2:  # a distortion may hold distortions
+                    yield from keys(one, f"{here}.")
+
+    known = set(keys(RunConfig, ""))
+    assert known.issuperset(RENAMED.values())
+    assert known.isdisjoint(RENAMED)
+
+
 def test_a_home_is_expanded_in_every_path_of_every_key(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "base.yaml").write_text(
