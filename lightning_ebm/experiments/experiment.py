@@ -334,7 +334,7 @@ def test_loader(
         episodes: what else to change in `EpisodesConfig`.
     """
     changes: dict[str, Any] = {
-        "items": items,
+        "patterns_per_episode": items,
         "batch": batch,
         "workers": 0,
         "train_patterns_per_episode": [],

@@ -14,14 +14,14 @@ from lightning_ebm.training.trainer import Run
 class Capacity(Analysis):
     """How the error grows with the number of patterns, beyond that of training."""
 
-    items: list[int] = setting([4, 8, 16, 32, 64, 128], at_least=1, min_length=1)
+    patterns_per_episode: list[int] = setting([4, 8, 16, 32, 64, 128], at_least=1, min_length=1)
     """Numbers of patterns to store."""
 
     def result(self, runs: Mapping[str, Run]) -> AnalysisResult:
         """See `Analysis.result`."""
 
         def conditions(run: Run) -> Iterator[Condition]:
-            for items in sorted(self.items):
+            for items in sorted(self.patterns_per_episode):
                 found = measure_run(run, items)
                 yield Condition(
                     items, found.error_corrupted, [run.config.episodes.patterns_per_episode, items], found.exact

@@ -178,7 +178,7 @@ def test_rates_count_bits_and_their_bound_is_shannons():
     ("name", "settings", "message"),
     [
         ("basin", {"shares": [0.0]}, "shares must be above 0 and at most 1"),
-        ("capacity", {"items": []}, "items must have at least 1 entries"),
+        ("capacity", {"patterns_per_episode": []}, "patterns_per_episode must have at least 1 entries"),
         ("repetition", {"share": 1.0}, "share must be above 0 and below 1"),
         ("steps", {"readings": 0}, "readings must be at least 1"),
         ("rate", {"precisions": ["int2"]}, "precisions must be one of float32"),
