@@ -170,7 +170,7 @@ def test_an_interrupt_is_one_line_and_keeps_the_checkpoint(tmp_path, capsys, mon
     monkeypatch.setattr(MetaTraining, "training_step", step)
     assert main(["train", DEBUG, f"output={tmp_path}"]) == 130
     signal.signal(signal.SIGINT, handler)  # Lightning leaves it ignored
-    assert capsys.readouterr().out.strip().splitlines()[-1].startswith("interrupted; the same command goes on")
+    assert capsys.readouterr().out.strip().splitlines()[-1].startswith("interrupted; the same command resumes")
     assert len(list(tmp_path.glob("*/checkpoints/last.ckpt"))) == 1
     monkeypatch.undo()
     assert main(["train", DEBUG, f"output={tmp_path}"]) == 0
