@@ -103,7 +103,7 @@ def computed(process: Process, case: Case, dtype: str, device: str) -> Result:
 
 @contextmanager
 def attempt(row: Row) -> Iterator[None]:
-    """Inside, a contender that fails or is wrong is marked as such in its row, and the others go on."""
+    """Inside, a contender that fails or is wrong is marked as such in its row, and the others continue."""
     try:
         yield
     except ContenderError as error:

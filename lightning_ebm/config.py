@@ -5,7 +5,7 @@ directly under what else it says: `lightning-ebm train configs/binary.yaml recip
 
     lightning-ebm train configs/glyphs.yaml training.max_steps=500 memory.writing.steps=3
 
-A node that chooses a class by name (memory, energy, data, distortion) holds that class's settings beside the
+A node that chooses a class by name (memory, energy, data, distortion) holds that class's settings next to the
 name, `memory: {name: hopfield, rule: storkey}`, or is the bare name, `memory: hopfield`. Everything is strict: an
 unknown key or a value of the wrong type is an error that says what is allowed.
 
@@ -117,7 +117,7 @@ def read(source: Source, overrides: Overrides = ()) -> dict[str, Any]:
     """The plain configuration of a file and of overrides, not yet checked against the schema.
 
     Raises:
-        ConfigError: if a file is missing or no YAML mapping, or an override is no key=value.
+        ConfigError: if a file is missing or no YAML mapping, or an override is not key=value.
     """
     return merge(*layers(source, overrides))
 

@@ -180,7 +180,7 @@ class Search:
 
     @property
     def varied(self) -> list[Parameter]:
-        """Parameters that are no constants."""
+        """Parameters that are not constants."""
         return [parameter for parameter in self.parameters if parameter.distribution != "constant"]
 
 

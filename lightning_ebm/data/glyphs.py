@@ -101,7 +101,7 @@ def draw_glyphs(size: int, hands: int) -> dict[Split, GlyphSplit]:
     """
     path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
     if not path.is_file():
-        raise DataError(f"{path} is missing: install matplotlib anew, it brings this font")
+        raise DataError(f"{path} is missing: reinstall matplotlib, which includes this font")
     in_font = [chr(code) for code in sorted(FT2Font(str(path)).get_charmap())]
     found = [
         (split, names.index(script), character)

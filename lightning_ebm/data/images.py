@@ -232,7 +232,7 @@ def numbered(names: np.ndarray) -> np.ndarray:
 
 
 def decode(content: bytes, where: str, cure: str) -> Image.Image:
-    """Opens an image file whose maker nobody knows, whatever its name ends in: the one reader of images.
+    """Opens an untrusted image file, whatever its suffix: the only reader of images.
 
     What claims too many pixels is refused before it is decoded. Of several frames the first one counts. Colour profiles
     are ignored.
@@ -246,7 +246,7 @@ def decode(content: bytes, where: str, cure: str) -> Image.Image:
         The image in RGB with 8 bits a channel, turned upright; what is transparent shows white paper.
 
     Raises:
-        DataError: if it is no image, cut off, or too large, or nothing says which of its numbers are black and white.
+        DataError: if it is not an image, is cut off or too large, or if its black and white levels are unknown.
     """
     try:
         with warnings.catch_warnings():
@@ -257,7 +257,7 @@ def decode(content: bytes, where: str, cure: str) -> Image.Image:
                 return on_paper(upright(image))
     except Image.UnidentifiedImageError as error:
         kinds = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
-        found = f"it begins with {content[:12]!r}, and is no {kinds} that Pillow reads"
+        found = f"it begins with {content[:12]!r}, and is not a {kinds} that Pillow reads"
         raise DataError(f"{where} cannot be decoded ({found}): {cure}") from error
     except DECODING_ERRORS as error:
         raise DataError(f"{where} cannot be decoded ({' '.join(str(error).split())}): {cure}") from error

@@ -23,7 +23,7 @@ class Completion(nn.Module):
         channels: of the hidden convolutions.
 
     Raises:
-        ValueError: if patterns are no images, or their sides are not divisible by 2.
+        ValueError: if patterns are not images, or their sides are not divisible by 2.
     """
 
     def __init__(self, shape: Sequence[int], channels: int) -> None:

@@ -52,7 +52,7 @@ class Setting:
 
     Attributes:
         items: patterns in an episode.
-        mask_known: whether the memory is told which values were distorted.
+        mask_known: whether the memory gets the mask of corrupted values.
         precision: how its state is kept, as in `schema.PRECISIONS`.
     """
 
@@ -173,7 +173,7 @@ def kept(path: Path, read: Callable[[BinaryIO], Kept]) -> Kept | None:
     except FileNotFoundError:
         return None
     except Exception as error:  # damage can show as almost any
-        warnings.warn(f"{path} is damaged ({type(error).__name__}: {error}) and measured anew", stacklevel=2)
+        warnings.warn(f"{path} is damaged ({type(error).__name__}: {error}) and measured again", stacklevel=2)
         return None
 
 
@@ -234,7 +234,7 @@ def run_experiment(experiment: Experiment, say: Say) -> None:
 
     Args:
         experiment: what to do.
-        say: is told what happens next.
+        say: called with a line about what happens next.
 
     Raises:
         ValueError, RuntimeError, OSError: whatever training or measuring raises; what was done before is kept.

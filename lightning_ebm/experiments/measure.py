@@ -45,7 +45,7 @@ def measure(
         memory: any memory, on the CPU; it is not changed.
         batches: the test episodes.
         spec: kind of the patterns.
-        mask_known: tell the memory which values were distorted.
+        mask_known: give the memory the mask of corrupted values.
         nothing_written: read from the unwritten state instead: what the reader can do without memory.
         precision: keep the state at this precision between writing and reading.
         written: what an earlier measurement of the same memory and episodes wrote, which is read instead of being

@@ -328,7 +328,7 @@ def read_csv(path: Path) -> list[Record]:
     """The records of a cells.csv, of this version or an older one; of their errors, the means only.
 
     Raises:
-        ConfigError: if it cannot be read, or is no such file.
+        ConfigError: if it cannot be read, or is not such a file.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""What a run tells of itself: metrics as CSV, of which no row is lost, and Weights & Biases as a view of them."""
+"""What a run logs: metrics as CSV, without losing a row, and Weights & Biases as a view of them."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class MetricsFile(CSVLogger):
 class Tracker(WandbLogger):
     """Lightning's logger of a W&B run, with two differences: no update is logged twice, and no error gets out.
 
-    After a kill the updates since the last checkpoint are made again; those that were logged before are left out.
+    After a restart, steps that were already logged are skipped.
     After an error nothing more is sent to W&B.
 
     Args:
@@ -82,7 +82,7 @@ class Tracker(WandbLogger):
         except FileNotFoundError:
             pass
         except (OSError, ValueError) as error:
-            warnings.warn(f"{logged} is damaged ({reason(error)}) and is made anew", stacklevel=2)
+            warnings.warn(f"{logged} is damaged ({reason(error)}) and is rebuilt", stacklevel=2)
 
     def attempt(self, work: Callable[..., None], *arguments: Any) -> None:
         """Does something that may fail without stopping the run; a warning the first time, nothing from then on."""

@@ -111,7 +111,7 @@ class MetaTraining(pl.LightningModule):
             self.log(f"val/{name}", metric, prog_bar=True)
 
     def on_validation_epoch_end(self) -> None:
-        """Logs the seconds of training so far beside the errors, for learning curves."""
+        """Logs the seconds of training with the errors, for learning curves."""
         self.log("train/seconds", self.seconds, sync_dist=True)
 
     def position(self, update: int) -> float:

@@ -178,7 +178,7 @@ def fit(run: Run, checkpoint: Path | None) -> None:
         if checkpoint is None or module.updated:
             raise
         why = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ConfigError(f"cannot go on from the checkpoint {checkpoint}: {why[:300]}") from error
+        raise ConfigError(f"cannot resume from the checkpoint {checkpoint}: {why[:300]}") from error
     finally:
         finish()
 
@@ -268,7 +268,7 @@ def record_run(run: Run) -> None:
 
 
 def provenance(config: RunConfig) -> dict[str, str]:
-    """What a number depends on beside its configuration: versions, commit, hardware, command, time."""
+    """What a number depends on besides its configuration: versions, commit, hardware, command, time."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else processor()
     return {
         "command": " ".join(["lightning-ebm", *sys.argv[1:]]),

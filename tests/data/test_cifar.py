@@ -105,7 +105,7 @@ BAD = {
         "more instructions than any batch",
     ),
     "a name of two lines": (b"\x80\x04\x8c\x03a\nb\x8c\x01c\x93.", r"names 'a\\nb\.c'"),
-    "no data": (pickle.dumps({b"labels": [1, 2], b"more": 3}, 2), "its data is no array"),
+    "no data": (pickle.dumps({b"labels": [1, 2], b"more": 3}, 2), "its data is not an array"),
     "floats": (pickle.dumps(batch(2, 0, data=np.zeros((2, 3072), np.float32)), 2), "no array of unsigned bytes"),
     "objects": (pickle.dumps(batch(1, 0, data=np.array([[{}]], object)), 2), "no array of unsigned bytes"),
     "another order": (pickle.dumps(batch(2, 0, data=np.zeros((2, 3072), np.uint8, "F")), 5), "in C order"),
@@ -191,9 +191,9 @@ class TestArchive:
     @pytest.mark.parametrize(
         ("content", "message"),
         [
-            (b"", "is no whole archive of CIFAR-10"),
-            (b"<html>", "is no whole archive of CIFAR-10"),
-            (packed(["x"])[:5000], "is no whole archive of CIFAR-10"),
+            (b"", "is not a complete archive of CIFAR-10"),
+            (b"<html>", "is not a complete archive of CIFAR-10"),
+            (packed(["x"])[:5000], "is not a complete archive of CIFAR-10"),
             (packed(["cifar-10-batches-py/data_batch_1"]), "has no file cifar-10-batches-py/data_batch_2"),
         ],
     )

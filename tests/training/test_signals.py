@@ -103,7 +103,7 @@ def test_a_killed_process_ends_the_other_within_a_minute_and_both_go_on(tmp_path
     assert first.returncode == (-signal.SIGKILL, 1)[killed]
     assert not is_running(second)
     assert "error" in output
-    assert "goes on from" in output
+    assert "resumes from" in output
 
 
 @SLOW

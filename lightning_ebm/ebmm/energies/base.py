@@ -63,7 +63,7 @@ class Energy(nn.Module, ABC):
     def predict_mask(self, queries: Tensor) -> Tensor | None:
         """How likely each value of queries (items, *shape) is corrupted, in [0, 1]; None if that is not predicted.
 
-        It is asked of energies with a `mean_pattern` where the mask is not told.
+        It is asked of energies with a `mean_pattern` where the mask is unknown.
         """
         return None
 

@@ -32,7 +32,7 @@ class DecodedMixtureConfig(Settings):
     """Settings of `DecodedMixture`."""
 
     slots: int = setting(64, at_least=1)
-    """S, rows of the written layer; as many patterns can be told apart. The state has S · (code + 1) floats."""
+    """S, rows of the written layer; as many patterns can be distinguished. The state has S · (code + 1) floats."""
     code_dim: int = setting(35, at_least=1)
     """D, values of a row, fewer than the values of a pattern."""
     hidden: int = setting(512, at_least=0)

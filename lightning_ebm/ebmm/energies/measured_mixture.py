@@ -32,7 +32,7 @@ class MeasuredMixtureConfig(Settings):
     """Settings of `MeasuredMixture`."""
 
     slots: int = setting(64, at_least=1)
-    """S, rows of the written layer; as many patterns can be told apart. The state has S · (code + 1) floats."""
+    """S, rows of the written layer; as many patterns can be distinguished. The state has S · (code + 1) floats."""
     code_dim: int = 35
     """Values of a row: one that gives the others their scale, `address` by which it is found, and measurements."""
     address_dim: int = setting(4, at_least=1)
@@ -43,7 +43,7 @@ class MeasuredMixtureConfig(Settings):
     hidden: int = setting(256, at_least=1)
     """Units of the net that makes addresses, and guesses what a missing part measures."""
     detector: int = setting(24, at_least=0)
-    """Channels of the net that estimates which values of a query are corrupted; 0: none, the mask has to be told."""
+    """Channels of the net that estimates which values of a query are corrupted; 0: none, the mask must be known."""
     recovery: int = setting(32, at_least=1)
     """Channels of the net that recovers the missing part."""
     steps: int = setting(3, at_least=1)

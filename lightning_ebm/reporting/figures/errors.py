@@ -42,7 +42,7 @@ Point = tuple[int, float, float, float]
 MANY = 12
 """Lines that one figure may hold before nobody can follow them."""
 WIDE = 20.0
-"""Ratio of mean errors beyond which the smaller ones could not be told apart on a linear axis."""
+"""Ratio of mean errors beyond which the smaller ones could not be distinguished on a linear axis."""
 DASHED: dict[str, Any] = {"linestyle": (0, (4, 3)), "linewidth": 1.1}
 
 

@@ -16,7 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, Locator, LogLocator, NullLocator
 
-# After Okabe and Ito: told apart with any colour vision, and in print. On dark, the dim ones are lifted.
+# After Okabe and Ito: distinguishable with any colour vision, and in print. On dark, the dim ones are lifted.
 COLOURS = {
     False: ("#0072B2", "#D55E00", "#009E73", "#AA4499", "#B07D00", "#56A4D9", "#5B5B5B", "#882255"),
     True: ("#56B4E9", "#F0803C", "#2FC79A", "#DD8AC4", "#E0B040", "#9CCBF0", "#BDBDBD", "#D4668E"),
