@@ -118,8 +118,8 @@ class WandbConfig(Settings):
     """Logging to Weights & Biases. The run's folder is complete without it."""
 
     mode: str = setting("auto", one_of=("auto", "disabled", "offline", "online"))
-    """disabled, offline (logged to the run's folder, for `wandb sync`), online, or auto: online if an agent of a W&B sweep
-    started the run, otherwise disabled."""
+    """disabled, offline (logged to the run's folder, for `wandb sync`), online, or auto: online if an agent of a W&B
+    sweep started the run, otherwise disabled."""
     project: str = "lightning-ebm"
     """Name of the project."""
     entity: str = ""
@@ -150,7 +150,7 @@ class CompareConfig(Settings):
     gallery: int = setting(8, at_least=0)
     """Patterns of the first test episode shown in the report; 0: none."""
     paper_results: str = setting("", path=True)
-    """Numbers of a paper to show for comparison: figure3-omniglot, figure3-cifar, table1, or a CSV file; empty: none."""
+    """Numbers of a paper, for comparison: figure3-omniglot, figure3-cifar, table1, or a CSV file; empty: none."""
     jobs: int = setting(1, at_least=0)
     """Parallel experiments, each in its own process; 1: one after the other in this process; 0: one per GPU or, without
     GPUs, per core; with SLURM, all."""

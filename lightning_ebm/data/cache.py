@@ -90,7 +90,7 @@ def filled(name: str, key: Mapping[str, object], fill: Callable[[Allocate], None
         if obstacle is not None:
             warnings.warn(
                 f"{path.parent} cannot be written ({obstacle.strerror or obstacle}): every process"
-                " decodes data sets again and keeps them in memory. Make room there, or set XDG_CACHE_HOME to another folder",
+                " decodes data sets again and keeps them in memory. Make room, or set XDG_CACHE_HOME to another folder",
                 stacklevel=2,
             )
         found = opened(path) if obstacle is None else None
