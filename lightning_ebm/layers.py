@@ -66,7 +66,7 @@ class Shortcut(nn.Module):
 
 
 class ResBlock(nn.Module):
-    """Two 3x3 convolutions beside a skip path; the paper leaves the inside of its ResBlock open.
+    """Two 3x3 convolutions and a skip path; the paper leaves the inside of its ResBlock open.
 
     Args:
         channels_in: channels of the input.

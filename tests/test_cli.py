@@ -70,7 +70,7 @@ def test_compare_keeps_the_rows_that_are_asked_for(tmp_path, capsys):
     ("arguments", "message"),
     [
         (["train", "missing.yaml"], "cannot read the configuration missing.yaml"),
-        (["train", "~nobody-of-that-name/c.yaml"], "CONFIG: '~nobody-of-that-name/c.yaml' is in no known home"),
+        (["train", "~nobody-of-that-name/c.yaml"], "CONFIG: '~nobody-of-that-name/c.yaml' names an unknown home"),
         (["train", DEBUG, "[/no mask]=[bold]3[/]"], "unknown key '[/no mask]'."),
         (["train", DEBUG, "recipe=:smile:"], "there is no recipe ':smile:'"),
         (["train", DEBUG, "trainning.updates=3"], "Did you mean 'training'"),

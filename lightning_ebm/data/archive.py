@@ -268,7 +268,7 @@ def read_whole(path: Path, limit: int, cure: str) -> bytes:
 
 
 CLUTTER = {"__macosx", "thumbs.db", "desktop.ini", "lost+found", "@eadir", "$recycle.bin", "system volume information"}
-"""What systems and file servers leave in folders, beside files and folders whose names begin with a dot."""
+"""What systems and file servers leave in folders, in addition to names that begin with a dot."""
 
 
 def is_clutter(name: str) -> bool:

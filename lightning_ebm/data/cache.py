@@ -150,7 +150,7 @@ def claim(file: Path, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
 
 
 def record(unfinished: Path, arrays: Arrays) -> None:
-    """Writes all to the disk, and beside it what `opened` compares with.
+    """Writes everything to disk, with the fingerprint that `opened` compares.
 
     Raises:
         OSError: if the disk is full.

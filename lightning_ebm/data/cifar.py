@@ -90,7 +90,7 @@ def read_folder(folder: Path, cure: str) -> dict[str, bytes]:
 
 
 def unpacked(packed: Path, cure: str) -> dict[str, bytes]:
-    """As `read_folder`, from the authors' archive, of which nothing is unpacked to the disk.
+    """As `read_folder`, from the authors' archive, without unpacking it to disk.
 
     Raises:
         DataError: if it is damaged, or lacks a batch.
@@ -125,7 +125,7 @@ def read_batches(files: dict[str, bytes], cure: str) -> dict[Split, ImageSplit]:
 def read_batch(content: bytes, where: str, cure: str = CURE) -> ImageSplit:
     """The images and labels of one batch: a pickled dict with `data` (count, 3072) and `labels`, and more.
 
-    A batch need not be the published one, byte for byte: many have been pickled anew.
+    A batch need not be the published one, byte for byte: many have been pickled again.
 
     Args:
         content: the file.
@@ -210,7 +210,7 @@ ALLOWED = SHARED | {
     *("NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1", "SETITEM", "SETITEMS", "APPEND", "APPENDS"),
     *("EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "BUILD"),
 }
-"""What a batch is made of. A pickle with other instructions is refused."""
+"""The instructions of a batch. A pickle with others is refused."""
 
 
 def check_instructions(content: bytes) -> None:

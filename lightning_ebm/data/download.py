@@ -113,7 +113,7 @@ def fetch(remote: Remote, target: Path) -> Path:
 
 
 def transfer(remote: Remote, file: BinaryIO) -> None:
-    """Appends to a file what it lacks; starts over where the server cannot go on.
+    """Appends the missing part of a file; starts over if the server cannot resume.
 
     Raises:
         DataError: if the server sends less than it announced.

@@ -86,7 +86,7 @@ class ImageSet(PatternSource):
     Attributes:
         splits: its parts. They share no image.
         cure: what to do if a split is missing.
-        dark_is_one: whether 1 stands for what is dark in an image, such as ink, as sets of drawings have it.
+        dark_is_one: whether dark pixels, such as ink, become 1, as in sets of drawings.
         turnable: whether what is turned or upside down belongs to the set as well, and not only what is mirrored.
         augment: whether images of the train split, and of no other, are shifted and mirrored at random.
     """
@@ -227,7 +227,7 @@ def without_shared(splits: Mapping[Split, ImageSplit]) -> dict[Split, ImageSplit
 
 
 def numbered(names: np.ndarray) -> np.ndarray:
-    """Whole numbers that stand for class names, in the order of the names: (count,), int64."""
+    """Class indices, in the order of the class names: (count,), int64."""
     return cast(np.ndarray, np.unique(names, return_inverse=True)[1]).reshape(-1)
 
 

@@ -16,7 +16,7 @@ CURE = "give images as PNG, JPEG, WebP, GIF, TIFF or BMP"
 BYTES = 2**27
 """Of a file, at most."""
 SIDE = 2048
-"""Pixels a side that an image is shrunk to before it is told what is ink."""
+"""Side in pixels to which an image is shrunk before ink is separated from paper."""
 
 
 def read_image(path: Path) -> Image.Image:

@@ -109,7 +109,7 @@ class Running:
 
 
 Ended = Callable[[Job, str], str]
-"""Is told that a job has ended, and why if it failed, and returns what the log says of it: "done", "failed: …"."""
+"""Called when a job ends, with the reason if it failed; returns its line in the log: "done", "failed: …"."""
 
 
 def run_jobs(executor: Local | Slurm, jobs: Iterator[Job], total: int, ended: Ended, console: Console = QUIET) -> None:

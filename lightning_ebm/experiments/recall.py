@@ -43,7 +43,7 @@ class RecallConfig:
             number of patterns in training: a memory always trained with 16 patterns may fail on two. Default: glyphs
             for binary images, because they need no files, otherwise the memory's own data; empty: none.
         seed: seed of corruption and company, at least 0.
-        mask: whether the memory is told which values were damaged, known or unknown; empty: as in its published row.
+        mask: whether the memory gets the mask, known or unknown; empty: as in its published row.
         invert: whether images are stored as their negatives: for bright ink on dark paper.
         output: folder that the report's folder is made in.
     """

@@ -372,7 +372,7 @@ class Recall:
 
 @dataclass(frozen=True)
 class Gallery:
-    """One test episode (or its first patterns), and what each memory made of it.
+    """One test episode (or its first patterns), and what each memory recalled.
 
     Attributes:
         patterns: (items, *shape), values in [0, 1].

@@ -118,7 +118,7 @@ def write_index(
 
     Args:
         reports: variation -> its report, in a folder below this one, and what it reports; at least one.
-        missing: variations of which nothing was finished.
+        missing: variations without a finished experiment.
         folder: where to; it is there.
         findings: analyses of the same memories.
 
@@ -289,7 +289,7 @@ def analysis_sections(findings: Sequence[Finding], ranks: Iterator[int]) -> list
 
 
 def read_findings(output: Path, config: str) -> list[Finding]:
-    """The analyses that were made of a configuration, by name. One that cannot be read is skipped, with a warning.
+    """The analyses of a configuration, by name. One that cannot be read is skipped, with a warning.
 
     Args:
         output: the folder that `analyse` and `compare` both wrote to.
@@ -308,7 +308,7 @@ def read_findings(output: Path, config: str) -> list[Finding]:
 
 
 def write_finding(folder: Path, table: Table, command: str, figure: Callable[[bool], Figure]) -> None:
-    """Writes what `read_finding` reads beside table.csv, and figure.png."""
+    """Writes about.json, which `read_finding` reads with table.csv, and figure.png."""
     light = figure(False)
     save(light, folder / "figure")
     about = {"title": table.title, "caption": table.caption, "command": command}
@@ -384,7 +384,7 @@ def read_steps(gallery: Gallery, recall: Recall) -> list[Step]:
 
 
 def save_strips(gallery: Gallery, folder: Path) -> None:
-    """What was recalled, and the path of each memory that reads in several steps, as figures beside the page."""
+    """Pictures of what was recalled, and of the read trajectories of memories with several read steps."""
     save(recall_gallery(gallery), folder / "recall_gallery")
     taken: set[str] = set()
     for rank, recall in enumerate(gallery.recalls):

@@ -144,7 +144,7 @@ def held(folder: Path) -> Iterator[None]:
     """Keeps other processes out of a run's folder; waits, with a message, for one that is in it.
 
     The first process of a group holds it for all. The others of a group that a launcher started do not see that it
-    waits, and would go on without it: such a group ends instead.
+    waits, and would continue without it: such a group ends instead.
 
     Raises:
         InUse: in such a group.

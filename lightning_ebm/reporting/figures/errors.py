@@ -232,7 +232,7 @@ def draw_published(axes: Axes, published: Published, dark: bool) -> dict[str, Li
 
 
 def label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
-    """Names beside the last points, (height, name, colour), moved apart where they would overlap."""
+    """Names next to the last points, (height, name, colour), moved apart where they would overlap."""
     shown = sorted(end for end in ends if math.isfinite(end[0]))
     gap = 0.05 * (axes.get_ylim()[1] - axes.get_ylim()[0])
     heights = apart([level for level, _, _ in shown], gap)

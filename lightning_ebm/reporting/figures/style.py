@@ -30,7 +30,7 @@ FAINT = {False: "#71767f", True: "#979ca6"}
 
 @contextmanager
 def new_figure(width: float, height: float, dark: bool) -> Iterator[Figure]:
-    """A figure in Matplotlib's own defaults, whatever the user has set, with the colours of the page."""
+    """A figure with Matplotlib's defaults, regardless of the user's settings, in the colours of the page."""
     ink, faint, background = INK[dark], FAINT[dark], BACKGROUND[dark]
     theme = {
         "font.size": 9, "axes.titlesize": 9.5, "axes.titlelocation": "left", "axes.titlepad": 9,
