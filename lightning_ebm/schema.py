@@ -75,12 +75,20 @@ class TrainingConfig(Settings):
     """Episodes per backward pass on each device, with gradients accumulated over a step: the same gradients in less
     memory and slightly more time; 0: all at once."""
     pretrain_steps: int = setting(0, at_least=0)
-    """Number of first steps that minimise the memory's auxiliary loss instead of the meta-loss: an objective on single
-    patterns, such as autoencoding, whose steps are many times cheaper. 0: none."""
+    """Number of first steps that minimise `pretrain_objective` instead of the meta-loss; 0: none."""
+    pretrain_objective: str = setting("auxiliary", one_of=("auxiliary", "keys", "alignment"))
+    """auxiliary: the memory's objective on single patterns, such as autoencoding, whose steps are many times cheaper;
+    keys or alignment: for an EBMM, objectives that start the memory of an energy net (`ebmm.objectives`). After one of
+    these two, write rate and read step size are searched."""
     pretrain_learning_rate: float = setting(0.0, at_least=0)
     """Learning rate at the start of pretraining, which falls linearly to `learning_rate`; 0: `learning_rate`."""
     auxiliary_weight: float = setting(0.0, at_least=0)
-    """Weight of the auxiliary loss in the remaining steps, added to the meta-loss; 0: none."""
+    """Weight of `pretrain_objective` in the remaining steps, added to the meta-loss; 0: none."""
+    inner_rate_factor: float = setting(1.0, at_least=0)
+    """Learning rate of an EBMM's write rates and read step sizes, as a multiple of `learning_rate`."""
+    gradient_term_from: int = setting(0, at_least=0)
+    """Step from which writing uses its gradient term (memory.writing.gradient_term=true); 0: from the start. The term
+    corrects errors of recall, costs a third derivative, and is useless before anything is recalled."""
     mask: bool = False
     """Whether the memory gets the mask of corrupted values in training."""
     state_precision: str = setting("float32", one_of=PRECISIONS)

@@ -51,6 +51,11 @@ class Reading(nn.Module):
         self.step_decay = nn.Parameter(torch.full((config.steps - 1,), logit(config.decay)))
         self.momentum_decay = nn.Parameter(torch.full((config.steps - 1,), logit(config.decay)))
 
+    @torch.no_grad()
+    def set_step_size(self, step_size: float) -> None:
+        """Gives the first step this size γ₁, above 0; the others follow by their decays."""
+        self.raw_step_size.fill_(softplus_inverse(step_size))
+
     def schedule(self) -> tuple[Tensor, Tensor]:
         """Step sizes γ and momenta ψ, (K,) each; neither ever grows."""
         return (

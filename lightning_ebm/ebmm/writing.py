@@ -18,6 +18,9 @@ Weights = dict[str, Tensor]
 WritingLoss = Callable[[Weights, Any], Tensor]
 Pullback = Callable[[Any], Tensor]
 
+RAW_ZERO = -120.0
+"""A number whose softplus is 0 in float32."""
+
 
 @dataclass(frozen=True)
 class WritingConfig(Settings):
@@ -78,6 +81,24 @@ class Writing(nn.Module):
             biases = [row for name, row in self.row_of.items() if name.endswith("bias")]
             initial[:, biases, 0] = config.bias_rate
         self.raw_rates = nn.Parameter(initial)
+        self.gradient_rate = config.gradient_rate
+
+    @torch.no_grad()
+    def set_rate(self, rate: float) -> None:
+        """Gives the energy term this rate, above 0, in all layers and steps."""
+        self.raw_rates[:, :, 0] = rate if self.signed else softplus_inverse(rate)
+
+    @torch.no_grad()
+    def hold_back_gradient_term(self) -> None:
+        """Leaves the gradient term out, its rates at zero, until `add_gradient_term`."""
+        self.gradient_term = False
+        self.raw_rates[:, :, 2] = 0.0 if self.signed else RAW_ZERO
+
+    @torch.no_grad()
+    def add_gradient_term(self) -> None:
+        """Takes the gradient term in, at its initial rate."""
+        self.gradient_term = True
+        self.raw_rates[:, :, 2] = self.gradient_rate if self.signed else softplus_inverse(self.gradient_rate)
 
     def rates(self) -> Tensor:
         """(T, layers or parameters, terms); terms in the order energy, prior and, if it is on, gradient."""
@@ -113,7 +134,7 @@ class Writing(nn.Module):
 
         share = 1 / items if self.mean else 1
         weights = start
-        for rates in self.rates():
+        for rates in self.rates()[:, :, : 3 if self.gradient_term else 2]:
             # each term with a rate of its own: the sum of separate descents is one descent of eq. 3
             if self.gradient_term:
                 of_gradient, of_energy = grad(squared_gradients, has_aux=True)(weights)

@@ -7,15 +7,20 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from lightning_ebm.config import ConfigError
 from lightning_ebm.data.episodes import Episode
+from lightning_ebm.ebmm.memory import EBMM
+from lightning_ebm.ebmm.objectives import OBJECTIVES, UncalledLayerError
+from lightning_ebm.ebmm.rate_search import grid_errors, set_best
 from lightning_ebm.memory import AssociativeMemory, PatternSpec, State
 from lightning_ebm.metrics import RecallError
 from lightning_ebm.quantization import straight_through
 from lightning_ebm.schema import TrainingConfig
+from lightning_ebm.training.diagnosis import PATIENCE, diagnose, has_started
 from lightning_ebm.training.gradient_accumulation import chunked
 
 
@@ -28,13 +33,17 @@ class MetaTraining(pl.LightningModule):
 
     Logs `train/loss` (the meta-loss), and on validation episodes `val/error` and `val/error_corrupted` (error of
     the last read step on all and on distorted values, in the units of the tables: wrong bits, or squared error,
-    per pattern), with `train/seconds`, the seconds spent on updates until then.
+    per pattern), with `train/seconds`, the seconds spent on updates until then. For an EBMM, validation also logs what
+    `diagnosis.diagnose` finds, and a run whose memory does not start says so once.
 
     Args:
         memory: what is trained.
         spec: kind of the patterns, which decides the error's unit.
         config: optimiser and schedule.
         record: the resolved run configuration as plain values, kept in checkpoints.
+
+    Raises:
+        ConfigError: if a setting needs an EBMM, or its gradient term, and the memory has none.
     """
 
     def __init__(
@@ -51,7 +60,16 @@ class MetaTraining(pl.LightningModule):
         self.seconds = 0.0
         self.updated = False  # whether this start has made an update
         self.meta_loss_since = config.pretrain_steps
+        self.spec, self.said_not_started = spec, False
         self.error, self.error_corrupted = RecallError(spec), RecallError(spec, corrupted=True)
+        check(memory, config)
+        if self.ebmm and config.gradient_term_from:
+            self.ebmm.writing.hold_back_gradient_term()
+
+    @property
+    def ebmm(self) -> EBMM | None:
+        """The memory, if it is an EBMM."""
+        return self.memory if isinstance(self.memory, EBMM) else None
 
     def training_step(self, batch: Episode, batch_index: int) -> Tensor:
         """The meta-loss of a batch of episodes.
@@ -75,27 +93,33 @@ class MetaTraining(pl.LightningModule):
         return loss
 
     def meta_loss(self, patterns: Tensor, queries: Tensor, distorted: Tensor) -> Tensor:
-        """The memory's, of states that are kept as configured; with or, at first, replaced by its auxiliary loss."""
+        """The memory's, of states that are kept as configured, with or, at first, replaced by `pretrain_loss`."""
         if self.global_step < self.meta_loss_since:
-            return self.auxiliary_loss(patterns, queries, distorted)
+            return self.pretrain_loss(patterns, queries, distorted)
         mask = distorted if self.config.mask else None
         loss = self.memory.meta_loss(patterns, queries, mask, self.keep)
         if self.config.auxiliary_weight:
-            loss = loss + self.config.auxiliary_weight * self.auxiliary_loss(patterns, queries, distorted)
+            loss = loss + self.config.auxiliary_weight * self.pretrain_loss(patterns, queries, distorted)
         return loss
 
-    def auxiliary_loss(self, patterns: Tensor, queries: Tensor, distorted: Tensor) -> Tensor:
-        """The memory's objective of single patterns.
+    def pretrain_loss(self, patterns: Tensor, queries: Tensor, distorted: Tensor) -> Tensor:
+        """`training.pretrain_objective`: the memory's objective of single patterns, or one that starts an EBMM.
 
         Raises:
-            ConfigError: if it has none.
+            ConfigError: if the memory or its energy has none.
         """
+        name = self.config.pretrain_objective
         try:
-            return self.memory.auxiliary_loss(patterns, queries, distorted)
+            if name == "auxiliary":
+                return self.memory.auxiliary_loss(patterns, queries, distorted)
+            assert self.ebmm
+            return OBJECTIVES[name](self.ebmm, patterns, queries, distorted)
         except NotImplementedError as error:
             raise ConfigError(
                 f"training.pretrain_steps and training.auxiliary_weight must be 0 here: {error}"
             ) from None
+        except UncalledLayerError as error:
+            raise ConfigError(f"training.pretrain_objective={name}: {error}") from None
 
     def keep(self, state: State) -> State:
         """The state as it is kept between writing and reading; gradients pass through the rounding."""
@@ -103,16 +127,37 @@ class MetaTraining(pl.LightningModule):
         return state if precision == "float32" else straight_through(state, precision)
 
     def validation_step(self, batch: Episode, batch_index: int) -> None:
-        """Adds the error of the recalled patterns."""
+        """Adds the error of the recalled patterns, and what tells whether an EBMM remembers."""
         state = self.keep(self.memory.write(batch.patterns))
-        answer = self.memory.read(state, batch.queries, batch.mask if self.config.mask else None)[-1]
+        mask = batch.mask if self.config.mask else None
+        answer = self.memory.read(state, batch.queries, mask)[-1]
         for name, metric in {"error": self.error, "error_corrupted": self.error_corrupted}.items():
             metric.update(answer, batch.patterns, batch.mask)
             self.log(f"val/{name}", metric, prog_bar=True)
+        if self.ebmm:
+            found = diagnose(self.ebmm, self.spec, state, batch.patterns, batch.queries, mask)
+            shared: Any = {"batch_size": len(batch.patterns), "sync_dist": True}
+            self.log_dict({f"val/{name}": value for name, value in found.items()}, **shared)
+            self.log("val/items", float(batch.patterns.shape[1]), **shared, logger=False)
 
     def on_validation_epoch_end(self) -> None:
         """Logs the seconds of training with the errors, for learning curves."""
         self.log("train/seconds", self.seconds, sync_dist=True)
+
+    def on_validation_end(self) -> None:
+        """Warns, once, if the memory has not started; counted from where it is trained to remember."""
+        first = self.meta_loss_since if self.config.pretrain_objective == "auxiliary" else 0
+        if not self.ebmm or self.said_not_started or self.global_step - first < PATIENCE:
+            return
+        values = {key.removeprefix("val/"): float(value) for key, value in self.trainer.callback_metrics.items()}
+        needed = ("error", "error_prior", "write_top1", "items")
+        if not has_started(*(values[name] for name in needed)):  # type: ignore[arg-type]
+            self.said_not_started = True
+            rank_zero_warn(
+                f"after {self.global_step} updates the memory has not started: recall errs by {values['error']:.4g},"
+                f" with nothing written by {values['error_prior']:.4g}. training.pretrain_steps with"
+                " training.pretrain_objective=keys or alignment starts it; see docs/own_energy.md"
+            )
 
     def position(self, update: int) -> float:
         """Where the schedule stands after `update` updates, in updates: further, where seconds run out faster."""
@@ -120,15 +165,32 @@ class MetaTraining(pl.LightningModule):
         return max(update, self.seconds / budget * self.config.max_steps) if budget else update
 
     def on_train_batch_start(self, batch: Episode, batch_index: int) -> None:
-        """Starts the clock of this update; the meta-loss begins with an optimiser that knows nothing of the other one.
+        """Starts the clock of this update, and changes what is minimised where the schedule says so.
 
+        The meta-loss begins with an optimiser that knows nothing of the objective before it:
         Adam's running squares of the auxiliary loss's gradients would make its first steps up to thirty times too long.
         """
-        if self.position(self.global_step) >= self.config.pretrain_steps:
-            self.meta_loss_since = min(self.meta_loss_since, self.global_step)
-        if self.config.pretrain_steps and self.global_step == self.meta_loss_since:
-            self.optimizers().optimizer.state.clear()  # type: ignore[union-attr]
         self.started = time.perf_counter()
+        config, update, state = self.config, self.global_step, self.optimizers().optimizer.state  # type: ignore[union-attr]
+        if self.position(update) >= config.pretrain_steps:
+            self.meta_loss_since = min(self.meta_loss_since, update)
+        if config.pretrain_steps and update == self.meta_loss_since:
+            state.clear()
+            if config.pretrain_objective != "auxiliary":
+                self.search_rates(batch)
+        if self.ebmm and config.gradient_term_from:
+            if update == config.gradient_term_from:
+                self.ebmm.writing.add_gradient_term()
+                state.pop(self.ebmm.writing.raw_rates, None)
+            self.ebmm.writing.gradient_term = update >= config.gradient_term_from
+
+    def search_rates(self, batch: Episode) -> None:
+        """Finds an EBMM's write rate and read step size on a batch, or on those of all devices."""
+        assert self.ebmm
+        errors = grid_errors(self.ebmm, batch.patterns, batch.queries, batch.mask if self.config.mask else None)
+        errors = self.trainer.strategy.reduce(errors, reduce_op="mean")
+        rate, step_size = set_best(self.ebmm, errors)
+        rank_zero_info(f"after {self.global_step} updates: write rate {rate:g} and read step size {step_size:g} found")
 
     def on_train_batch_end(self, outputs: Any, batch: Episode, batch_index: int) -> None:
         """Stops it, and training when the seconds are spent. Validation does not count as training."""
@@ -155,7 +217,12 @@ class MetaTraining(pl.LightningModule):
             else config.learning_rate
         )
         highest = max(first, config.learning_rate)
-        optimizer = torch.optim.AdamW(self.memory.parameters(), highest, weight_decay=config.weight_decay)
+        groups: list[dict[str, Any]] = [{"params": list(self.memory.parameters())}]
+        if self.ebmm and config.inner_rate_factor != 1:
+            inner = [*self.ebmm.writing.parameters(), *self.ebmm.reading.parameters()]
+            others = [parameter for parameter in self.memory.parameters() if all(parameter is not one for one in inner)]
+            groups = [{"params": others}, {"params": inner, "lr": highest * config.inner_rate_factor}]
+        optimizer = torch.optim.AdamW(groups, highest, weight_decay=config.weight_decay)
 
         def share(update: int) -> float:
             position = self.position(update)
@@ -171,3 +238,19 @@ class MetaTraining(pl.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": LambdaLR(optimizer, share), "interval": "step"},
         }
+
+
+def check(memory: AssociativeMemory, config: TrainingConfig) -> None:
+    """Refuses settings that need an EBMM, or one with a gradient term, where the memory is not.
+
+    Raises:
+        ConfigError: naming the key.
+    """
+    if isinstance(memory, EBMM):
+        if config.gradient_term_from and not memory.writing.gradient_term:
+            raise ConfigError("training.gradient_term_from needs memory.writing.gradient_term=true")
+        return
+    neutral = TrainingConfig()
+    for key in ("pretrain_objective", "inner_rate_factor", "gradient_term_from"):
+        if getattr(config, key) != getattr(neutral, key):
+            raise ConfigError(f"training.{key} must be {getattr(neutral, key)} for a memory that is not an EBMM")

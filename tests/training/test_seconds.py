@@ -32,11 +32,11 @@ def seen(monkeypatch):
     """Of each update: its learning rate, and whether it minimised the meta-loss."""
     updates = []
     original = training.MetaTraining.training_step
-    auxiliary = training.MetaTraining.auxiliary_loss
+    pretrain = training.MetaTraining.pretrain_loss
 
     def step(self, batch, batch_index):
         calls = []
-        self.auxiliary_loss = lambda *episodes: calls.append(1) or auxiliary(self, *episodes)
+        self.pretrain_loss = lambda *episodes: calls.append(1) or pretrain(self, *episodes)
         loss = original(self, batch, batch_index)
         updates.append((self.optimizers().param_groups[0]["lr"], not calls))
         return loss
@@ -124,6 +124,6 @@ def test_an_experiment_that_has_spent_its_seconds_is_measured(tmp_path, each_upd
 
 
 def test_a_negative_budget_is_refused():
-    assert TrainingConfig().seconds == 0
+    assert TrainingConfig().max_seconds == 0
     with pytest.raises(ConfigError, match=r"training\.max_seconds must be at least 0"):
         resolve({"training": {"max_seconds": -1.0}})

@@ -96,7 +96,7 @@ class MeasuredMixture(RowMixture):
         # Measurements grow with the norm of images
         self.log_scale = nn.Parameter(torch.tensor(math.log(math.sqrt(self.typical.numel()) / 8)))
         self.memory = Rows(config.slots, config.code_dim)
-        # as in the decoded mixture: overlaps reach `code`, and with less than 14 rows blend
+        # as in the decoded mixture: overlaps reach `code_dim`, and with less than 14 rows blend
         self.log_gamma = nn.Parameter(torch.tensor(math.log(14 / config.code_dim)))
         # sees known values and, in one more channel, which they are; at first it guesses nothing
         start = torch.zeros(config.code_dim - 1, (shape[0] + 1) * shape[1] * shape[2])

@@ -1,0 +1,58 @@
+"""Does an energy-based memory remember at all? Four numbers that tell, besides the error."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lightning_ebm.ebmm.memory import EBMM
+from lightning_ebm.ebmm.objectives import centred, slope
+from lightning_ebm.memory import PatternSpec, State
+from lightning_ebm.metrics import pattern_errors
+
+PATIENCE = 300
+"""Updates after which a memory should have started."""
+
+
+@torch.no_grad()
+def diagnose(
+    memory: EBMM, spec: PatternSpec, state: State, patterns: Tensor, queries: Tensor, mask: Tensor | None
+) -> dict[str, Tensor]:
+    """What a state holds of its patterns. A reader that has learned to remove noise without remembering cannot pass.
+
+    Args:
+        memory: the memory.
+        spec: kind of the patterns.
+        state: what writing the patterns made.
+        patterns: (episodes, items, *shape).
+        queries: the same shape.
+        mask: as for `memory.read`.
+
+    Returns:
+        Scalars, averaged over patterns:
+        `write_cosine`, the cosine between what writing changed in the descent direction at a query, and the query's own
+        pattern (minus the patterns' mean); `write_top1`, the share of queries whose own pattern has the largest
+        cosine, by chance 1 / items; `error_prior`, the error of reading the prior state, in which nothing is written,
+        in the unit of `val/error`; and, of binary patterns, `held`, the share of the values of stored patterns at which
+        descent does not lead away from the pattern.
+    """
+    prior = memory.initial_state(len(patterns))
+    change = (slope(memory, prior, queries) - slope(memory, state, queries)).flatten(2)
+    cosines = F.normalize(change, dim=-1) @ F.normalize(centred(patterns), dim=-1).mT
+    own = torch.arange(cosines.shape[2], device=cosines.device)
+    answer = memory.read(prior, queries, mask)[-1]
+    found = {
+        "write_cosine": cosines.diagonal(dim1=1, dim2=2).mean(),
+        "write_top1": (cosines.argmax(-1) == own).float().mean(),
+        "error_prior": pattern_errors(answer, patterns, spec).mean(),
+    }
+    if spec.binary:
+        outwards = (1 - 2 * patterns) * slope(memory, state, patterns)
+        found["held"] = (outwards >= 0).float().mean()
+    return found
+
+
+def has_started(error: float, error_prior: float, write_top1: float, items: int) -> bool:
+    """Whether writing helps: what is written lowers the error by 2 %, or finds patterns twice as often as chance."""
+    return error < 0.98 * error_prior or write_top1 > 2 / items

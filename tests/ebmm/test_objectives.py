@@ -1,0 +1,179 @@
+"""The objectives that start a memory: their gradients, and their values for nets whose keys are known by hand."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lightning_ebm.ebmm import EBMM, EBMMConfig, ReadingConfig, WritingConfig
+from lightning_ebm.ebmm.objectives import OBJECTIVES, first_order_change, key_loss, keys, slope
+from lightning_ebm.ebmm.rate_search import grid_errors, set_best
+from tests.ebmm.energies import SMALL, small_energy
+
+
+def small(name):
+    torch.manual_seed(0)
+    shape = SMALL[name][0]
+    memory = EBMM(
+        small_energy(name), EBMMConfig(writing=WritingConfig(steps=1, write_rate=1e-8, reduction="sum"))
+    ).double()
+    generator = torch.Generator().manual_seed(1)
+    for parameter in memory.energy_net.parameters():
+        parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+    patterns, queries = torch.rand(2, 2, 3, *shape, generator=generator, dtype=torch.float64)
+    return memory, patterns, queries, torch.rand(patterns.shape, generator=generator) < 0.5, generator
+
+
+@pytest.mark.parametrize(
+    ("objective", "name"),
+    [
+        ("keys", "gated_rnn"),
+        ("keys", "resnet_conv"),
+        *(("alignment", n) for n in ("gated_rnn", "resnet_fc", "mixture")),
+    ],
+)
+def test_gradients_agree_with_finite_differences(objective, name):
+    memory, *episode, generator = small(name)
+    loss = OBJECTIVES[objective]
+    loss(memory, *episode).backward()
+    parameters = list(memory.energy_net.parameters())
+    starts = [parameter.data.clone() for parameter in parameters]
+    directions = [torch.randn(p.shape, generator=generator, dtype=torch.float64) for p in parameters]
+    losses = {}
+    for offset in (-2, -1, 1, 2):  # fourth-order central differences along one direction in all parameters
+        for parameter, start, direction in zip(parameters, starts, directions, strict=True):
+            parameter.data = start + 1e-5 * offset * direction
+        losses[offset] = loss(memory, *episode).item()
+    numeric = (losses[-2] - 8 * losses[-1] + 8 * losses[1] - losses[2]) / 12e-5
+    slopes = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    analytic = sum((g * d).sum().item() for g, d in zip(slopes, directions, strict=True))
+    assert analytic == pytest.approx(numeric, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["gated_rnn", "resnet_fc", "resnet_conv", "mixture"])
+def test_the_first_order_change_is_that_of_writing_at_a_small_rate(name):
+    memory, patterns, queries, _, _ = small(name)
+    with torch.no_grad():
+        before, after = (slope(memory, s, queries) for s in (memory.initial_state(2), memory.write(patterns)))
+        change = (before - after) / memory.writing.rates()[0, 0, 0]
+        torch.testing.assert_close(change, first_order_change(memory, patterns, queries), rtol=1e-4, atol=1e-5)
+
+
+class KnownKeys(nn.Module):
+    """E = k(x) · memory(x) with k(x) = tanh(A x): the gradient in the layer's output is k(x), whatever was written."""
+
+    memory_layers = ("memory",)
+
+    def __init__(self, key_layer, outputs):
+        super().__init__()
+        self.key_layer, self.memory = key_layer, nn.Linear(key_layer.in_features, outputs)
+
+    def key(self, x):
+        return torch.tanh(self.key_layer(x))
+
+    def forward(self, x):
+        return (self.key(x) * self.memory(x)).sum(1)
+
+
+def test_a_net_with_known_keys():
+    """Keys, kernel sum and change of the slope in closed form, in NumPy."""
+    torch.manual_seed(0)
+    net = KnownKeys(nn.Linear(5, 4, bias=False), 4).double()
+    memory = EBMM(net)
+    patterns, queries = torch.rand(2, 2, 3, 5, dtype=torch.float64)
+    a = net.key_layer.weight.detach().numpy()
+    found = keys(memory, queries).detach().numpy()
+    change = first_order_change(memory, patterns, queries).detach().numpy()
+    expected_losses = []
+    mean = patterns.numpy().mean((0, 1))
+    for p, q, k, d in zip(patterns.numpy(), queries.numpy(), found, change, strict=True):
+        np.testing.assert_allclose(k, np.tanh(q @ a.T), rtol=1e-12)
+        for i in range(3):
+            kernel = [np.tanh(a @ q[i]) @ np.tanh(a @ p[n]) for n in range(3)]
+            recalled = sum(kernel[n] * (p[n] - mean) for n in range(3))
+            own = p[i] - mean
+            expected_losses.append(1 - recalled @ own / np.linalg.norm(recalled) / np.linalg.norm(own))
+            # d/dq of sum_n k(q) . k(x_n) (x_n . q + 1); the 1 is the bias's
+            slope_of_key = (1 - np.tanh(a @ q[i]) ** 2)[:, None] * a
+            expected = sum(kernel[n] * p[n] + (p[n] @ q[i] + 1) * np.tanh(a @ p[n]) @ slope_of_key for n in range(3))
+            np.testing.assert_allclose(d[i], expected, rtol=1e-10)
+    assert key_loss(memory, patterns, queries, None).item() == pytest.approx(np.mean(expected_losses), rel=1e-12)
+
+
+def test_a_key_for_each_pattern_is_best_and_one_for_all_is_worthless():
+    patterns = torch.eye(6, dtype=torch.float64)[None]  # six patterns, each with a bit of its own
+    layer = nn.Linear(6, 6, bias=False).double()
+    memory = EBMM(KnownKeys(layer, 6).double())
+    layer.weight.data = torch.eye(6, dtype=torch.float64)
+    assert key_loss(memory, patterns, patterns, None).item() == pytest.approx(0, abs=1e-12)
+    layer.weight.data = torch.ones(6, 6, dtype=torch.float64)
+    assert key_loss(memory, patterns, patterns, None).item() == pytest.approx(1, abs=1e-9)
+
+
+def test_keys_need_a_layer_that_is_called():
+    memory, *episode, _ = small("mixture")
+    with pytest.raises(ValueError, match=r"Mixture reads its memory layers' weights without calling .* alignment"):
+        key_loss(memory, *episode)
+
+
+class Bias(nn.Module):
+    """E = w · (2x − 1), from w = 0: one pattern p written at rate a and read with step γ moves x by 2 a γ (2p − 1)."""
+
+    memory_layers = ("memory",)
+
+    def __init__(self):
+        super().__init__()
+        self.memory = nn.Linear(4, 1, bias=False)
+        nn.init.zeros_(self.memory.weight)
+
+    def forward(self, x):
+        return self.memory(2 * x - 1).squeeze(1)
+
+
+@pytest.mark.parametrize("rates", ["layer", "parameter"])
+@pytest.mark.parametrize("per_step", [False, True])
+def test_the_search_finds_the_best_of_a_known_grid(rates, per_step):
+    writing, reading = WritingConfig(steps=2, rates=rates, per_step=per_step), ReadingConfig(steps=1)
+    memory = EBMM(Bias(), EBMMConfig(writing=writing, reading=reading))
+    memory.writing.raw_rates.data[:, :, 1] = 0.0 if rates == "parameter" else -50.0  # no pull back to the prior
+    patterns = torch.tensor([[[1.0, 0.0, 0.0, 1.0]]])
+    queries = torch.full_like(patterns, 0.5)
+    grid = dict(write_rates=(0.01, 0.05, 0.2), step_sizes=(0.1, 0.5, 2.5))
+    errors = grid_errors(memory, patterns, queries, **grid)
+    expected = [[4 * max(0.0, 0.5 - 2 * 2 * a * g) ** 2 for g in grid["step_sizes"]] for a in grid["write_rates"]]
+    np.testing.assert_allclose(errors, expected, atol=1e-5)
+    errors[1, 0] = -1.0  # the least now, whatever the pair
+    assert set_best(memory, errors, **grid) == (0.05, 0.1)
+    assert memory.writing.rates()[:, :, 0].tolist() == [[pytest.approx(0.05)]] * 2
+    assert memory.reading.schedule()[0].tolist() == [pytest.approx(0.1)]
+
+
+def test_a_pair_that_diverges_is_never_chosen():
+    memory = EBMM(Bias())
+    errors = torch.tensor([[math.inf, 3.0], [math.nan, 4.0]]).nan_to_num(math.inf, math.inf)
+    assert set_best(memory, errors, (1.0, 2.0), (0.1, 0.2)) == (1.0, 0.2)
+
+
+@pytest.mark.parametrize("rates", ["layer", "parameter"])
+def test_a_gradient_term_that_is_held_back_is_none_and_comes_in_at_its_rate(rates):
+    def built(gradient_term):
+        torch.manual_seed(0)
+        config = WritingConfig(steps=2, gradient_term=gradient_term, gradient_rate=0.02, rates=rates)
+        return EBMM(small_energy("gated_rnn"), EBMMConfig(writing=config))
+
+    patterns = torch.rand(2, 3, 6)
+    with torch.no_grad():
+        expected = built(False).write(patterns)
+        memory, whole = built(True), built(True).write(patterns)
+        memory.writing.hold_back_gradient_term()
+        other = built(True)
+        other.load_state_dict(memory.state_dict())  # a checkpoint of that time, in a memory that has the term
+        for made in (memory, other):
+            for name, weight in made.write(patterns).items():
+                torch.testing.assert_close(weight, expected[name], rtol=1e-6, atol=1e-7)
+        memory.writing.add_gradient_term()
+        for name, weight in memory.write(patterns).items():
+            torch.testing.assert_close(weight, whole[name], rtol=0, atol=0)
+            assert not torch.allclose(weight, expected[name], rtol=1e-4)

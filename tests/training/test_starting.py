@@ -1,0 +1,197 @@
+"""A memory is started by an objective of its own, then searched, then meta-trained; and says if it does not start."""
+
+import warnings
+
+import pytest
+import torch
+
+from baselines.no_memory import NoMemoryConfig
+from lightning_ebm.config import ConfigError
+from lightning_ebm.ebmm import EBMM, EBMMConfig, ReadingConfig, WritingConfig
+from lightning_ebm.ebmm.rate_search import STEP_SIZES, WRITE_RATES
+from lightning_ebm.memory import PatternSpec
+from lightning_ebm.registry import Choice, memories
+from lightning_ebm.schema import TrainingConfig
+from lightning_ebm.training import module as module_of_training
+from lightning_ebm.training.diagnosis import diagnose, has_started
+from lightning_ebm.training.module import MetaTraining
+from lightning_ebm.training.trainer import build, train
+from tests.training.tiny import assert_same_state, config, last, metrics
+
+STARTED = (
+    "training.max_steps=6", "training.pretrain_steps=2", "training.pretrain_objective=keys",
+    "training.gradient_term_from=4",
+    "training.inner_rate_factor=5", "training.validate_every=1", "training.weight_decay=0", "episodes.val=2",
+    "memory.writing={gradient_term: true, gradient_rate: 0.01, per_step: true, steps: 2}", "trainer.threads=1",
+)  # fmt: skip
+
+RECORDED = (10.194994, 8.507181, 8.599526, 10.194994, 8.528024, 8.535323)
+
+
+def run(folder, *words):
+    made = build(config(folder, *words))
+    train(made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run through all phases, and the raw write rates and first step size before each update."""
+    seen = []
+    original = MetaTraining.training_step
+
+    def step(self, batch, batch_index):
+        inner = self.memory.writing.raw_rates.detach().clone(), self.memory.reading.schedule()[0][0].item()
+        seen.append((*inner, self.memory.writing.gradient_term))
+        return original(self, batch, batch_index)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MetaTraining, "training_step", step)
+        made = run(tmp_path_factory.mktemp("whole"), *STARTED)
+    return made, seen
+
+
+def test_phases(whole):
+    made, seen = whole
+    raw, step_sizes, terms = zip(*seen, strict=True)
+    rates = [torch.nn.functional.softplus(one) for one in raw]
+    assert torch.equal(raw[0], raw[1])  # the first objective leaves them alone
+    assert torch.allclose(rates[2][:, :, 0], rates[2][0, 0, 0])
+    assert rates[2][0, 0, 0].item() == pytest.approx(min(WRITE_RATES, key=lambda rate: abs(rate - rates[2][0, 0, 0])))
+    assert step_sizes[2] == pytest.approx(min(STEP_SIZES, key=lambda size: abs(size - step_sizes[2])))
+    assert not torch.equal(raw[3], raw[2])  # and then they are learned, those of each step by itself
+    assert raw[3][0, 0, 0] != raw[3][1, 0, 0]
+    assert terms == (False,) * 4 + (True,) * 2
+    assert all((rate[:, :, 2] == 0).all() for rate in rates[:4])
+    assert rates[4][:, :, 2].tolist() == [[pytest.approx(0.01)]] * 2
+    assert not torch.equal(raw[5][:, :, 2], raw[4][:, :, 2])
+    logged = {key for _, key in metrics(made.folder)}
+    assert {"val/write_cosine", "val/write_top1", "val/error_prior", "val/held"} <= logged
+
+
+@pytest.mark.parametrize("at", [1, 2, 3, 4, 5])
+def test_a_run_interrupted_in_any_phase_goes_on_as_if_it_had_not_been(whole, tmp_path, monkeypatch, at):
+    original = MetaTraining.training_step
+
+    def fails(self, batch, batch_index):
+        if self.global_step == at:
+            raise OSError("power cut")
+        return original(self, batch, batch_index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MetaTraining, "training_step", fails)
+        with pytest.raises(OSError, match="power cut"):
+            run(tmp_path, *STARTED)
+    assert_same_state(last(run(tmp_path, *STARTED).folder), last(whole[0].folder), finished=True)
+
+
+def test_rates_learn_at_a_multiple(tmp_path):
+    memory = build(config(tmp_path)).memory
+    spec, settings = (
+        PatternSpec((12,), binary=True),
+        TrainingConfig(learning_rate=0.002, inner_rate_factor=5, warmup_steps=0),
+    )
+    optimizer = MetaTraining(memory, spec, settings).configure_optimizers()["optimizer"]
+    rate_of = {parameter: group["lr"] for group in optimizer.param_groups for parameter in group["params"]}
+    inner = {*memory.writing.parameters(), *memory.reading.parameters()}
+    assert rate_of.keys() == set(memory.parameters())
+    assert all(rate == pytest.approx(0.01 if p in inner else 0.002) for p, rate in rate_of.items())
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("pretrain_objective", "keys"), ("inner_rate_factor", 5.0), ("gradient_term_from", 1)]
+)
+def test_settings_that_a_memory_cannot_follow(tmp_path, key, value):
+    spec = PatternSpec((6,), binary=True)
+    without = memories.build(Choice("no_memory", NoMemoryConfig()), spec)
+    with pytest.raises(ConfigError, match=rf"training\.{key} must be .* for a memory that is not an EBMM"):
+        MetaTraining(without, spec, TrainingConfig(**{key: value}))
+
+
+def test_settings_that_an_energy_cannot_follow(tmp_path):
+    with pytest.raises(ConfigError, match=r"training\.gradient_term_from needs memory\.writing\.gradient_term=true"):
+        run(tmp_path, "training.gradient_term_from=1")
+    mixture = ("memory.energy=mixture", "training.pretrain_steps=1", "training.pretrain_objective=keys")
+    with pytest.raises(ConfigError, match=r"training\.pretrain_objective=keys: Mixture .* choose .* alignment"):
+        run(tmp_path, *mixture)
+
+
+class Overlap(torch.nn.Module):
+    """E = −Σ_s (w_s · (2x − 1))² / 2 for hand-set rows: its slope leads to the rows' mixture, by closed form."""
+
+    memory_layers = ("memory",)
+
+    def __init__(self):
+        super().__init__()
+        self.memory = torch.nn.Linear(8, 2, bias=False)
+        torch.nn.init.zeros_(self.memory.weight)
+
+    def forward(self, x):
+        return -self.memory(2 * x - 1).square().sum(1) / 2
+
+
+def test_a_memory_that_holds_its_patterns_is_seen_to():
+    """Two orthogonal patterns as the two rows: the change at query q is Σ_s (w_s · q) 2 w_s."""
+    memory = EBMM(Overlap(), EBMMConfig(writing=WritingConfig(steps=1), reading=ReadingConfig(steps=1)))
+    signs = torch.tensor([[1.0, 1, 1, 1, -1, -1, -1, -1], [1, -1, 1, -1, 1, -1, 1, -1]])
+    patterns = ((1 + signs) / 2)[None]
+    flipped = signs.clone()
+    flipped[:, 0] *= -1
+    queries = ((1 + flipped) / 2)[None]
+    spec = PatternSpec((8,), binary=True)
+    found = diagnose(memory, spec, {"memory.weight": signs[None]}, patterns, queries, None)
+    # pattern 0's query overlaps with it by 6, with the other by -2
+    change = 6 * signs[0] - 2 * signs[1]
+    own = (signs - signs.mean(0))[0]
+    cosine = (change @ own / change.norm() / own.norm()).item()
+    assert found["write_cosine"].item() == pytest.approx(cosine, rel=1e-5)
+    assert found["write_top1"] == 1
+    assert found["held"] == 1
+    assert found["error_prior"] == 1  # the prior is flat: the query's one wrong bit stays
+    unwritten = diagnose(memory, spec, memory.initial_state(1), patterns, queries, None)
+    assert unwritten["write_cosine"] == 0
+    assert unwritten["write_top1"] == 0.5  # chance
+    with_a_wrong_bit = diagnose(memory, spec, {"memory.weight": flipped[None]}, patterns, queries, None)
+    assert with_a_wrong_bit["held"] == 7 / 8
+
+
+@pytest.mark.parametrize(
+    ("values", "started"),
+    [((20.0, 32.0, 0.06, 16), True), ((32.0, 32.0, 0.06, 16), False), ((32.0, 32.0, 0.9, 16), True)],
+)
+def test_what_counts_as_started(values, started):
+    assert has_started(*values) is started
+
+
+def test_a_run_that_does_not_start_says_so_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(module_of_training, "PATIENCE", 2)
+    words = (
+        "training.max_steps=4",
+        "training.validate_every=1",
+        "training.learning_rate=0",
+        "memory.writing.write_rate=1e-9",
+    )
+    with pytest.warns(UserWarning, match="after 2 updates the memory has not started.*own_energy") as said:
+        run(tmp_path / "stalled", *words)
+    assert sum("has not started" in str(one.message) for one in said) == 1
+    monkeypatch.setattr(module_of_training, "has_started", lambda *values: True)
+    with warnings.catch_warnings(record=True) as said:
+        run(tmp_path / "started", *words)
+    assert not any("has not started" in str(one.message) for one in said)
+
+
+def test_by_default_nothing_is_different(tmp_path):
+    """Losses of three updates as they were recorded before there were such objectives."""
+    seen = []
+    original = MetaTraining.training_step
+
+    def step(self, batch, batch_index):
+        loss = original(self, batch, batch_index)
+        seen.append(loss.item())
+        return loss
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MetaTraining, "training_step", step)
+        run(tmp_path, "training.max_steps=3", "training.warmup_steps=0", "recipe=paper")
+        run(tmp_path, "training.max_steps=3", "training.warmup_steps=0", "memory.writing.per_step=true")
+    assert seen == pytest.approx(RECORDED, rel=1e-5)
