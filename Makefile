@@ -8,7 +8,7 @@ BIN := .venv/bin
 help: ## show this help
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-demo: .venv/.installed ## meta-train EBMM on glyphs, compare it, write a report (6 to 10 minutes on 2 cores)
+demo: .venv/.installed ## train EBMM on glyphs, compare it with other memories, write a report (6 to 12 minutes on 2 cores)
 	$(BIN)/lightning-ebm compare configs/demo.yaml
 
 test: .venv/.installed-dev ## run all tests
@@ -19,7 +19,7 @@ lint: .venv/.installed-dev ## check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: .venv/.installed-dev ## put the code in its normal form
+format: .venv/.installed-dev ## format the code
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 

@@ -164,7 +164,7 @@ def near_identity(size_in: int, size_out: int, hidden: int, layers: int = 1, gai
 def wave_coders(shape: Sequence[int], width: int, hidden: int, layers: int = 1) -> tuple[nn.Module, nn.Module]:
     """Coders of images as vectors: at first, a code is the image's cosine waves of lowest frequency.
 
-    An image in ±1 that is mostly made of these waves has a code of mean square about 1, a photograph about 1/4.
+    An image in ±1 that consists mostly of these waves has a code of mean square about 1, a photograph about 1/4.
     It is decoded to logits 2 x, x being the image in ±1 without higher frequencies: σ(2 x) is close to the image in
     [0, 1], and around middle grey rises as it does.
 

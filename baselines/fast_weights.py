@@ -150,7 +150,7 @@ class FastWeights(AutoencoderMixin, AssociativeMemory):
         return torch.stack(answers)
 
     def after_memory(self, codes: Tensor) -> Tensor:
-        """What is made of their values, which may be narrower, without the share of the query."""
+        """The output for their values, which may be narrower, without the query's share."""
         return self.from_value(self.to_value(codes))
 
     def key(self, codes: Tensor) -> Tensor:

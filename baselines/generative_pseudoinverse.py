@@ -34,7 +34,7 @@ class GenerativePseudoinverse(AutoencoderMixin, AssociativeMemory):
 
         W0 = Z R0⁺,   M = W0⁺ Z;   reading: w = z M⁺, z' = w M.
 
-    The papers' noise of addresses is left out. While there are no more patterns than rows, codes are read back
+    The papers' noise on addresses is omitted. While there are no more patterns than rows, codes are read back
     exactly: z' is the projection on their span. Reading repeats encoding, projection and decoding.
 
     State: `memory` M (episodes, rows, width).

@@ -28,8 +28,8 @@ def asynchronous(net: Net, units: Tensor, free: Tensor) -> Tensor:
     """Updates one unit after the other, from the first to the last (Hopfield 1982, eq. 1).
 
     Units (episodes, d, items) are ±1, and clamped where `free` is False. The energy never increases, so that sweeps end
-    in a fixed point. The order is the same in each sweep: drawn anew, it recalls slightly worse (pseudo-inverse, table
-    1, 64 patterns: 6.4 wrong bits instead of 6.2).
+    in a fixed point. The order is the same in each sweep. A new order each time recalls slightly worse (pseudo-inverse,
+    table 1, 64 patterns: 6.4 wrong bits instead of 6.2).
     """
     units = units.clone()
     for i in range(units.shape[1]):

@@ -39,7 +39,7 @@ class ImageCodecConfig(Settings):
 class ImageCodec(AssociativeMemory):
     """Each of P patterns as an image file of at most size / P bytes, at the best quality that fits.
 
-    A query is answered by the nearest decoded image, on the known values if the mask is told, which are kept. A
+    A query is answered by the nearest decoded image, on the known values if the mask is known, which are kept. A
     pattern whose smallest file does not fit is lost. A JPEG has tables of about 600 bytes, more than a small
     drawing: the format was not made for such images, WebP nearly so.
 
@@ -119,7 +119,7 @@ class ImageCodec(AssociativeMemory):
         """Pixels (channels, height, width) in [0, 1] of a file, zeros after its end.
 
         Raises:
-            ValueError: if it is no file of this format, or its image has another size.
+            ValueError: if it is not a file of this format, or its image has another size.
         """
         try:
             with Image.open(io.BytesIO(file), formats=[self.format]) as image:

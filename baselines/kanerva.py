@@ -25,7 +25,7 @@ class KanervaConfig(GaussianMemoryConfig):
     steps: int = setting(1, at_least=1)
     """Read steps, each from the last one's answer; on random bits more than one does harm."""
     address_dim: int = setting(64, at_least=1)
-    """Size of the latent y that addresses are made of."""
+    """Size of the latent y from which addresses are computed."""
 
 
 class KanervaMachine(GaussianMemory):
@@ -54,7 +54,7 @@ class KanervaMachine(GaussianMemory):
         self.addresses = nn.Parameter(torch.randn(address, config.slots) / address**0.5)  # A
 
     def addressing(self, mean: Tensor) -> Callable[[Tensor], Tensor]:
-        """Latents are a linear function of codes, whatever the memory holds; see the base class."""
+        """Latents are a linear function of codes, for any memory; see the base class."""
         return self.to_latent
 
     def weights(self, latents: Tensor) -> Tensor:

@@ -93,7 +93,7 @@ class LSTM(AutoencoderMixin, AssociativeMemory):
         return {"hidden": zeros, "cell": zeros.clone()}
 
     def update(self, state: State, patterns: Tensor) -> State:
-        """Goes on from a state with more patterns; see the base class."""
+        """Continues from a state with more patterns; see the base class."""
         driven = self.lstm.inputs(flagged(self.coders.encode(patterns, "patterns"), 1.0))
         hidden, cell = state["hidden"].to(driven), state["cell"].to(driven)
         for step in driven.unbind(1):

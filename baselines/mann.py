@@ -96,7 +96,7 @@ class MANN(AutoencoderMixin, AssociativeMemory):
         }
 
     def update(self, state: State, patterns: Tensor) -> State:
-        """Goes on from a state with more patterns; see the base class."""
+        """Continues from a state with more patterns; see the base class."""
         codes = self.coders.encode(patterns, "patterns")
         memory, usage, read_weights, hidden, cell = (
             state[name].to(codes) for name in ("memory", "usage", "read_weights", "hidden", "cell")

@@ -41,7 +41,7 @@ class MemoryNetwork(AutoencoderMixin, SlotMemory):
 
     the last one without H: answer = σ(dec((u + o) / (K + 1))). This is the end-to-end memory network
     (Sukhbaatar et al. 2015, section 2) with keys A c and values C c made from one slot (Miller et al. 2016,
-    section 3.1). Time embeddings are left out, for patterns are a set. β is new: sharp attention from the
+    section 3.1). Time embeddings are omitted, because patterns form a set. β is new: sharp attention from the
     first update on takes the place of a start without the softmax.
 
     All matrices start as the identity, and vector patterns pass through coders that start close to it. So it

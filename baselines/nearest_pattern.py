@@ -1,6 +1,6 @@
 """Nearest pattern, a reference line: the stored pattern nearest to the query, of all patterns, kept as they are.
 
-The state grows with the number of patterns; it is no memory of fixed size, but what recall costs at most.
+The state grows with the number of patterns; it is not a memory of fixed size, but an upper bound on the state.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""No memory, a reference line: what a net makes of a query that was never told the patterns of the episode.
+"""No memory, a bound: a denoising network that never sees the patterns of the episode.
 
 Encoder and decoder are meta-trained, as a denoising autoencoder.
 """

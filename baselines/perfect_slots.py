@@ -29,8 +29,8 @@ class PerfectSlots(AssociativeMemory):
     A pattern that is kept is answered without error. For one that is lost the answer is the query, so that with P
     patterns and half of a query's c re-drawn bits wrong, the error is max(0, (P - S) / P) · c / 2 bits.
 
-    The oracle takes the nearest of all patterns, of the known values if it is told the mask. What it needs for that,
-    `all_patterns`, is no part of the slots: it is bookkeeping here, which the strict count includes.
+    The oracle takes the nearest of all patterns, of the known values if it gets the mask. What it needs for that,
+    `all_patterns`, is not part of the slots: it is bookkeeping, which the strict count includes.
 
     State: `slots` (episodes, S, d), zero where there were fewer patterns; `all_patterns` (episodes, items, d).
     """

@@ -21,7 +21,7 @@ class PlasticityConfig(Settings):
     """Settings of `Plasticity`."""
 
     neurons: int = setting(90, at_least=2)
-    """Neurons n of the net, of which one is always on; the state has n² traces."""
+    """Neurons n of the net, one of them always on; the state has n² traces."""
     symmetric: bool = False
     """Whether the two connections between a pair of neurons share one trace, and a neuron's connection to itself has
     none, as in a Hopfield net; the state then has n (n - 1) / 2 traces."""

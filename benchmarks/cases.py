@@ -25,7 +25,7 @@ class MLPConfig(Settings):
 
 
 class MLP(Energy):
-    """A tanh net of two layers, the second of which is written; inputs are mapped to ±1."""
+    """A tanh net of two layers; the second one is written; inputs are mapped to ±1."""
 
     config = MLPConfig
     memory_layers = ("memory",)

@@ -13,7 +13,7 @@ from benchmarks.worker import serve
 
 
 class ContenderError(RuntimeError):
-    """A contender cannot go on.
+    """A contender failed.
 
     Args:
         status: "not installed" or "failed".

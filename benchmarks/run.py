@@ -103,7 +103,7 @@ def computed(process: Process, case: Case, dtype: str, device: str) -> Result:
 
 @contextmanager
 def attempt(row: Row) -> Iterator[None]:
-    """Inside, a contender that fails or is wrong is marked as such in its row, and the others go on."""
+    """Inside, a contender that fails or is wrong is marked as such in its row, and the others continue."""
     try:
         yield
     except ContenderError as error:
@@ -124,7 +124,7 @@ def judge(row: Row, error: float, dtype: str) -> None:
 def difference(got: Result, expected: Result) -> float:
     """Greatest difference in the loss or a gradient, relative to the largest entry of the expected tensor.
 
-    A tensor whose gradient is negligible beside that of others has no scale of its own: it is measured on that
+    A tensor whose gradient is negligible compared with others has no scale of its own: it is measured on that
     of the others. A parameter that is missing differs infinitely.
     """
     if got.gradients.keys() != expected.gradients.keys():

@@ -33,9 +33,9 @@ from lightning_ebm.verbs import (
 
 DESCRIPTION = "Meta-train, compare and launch associative memories."
 EPILOG = """\
-Any key of the configuration can be given as key=value, for example
+Any key of the configuration can be set as key=value, for example
   training.max_steps=500 episodes.patterns_per_episode=32 memory.writing.steps=3 memory=hopfield
-`lightning-ebm show CONFIG` prints all keys with their values. Nested choices by name:
+`lightning-ebm show CONFIG` prints all keys with their values. Choices by name:
   memory: {memories}
   memory.energy (of ebmm): {energies}
   data: {datasets}
@@ -44,28 +44,31 @@ Any key of the configuration can be given as key=value, for example
 or the import path of your own class, package.module:Class.
 """
 SUMMARISE_EPILOG = """\
-Settings, each with what it is if not given:
-  columns=             items (numbers of patterns) or floats (sizes of the state); empty: whichever was varied
-  error=               corrupted or all (values); empty: corrupted, or all where published is given
-  published=           figure3-omniglot, figure3-cifar, table1 or a CSV file: a paper's numbers as rows of their own
-  output=              folder for summary.md and summary.tex; empty: that of the first file
+WORDS are cells.csv files or folders of comparisons, then settings. Settings and their defaults:
+  columns=             items (patterns stored) or floats (size of the state); default: the one that varies
+  error=               corrupted or all values; default: corrupted, or all if published is given
+  published=           figure3-omniglot, figure3-cifar, table1 or a CSV file: adds the paper's numbers as rows
+  output=              folder for summary.md and summary.tex; default: the folder of the first file
 """
 SWEEP_EPILOG = """\
-Settings, each with what it is if not given:
-  workers=1 (trials at a time; 0: one for each GPU or core)  output=runs  seed=0 (of random and Bayesian search)
-  executor=local or slurm  slurm={partition: gpu, time: 240, gpus_per_node: 1} (settings of sbatch, for slurm)
-FILE is in the schema of Weights & Biases, such as sweeps/glyphs-rate.yaml, and is run without its server.
-Everything is kept in <output>/sweep-<file>; the same command resumes an interrupted sweep.
+WORDS are a sweep file in the schema of Weights & Biases, such as sweeps/glyphs-rate.yaml, then settings. No W&B server
+is needed. Settings and their defaults:
+  workers=1            parallel trials; 0: one for each GPU or core
+  output=runs          results go to <output>/sweep-<file>; the same command resumes an interrupted sweep
+  seed=0               seed of random and Bayesian search
+  executor=local       or slurm, with slurm={partition: gpu, time: 240, gpus_per_node: 1} for sbatch
 """
 
 RECALL_EPILOG = """\
-IMAGES are PNG, JPEG, WebP, GIF or BMP files. Their middle squares are stored, all together, as the memory's patterns;
-each is read from a damaged copy. Settings, each with what it is if not given:
-  distortion=...          that of the memory's test; distortion.size=8 and the like change it
-  company=...             patterns stored beside few images: glyphs, or the memory's own data set; empty: none
-  mask=                   known or unknown (which values were damaged); empty: as published
-  invert=false            true: store negatives, as of bright ink on dark paper
-  seed=0  output=runs
+WORDS are PNG, JPEG, WebP, GIF, TIFF or BMP files, then settings. The memory stores the central squares of all images
+together, and reads each from a corrupted copy. Settings and their defaults:
+  distortion=...       how copies are corrupted; default: as in the memory's test; distortion.size=8 changes its size
+  company=...          patterns stored together with few images: a data set; default: glyphs for binary memories,
+                       otherwise the memory's own data set; empty: none
+  mask=                known or unknown: whether the memory gets the mask of corrupted values; default: as published
+  invert=false         true: store negatives, for bright ink on dark paper
+  seed=0               seed of the random numbers
+  output=runs          folder of the report's folder
 """
 
 VERBS: dict[str, Callable[..., None]] = {
@@ -77,28 +80,28 @@ TOOLS = {
     "sweep": (sweep, SWEEP_EPILOG),
     "recall": (recall, RECALL_EPILOG),
 }
-"""Verbs that take words of their own, and what their help says of them."""
-MEMORY = "a pretrained memory: {names}, or a file that export wrote"
+"""Verbs with their own arguments, and the end of their help."""
+MEMORY = "a pretrained memory: {names}, or an exported file"
 OPTIONS = {
-    "evaluate": {"memory": f"{MEMORY}; in place of CONFIG"},
+    "evaluate": {"memory": f"{MEMORY}; replaces CONFIG"},
     "recall": {"memory": MEMORY},
     "export": {
-        "as_": "what to call it, in the package; or a path that ends in .safetensors",
-        "dtype": "how to store its parameters: float32 (default), float16 or int8; the row is measured as stored",
-        "row": "label of a row of the comparison, in place of the memory that train makes of CONFIG",
+        "as_": "its name in the package, or a path that ends in .safetensors",
+        "dtype": "how its parameters are stored: float32 (default), float16 or int8; the row is measured as stored",
+        "row": "export this row of the comparison in CONFIG; default: the memory that train makes",
     },
 }
-"""Words behind `--`, for the verbs that have some; an underscore keeps one from being a word of Python."""
+"""Options of verbs; a trailing underscore avoids a Python keyword."""
 
-errors = terminal()  # of several processes, each one's are seen
+errors = terminal()  # errors of every process are shown
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a verb.
 
     Returns:
-        The exit code: 0, 1 for a mistake (one line says which), 75 when a signal asked to stop and the same command
-        goes on, 130 when interrupted.
+        The exit code: 0; 1 after a mistake, explained in one line; 75 after a stop signal, when the same command
+        resumes; 130 when interrupted.
     """
     print_in_any_encoding()
     parser = argparse.ArgumentParser("lightning-ebm", description=DESCRIPTION)
@@ -110,24 +113,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     for name, work in VERBS.items():
         verb = add_verb(verbs, name, work, EPILOG.format(**names))
-        several = "?" if name == "evaluate" else None  # with --memory, it needs none
+        several = "?" if name == "evaluate" else None  # --memory replaces it
         verb.add_argument("config", nargs=several, metavar="CONFIG", help="a YAML file, or a name, such as demo")
-        verb.add_argument("words", nargs="*", metavar="key=value", help="settings laid over the file")
+        verb.add_argument("words", nargs="*", metavar="key=value", help="settings that override the file")
     for name, (tool, epilog) in TOOLS.items():
         verb = add_verb(verbs, name, tool, epilog)
         verb.add_argument("words", nargs="*", metavar="WORD", help="see below")
     parsed, rest = parser.parse_known_args(arguments)
     if unknown := [word for word in rest if word.startswith("-")]:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
-    words = parsed.words + rest  # those behind an option too
+    words = parsed.words + rest  # words after an option, too
     options = {name: getattr(parsed, name) for name in OPTIONS.get(parsed.verb, {})}
     file = getattr(parsed, "config", None)
-    if file and options.get("memory"):  # which stands in its place, so that the first word is a setting
+    if file and options.get("memory"):  # then the first word is a setting
         file, words = None, [file, *words]
-    os.environ["PYTHONSAFEPATH"] = "1"  # in Pythons that are started from here, no random.py of a user comes first
+    os.environ["PYTHONSAFEPATH"] = "1"  # a user's random.py must not shadow modules in child processes
     os.environ["MPLBACKEND"] = "agg"  # Matplotlib refuses to start with a notebook's backend that is not installed here
     quieten()
-    goes_on = "" if parsed.verb in ("summarise", "export", "recall") else "; the same command goes on where it was"
+    goes_on = "" if parsed.verb in ("summarise", "export", "recall") else "; the same command resumes"
     try:
         with stops_on_signal():
             if parsed.verb in VERBS:
@@ -149,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def add_verb(verbs: Any, name: str, work: Callable[..., None], epilog: str) -> argparse.ArgumentParser:
-    """A parser for one verb, whose help is the docstring of what it does."""
+    """Adds the parser of a verb; the docstring of its function is the help."""
     help = (work.__doc__ or "").strip()
     raw = argparse.RawDescriptionHelpFormatter
     verb: argparse.ArgumentParser = verbs.add_parser(
@@ -168,10 +171,10 @@ def quieten() -> None:
 
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     for advice in (
-        ".*does not have many workers.*",  # episodes cost less than a worker's start
+        ".*does not have many workers.*",  # making episodes costs less than starting a worker
         ".*LeafSpec.*is deprecated.*",  # Lightning's own affair
         ".*GPU available but not used.*",
-        ".*Checkpoint directory .* exists and is not empty.*",  # as it should when a run goes on
+        ".*Checkpoint directory .* exists and is not empty.*",  # expected when a run resumes
     ):
         warnings.filterwarnings("ignore", advice)
 

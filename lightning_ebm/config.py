@@ -1,11 +1,11 @@
 """Configuration: dataclass defaults < YAML file (which may name a `base:`) < key=value on the command line.
 
-Each of them may name a `recipe:`, a packaged set of rates, steps and schedules (lightning_ebm/recipes), which lies
-directly under what else it says: `lightning-ebm train configs/binary.yaml recipe=paper`.
+Each layer may name a `recipe:`, a packaged set of rates, steps and schedules (lightning_ebm/recipes), which its other
+keys override: `lightning-ebm train configs/binary.yaml recipe=paper`.
 
     lightning-ebm train configs/glyphs.yaml training.max_steps=500 memory.writing.steps=3
 
-A node that chooses a class by name (memory, energy, data, distortion) holds that class's settings beside the
+A node that chooses a class by name (memory, energy, data, distortion) holds that class's settings next to the
 name, `memory: {name: hopfield, rule: storkey}`, or is the bare name, `memory: hopfield`. Everything is strict: an
 unknown key or a value of the wrong type is an error that says what is allowed.
 
@@ -40,11 +40,11 @@ PACKAGE = Path(__file__).parent
 RECIPES = PACKAGE / "recipes"
 MOST_VALUES = 100_000  # in one file; aliases of aliases would make billions of a few lines
 NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
-"""How errors call what a setting of each type takes."""
+"""What errors call the value of each type."""
 NUMBERS = {int: IntegerNode, float: FloatNode}
 """What reads numbers."""
 BOOLEANS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false", "no", "off", "0"), False)
-"""Text for yes and no, as YAML and OmegaConf know it."""
+"""Text for yes and no, as in YAML and OmegaConf."""
 NULLS = ("", "~", "null", "none")  # of YAML, and W&B's word for it
 
 
@@ -110,14 +110,14 @@ def load_yaml(text: str | bytes, where: str) -> Any:
 Source = Path | str | Mapping[str, Any]
 """A YAML file, or, in a notebook, the mapping that one would hold."""
 Overrides = Sequence[str] | Mapping[str, Any]
-"""key=value words, or, in a notebook, the nested mapping that they stand for."""
+"""key=value words, or, in a notebook, the equivalent nested mapping."""
 
 
 def read(source: Source, overrides: Overrides = ()) -> dict[str, Any]:
     """The plain configuration of a file and of overrides, not yet checked against the schema.
 
     Raises:
-        ConfigError: if a file is missing or no YAML mapping, or an override is no key=value.
+        ConfigError: if a file is missing or no YAML mapping, or an override is not key=value.
     """
     return merge(*layers(source, overrides))
 
@@ -187,7 +187,7 @@ def read_file(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
 
 
 def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
-    """The nested mapping that key=value words stand for, over the recipe they name."""
+    """The nested mapping of key=value words, merged over the recipe that they name."""
     parsed: dict[str, Any] = {}
     for word in overrides:
         key, equals, text = word.partition("=")
@@ -201,7 +201,7 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def parse_value(text: str) -> Any:
-    """What a word of the command line stands for: a list or mapping in YAML's braces, otherwise the text itself."""
+    """The value of a word of the command line: a list or mapping in YAML's braces, otherwise the text itself."""
     if not text.startswith(("[", "{")):
         return text
     try:
@@ -354,7 +354,7 @@ def expanded(path: str, key: str) -> str:
     """
     found = os.path.expanduser(path)
     if found.startswith("~"):
-        raise ConfigError(f"{key}: {path!r} is in no known home; a folder of that name here is ./{path}")
+        raise ConfigError(f"{key}: {path!r} names an unknown home folder; a folder of that name here is ./{path}")
     return found
 
 
@@ -373,7 +373,7 @@ def build_choices(entry: dataclasses.Field[Any], node: Mapping[str, Any], path: 
 
 
 def build_choice(registry: Registry, default: str, node: Any, path: str) -> Choice:
-    """What a bare name, or a mapping with a `name`, stands for; the default name if it has none."""
+    """The choice given by a bare name, or by a mapping with a `name`; without one, the default name."""
     settings = {"name": node} if isinstance(node, str) else node
     if isinstance(settings, Mapping):
         settings = {"name": default, **settings}

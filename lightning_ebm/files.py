@@ -62,7 +62,7 @@ def lock(path: Path, wait: bool = True, say: Callable[[str], object] = print) ->
     Args:
         path: the lock's file, which stays and names the last holder.
         wait: whether to wait for another process, or to raise.
-        say: is told whom this one waits for.
+        say: called with a message that names the process it waits for.
 
     Raises:
         LockedError: if another process holds it and `wait` is false.

@@ -66,7 +66,7 @@ class Shortcut(nn.Module):
 
 
 class ResBlock(nn.Module):
-    """Two 3x3 convolutions beside a skip path; the paper leaves the inside of its ResBlock open.
+    """Two 3x3 convolutions and a skip path; the paper leaves the inside of its ResBlock open.
 
     Args:
         channels_in: channels of the input.
@@ -264,7 +264,7 @@ def image_grid(height: int, width: int, halvings: int) -> tuple[int, int]:
 
 
 def check_sides(shape: Sequence[int], factor: int, key: str) -> None:
-    """Refuses patterns that are no images (channels, height, width), or whose sides do not divide.
+    """Refuses patterns that are not images (channels, height, width), or whose sides do not divide.
 
     Raises:
         ValueError: naming the key of the configuration that asks for such images.

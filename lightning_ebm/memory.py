@@ -7,7 +7,7 @@ Episodes, training, evaluation, plots and launching know nothing else about it.
     state = memory.write(patterns)                # patterns: (episodes, items, 128), values in [0, 1]
     recalled = memory.read(state, queries)[-1]    # queries and recalled: the shape of patterns
 
-State in, state out: whatever an episode writes is in the returned dict of tensors, nothing is kept in the
+State in, state out: everything that an episode writes is in the returned dict of tensors, and nothing in the
 module. So a state can be counted, rounded, saved, moved, or handed to another process.
 """
 
@@ -97,7 +97,7 @@ class AssociativeMemory(nn.Module, ABC):
             state: what `write` returned, for the same episodes.
             queries: (episodes, items, *shape), values in [0, 1]. `items` may differ from that of writing.
             mask: (episodes, items, *shape), bool, True where the query was distorted; the values elsewhere
-                are then known to be right and are kept. None: the memory is not told.
+                are then known to be right and are kept. None: the memory does not get it.
 
         Returns:
             The trajectory (steps, episodes, items, *shape), values in [0, 1]; its last entry is the answer.
@@ -203,7 +203,7 @@ def image_shape(spec: PatternSpec) -> tuple[int, int, int]:
     """The shape (channels, height, width) of image patterns.
 
     Raises:
-        ValueError: if the patterns are no images.
+        ValueError: if the patterns are not images.
     """
     if len(spec.shape) != 3:
         raise ValueError(f"needs images (channels, height, width), got patterns of shape {spec.shape}")

@@ -69,7 +69,7 @@ def similarity(answer: Tensor, patterns: Tensor) -> Tensor:
         patterns: the same.
 
     Returns:
-        (episodes, items), at most 1; NaN where patterns are no images of at least 11x11 pixels.
+        (episodes, items), at most 1; NaN where patterns are not images of at least 11x11 pixels.
     """
     if patterns.ndim != 5 or min(patterns.shape[3:]) < 11:
         return torch.full(patterns.shape[:2], torch.nan)

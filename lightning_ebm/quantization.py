@@ -15,7 +15,7 @@ def rounded(state: State, precision: str) -> State:
     """A state as it is after having been kept at a precision; the values come back in their own dtype.
 
     Integers at low precision are symmetric: with b bits, a tensor of one episode is kept as whole multiples, from
-    -(2^(b-1) - 1) to 2^(b-1) - 1, of its largest absolute value over 2^(b-1) - 1. Tensors that are no floating-point
+    -(2^(b-1) - 1) to 2^(b-1) - 1, of its largest absolute value over 2^(b-1) - 1. Tensors that are not floating-point
     numbers (counters) are kept as they are.
 
     Args:

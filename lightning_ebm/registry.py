@@ -1,4 +1,4 @@
-"""Choices a user makes by name: memories, energies, data sets, distortions, analyses.
+"""Classes chosen by name: memories, energies, data sets, distortions, analyses.
 
 A name is an entry point of the group (see pyproject.toml; any installed package may add some) or the import
 path of a class, `package.module:Class`. Either way the class carries its settings as a dataclass in `config`,
@@ -19,7 +19,7 @@ from typing import Any
 
 
 class UnknownNameError(ValueError):
-    """A name that nothing is registered under."""
+    """A name that is not registered."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Registry:
     Args:
         kind: what is registered, in the singular; the entry-point group is `lightning_ebm.<group>`.
         group: the plural that ends the entry-point group.
-        renamed: what stands for names that are no longer there, as errors say it.
+        renamed: former name -> its replacement, for error messages.
     """
 
     def __init__(self, kind: str, group: str, renamed: Mapping[str, str] = MappingProxyType({})) -> None:
@@ -89,7 +89,7 @@ class Registry:
             )
         try:
             loaded = next(iter(found)).load() if found else imported(name)
-        except Exception as error:  # whatever the module does when it is imported
+        except Exception as error:  # importing runs the module, which may raise anything
             raise UnknownNameError(
                 f"the {self.kind} {name!r} cannot be imported: {str(error) or type(error).__name__}"
             ) from error
@@ -113,7 +113,7 @@ def imported(path: str) -> Any:
 
 
 def choice(registry: Registry, default: str) -> Any:
-    """A field of a config dataclass that names a class of `registry`, with that class's settings beside it."""
+    """A field of a config dataclass that names a class of `registry`, with that class's settings."""
     return dataclasses.field(default=default, metadata={"registry": registry})
 
 

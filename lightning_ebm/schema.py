@@ -9,7 +9,7 @@ from lightning_ebm.registry import analyses, choice, datasets, distortions, memo
 from lightning_ebm.settings import Settings, setting
 
 PRECISIONS = {"float32": 32, "float16": 16, "int8": 8, "int4": 4}
-"""How a state may be kept between writing and reading, and the bits of each of its values."""
+"""Precision of a state between writing and reading -> bits of a value."""
 MAX_SEED = 2**32 - 1  # NumPy's bound
 
 
@@ -20,25 +20,25 @@ class EpisodesConfig(Settings):
     patterns_per_episode: int = setting(64, at_least=1)
     """N, patterns stored in each episode."""
     classes: int = setting(0, at_least=0)
-    """All patterns of an episode come from this many classes (alphabets, scripts, kinds of object), drawn for it:
-    correlated episodes; 0: from the whole split."""
+    """Draw all patterns of an episode from this many classes (alphabets, scripts, object categories): correlated
+    episodes; 0: from the whole split."""
     with_replacement: bool = False
     """Whether a pattern may occur more than once in an episode."""
     batch: int = setting(4, at_least=1)
-    """Episodes of one update, over all devices."""
+    """Episodes per step, over all devices."""
     seed: int = setting(0, at_least=0)
-    """Seed of all episodes; another one gives other episodes."""
+    """Seed of all episodes."""
     val: int = setting(32, at_least=1)
-    """Episodes of each validation."""
+    """Episodes per validation."""
     test: int = setting(200, at_least=1)
     """Episodes of the final evaluation."""
     workers: int = setting(0, at_least=0)
-    """Processes that assemble episodes beside training; 0 makes them in training's own."""
+    """Number of data-loading workers; 0 loads in the main process."""
     train_patterns_per_episode: list[int] = setting([], at_least=1)
-    """Range [low, high] that N is drawn from for each update, the same in all of its episodes; empty: always
-    `patterns_per_episode`, as validation and test episodes have in any case."""
+    """Range [low, high] from which N is drawn for each training step, the same in all of its episodes; empty: always
+    `patterns_per_episode`. Validation and test episodes always have `patterns_per_episode`."""
     curriculum: int = setting(0, at_least=0)
-    """Updates over which the upper end of `train_patterns_per_episode` rises linearly from low to high; 0 starts with
+    """Steps over which the upper end of `train_patterns_per_episode` rises linearly from low to high; 0 starts with
     the whole range."""
 
     def __post_init__(self) -> None:
@@ -54,51 +54,50 @@ class TrainingConfig(Settings):
     """How a memory is meta-trained. The EBMM paper's settings (section 4) are those of recipe=paper."""
 
     max_steps: int = setting(4000, at_least=0)
-    """Steps of the optimiser; 0 leaves the memory as it was initialised."""
+    """Steps of the optimiser; 0 leaves the memory at its initialisation."""
     max_seconds: float = setting(0.0, at_least=0)
-    """Budget of seconds for these steps, validations not counted; 0 for none. Where they run out before the updates do,
-    the schedule (`pretrain_steps`, `cooldown_fraction`) goes by the share of them that is spent. What is learned then
-    depends on the machine."""
+    """Time budget in seconds, without validation; 0: none. If the time runs out before the steps, the schedule
+    (`pretrain_steps`, `cooldown_fraction`) follows the share of the time that is used. The result then depends on the
+    machine."""
     learning_rate: float = setting(0.01, at_least=0)
     """Learning rate of AdamW."""
     weight_decay: float = setting(1e-6, at_least=0)
     """Weight decay of AdamW."""
     clip: float = setting(1.0, at_least=0)
-    """Bound on the global norm of the meta-gradient; 0 for none."""
+    """Bound on the global norm of the meta-gradient; 0: none."""
     warmup_steps: int = setting(50, at_least=0)
-    """Updates over which the rate rises linearly to its full value."""
+    """Steps over which the learning rate rises linearly to its full value."""
     cooldown_fraction: float = setting(0.5, at_least=0, at_most=1)
-    """Share of the updates, at the end, over which it falls linearly to zero."""
+    """Share of the steps, at the end, over which the learning rate falls linearly to zero."""
     ema_decay: float = setting(0.0, at_least=0, below=1)
-    """Decay of an exponential moving average of the parameters, from 0 (none) to below 1, which is then what is
-    validated, saved and tested."""
+    """Decay of an exponential moving average of the parameters; 0: none. The average is validated, saved and tested."""
     episodes_per_backward: int = setting(0, at_least=0)
-    """Episodes of an update that each device holds in memory together, while the gradients of all are added up: the
-    same gradients in less memory and somewhat more time; 0 for all of them."""
+    """Episodes per backward pass on each device, with gradients accumulated over a step: the same gradients in less
+    memory and slightly more time; 0: all at once."""
     pretrain_steps: int = setting(0, at_least=0)
-    """The first steps, which minimise `pretrain_objective` instead of the meta-loss; 0: none."""
+    """Number of first steps that minimise `pretrain_objective` instead of the meta-loss; 0: none."""
     pretrain_objective: str = setting("auxiliary", one_of=("auxiliary", "keys", "alignment"))
-    """auxiliary, the memory's objective of single patterns, such as autoencoding them, whose steps are many times
-    cheaper; or, for an EBMM, keys or alignment, which start the memory of an energy net (`ebmm.objectives`). After one
-    of these two, write rate and read step size are searched."""
+    """auxiliary: the memory's objective on single patterns, such as autoencoding, whose steps are many times cheaper;
+    keys or alignment: for an EBMM, objectives that start the memory of an energy net (`ebmm.objectives`). After one of
+    these two, write rate and read step size are searched."""
     pretrain_learning_rate: float = setting(0.0, at_least=0)
-    """Learning rate at which those begin, to fall linearly to `learning_rate`; 0: `learning_rate`."""
+    """Learning rate at the start of pretraining, which falls linearly to `learning_rate`; 0: `learning_rate`."""
     auxiliary_weight: float = setting(0.0, at_least=0)
-    """Weight of `pretrain_objective`, added to the meta-loss in the other steps; 0: none."""
+    """Weight of `pretrain_objective` in the remaining steps, added to the meta-loss; 0: none."""
     inner_rate_factor: float = setting(1.0, at_least=0)
-    """Learning rate of an EBMM's write rates and read step sizes, as a multiple of all others'."""
+    """Learning rate of an EBMM's write rates and read step sizes, as a multiple of `learning_rate`."""
     gradient_term_from: int = setting(0, at_least=0)
-    """Steps before writing takes in its gradient term (memory.writing.gradient_term=true), which corrects what is
-    recalled, costs a third derivative, and is useless before anything is recalled; 0: it is there from the start."""
+    """Step from which writing uses its gradient term (memory.writing.gradient_term=true); 0: from the start. The term
+    corrects errors of recall, costs a third derivative, and is useless before anything is recalled."""
     mask: bool = False
-    """Whether the memory is told, while training, which values were distorted."""
+    """Whether the memory gets the mask of corrupted values in training."""
     state_precision: str = setting("float32", one_of=PRECISIONS)
-    """How the state is kept between writing and reading while training: float32, float16, int8, int4. Rounding passes
-    gradients on as if it were not there."""
+    """Precision of the state between writing and reading in training: float32, float16, int8, int4. Gradients pass
+    straight through the rounding."""
     validate_every: int = setting(500, at_least=1)
-    """Updates between validations (and checkpoints)."""
+    """Steps between validations, each with a checkpoint."""
     log_images: bool = True
-    """Whether each validation saves a picture of pattern, query and every read step."""
+    """Whether each validation saves a picture of patterns, queries and all read steps."""
 
 
 @dataclass(frozen=True)
@@ -106,9 +105,9 @@ class TrainerConfig(Settings):
     """Where training, and then testing, runs; the names are those of `pytorch_lightning.Trainer`."""
 
     accelerator: str = setting("auto", one_of=("auto", "cpu", "gpu", "cuda", "mps"))
-    """Kind of device; auto takes a GPU if there is one."""
+    """Kind of device; auto uses a GPU if there is one."""
     devices: int = setting(1, at_least=1)
-    """Processes on this machine, one a device."""
+    """Processes on each machine, one per device."""
     num_nodes: int = setting(1, at_least=1)
     """Machines."""
     precision: str = setting("32-true", one_of=("32-true", "64-true", "bf16-mixed", "bf16-true", "16-mixed"))
@@ -117,26 +116,26 @@ class TrainerConfig(Settings):
     """Of float32 matrix products and convolutions on a GPU: highest (float32), high (TensorFloat-32) or medium
     (products in bfloat16), as in `torch.set_float32_matmul_precision`."""
     threads: int = setting(0, at_least=0)
-    """Threads of each process on a CPU; 0 leaves torch's choice."""
+    """Threads per process on a CPU; 0: torch's default."""
     timeout: float = setting(1800.0, at_least=1)
-    """Seconds that a process waits for the others before it gives them up for lost."""
+    """Seconds that a process waits for the others before it fails."""
 
 
 @dataclass(frozen=True)
 class WandbConfig(Settings):
-    """Weights & Biases; what a run keeps in its folder is complete without."""
+    """Logging to Weights & Biases. The run's folder is complete without it."""
 
     mode: str = setting("auto", one_of=("auto", "disabled", "offline", "online"))
-    """One of disabled; offline: kept in the run's folder, for `wandb sync`; online; or auto: online where an agent of a
-    W&B sweep has started the run, and disabled otherwise."""
+    """disabled, offline (logged to the run's folder, for `wandb sync`), online, or auto: online if an agent of a W&B
+    sweep started the run, otherwise disabled."""
     project: str = "lightning-ebm"
     """Name of the project."""
     entity: str = ""
     """User or team; empty: the user's default."""
     group: str = ""
-    """What runs are grouped by; empty: the name of the comparison that they belong to, if they do."""
+    """Group of the run; empty: the name of its comparison, if it belongs to one."""
     tags: list[str] = setting([])
-    """Words."""
+    """Tags of the run."""
 
 
 @dataclass(frozen=True)
@@ -144,29 +143,29 @@ class CompareConfig(Settings):
     """What `compare` puts in its table."""
 
     rows: dict[str, Any] = setting({})
-    """A label for each row, and what it changes in the rest of the configuration. With `sizes:` (label -> changes) in
-    it, a row becomes one for each size."""
+    """Label of each row -> its changes to the configuration. A row with `sizes:` (label -> changes) becomes one row per
+    size."""
     vary: dict[str, Any] = setting({})
-    """Axes of the task, such as data or distortion: axis -> label -> changes; a table for each combination."""
+    """Variations of the task, such as data or distortion: axis -> label -> changes; one table per combination."""
     seeds: list[int] = setting([], at_least=0, at_most=MAX_SEED)
-    """Seeds that every row is trained with; empty: `seed`."""
+    """Seeds with which every row is trained; empty: `seed`."""
     patterns_per_episode: list[int] = setting([], at_least=1)
-    """Numbers of patterns to test with, one column each; empty: `episodes.patterns_per_episode` only."""
+    """Numbers of patterns in test episodes, one column each; empty: `episodes.patterns_per_episode`."""
     mask: str = setting("unknown", one_of=("unknown", "known", "both"))
-    """Whether memories are told which values were distorted: unknown, known, or both in turn."""
+    """Whether memories get the mask of corrupted values in the test: unknown, known, or both in turn."""
     precisions: list[str] = setting(["float32"], one_of=PRECISIONS)
-    """How the state is kept between writing and reading: float32, float16, int8, int4."""
+    """Precisions of the state between writing and reading: float32, float16, int8, int4."""
     gallery: int = setting(8, at_least=0)
-    """Patterns of the first test episode that are shown in the report; 0 for none."""
+    """Patterns of the first test episode shown in the report; 0: none."""
     paper_results: str = setting("", path=True)
-    """A paper's numbers, laid over: figure3-omniglot, figure3-cifar, table1, or a CSV file; empty: none."""
+    """Numbers of a paper, for comparison: figure3-omniglot, figure3-cifar, table1, or a CSV file; empty: none."""
     jobs: int = setting(1, at_least=0)
-    """Experiments that run at a time, each in a process of its own; 1: here, one after the other; 0: one for each GPU
-    or, without, each core; with SLURM, all."""
+    """Parallel experiments, each in its own process; 1: one after the other in this process; 0: one per GPU or, without
+    GPUs, per core; with SLURM, all."""
     executor: str = setting("local", one_of=("local", "slurm"))
-    """Where they run: local, or slurm: each experiment is a job of SLURM, submitted through submitit."""
+    """Where experiments run: local, or slurm: each experiment is a SLURM job, submitted through submitit."""
     slurm: dict[str, Any] = setting({})
-    """Settings of sbatch for these jobs, as submitit names them: {partition: gpu, time: 240, gpus_per_node: 1}; time in
+    """Settings of sbatch for these jobs, under submitit's names: {partition: gpu, time: 240, gpus_per_node: 1}; time in
     minutes."""
 
     def __post_init__(self) -> None:
@@ -177,29 +176,29 @@ class CompareConfig(Settings):
 
 @dataclass(frozen=True)
 class RunConfig(Settings):
-    """Everything a run depends on."""
+    """The whole configuration of a run."""
 
     name: str = "run"
     """Begins the name of the run's folder."""
     recipe: str = ""
-    """A packaged set of rates, steps and schedules that lies under the file's or command line's other keys: paper, or
-    none."""
+    """Packaged set of rates, steps and schedules, which the other keys of the file or command line override: paper, or
+    empty."""
     output: str = setting("runs", path=True)
-    """Folder that run folders are made in."""
+    """Folder of the run folders."""
     resume: str = setting("auto", one_of=("auto", "never"))
-    """`auto` goes on from the last checkpoint of the same configuration; `never` refuses to."""
+    """`auto` resumes from the last checkpoint of the same configuration; `never` refuses to."""
     seed: int = setting(0, at_least=0, at_most=MAX_SEED)
-    """Seed of parameters (episodes have their own, `episodes.seed`)."""
+    """Seed of the parameters; `episodes.seed` is that of the episodes."""
     checkpoint: str = setting("", path=True)
-    """What `evaluate` loads; empty: the best checkpoint of the same configuration."""
+    """Checkpoint that `evaluate` loads; empty: the best one of the same configuration."""
     memory: Any = choice(memories, "ebmm")
     """The memory, by name, with its settings."""
     data: Any = choice(datasets, "glyphs")
     """The data set, by name, with its settings."""
     distortion: Any = choice(distortions, "block")
-    """How queries are made, by name, with its settings."""
+    """How queries are corrupted, by name, with its settings."""
     test_distortion: Any = choice(distortions, "")
-    """How those of test episodes are made; empty: as all others."""
+    """How queries of test episodes are corrupted; empty: by `distortion`."""
     episodes: EpisodesConfig = EpisodesConfig()
     """Size and number of episodes."""
     training: TrainingConfig = TrainingConfig()
@@ -211,14 +210,14 @@ class RunConfig(Settings):
     compare: CompareConfig = CompareConfig()
     """Rows and columns of the comparison."""
     analysis: Any = choice(analyses, "capacity")
-    """The question that `analyse` asks of the rows, by name, with its settings."""
+    """The analysis that `analyse` runs, by name, with its settings."""
 
 
 NOT_TRAINING = (
     *("recipe", "output", "resume", "checkpoint", "compare", "analysis", "trainer", "wandb", "test_distortion"),
     *("episodes.test", "episodes.workers", "training.episodes_per_backward", "training.log_images"),
 )
-"""Keys that leave what is learned unchanged: runs that differ in them only continue one another."""
+"""Keys that do not affect what is learned: runs that differ only in these resume one another."""
 
 RENAMED = {
     "training.updates": "training.max_steps",
@@ -249,4 +248,4 @@ RENAMED = {
     "memory.coders.code": "memory.coders.code_dim",
     "analysis.items": "analysis.patterns_per_episode",
 }
-"""Former key -> its name of now, both dotted, for the error that a former key gives."""
+"""Former key -> new key, both dotted, for the error that a former key gives."""

@@ -1,4 +1,4 @@
-"""How a run is asked to stop so that it can go on later, and what its exit code then says."""
+"""Stop signals: how a run is asked to stop and save, and its exit code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lightning_ebm.launcher import rank as process_number  # other modules still
 __all__ = ["REQUEUE", "STOP_SIGNALS", "Stopped", "launched", "process_number", "stops_on_signal"]
 
 REQUEUE = 75
-"""Exit code of a run that was asked to stop and can go on: EX_TEMPFAIL of sysexits.h, "try again later"."""
+"""Exit code of a run that was stopped and can resume: EX_TEMPFAIL of sysexits.h, "try again later"."""
 
 STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name))
 """What schedulers send before they take a machine away. (SLURM: SIGTERM, or what `--signal` names.) Windows has one."""

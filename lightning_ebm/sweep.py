@@ -3,7 +3,7 @@
     lightning-ebm sweep sweeps/glyphs-rate.yaml workers=2    or    sweep("sweeps/glyphs-rate.yaml", {"workers": 2})
 
 Each trial is a job of the executor. Everything is kept in `<output>/sweep-<file>`; the same call resumes an interrupted
-sweep. Bayesian search is Optuna's Gaussian process, the method that W&B's `bayes` stands for. Early stopping is ours:
+sweep. Bayesian search is Optuna's Gaussian process, the method of W&B's `bayes`. Early stopping is ours:
 W&B's Hyperband judges the best error so far among the trials at a bracket; Optuna's pruners judge the last error.
 """
 
@@ -180,7 +180,7 @@ class Search:
 
     @property
     def varied(self) -> list[Parameter]:
-        """Parameters that are no constants."""
+        """Parameters that are not constants."""
         return [parameter for parameter in self.parameters if parameter.distribution != "constant"]
 
 
@@ -204,7 +204,7 @@ def read_sweep(path: Path) -> Search:
 
 
 def checked(path: Path, plain: Any) -> Search:
-    """The search that a plain mapping stands for."""
+    """The search given by a plain mapping."""
     known(plain, KEYS, "")
     method = plain.get("method")
     if method not in METHODS:
@@ -345,7 +345,7 @@ def words(command: Sequence[str], program: str, given: dict[str, Any]) -> list[s
 
     Args:
         command: of the sweep's file, with macros.
-        program: what stands for ${program}.
+        program: the value of ${program}.
         given: as `arguments` gives them.
     """
     equal = [f"{key}={value}" for key, value in given.items()]
@@ -578,7 +578,7 @@ def write(path: Path, content: object) -> None:
 def sweep(file: Path | str, overrides: Overrides = (), console: Console = QUIET) -> list[Trial]:
     """Runs the trials of a sweep's file that have not ended, and writes what was found to `<output>/sweep-<file>`.
 
-    Half-finished trials resume, failed ones are tried again, others are proposed anew.
+    Half-finished trials resume, failed ones run again, others are proposed again.
 
     Args:
         file: in the schema of W&B.
@@ -659,7 +659,7 @@ def job(search: Search, trial: Trial, workers: int, trials: Sequence[Trial], sto
         environment={
             # `python` in a command is this one, even where its environment is not activated
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
-            "PYTHONSAFEPATH": None,  # a command of the user's own finds the modules beside it, as under W&B's agent
+            "PYTHONSAFEPATH": None,  # the user's own command finds modules in its folder, as under W&B's agent
         },
         gives_up=gives_up,
     )

@@ -1,4 +1,4 @@
-"""What the command line does, one verb a function; what a verb needs is imported when it is called."""
+"""The verbs of the command line, one function each. Imports happen inside, so that `--help` is fast."""
 
 from __future__ import annotations
 
@@ -19,36 +19,36 @@ from lightning_ebm.config import (
 from lightning_ebm.reporting.terminal import terminal
 from lightning_ebm.signals import process_number
 
-# of several processes, the first one speaks
+# only the first of several processes prints
 console = terminal(quiet=process_number() > 0)
 
 
 def say(text: str) -> None:
-    """Prints text; what is longer than the terminal's lines is left whole, so that a path can be copied."""
+    """Prints text without breaking lines, so that paths can be copied."""
     console.print(text, soft_wrap=True)
 
 
 def train(config_file: Path, overrides: Sequence[str]) -> None:
-    """Meta-train one memory; goes on where an earlier run of the same configuration stopped."""
+    """Meta-train one memory, or resume the training of the same configuration."""
     from lightning_ebm.training.trainer import build
     from lightning_ebm.training.trainer import train as fit
 
     run = build(resolve(read(config_file, overrides)))
     best = fit(run)
     if best is None:
-        say(f"{run.config.memory.name} has nothing to train; use evaluate or compare")
+        say(f"{run.config.memory.name} has no parameters to train; use evaluate or compare")
     else:
         say(f"best checkpoint: {best}")
 
 
 def evaluate(config_file: Path | None, overrides: Sequence[str], memory: str = "") -> None:
-    """Measure one trained memory on the test episodes and print its row; a pretrained one beside what is published."""
+    """Measure one trained memory on the test episodes; compare a pretrained one (--memory) with its published row."""
     from lightning_ebm.experiments.compare import evaluate as measure
     from lightning_ebm.experiments.reproduce import reproduce
     from lightning_ebm.pretrained import read as read_pretrained
     from lightning_ebm.reporting.comparison_tables import main_table
 
-    if process_number():  # the others, if a launcher started some, have nothing to do
+    if process_number():  # other processes of a launcher have nothing to do
         return
     if memory:
         found = reproduce(read_pretrained(expanded(memory, "--memory")), overrides)
@@ -62,21 +62,21 @@ def evaluate(config_file: Path | None, overrides: Sequence[str], memory: str = "
 
 
 def compare(config_file: Path, overrides: Sequence[str]) -> None:
-    """Train and measure every row of the configuration; print a table, write report.html and results.csv."""
+    """Train and measure every row of a configuration; print a table and write report.html and results.csv."""
     from lightning_ebm.experiments.compare import compare as run_all
 
     run_all(config_file, overrides, console)
 
 
 def analyse(config_file: Path, overrides: Sequence[str]) -> None:
-    """Ask one question (analysis=NAME) of the memories of every row; print a table, write it and a figure."""
+    """Run one analysis (analysis=NAME) on the memories of all rows; print a table and write it with a figure."""
     from lightning_ebm.experiments.analysis import analyse as ask
 
     ask(config_file, overrides, console)
 
 
 def show(config_file: Path, overrides: Sequence[str]) -> None:
-    """Print the resolved configuration, and draw patterns and queries of each split."""
+    """Print the resolved configuration, and write pictures of patterns and queries of each split."""
     from lightning_ebm.config import distortion_in_test
     from lightning_ebm.reporting.figures.strips import contact_sheet
     from lightning_ebm.reporting.figures.style import png
@@ -98,12 +98,12 @@ def show(config_file: Path, overrides: Sequence[str]) -> None:
 
 
 def summarise(words: Sequence[str]) -> None:
-    """Write tables for a paper, Markdown and LaTeX, from cells.csv files or folders of comparisons."""
+    """Write tables in Markdown and LaTeX from the results of comparisons."""
     from lightning_ebm.reporting.summarise import settings, write_summary
 
     paths, overrides = files_and_settings(words)
     if not paths:
-        raise ConfigError("summarise needs a cells.csv, or a folder of a comparison with one in it")
+        raise ConfigError("summarise needs a cells.csv file, or the folder of a comparison")
     folder, tables = write_summary(paths, settings(overrides))
     for table in tables:
         console.print(table, "")
@@ -111,16 +111,16 @@ def summarise(words: Sequence[str]) -> None:
 
 
 def sweep(words: Sequence[str]) -> None:
-    """Run the many trials of a sweep's file, find the best; print a table, write it, the best command and a figure."""
+    """Run the trials of a W&B sweep file; print a table and write it with the best command and a figure."""
     from lightning_ebm.sweep import sweep as run_all
 
     if not words or "=" in words[0]:
-        raise ConfigError("sweep needs a file, such as sweeps/glyphs-rate.yaml, before its settings")
+        raise ConfigError("sweep needs a sweep file, such as sweeps/glyphs-rate.yaml, before any settings")
     run_all(shipped(words[0], "sweeps", "sweep"), words[1:], console)
 
 
 def export(config_file: Path, overrides: Sequence[str], as_: str = "", row: str = "", dtype: str = "") -> None:
-    """Write a trained memory and its row into one file (--as NAME), which load_pretrained and --memory then load."""
+    """Export a trained memory and its measured row to one file (--as NAME) for load_pretrained and --memory."""
     from lightning_ebm.experiments import export as exporting
     from lightning_ebm.experiments.reproduce import published, table
     from lightning_ebm.reporting.comparison_tables import main_table
@@ -134,7 +134,7 @@ def export(config_file: Path, overrides: Sequence[str], as_: str = "", row: str 
 
 
 def recall(words: Sequence[str], memory: str = "") -> None:
-    """Store images of your own in a pretrained memory (--memory NAME), and recall them from damaged copies."""
+    """Store your own images in a pretrained memory (--memory NAME), and recall them from corrupted copies."""
     from lightning_ebm.experiments.recall import recall as recall_images
     from lightning_ebm.experiments.recall import write_report
     from lightning_ebm.pretrained import names
@@ -150,6 +150,6 @@ def recall(words: Sequence[str], memory: str = "") -> None:
 
 
 def files_and_settings(words: Sequence[str]) -> tuple[list[Path], list[str]]:
-    """The words of a verb that name files, whose names may have an equals sign, and those that are key=value."""
+    """Splits words into files, whose names may contain an equals sign, and key=value settings."""
     files = [Path(expanded(word, "file")) for word in words if "=" not in word or os.path.exists(word)]
     return files, [word for word in words if "=" in word and not os.path.exists(word)]

@@ -70,7 +70,7 @@ def test_compare_keeps_the_rows_that_are_asked_for(tmp_path, capsys):
     ("arguments", "message"),
     [
         (["train", "missing.yaml"], "cannot read the configuration missing.yaml"),
-        (["train", "~nobody-of-that-name/c.yaml"], "configuration: '~nobody-of-that-name/c.yaml' is in no known home"),
+        (["train", "~nobody-of-that-name/c.yaml"], "configuration: '~nobody-of-that-name/c.yaml' names an unknown home"),
         (["train", DEBUG, "[/no mask]=[bold]3[/]"], "unknown key '[/no mask]'."),
         (["train", DEBUG, "recipe=:smile:"], "there is no recipe ':smile:'"),
         (["train", DEBUG, "trainning.max_steps=3"], "Did you mean 'training'"),
@@ -173,7 +173,7 @@ def test_an_interrupt_is_one_line_and_keeps_the_checkpoint(tmp_path, capsys, mon
     monkeypatch.setattr(MetaTraining, "training_step", step)
     assert main(["train", DEBUG, f"output={tmp_path}"]) == 130
     signal.signal(signal.SIGINT, handler)  # Lightning leaves it ignored
-    assert capsys.readouterr().out.strip().splitlines()[-1].startswith("interrupted; the same command goes on")
+    assert capsys.readouterr().out.strip().splitlines()[-1].startswith("interrupted; the same command resumes")
     assert len(list(tmp_path.glob("*/checkpoints/last.ckpt"))) == 1
     monkeypatch.undo()
     assert main(["train", DEBUG, f"output={tmp_path}"]) == 0

@@ -288,7 +288,7 @@ def test_a_home_is_expanded_in_every_path_of_every_key(tmp_path, monkeypatch):
     assert (config.checkpoint, config.data.config.root) == (f"{tmp_path}/c.ckpt", str(tmp_path))
     assert config.name == "~/not-a-path"
     assert resolved("output=./~").output == "./~"
-    with pytest.raises(ConfigError, match=r"output: '~nobody-of-that-name/x' is in no known home"):
+    with pytest.raises(ConfigError, match=r"output: '~nobody-of-that-name/x' names an unknown home"):
         resolved("output=~nobody-of-that-name/x")
     checked = 0
     for schema in SETTINGS:

@@ -14,7 +14,7 @@ class Higher(AutogradLoop):
     """The loop over episodes, with `monkeypatch` and `DifferentiableSGD` for writing.
 
     Learned rates are given to the optimiser as `override`, one for each parameter group, that is, layer; see
-    `AutogradLoop.losses` for how several terms are given. The optimiser is told of the written weights only:
+    `AutogradLoop.losses` for how several terms are given. The optimiser gets the written weights only:
     `innerloop_ctx` would differentiate in every parameter of the energy at every step.
     """
 

@@ -19,7 +19,7 @@ class TorchContender(Contender):
 
     def prepare(self, case: Case, dtype: str, device: str) -> None:
         """Builds the EBMM and the data."""
-        torch.func.vmap(torch.func.grad(torch.sin))(torch.zeros(1))  # loads code, which is no memory of the meta-step
+        torch.func.vmap(torch.func.grad(torch.sin))(torch.zeros(1))  # loads code, which is not part of the meta-step
         self.memory = case.memory(dtype, device)
         self.patterns, self.queries = case.data(dtype, device)
         self.names, self.parameters = zip(*self.memory.named_parameters(), strict=True)

@@ -101,8 +101,8 @@ class Folder(Archive):
             if place.is_symlink() and error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
                 what = "is a loop of links" if error.errno == errno.ELOOP else f"is a link to {os.readlink(place)}"
                 gone = "" if error.errno == errno.ELOOP else ", which is not there"
-                raise DataError(f"{place} {what}{gone}: remove the link, or mend it") from error
-            raise DataError(f"{place} cannot be listed ({error.strerror}): mend that, or {self.cure}") from error
+                raise DataError(f"{place} {what}{gone}: remove or fix the link") from error
+            raise DataError(f"{place} cannot be listed ({error.strerror}): fix that, or {self.cure}") from error
 
     def read(self, name: str) -> bytes:
         """See `Archive.read`."""
@@ -122,7 +122,7 @@ class Zip(Archive):
         cure: as in `Archive`.
 
     Raises:
-        DataError: if it is no whole zip, or one that nobody means well with.
+        DataError: if it is not a complete zip file, or looks malicious.
     """
 
     def __init__(self, path: Path, cure: str) -> None:
@@ -131,7 +131,7 @@ class Zip(Archive):
             packed = path.stat().st_size
             self.zip = zipfile.ZipFile(path)
         except READING_ERRORS as error:
-            raise DataError(f"{path} is no whole zip file ({error}): {cure}") from error
+            raise DataError(f"{path} is not a complete zip file ({error}): {cure}") from error
         members = [member for member in self.zip.infolist() if not member.is_dir()]
         unpacked = sum(member.file_size for member in members)
         if unpacked > RATIO * packed:
@@ -208,7 +208,7 @@ def find_tree(root: str, pattern: str, cure: str) -> Path:
     try:
         places = [*folder.glob(pattern), *folder.glob(f"{pattern}/*")] if folder.is_dir() else []
     except OSError as error:
-        raise DataError(f"{folder} cannot be listed ({error.strerror}): mend that, or {cure}") from error
+        raise DataError(f"{folder} cannot be listed ({error.strerror}): fix that, or {cure}") from error
     found = sorted(place for place in places if is_tree(place) and not is_clutter(place.name))
     if not found:
         looked_for = f"{pattern}, a zip or a folder with folders train and val,"
@@ -247,7 +247,7 @@ def data_root(root: str, name: str, cure: str) -> Path:
             f" if it is not there yet, {cure}"
         )
     if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
-        raise DataError(f"{folder} cannot be listed (permission denied): mend that, or {cure}")
+        raise DataError(f"{folder} cannot be listed (permission denied): fix that, or {cure}")
     return folder
 
 
@@ -261,14 +261,14 @@ def read_whole(path: Path, limit: int, cure: str) -> bytes:
         with path.open("rb") as file:
             content = file.read(limit + 1)
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror or error}): mend that, or {cure}") from error
+        raise DataError(f"{path} cannot be read ({error.strerror or error}): fix that, or {cure}") from error
     if len(content) > limit:
         raise DataError(f"{path} is larger than {limit} bytes: {cure}")
     return content
 
 
 CLUTTER = {"__macosx", "thumbs.db", "desktop.ini", "lost+found", "@eadir", "$recycle.bin", "system volume information"}
-"""What systems and file servers leave in folders, beside files and folders whose names begin with a dot."""
+"""What systems and file servers leave in folders, in addition to names that begin with a dot."""
 
 
 def is_clutter(name: str) -> bool:

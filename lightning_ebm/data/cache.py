@@ -31,7 +31,7 @@ ABANDONED = 24 * 3600
 def cached(name: str, key: Mapping[str, object], build: Callable[[], Arrays]) -> Arrays:
     """What `build` returns, kept for the next process: read-only and memory-mapped, so that processes share it.
 
-    A cache never stands in the way: what is damaged is built anew, and where nothing can be written, it all stays in
+    A cache never stops a run: damaged files are rebuilt, and where nothing can be written, everything stays in
     memory, with a warning. Of processes that build the same at once, the first to finish is the one that counts.
     $LIGHTNING_EBM_VERIFY_CACHE, if not empty, has all checksums verified, those of large files too.
 
@@ -89,8 +89,8 @@ def filled(name: str, key: Mapping[str, object], fill: Callable[[Allocate], None
             obstacle = error
         if obstacle is not None:
             warnings.warn(
-                f"{path.parent} cannot be written ({obstacle.strerror or obstacle}): data sets are read anew by every"
-                " process, and kept in its memory. Make room there, or set XDG_CACHE_HOME to another folder",
+                f"{path.parent} cannot be written ({obstacle.strerror or obstacle}): every process"
+                " decodes data sets again and keeps them in memory. Make room, or set XDG_CACHE_HOME to another folder",
                 stacklevel=2,
             )
         found = opened(path) if obstacle is None else None
@@ -124,7 +124,7 @@ def opened(path: Path) -> Arrays | None:
 
 
 def workplace(path: Path) -> Path:
-    """A new folder beside `path`, so that no reader sees half of anything. Removes what killed processes left."""
+    """A new folder next to `path`: readers never see half-written files. Removes leftovers of killed processes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in path.parent.glob("*.unfinished"):
         with contextlib.suppress(OSError):
@@ -150,7 +150,7 @@ def claim(file: Path, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
 
 
 def record(unfinished: Path, arrays: Arrays) -> None:
-    """Writes all to the disk, and beside it what `opened` compares with.
+    """Writes everything to disk, with the fingerprint that `opened` compares.
 
     Raises:
         OSError: if the disk is full.

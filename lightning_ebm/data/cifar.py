@@ -90,7 +90,7 @@ def read_folder(folder: Path, cure: str) -> dict[str, bytes]:
 
 
 def unpacked(packed: Path, cure: str) -> dict[str, bytes]:
-    """As `read_folder`, from the authors' archive, of which nothing is unpacked to the disk.
+    """As `read_folder`, from the authors' archive, without unpacking it to disk.
 
     Raises:
         DataError: if it is damaged, or lacks a batch.
@@ -105,7 +105,7 @@ def unpacked(packed: Path, cure: str) -> dict[str, bytes]:
                     wanted[member.name] = file.read(LARGEST)
     except TAR_ERRORS as error:
         raise DataError(
-            f"{packed} is no whole archive of CIFAR-10 ({error or type(error).__name__}): {cure}"
+            f"{packed} is not a complete archive of CIFAR-10 ({error or type(error).__name__}): {cure}"
         ) from error
     if lacking := [name for name, content in wanted.items() if not content]:
         raise DataError(f"{packed} has no file {lacking[0]}: {cure}")
@@ -125,7 +125,7 @@ def read_batches(files: dict[str, bytes], cure: str) -> dict[Split, ImageSplit]:
 def read_batch(content: bytes, where: str, cure: str = CURE) -> ImageSplit:
     """The images and labels of one batch: a pickled dict with `data` (count, 3072) and `labels`, and more.
 
-    A batch need not be the published one, byte for byte: many have been pickled anew.
+    A batch need not be the published one, byte for byte: many have been pickled again.
 
     Args:
         content: the file.
@@ -133,7 +133,7 @@ def read_batch(content: bytes, where: str, cure: str = CURE) -> ImageSplit:
         cure: what to do about it, the end of an error.
 
     Raises:
-        DataError: if it is no such pickle, or asks for what a batch does not need.
+        DataError: if it is not such a pickle, or asks for what a batch does not need.
     """
     try:
         check_instructions(content)
@@ -143,12 +143,12 @@ def read_batch(content: bytes, where: str, cure: str = CURE) -> ImageSplit:
         entries = {key.decode("latin1") if isinstance(key, bytes) else key: value for key, value in batch.items()}
         images, labels = array(entries.get("data")), entries.get("labels")
         if not isinstance(labels, list) or any(type(label) is not int or not 0 <= label < 10 for label in labels):
-            raise ValueError("its labels are no list of numbers from 0 to 9")
+            raise ValueError("its labels are not a list of numbers from 0 to 9")
         if len(labels) != len(images):
             raise ValueError(f"it has {len(labels)} labels for {len(images)} images")
     except PICKLE_ERRORS as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{where} is no whole batch of CIFAR-10 ({reason}): {cure}") from error
+        raise DataError(f"{where} is not a complete batch of CIFAR-10 ({reason}): {cure}") from error
     return ImageSplit(images, np.array(labels, np.int64))
 
 
@@ -159,7 +159,7 @@ def array(value: object) -> np.ndarray:
         value: what stands in for the array.
 
     Raises:
-        ValueError: if it is no array of (count, 3072) bytes in C order.
+        ValueError: if it is not an array of (count, 3072) bytes in C order.
     """
     size = int(np.prod(SHAPE))
     match value:
@@ -168,9 +168,9 @@ def array(value: object) -> np.ndarray:
         case Named(arguments=(raw, kind, shape, str(order))):  # protocol 5
             fortran = order != "C"
         case _:
-            raise ValueError("its data is no array")
+            raise ValueError("its data is not an array")
     if not isinstance(kind, Named) or not kind.arguments or kind.arguments[0] not in ("u1", b"u1") or fortran:
-        raise ValueError("its data is no array of unsigned bytes in C order")
+        raise ValueError("its data is not an array of unsigned bytes in C order")
     if not isinstance(shape, tuple) or len(shape) != 2 or type(shape[0]) is not int or shape[1:] != (size,):
         raise ValueError(f"its data has not the shape (count, {size})")
     if not isinstance(raw, bytes | bytearray) or len(raw) != shape[0] * size:
@@ -210,7 +210,7 @@ ALLOWED = SHARED | {
     *("NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1", "SETITEM", "SETITEMS", "APPEND", "APPENDS"),
     *("EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "BUILD"),
 }
-"""What a batch is made of. A pickle with other instructions is refused."""
+"""The instructions of a batch. A pickle with others is refused."""
 
 
 def check_instructions(content: bytes) -> None:

@@ -26,7 +26,7 @@ from lightning_ebm.data.episodes import DataError
 from lightning_ebm.files import lock
 
 Report = Callable[[int, int | None], None]
-"""Is told how many bytes have arrived, of how many, if that is known."""
+"""Called with the bytes received and, if known, the total."""
 PATIENCE = 30.0
 """Seconds without a byte after which a server is given up."""
 BLOCK = 2**18
@@ -100,8 +100,8 @@ def fetch(remote: Remote, target: Path) -> Path:
     except (urllib.error.URLError, TimeoutError, ConnectionError, http.client.HTTPException) as error:
         reason = str(getattr(error, "reason", error)) or type(error).__name__
         raise DataError(
-            f"{remote.url} cannot be reached ({reason}): mend the network, or put the file at {target} by other means;"
-            " what has arrived is kept, and the same command goes on with it"
+            f"{remote.url} cannot be reached ({reason}): check the network, or put the file at {target} by other means;"
+            " what has arrived is kept, and the same command continues from it"
         ) from error
     except OSError as error:
         raise DataError(f"{target} cannot be written ({error}): make room, or set data.root") from error
@@ -113,7 +113,7 @@ def fetch(remote: Remote, target: Path) -> Path:
 
 
 def transfer(remote: Remote, file: BinaryIO) -> None:
-    """Appends to a file what it lacks; starts over where the server cannot go on.
+    """Appends the missing part of a file; starts over if the server cannot resume.
 
     Raises:
         DataError: if the server sends less than it announced.
@@ -132,7 +132,7 @@ def transfer(remote: Remote, file: BinaryIO) -> None:
         goes_on = answer.status == http.HTTPStatus.PARTIAL_CONTENT
         if goes_on and not answer.headers.get("Content-Range", "").startswith(f"bytes {there}-"):
             raise DataError(
-                f"{remote.url}: the server goes on at another byte than {there}; remove {file.name}, and start again"
+                f"{remote.url}: the server continues at another byte than {there}; remove {file.name}, and start again"
             )
         if not goes_on:
             file.truncate(0)
@@ -146,7 +146,7 @@ def transfer(remote: Remote, file: BinaryIO) -> None:
     if whole is not None and there < whole:
         raise DataError(
             f"{remote.url}: the transfer stopped after {there} of {whole} bytes; they are kept, and the same command"
-            " goes on with them"
+            " continues from them"
         )
 
 

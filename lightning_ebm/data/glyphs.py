@@ -1,6 +1,6 @@
 """Glyphs: characters of many scripts, drawn by invented hands; the data set that needs no download.
 
-It stands in for Omniglot: 1x32x32, ink 1 on paper 0, train, val and test made of different scripts. Outlines
+A substitute for Omniglot: 1x32x32, ink 1 on paper 0; train, val and test have different scripts. Outlines
 come from the DejaVu font that matplotlib installs. A glyph is thinned to its centre line, and a hand is a
 random distortion of that line and a pen to trace it with.
 """
@@ -101,7 +101,7 @@ def draw_glyphs(size: int, hands: int) -> dict[Split, GlyphSplit]:
     """
     path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
     if not path.is_file():
-        raise DataError(f"{path} is missing: install matplotlib anew, it brings this font")
+        raise DataError(f"{path} is missing: reinstall matplotlib, which includes this font")
     in_font = [chr(code) for code in sorted(FT2Font(str(path)).get_charmap())]
     found = [
         (split, names.index(script), character)

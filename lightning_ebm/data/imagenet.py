@@ -24,7 +24,7 @@ CURE = (
 )
 """How to get ImageNet."""
 REPAIR = "replace it, or remove it"
-"""What to do about a damaged file: a tree of one's own cannot be had anew."""
+"""What to do about a damaged file of the user's own tree, which cannot be downloaded again."""
 LAYOUT = "a tree of images has them at train/<class>/<image> and val/<class>/<image>"
 """What any tree must look like."""
 HELD_OUT = 10

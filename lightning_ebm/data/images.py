@@ -86,7 +86,7 @@ class ImageSet(PatternSource):
     Attributes:
         splits: its parts. They share no image.
         cure: what to do if a split is missing.
-        dark_is_one: whether 1 stands for what is dark in an image, such as ink, as sets of drawings have it.
+        dark_is_one: whether dark pixels, such as ink, become 1, as in sets of drawings.
         turnable: whether what is turned or upside down belongs to the set as well, and not only what is mirrored.
         augment: whether images of the train split, and of no other, are shifted and mirrored at random.
     """
@@ -227,12 +227,12 @@ def without_shared(splits: Mapping[Split, ImageSplit]) -> dict[Split, ImageSplit
 
 
 def numbered(names: np.ndarray) -> np.ndarray:
-    """Whole numbers that stand for class names, in the order of the names: (count,), int64."""
+    """Class indices, in the order of the class names: (count,), int64."""
     return cast(np.ndarray, np.unique(names, return_inverse=True)[1]).reshape(-1)
 
 
 def decode(content: bytes, where: str, cure: str) -> Image.Image:
-    """Opens an image file whose maker nobody knows, whatever its name ends in: the one reader of images.
+    """Opens an untrusted image file, whatever its suffix: the only reader of images.
 
     What claims too many pixels is refused before it is decoded. Of several frames the first one counts. Colour profiles
     are ignored.
@@ -246,7 +246,7 @@ def decode(content: bytes, where: str, cure: str) -> Image.Image:
         The image in RGB with 8 bits a channel, turned upright; what is transparent shows white paper.
 
     Raises:
-        DataError: if it is no image, cut off, or too large, or nothing says which of its numbers are black and white.
+        DataError: if it is not an image, is cut off or too large, or if its black and white levels are unknown.
     """
     try:
         with warnings.catch_warnings():
@@ -257,7 +257,7 @@ def decode(content: bytes, where: str, cure: str) -> Image.Image:
                 return on_paper(upright(image))
     except Image.UnidentifiedImageError as error:
         kinds = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
-        found = f"it begins with {content[:12]!r}, and is no {kinds} that Pillow reads"
+        found = f"it begins with {content[:12]!r}, and is not a {kinds} that Pillow reads"
         raise DataError(f"{where} cannot be decoded ({found}): {cure}") from error
     except DECODING_ERRORS as error:
         raise DataError(f"{where} cannot be decoded ({' '.join(str(error).split())}): {cure}") from error

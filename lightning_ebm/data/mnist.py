@@ -110,7 +110,7 @@ def places(remote: Remote) -> list[str]:
 
 
 def anew(path: Path | str) -> str:
-    """What mends a damaged file."""
+    """How to replace a damaged file; ends an error message."""
     return f"remove {path}, and {CURE}"
 
 
@@ -174,7 +174,7 @@ def read_idx(content: bytes, where: Path | str) -> np.ndarray:
         if len(content) > LARGEST:
             raise DataError(f"{where} unpacks to more than {LARGEST} bytes: {anew(where)}")
     if len(content) < 4 or content[:3] != b"\0\0\x08" or not 1 <= content[3] <= 3:
-        raise DataError(f"{where} is no idx file of bytes with 1 to 3 dimensions: {anew(where)}")
+        raise DataError(f"{where} is not an idx file of bytes with 1 to 3 dimensions: {anew(where)}")
     start = 4 + 4 * content[3]
     shape = tuple(int.from_bytes(content[place : place + 4], "big") for place in range(4, start, 4))
     if len(content) < start or math.prod(shape) != len(content) - start:

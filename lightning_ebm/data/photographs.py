@@ -88,7 +88,7 @@ def read_photograph(path: str) -> bytes:
 
 
 def anew(path: str) -> str:
-    """What mends a photograph of a package that is installed."""
+    """How to replace a photograph of an installed package; ends an error message."""
     return f"pip install --force-reinstall {DISTRIBUTIONS[path.partition('/')[0]]}"
 
 

@@ -16,14 +16,14 @@ CURE = "give images as PNG, JPEG, WebP, GIF, TIFF or BMP"
 BYTES = 2**27
 """Of a file, at most."""
 SIDE = 2048
-"""Pixels a side that an image is shrunk to before it is told what is ink."""
+"""Side in pixels to which an image is shrunk before ink is separated from paper."""
 
 
 def read_image(path: Path) -> Image.Image:
     """An image file, as `decode` reads it.
 
     Raises:
-        DataError: if it cannot be read, is no image, cut off, or too large; the message names it.
+        DataError: if it cannot be read, is not an image, is cut off, or is too large; the message names it.
     """
     return decode(read_whole(path, BYTES, CURE), str(path), CURE)
 
@@ -43,7 +43,7 @@ def as_pattern(image: Image.Image, spec: PatternSpec, dark_is_one: bool) -> np.n
         Of the spec's shape, float32 in [0, 1].
 
     Raises:
-        ValueError: if the patterns are no such images.
+        ValueError: if the patterns are not such images.
     """
     channels, height, width = image_shape(spec)
     if height != width or channels not in (1, 3) or (spec.binary and channels != 1):

@@ -13,7 +13,7 @@ LAYERS = 5
 
 
 class Completion(nn.Module):
-    """Convolutions that mend a recalled image where a query is distorted, so that strokes go on across the border.
+    """Convolutions that complete a recalled image where a query is corrupted, so that strokes cross the border.
 
     A code of few values cannot hold an image to the pixel, but where a query is right, it tells by how much the
     recalled image is wrong, and what its neighbourhood looks like. At first, next to nothing is changed.
@@ -23,7 +23,7 @@ class Completion(nn.Module):
         channels: of the hidden convolutions.
 
     Raises:
-        ValueError: if patterns are no images, or their sides are not divisible by 2.
+        ValueError: if patterns are not images, or their sides are not divisible by 2.
     """
 
     def __init__(self, shape: Sequence[int], channels: int) -> None:

@@ -1,4 +1,4 @@
-"""An estimate of which values of a query are distorted, for reading when the mask is not told."""
+"""Predicts which values of a query are corrupted, for reading when the mask is unknown."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Detector(nn.Module):
         channels: of the hidden convolutions.
 
     Raises:
-        ValueError: if patterns are no images, or their sides are not divisible by 2.
+        ValueError: if patterns are not images, or their sides are not divisible by 2.
     """
 
     def __init__(self, shape: Sequence[int], channels: int) -> None:

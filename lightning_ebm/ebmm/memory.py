@@ -23,7 +23,7 @@ class EBMMConfig(Settings):
     """Settings of an `EBMM`."""
 
     energy: Any = choice(energies, "reconstruction")
-    """An energy by name, with its own settings; of no effect where an energy is handed over."""
+    """An energy by name, with its own settings; unused if an energy is passed in."""
     memory_layers: list[str] = setting([])
     """Names of the energy's layers that writing changes; empty: those that the energy itself names."""
     writing: WritingConfig = WritingConfig()
@@ -148,7 +148,7 @@ class WritingEnergy(nn.Module):
         self.energy = energy
 
     def forward(self, features: Any) -> Tensor:
-        """features: what `energy.features` made of the patterns; returns energies (items,)."""
+        """features: what `energy.features` returned for the patterns; returns energies (items,)."""
         return self.energy.writing_energy(features)
 
 

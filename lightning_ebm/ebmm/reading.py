@@ -37,7 +37,7 @@ class Reading(nn.Module):
 
         x̂ = clip(x + ψ_k v),   v ← ψ_k v − γ_k ∇ₓE(x̂),   x ← clip(x + v),
 
-    which mends the indices of appendix A. γ₁ is positive (softplus) and ψ₁ below 1 (sigmoid); each next γ and ψ
+    which corrects the indices of appendix A. γ₁ is positive (softplus) and ψ₁ below 1 (sigmoid); each next γ and ψ
     is the one before times a learned sigmoid.
 
     Args:

@@ -31,7 +31,7 @@ class Recovery(nn.Module):
         gain: g at the start, (D,), with which the rows of A project back what an image's missing part measures.
 
     Raises:
-        ValueError: if patterns are no images, or their sides are not divisible by 2.
+        ValueError: if patterns are not images, or their sides are not divisible by 2.
     """
 
     def __init__(self, shape: Sequence[int], channels: int, steps: int, gain: Tensor) -> None:

@@ -152,7 +152,7 @@ def step(weight: Tensor, prior: Tensor, gradients: Sequence[Tensor], rates: Tens
     """One parameter after one step, in few passes over it: parameters are large, and passes are what costs.
 
     The prior term, of gradient 2 (weight - prior), has the second of the rates; the others' gradients are summed over
-    patterns, of which each counts `share`.
+    patterns, each with weight `share`.
     """
     weight = torch.lerp(weight, prior, 2 * rates[1])
     for rate, gradient in zip((rates[0], *rates[2:]), gradients, strict=True):

@@ -1,4 +1,4 @@
-"""What every table has beside the memories: the query itself, which a memory has to improve on."""
+"""The control in every table: the query itself, which a memory has to improve on."""
 
 from __future__ import annotations
 

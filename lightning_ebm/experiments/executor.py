@@ -59,7 +59,7 @@ class Job:
         command: its words.
         folder: where log.txt, all that it prints, lies.
         devices: GPUs that it uses; 0: all that are shown.
-        environment: variables that it has beside those of this process; None removes one.
+        environment: variables added to those of this process; None removes one.
         progress: share of its work that is done, from 0 to 1.
         speaks: whether it prints a line as soon as it has started; if none comes for `SILENCE`, it is killed.
         gives_up: whether it should be asked to stop, since its result is of no use any more.
@@ -109,7 +109,7 @@ class Running:
 
 
 Ended = Callable[[Job, str], str]
-"""Is told that a job has ended, and why if it failed, and returns what the log says of it: "done", "failed: …"."""
+"""Called when a job ends, with the reason if it failed; returns its line in the log: "done", "failed: …"."""
 
 
 def run_jobs(executor: Local | Slurm, jobs: Iterator[Job], total: int, ended: Ended, console: Console = QUIET) -> None:
@@ -119,7 +119,7 @@ def run_jobs(executor: Local | Slurm, jobs: Iterator[Job], total: int, ended: En
         executor: where and how many at a time, as `make_executor` says.
         jobs: asked for the next one when there is room for it, so that it may depend on how others have ended.
         total: how many there will be, for the table.
-        ended: is told of each.
+        ended: called for each.
         console: shows a live table in a terminal, and a line for each job that ends, in a file too.
 
     Raises:
@@ -273,7 +273,7 @@ class Local:
 
 
 class Slurm:
-    """Jobs of SLURM. Each is requeued at its time limit or when it is preempted, and goes on from its checkpoint.
+    """Jobs of SLURM. Each is requeued at its time limit or when it is preempted, and resumes from its checkpoint.
 
     Args:
         workers: as in `make_executor`.

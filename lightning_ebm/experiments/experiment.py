@@ -1,9 +1,9 @@
-"""One experiment of a comparison: a memory that is trained, if it can be, and measured; done once and kept.
+"""One experiment of a comparison: a memory is trained, if it has parameters, and measured. Results are kept.
 
-    python -m lightning_ebm.experiments.experiment FILE        runs the experiment of a file, as a job of the executor
+    python -m lightning_ebm.experiments.experiment FILE        runs an experiment from a file, as a job of the executor
 
 Everything is in the run's folder: checkpoints, and results/ with one file for each test setting, written atomically.
-So a comparison that was stopped at any moment, and in any way, resumes where it was.
+So a comparison can be stopped at any moment, and resumes.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Setting:
 
     Attributes:
         items: patterns in an episode.
-        mask_known: whether the memory is told which values were distorted.
+        mask_known: whether the memory gets the mask of corrupted values.
         precision: how its state is kept, as in `schema.PRECISIONS`.
     """
 
@@ -173,7 +173,7 @@ def kept(path: Path, read: Callable[[BinaryIO], Kept]) -> Kept | None:
     except FileNotFoundError:
         return None
     except Exception as error:  # damage can show as almost any
-        warnings.warn(f"{path} is damaged ({type(error).__name__}: {error}) and measured anew", stacklevel=2)
+        warnings.warn(f"{path} is damaged ({type(error).__name__}: {error}) and measured again", stacklevel=2)
         return None
 
 
@@ -195,7 +195,7 @@ def run_experiments(experiments: Sequence[Experiment], console: Console = QUIET)
     """
     config = experiments[0].config.compare
     waiting = [rank for rank, one in enumerate(experiments) if not one.is_done()]
-    # training on several devices starts its command anew, which must then be that of the experiment alone
+    # training on several devices restarts its command, which must then run this experiment only
     several = any(experiments[rank].config.trainer.devices > 1 for rank in waiting)
     failed: dict[int, str] = {}
     if launched() or (config.jobs == 1 and config.executor == "local" and not several):
@@ -234,10 +234,10 @@ def run_experiment(experiment: Experiment, say: Say) -> None:
 
     Args:
         experiment: what to do.
-        say: is told what happens next.
+        say: called with a line about what happens next.
 
     Raises:
-        ValueError, RuntimeError, OSError: whatever training or measuring raises; what was done before is kept.
+        ValueError, RuntimeError, OSError: any error of training or measuring; earlier results are kept.
     """
     if experiment.is_done():
         return

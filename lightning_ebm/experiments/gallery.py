@@ -21,7 +21,7 @@ def recalled(
         memory: any memory; it is not changed.
         episode: a batch of at least one.
         shown: how many queries.
-        mask_known: tell the memory which values were distorted.
+        mask_known: give the memory the mask of corrupted values.
 
     Returns:
         `patterns` and `queries`, (shown, *shape); `trajectory`, (steps, shown, *shape); and, of a memory that has

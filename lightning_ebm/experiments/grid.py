@@ -145,7 +145,7 @@ def tested(config: RunConfig, key: str) -> Any:
 
 
 def without_memory_filter(overrides: dict[str, Any]) -> dict[str, Any]:
-    """Overrides without a bare `memory`, which may be a pattern and then is no memory's name."""
+    """Overrides without a bare `memory`, which may be a glob pattern instead of a memory's name."""
     return {key: value for key, value in overrides.items() if key != "memory" or not isinstance(value, str)}
 
 

@@ -1,4 +1,4 @@
-"""Measuring a memory: test episodes in, errors, sizes and times out."""
+"""Measures a memory: test episodes in, errors, sizes and times out."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from lightning_ebm.reporting.record import Record
 
 T = TypeVar("T")
 Written = list[tuple[State, float]]
-"""The states of one batch of test episodes after the other, and the milliseconds that writing an episode took."""
+"""For each batch of test episodes, the written state and the milliseconds per episode."""
 
 CPU = torch.device("cpu")
 
 KEPT = 2**28
-"""Bytes of states that are kept to be read once more."""
+"""Most bytes of states kept for reading again in other settings."""
 
 
 def measure(
@@ -39,18 +39,18 @@ def measure(
     written: Written | None = None,
     device: torch.device = CPU,
 ) -> Record:
-    """Writes and reads each episode. What it returns has yet to be labelled.
+    """Writes and reads each episode. The record has no label yet.
 
     Args:
         memory: any memory, on the CPU; it is not changed.
         batches: the test episodes.
         spec: kind of the patterns.
-        mask_known: tell the memory which values were distorted.
+        mask_known: give the memory the mask of corrupted values.
         nothing_written: read from the unwritten state instead: what the reader can do without memory.
         precision: keep the state at this precision between writing and reading.
-        written: what an earlier measurement of the same memory and episodes wrote, which is read instead of being
-            written again; filled as far as `KEPT` allows.
-        device: where memory and episodes are taken for it.
+        written: states that an earlier measurement of the same memory and episodes wrote, to be reused; filled up to
+            `KEPT`.
+        device: where to measure.
 
     Raises:
         ValueError: if the memory recalls something that is not finite.
@@ -124,7 +124,7 @@ def size(state: State) -> int:
 
 
 def count_floats(memory: AssociativeMemory, state: State) -> tuple[int, int]:
-    """Size of one episode's state in float32 values, that is, in words of 32 bits of whatever it holds, rounded up.
+    """Size of one episode's state in words of 32 bits, rounded up.
 
     Returns:
         As the literature counts (without bookkeeping), and all of it.

@@ -38,13 +38,12 @@ class RecallConfig:
     """Settings of `recall`.
 
     Attributes:
-        distortion: how the images are damaged, by name, with its settings; as the memory was tested, if not given.
-        company: the data set, by name, with its settings, whose test patterns are stored beside the images until there
-            are as many as the memory was trained with, for a memory that was always trained with 16 may recall nothing
-            of two. If not given, glyphs for binary images, as they need no files, otherwise the memory's own data;
-            empty: none.
-        seed: of the damage and the company, a whole number from 0.
-        mask: whether the memory is told which values were damaged, known or unknown; empty: as in its published row.
+        distortion: how the images are corrupted, by name, with its settings; default: as in the memory's test.
+        company: data set, by name, with its settings. Its test patterns are stored together with the images, up to the
+            number of patterns in training: a memory always trained with 16 patterns may fail on two. Default: glyphs
+            for binary images, because they need no files, otherwise the memory's own data; empty: none.
+        seed: seed of corruption and company, at least 0.
+        mask: whether the memory gets the mask, known or unknown; empty: as in its published row.
         invert: whether images are stored as their negatives: for bright ink on dark paper.
         output: folder that the report's folder is made in.
     """
@@ -59,7 +58,7 @@ class RecallConfig:
 
 @dataclass(frozen=True)
 class Recalled:
-    """What a memory made of a user's images.
+    """What a memory recalled of a user's images.
 
     Attributes:
         answer: table and figure.
@@ -131,7 +130,7 @@ def recall(saved: Pretrained, files: Sequence[Path], words: Sequence[str] = ()) 
     energies = found.get("energies")
     several, with_others = f"{len(own)} image{'s' * (len(own) > 1)}", ""
     if len(others):
-        with_others = f", with {len(others)} patterns of {config.company} beside them"
+        with_others = f", together with {len(others)} patterns of {config.company}"
     answer = AnalysisResult(
         title=f"What {saved.name} recalls of {several}",
         caption=(
@@ -148,7 +147,7 @@ def recall(saved: Pretrained, files: Sequence[Path], words: Sequence[str] = ()) 
 
 
 def company(saved: Pretrained, config: RecallConfig, count: int, random: np.random.Generator) -> np.ndarray:
-    """What is stored beside the images: (patterns, *shape), none if there are enough of them.
+    """Patterns stored together with the images, (patterns, *shape); none if there are enough images.
 
     Args:
         saved: the memory's file.
@@ -205,7 +204,7 @@ def rows(
 
 
 def write_report(saved: Pretrained, found: Recalled) -> Path:
-    """Writes report.html, one page that needs no network, and beside it table.csv and recall.png.
+    """Writes report.html, a page that needs no network, table.csv and recall.png.
 
     Returns:
         The path of the page, `<output>/recall-<name>/report.html`.

@@ -1,4 +1,4 @@
-"""A pretrained memory, measured again beside its published row: `lightning-ebm evaluate --memory NAME`."""
+"""A pretrained memory, measured again and compared with its published row: `lightning-ebm evaluate --memory NAME`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Reproduction:
     """A memory measured again.
 
     Attributes:
-        comparison: published rows beside reproduced ones, and the controls of now.
+        comparison: published and reproduced rows, and the controls of now.
         deviations: what was not reproduced, a line each.
     """
 
@@ -96,14 +96,14 @@ def configuration(saved: Pretrained) -> dict[str, Any]:
     """The plain configuration of the run that trained a memory.
 
     Raises:
-        PretrainedError: if it is no YAML mapping, or could lead to an import.
+        PretrainedError: if it is not a YAML mapping, or could lead to an import.
     """
     try:
         found = yaml.safe_load(saved.config)
     except yaml.YAMLError:
         found = None
     if not isinstance(found, dict):
-        raise PretrainedError(f"the configuration of the pretrained memory {saved.name} is no YAML mapping")
+        raise PretrainedError(f"the configuration of the pretrained memory {saved.name} is not a YAML mapping")
     refuse_imports(found, saved.name)
     return found
 

@@ -31,7 +31,7 @@ def main_table(comparison: Comparison, brief: bool = False) -> Table:
 
     Args:
         comparison: what was measured.
-        brief: only the columns that fit a terminal; published rows are left out.
+        brief: only the columns that fit a terminal; published rows are omitted.
     """
     records, groups, places = comparison.results, settings(comparison.results), places_of(comparison)
     several, published = len(groups) > 1, {} if brief else published_lines(comparison, "floats")

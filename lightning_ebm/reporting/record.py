@@ -328,7 +328,7 @@ def read_csv(path: Path) -> list[Record]:
     """The records of a cells.csv, of this version or an older one; of their errors, the means only.
 
     Raises:
-        ConfigError: if it cannot be read, or is no such file.
+        ConfigError: if it cannot be read, or is not such a file.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
@@ -372,7 +372,7 @@ class Recall:
 
 @dataclass(frozen=True)
 class Gallery:
-    """One test episode (or its first patterns), and what each memory made of it.
+    """One test episode (or its first patterns), and what each memory recalled.
 
     Attributes:
         patterns: (items, *shape), values in [0, 1].

@@ -1,4 +1,4 @@
-"""The reports: HTML pages that need no network; figures and tables lie beside them as files."""
+"""The reports: HTML pages that need no network, with figures and tables as files in the same folder."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Finding:
 
 
 def write_report(comparison: Comparison, folder: Path, findings: Sequence[Finding] = (), others: str = "") -> Path:
-    """Writes report.html and, beside it, results.csv, table.md, config.yaml and the figures as PNG.
+    """Writes report.html, results.csv, table.md, config.yaml and the figures as PNG.
 
     Args:
         comparison: what to report; it has at least one result.
@@ -101,7 +101,7 @@ def write_report(comparison: Comparison, folder: Path, findings: Sequence[Findin
         sections.append(Section("Not finished", render("failed.html", failed=comparison.failed)))
     sections.append(Section("How to read this", render("how_to_read.html", metrics=METRICS.values())))
     configurations = comparison.runs or {"": comparison.config}
-    beside = "Beside this page lie its numbers, results.csv, and its figures as PNG."
+    beside = "The numbers (results.csv) and figures (PNG) are in the folder of this page."
     sections.append(origin(command, comparison.provenance, configurations, beside))
     date = comparison.provenance.get("date", "")
     kicker = "A comparison of associative memories" + (f", {date}" if date else "")
@@ -118,7 +118,7 @@ def write_index(
 
     Args:
         reports: variation -> its report, in a folder below this one, and what it reports; at least one.
-        missing: variations of which nothing was finished.
+        missing: variations without a finished experiment.
         folder: where to; it is there.
         findings: analyses of the same memories.
 
@@ -131,7 +131,7 @@ def write_index(
         listed.append((variation, path.relative_to(folder).as_posix(), " ".join(summary(comparison)) + failed))
     listed += [(name, "", "Nothing was finished.") for name in missing]
     first = next(iter(reports.values()))[1]
-    beside = "Beside this page lies cells.csv, with the numbers of every run of every report."
+    beside = "cells.csv, in the folder of this page, has the numbers of every run of every report."
     sections = [
         Section("Reports", render("reports.html", reports=listed)),
         *analysis_sections(findings, count(1)),
@@ -289,7 +289,7 @@ def analysis_sections(findings: Sequence[Finding], ranks: Iterator[int]) -> list
 
 
 def read_findings(output: Path, config: str) -> list[Finding]:
-    """The analyses that were made of a configuration, by name. One that cannot be read is left out, with a warning.
+    """The analyses of a configuration, by name. One that cannot be read is skipped, with a warning.
 
     Args:
         output: the folder that `analyse` and `compare` both wrote to.
@@ -303,12 +303,12 @@ def read_findings(output: Path, config: str) -> list[Finding]:
             try:
                 findings.append(read_finding(path.parent))
             except (OSError, ValueError, KeyError, TypeError) as error:
-                warnings.warn(f"left out of the report, as {path.parent} cannot be read: {error!r}", stacklevel=2)
+                warnings.warn(f"skipped in the report: {path.parent} cannot be read: {error!r}", stacklevel=2)
     return findings
 
 
 def write_finding(folder: Path, table: Table, command: str, figure: Callable[[bool], Figure]) -> None:
-    """Writes what `read_finding` reads beside table.csv, and figure.png."""
+    """Writes about.json, which `read_finding` reads with table.csv, and figure.png."""
     light = figure(False)
     save(light, folder / "figure")
     about = {"title": table.title, "caption": table.caption, "command": command}
@@ -384,7 +384,7 @@ def read_steps(gallery: Gallery, recall: Recall) -> list[Step]:
 
 
 def save_strips(gallery: Gallery, folder: Path) -> None:
-    """What was recalled, and the path of each memory that reads in several steps, as figures beside the page."""
+    """Pictures of what was recalled, and of the read trajectories of memories with several read steps."""
     save(recall_gallery(gallery), folder / "recall_gallery")
     taken: set[str] = set()
     for rank, recall in enumerate(gallery.recalls):

@@ -29,7 +29,7 @@ class SummaryConfig:
             memories were tried in several sizes with one number of patterns, else items.
         error: whose errors: corrupted values, or all; empty: corrupted, but all where published rows are asked for.
         published: a paper's numbers as rows of their own, as `compare.paper_results`; empty: none.
-        output: folder for summary.md and summary.tex; empty: that of the first file.
+        output: folder for summary.md and summary.tex; empty: the folder of the first file.
     """
 
     columns: str = ""

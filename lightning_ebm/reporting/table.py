@@ -36,7 +36,7 @@ class Cell:
         value: what it is sorted by; a number that is not finite, or none, comes last.
         note: small print below the text.
         best: whether it is emphasised.
-        bar: 5th percentile, mean and 95th percentile as shares of a scale, which HTML draws beside the note.
+        bar: 5th percentile, mean and 95th percentile as shares of a scale, which HTML draws next to the note.
         links: texts, each with the id in the page that it leads to, or none, which HTML shows in place of `text`.
     """
 

@@ -29,7 +29,7 @@ class Progress(pl.Callback):
     """Updates done, loss, the last validation's error in the units of the tables, time left; totals at the end.
 
     In a terminal it is one line that moves; elsewhere, as in a log file, a new line every so often. About once a
-    second, the updates done are also put into a file, for whoever waits for this process. Where a budget of seconds is
+    second, the number of updates is also written to a file, for the parent process. Where a budget of seconds is
     spent faster than that of updates, all of them show what share of the updates it amounts to.
 
     Args:

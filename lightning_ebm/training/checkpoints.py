@@ -153,7 +153,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         ) from None
     except Exception as error:  # damage can show as almost any
         why = one_line(error) if str(error) else type(error).__name__
-        raise ConfigError(f"cannot read the checkpoint {path}: {why}. To begin anew, remove {path.parent}") from error
+        raise ConfigError(f"cannot read the checkpoint {path}: {why}. To start over, remove {path.parent}") from error
     return dict(saved)
 
 

@@ -12,7 +12,7 @@ Loss = Callable[..., Tensor]
 
 
 def chunked(loss: Loss, parameters: Sequence[Tensor], chunk: int, *batch: Tensor | None) -> Tensor:
-    """The loss of a batch of episodes, no more than `chunk` of which are in memory together.
+    """The loss of a batch of episodes, with at most `chunk` episodes in memory at once.
 
     The loss's backward pass hands out gradients that were taken with the loss itself. So any optimiser, loop, scaler
     or wrapper for several devices sees one loss and one backward pass, whose gradients are those of the whole batch.
@@ -57,5 +57,5 @@ class ChunkedLoss(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        """The gradients, times that of the loss in what was made of it."""
+        """The stored gradients, scaled by the gradient of the loss."""
         return None, None, None, *(upstream * gradient for gradient in ctx.saved_tensors)

@@ -1,4 +1,4 @@
-"""What a run tells of itself: metrics as CSV, of which no row is lost, and Weights & Biases as a view of them."""
+"""What a run logs: metrics as CSV, without losing a row, and Weights & Biases as a view of them."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ WANDB_DEFAULTS = {
 class MetricsFile(CSVLogger):
     """Lightning's `metrics/version_<start>/metrics.csv`, one for each start of a run; `step` is the update minus one.
 
-    Each row is on the disk before the checkpoint that follows it, so a run that goes on has all rows up to its
-    checkpoint. Those after it are made again: of two rows of one step, that of the later start counts.
+    Each row is on the disk before the checkpoint that follows it, so a run that resumes has all rows up to its
+    checkpoint. Later steps are repeated: of two rows of one step, the later start's counts.
 
     Args:
         folder: the run's.
@@ -46,7 +46,7 @@ class MetricsFile(CSVLogger):
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
         """Writes a row."""
-        if not self.experiment.metrics_keys:  # else the file is written anew when the first validation brings columns
+        if not self.experiment.metrics_keys:  # else the file is rewritten when the first validation adds columns
             self.experiment.metrics_keys = list(COLUMNS)
         super().log_metrics(metrics, step)
 
@@ -63,7 +63,7 @@ class MetricsFile(CSVLogger):
 class Tracker(WandbLogger):
     """Lightning's logger of a W&B run, with two differences: no update is logged twice, and no error gets out.
 
-    After a kill the updates since the last checkpoint are made again; those that were logged before are left out.
+    After a restart, steps that were already logged are skipped.
     After an error nothing more is sent to W&B.
 
     Args:
@@ -82,14 +82,14 @@ class Tracker(WandbLogger):
         except FileNotFoundError:
             pass
         except (OSError, ValueError) as error:
-            warnings.warn(f"{logged} is damaged ({reason(error)}) and is made anew", stacklevel=2)
+            warnings.warn(f"{logged} is damaged ({reason(error)}) and is rebuilt", stacklevel=2)
 
     def attempt(self, work: Callable[..., None], *arguments: Any) -> None:
         """Does something that may fail without stopping the run; a warning the first time, nothing from then on."""
         if self.works:
             try:
                 work(*arguments)
-            except Exception as error:  # whatever wandb raises: it is only a view
+            except Exception as error:  # any error of wandb: logging must not stop a run
                 self.works = False
                 warnings.warn(f"W&B stopped working and gets nothing more of this run ({reason(error)})", stacklevel=2)
 
@@ -158,7 +158,7 @@ def start(config: RunConfig, folder: Path, /, **options: Any) -> Any:
             folder.mkdir(parents=True, exist_ok=True)
             with patch.dict(os.environ, variables):
                 run = wandb.init(**{"mode": attempt, "dir": folder, **chosen_by_user, **options})
-        except Exception as error:  # whatever wandb raises: it is only a view
+        except Exception as error:  # any error of wandb: logging must not stop a run
             failures.append(reason(error))
             end_service()
         else:
@@ -173,7 +173,7 @@ def tracker(config: RunConfig) -> Tracker | None:
     """The W&B logger of a run, in its first process; None in others, and where W&B is disabled or cannot start.
 
     The id of the W&B run is the name of the run's folder, or the one that an agent of a sweep asks for, so a run that
-    is started again goes on with it.
+    is started again resumes it.
     """
     folder = run_folder(config)
     name, tags = folder.name, list(config.wandb.tags)
@@ -205,7 +205,7 @@ def log_table(config: RunConfig, name: str, columns: Sequence[str], rows: Sequen
 
 
 def finish() -> None:
-    """Ends the W&B run of this process, if there is one, so that the next one begins anew."""
+    """Ends the W&B run of this process, if there is one, so that the next run starts a new one."""
     wandb = sys.modules.get("wandb")
     if wandb is not None and wandb.run is not None:
         try:

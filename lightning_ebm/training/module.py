@@ -141,7 +141,7 @@ class MetaTraining(pl.LightningModule):
             self.log("val/items", float(batch.patterns.shape[1]), **shared, logger=False)
 
     def on_validation_epoch_end(self) -> None:
-        """Logs the seconds of training so far beside the errors, for learning curves."""
+        """Logs the seconds of training with the errors, for learning curves."""
         self.log("train/seconds", self.seconds, sync_dist=True)
 
     def on_validation_end(self) -> None:

@@ -25,7 +25,7 @@ from lightning_ebm.signals import STOP_SIGNALS, Stopped
 
 GRACE = 3.0
 """Seconds that a process has to end by its own error after another one died (Lightning kills it after 5)."""
-KEPT = "the last checkpoint is kept, and the same command goes on from it"
+KEPT = "the last checkpoint is kept, and the same command resumes from it"
 
 
 class StopOnSignal(Checkpoint):
@@ -98,7 +98,7 @@ def watch(wait: Callable[[], str]) -> None:
 
     def end() -> None:
         if news := wait():
-            print(f"error: {news}; the others end too. The same command goes on from the last checkpoint", flush=True)
+            print(f"error: {news}; the others end too. The same command resumes from the last checkpoint", flush=True)
             time.sleep(GRACE)
             sys.stdout.flush()
             os._exit(1)

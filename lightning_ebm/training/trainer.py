@@ -144,7 +144,7 @@ def held(folder: Path) -> Iterator[None]:
     """Keeps other processes out of a run's folder; waits, with a message, for one that is in it.
 
     The first process of a group holds it for all. The others of a group that a launcher started do not see that it
-    waits, and would go on without it: such a group ends instead.
+    waits, and would continue without it: such a group ends instead.
 
     Raises:
         InUse: in such a group.
@@ -178,7 +178,7 @@ def fit(run: Run, checkpoint: Path | None) -> None:
         if checkpoint is None or module.updated:
             raise
         why = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ConfigError(f"cannot go on from the checkpoint {checkpoint}: {why[:300]}") from error
+        raise ConfigError(f"cannot resume from the checkpoint {checkpoint}: {why[:300]}") from error
     finally:
         finish()
 
@@ -268,7 +268,7 @@ def record_run(run: Run) -> None:
 
 
 def provenance(config: RunConfig) -> dict[str, str]:
-    """What a number depends on beside its configuration: versions, commit, hardware, command, time."""
+    """What a number depends on besides its configuration: versions, commit, hardware, command, time."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else processor()
     return {
         "command": " ".join(["lightning-ebm", *sys.argv[1:]]),

@@ -73,8 +73,8 @@ class TestFolder:
         [
             ("a/up", "..", "a/up is a link to a folder that it lies in, a loop: remove the link"),
             ("a/b/self", "../b", "a/b/self is a link to a folder that it lies in, a loop: remove the link"),
-            ("a/x", "x", "a/x is a loop of links: remove the link, or mend it"),
-            ("a/x", "gone", "a/x is a link to gone, which is not there: remove the link, or mend it"),
+            ("a/x", "x", "a/x is a loop of links: remove or fix the link"),
+            ("a/x", "gone", "a/x is a link to gone, which is not there: remove or fix the link"),
             ("a/x.png", "one.txt/y", r"a/x\.png is a link to one\.txt/y, which is not there"),
         ],
     )
@@ -96,7 +96,7 @@ class TestFolder:
         folder = Folder(tmp_path, CURE)
         (tmp_path / "three.txt").unlink()
         (tmp_path / "three.txt").mkdir()  # what root may not read either
-        with pytest.raises(DataError, match=r"three\.txt cannot be read \(Is a directory\): mend that, or get another"):
+        with pytest.raises(DataError, match=r"three\.txt cannot be read \(Is a directory\): fix that, or get another"):
             folder.read("three.txt")
 
     def test_an_unreadable_folder(self, tmp_path, monkeypatch):
@@ -104,7 +104,7 @@ class TestFolder:
             raise PermissionError(13, "Permission denied", str(place))
 
         monkeypatch.setattr(os, "scandir", refuse)
-        with pytest.raises(DataError, match=r"cannot be listed \(Permission denied\): mend that, or get another"):
+        with pytest.raises(DataError, match=r"cannot be listed \(Permission denied\): fix that, or get another"):
             Folder(tmp_path, CURE)
 
 
@@ -164,7 +164,7 @@ class TestZip:
     def test_cut_off(self, tmp_path, keep):
         write_zip(tmp_path / "set.zip", FILES)
         (tmp_path / "set.zip").write_bytes((tmp_path / "set.zip").read_bytes()[:keep])
-        with pytest.raises(DataError, match=r"set\.zip is no whole zip file .*: get another"):
+        with pytest.raises(DataError, match=r"set\.zip is not a complete zip file .*: get another"):
             Zip(tmp_path / "set.zip", CURE)
 
     def test_a_wrong_checksum(self, tmp_path):
@@ -201,7 +201,7 @@ class TestFinding:
 
     def test_a_root_that_cannot_be_listed(self, tmp_path, monkeypatch):
         monkeypatch.setattr(os, "access", lambda *_: False)
-        with pytest.raises(DataError, match=r"cannot be listed \(permission denied\): mend that, or get another"):
+        with pytest.raises(DataError, match=r"cannot be listed \(permission denied\): fix that, or get another"):
             find(str(tmp_path), ("x",), CURE)
 
     def test_reading(self, tmp_path):

@@ -85,7 +85,7 @@ def nested(depth, nothing=b""):
 BAD = {
     "empty": (b"", "exhausted"),
     "text": (b"<html>not found</html>", "unknown"),
-    "cut off": (pickle.dumps(batch(20, 0), 2)[:-30_000], "no whole batch"),
+    "cut off": (pickle.dumps(batch(20, 0), 2)[:-30_000], "not a complete batch"),
     "no dict": (pickle.dumps([1, 2], 2), "it holds no dict but a list"),
     "os.system": (pickle.dumps({b"data": Harmful(os.system, ("touch escaped",))}, 2), r"names '(posix|os)\.system'"),
     "eval": (pickle.dumps({b"data": Harmful(eval, ("1 + 1",))}, 2), r"names '(__builtin__|builtins)\.eval'"),
@@ -98,16 +98,16 @@ BAD = {
     "a slow hash in another": (nested(200, b"Nb"), "repeats what no batch repeats"),
     "a deep hash": (b"\x80\x02})" + b"\x85" * 2**14 + b"K\x01u.", "more instructions than any batch"),
     "a huge memo": (b"\x80\x02}r\xff\xff\xff\x7f.", "numbers more things than any batch"),
-    "a huge string": (b"\x80\x04}\x8e\xff\xff\xff\xff\xff\x00\x00\x00x.", "no whole batch"),
+    "a huge string": (b"\x80\x04}\x8e\xff\xff\xff\xff\xff\x00\x00\x00x.", "not a complete batch"),
     "many lists": (b"\x80\x02" + b"]" * 2**14 + b".", "more instructions than any batch"),
     "many lists in a frame": (
         b"\x80\x04\x95" + struct.pack("<Q", 2**14) + b"]" * 2**14 + b".",
         "more instructions than any batch",
     ),
     "a name of two lines": (b"\x80\x04\x8c\x03a\nb\x8c\x01c\x93.", r"names 'a\\nb\.c'"),
-    "no data": (pickle.dumps({b"labels": [1, 2], b"more": 3}, 2), "its data is no array"),
-    "floats": (pickle.dumps(batch(2, 0, data=np.zeros((2, 3072), np.float32)), 2), "no array of unsigned bytes"),
-    "objects": (pickle.dumps(batch(1, 0, data=np.array([[{}]], object)), 2), "no array of unsigned bytes"),
+    "no data": (pickle.dumps({b"labels": [1, 2], b"more": 3}, 2), "its data is not an array"),
+    "floats": (pickle.dumps(batch(2, 0, data=np.zeros((2, 3072), np.float32)), 2), "not an array of unsigned bytes"),
+    "objects": (pickle.dumps(batch(1, 0, data=np.array([[{}]], object)), 2), "not an array of unsigned bytes"),
     "another order": (pickle.dumps(batch(2, 0, data=np.zeros((2, 3072), np.uint8, "F")), 5), "in C order"),
     "other order": (pickle.dumps(batch(2, 0, data=np.zeros((2, 3072), np.uint8, "F")), 2), "in C order"),
     "grey": (pickle.dumps(batch(2, 0, data=np.zeros((2, 1024), np.uint8)), 2), r"not the shape \(count, 3072\)"),
@@ -191,9 +191,9 @@ class TestArchive:
     @pytest.mark.parametrize(
         ("content", "message"),
         [
-            (b"", "is no whole archive of CIFAR-10"),
-            (b"<html>", "is no whole archive of CIFAR-10"),
-            (packed(["x"])[:5000], "is no whole archive of CIFAR-10"),
+            (b"", "is not a complete archive of CIFAR-10"),
+            (b"<html>", "is not a complete archive of CIFAR-10"),
+            (packed(["x"])[:5000], "is not a complete archive of CIFAR-10"),
             (packed(["cifar-10-batches-py/data_batch_1"]), "has no file cifar-10-batches-py/data_batch_2"),
         ],
     )

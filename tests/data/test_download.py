@@ -128,7 +128,7 @@ class TestFetching:
     def test_a_server_that_goes_on_elsewhere(self, target):
         target.parent.mkdir()
         target.with_name("set.zip.part").write_bytes(CONTENT[:1000])
-        with serving(shift=7) as server, pytest.raises(DataError, match="goes on at another byte than 1000"):
+        with serving(shift=7) as server, pytest.raises(DataError, match="continues at another byte than 1000"):
             fetch(remote(server), target)
 
     def test_a_file_that_the_server_has_not(self, target):
@@ -139,7 +139,7 @@ class TestFetching:
     def test_no_server(self, target):
         with serving() as server:
             address = remote(server)
-        with pytest.raises(DataError, match=r"cannot be reached \(.*refused.*\): mend the network, or put the file at"):
+        with pytest.raises(DataError, match=r"cannot be reached \(.*refused.*\): check the network, or put the file"):
             fetch(address, target)
         assert names(target.parent) == []
 

@@ -166,7 +166,7 @@ class TestDrawing:
 
     def test_a_missing_font(self, monkeypatch, tmp_path):
         monkeypatch.setattr(matplotlib, "get_data_path", lambda: str(tmp_path))
-        with pytest.raises(DataError, match=r"DejaVuSans\.ttf is missing: install matplotlib"):
+        with pytest.raises(DataError, match=r"DejaVuSans\.ttf is missing: reinstall matplotlib"):
             draw_glyphs.__wrapped__(32, 1)
 
 

@@ -85,7 +85,7 @@ class TestDecode:
 
     @pytest.mark.parametrize("kind", ["ICO", "TGA", "EPS", "PDF"])
     def test_another_format(self, kind):
-        with pytest.raises(DataError, match=r"^x cannot be decoded \(it begins with b'.*', and is no PNG, JPEG, GIF, "):
+        with pytest.raises(DataError, match=r"^x cannot be decoded \(it begins with b'.*', and is not a PNG, JPEG, "):
             decode(encoded(noise(), kind), "x", "y")
 
 

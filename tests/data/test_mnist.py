@@ -91,11 +91,11 @@ class TestReading:
 
 HEADER = struct.pack(">HBB3I", 0, 8, 3, 2, 28, 28)
 BAD = {
-    "empty": (b"", "no idx file of bytes"),
-    "text": (b"<html>not found</html>", "no idx file of bytes"),
-    "floats": (struct.pack(">HBBI", 0, 13, 1, 2) + bytes(8), "no idx file of bytes"),
-    "no dimension": (b"\0\0\x08\0\x01", "no idx file of bytes"),
-    "200 dimensions": (b"\0\0\x08\xc8" + bytes(800), "no idx file of bytes"),
+    "empty": (b"", "not an idx file of bytes"),
+    "text": (b"<html>not found</html>", "not an idx file of bytes"),
+    "floats": (struct.pack(">HBBI", 0, 13, 1, 2) + bytes(8), "not an idx file of bytes"),
+    "no dimension": (b"\0\0\x08\0\x01", "not an idx file of bytes"),
+    "200 dimensions": (b"\0\0\x08\xc8" + bytes(800), "not an idx file of bytes"),
     "half a header": (HEADER[:10], "announces"),
     "cut off": (HEADER + bytes(1000), r"announces \(2, 28, 28\) values and has 1000"),
     "too long": (HEADER + bytes(1569), r"announces \(2, 28, 28\) values and has 1569"),

@@ -181,7 +181,7 @@ class TestErrors:
     @pytest.mark.parametrize("keep", [0, 10, 500, -30])
     def test_a_truncated_zip(self, root, keep):
         background(root).write_bytes(background(root).read_bytes()[:keep])
-        self.check(root, r"images_background\.zip is no whole zip file .* https://")
+        self.check(root, r"images_background\.zip is not a complete zip file .* https://")
 
     def test_a_zip_without_images(self, root):
         write_zip(background(root), {"images_background/readme.txt": b"see elsewhere"})

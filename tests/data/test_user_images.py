@@ -207,7 +207,7 @@ def png():
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"<html>", r"cannot be decoded \(it begins with b'<html>', and is no PNG, JPEG, "),
+        (b"<html>", r"cannot be decoded \(it begins with b'<html>', and is not a PNG, JPEG, "),
         (b"", "cannot be decoded"),
         (png()[:-30], "cannot be decoded"),
         (claiming(10_000), "has 10000x10000 pixels, more than"),

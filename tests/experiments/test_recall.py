@@ -84,7 +84,7 @@ def test_the_page_is_whole_and_needs_nothing_from_outside(reported):
     assert not re.search(r"https?:|//[a-z]", re.sub(r"base64,[\w+/=]+|\n// [^\n]*", "", html))
     assert "<b>" not in html and page.texts["h1"] == f"What {NAME} recalls of 3 images"
     assert len(page.all("img")) == 2 * 3 and "as given, 200x300 pixels" in page.texts["span"]
-    assert "13 patterns of glyphs (size 32, hands 8, augment False) beside them" in page.texts["p"]
+    assert "together with 13 patterns of glyphs (size 32, hands 8, augment False)" in page.texts["p"]
     assert page.tables[0][0][0][1] == "image" and len(page.tables[0]) == 1 + 3
     for text in page.texts["i"], html:
         assert all(f"read {step}" in text for step in range(1, 6))
@@ -103,7 +103,7 @@ def test_steps_of_the_table_are_those_of_the_memory(drawings):
         energy = memory.energy(state, trajectory[-1])
     np.testing.assert_allclose(alone.steps[2:], trajectory[:, 0].numpy(), atol=1e-5)
     np.testing.assert_allclose(alone.energies[-1], energy[0].numpy(), rtol=1e-3)
-    assert "beside them" in found.answer.caption and "beside them" not in alone.answer.caption
+    assert "together with" in found.answer.caption and "together with" not in alone.answer.caption
     assert not np.array_equal(found.steps[2:], alone.steps[2:])
 
 

@@ -266,7 +266,7 @@ def test_no_update_is_logged_twice_and_a_damaged_record_of_that_is_made_anew(tmp
     assert logged == [5.0, 6.0, 7.0]
     for content in (b"", b"\xff\xfe", b"4.5", b"4" * 5000):
         first.logged.write_bytes(content)
-        with pytest.warns(UserWarning, match=r"wandb-logged is damaged \(.*\) and is made anew"):
+        with pytest.warns(UserWarning, match=r"wandb-logged is damaged \(.*\) and is rebuilt"):
             anew = loggers.Tracker(again.experiment, first.logged)
         anew.log_metrics({"loss": 8.0}, 8)
         assert first.logged.read_text() == "8"

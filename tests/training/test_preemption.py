@@ -1,4 +1,4 @@
-"""A signal or a failure ends training in one line, and the same command goes on as if nothing had been."""
+"""A signal or a failure ends training in one line, and the same command resumes as if nothing had been."""
 
 import errno
 import multiprocessing
@@ -73,7 +73,7 @@ def test_a_signal_saves_this_update_and_asks_to_be_run_again(
     at_update(monkeypatch, update, lambda: os.kill(os.getpid(), number))
     handlers = [signal.getsignal(n) for n in STOP_SIGNALS]
     assert main(arguments) == REQUEUE == os.EX_TEMPFAIL
-    assert capsys.readouterr().out.splitlines()[-1].startswith(f"stopped by {number.name}; the same command goes on")
+    assert capsys.readouterr().out.splitlines()[-1].startswith(f"stopped by {number.name}; the same command resumes")
     (folder,) = tmp_path.glob("debug-*")
     assert last(folder)["global_step"] == saved
     seconds = last(folder)["training_seconds"]

@@ -166,7 +166,7 @@ def test_damaged_results_are_measured_anew(tmp_path, content):
     assert cell.is_done() and len(files) == 2
     for file in files:
         file.write_bytes(content)
-        with pytest.warns(UserWarning, match=f"{file.name} is damaged .* measured anew"):
+        with pytest.warns(UserWarning, match=f"{file.name} is damaged .* measured again"):
             run_experiment(cell, print)
         assert cell.is_done()
     assert files[1].read_bytes() == whole[1]  # the gallery; the results hold the time that they took

@@ -103,7 +103,7 @@ def test_a_killed_process_ends_the_other_within_a_minute_and_both_go_on(tmp_path
     assert first.returncode == (-signal.SIGKILL, 1)[killed]
     assert not is_running(second)
     assert "error" in output
-    assert "goes on from" in output
+    assert "resumes from" in output
 
 
 @SLOW
@@ -113,7 +113,7 @@ def test_a_signal_to_the_second_process_stops_both_after_the_same_update(tmp_pat
     os.kill(second_of(first, tmp_path), signal.SIGTERM)
     output, _ = first.communicate(timeout=60)
     assert first.returncode == REQUEUE
-    assert "stopped by SIGTERM; the same command goes on" in output
+    assert "stopped by SIGTERM; the same command resumes" in output
     (path,) = tmp_path.glob("*/checkpoints/last.ckpt")
     assert torch.load(path, weights_only=True)["global_step"] >= 20
 

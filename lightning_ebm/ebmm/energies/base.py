@@ -50,20 +50,20 @@ class Energy(nn.Module, ABC):
         """What reading descends: energies (items,) of x (items, *shape), values in [0, 1].
 
         An energy with a `mean_pattern` takes two more arguments: the soft mask (items, *shape), in [0, 1], how far each
-        value of x is to be found anew, and the anchor (items, *shape), where a read step starts, which may stand in for
-        x where the energy is to have no slope.
+        value of x is to be recalled, and the anchor (items, *shape), where a read step starts, which may replace x
+        where the energy is to have no slope.
         """
         return self.writing_energy(self.features(x))
 
     @property
     def mean_pattern(self) -> Tensor | None:
-        """What reading starts from where a query is masked, (*shape); None: from the query, and no mask is told."""
+        """Where reading starts for masked values, (*shape); None: at the query, and masks are not used."""
         return None
 
     def predict_mask(self, queries: Tensor) -> Tensor | None:
         """How likely each value of queries (items, *shape) is corrupted, in [0, 1]; None if that is not predicted.
 
-        It is asked of energies with a `mean_pattern` where the mask is not told.
+        Called for energies with a `mean_pattern` if the mask is unknown.
         """
         return None
 

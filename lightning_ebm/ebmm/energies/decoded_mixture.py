@@ -22,9 +22,9 @@ COMPLETED = 4
 NOISE = 0.08
 """Standard deviation of what is added to codes in the auxiliary loss: rows that hold 64 patterns are so far off."""
 EMPHASIS = 2.0
-"""Weight of a value that is to be completed, beside those that are to be decoded: it is what recall is measured by."""
+"""Weight of a value to be completed, relative to one to be decoded: recall is measured on the former."""
 STEP = 0.1
-"""Length of the first step that mends a code, as a share of the code's."""
+"""Length of the first step that improves a code, relative to the code's."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,11 @@ class DecodedMixtureConfig(Settings):
     """Settings of `DecodedMixture`."""
 
     slots: int = setting(64, at_least=1)
-    """S, rows of the written layer; as many patterns can be told apart. The state has S · (code + 1) floats."""
+    """S, rows of the written layer; as many patterns can be distinguished. The state has S · (code_dim + 1) floats."""
     code_dim: int = setting(35, at_least=1)
     """D, values of a row, fewer than the values of a pattern."""
     hidden: int = setting(512, at_least=0)
-    """Units of each hidden layer of encoder and decoder, beside their linear parts; 0 for linear ones."""
+    """Units of each hidden layer of encoder and decoder, which also have linear parts; 0: linear only."""
     layers: int = setting(1, at_least=1)
     """Hidden layers of each."""
     detector: int = setting(24, at_least=0)
@@ -63,8 +63,8 @@ class DecodedMixture(RowMixture):
         W(x) = −1/γ · log Σ_s exp(γ f(x)·z_s + √γ b_s)
 
     (`writing_energy(features(x))`). Its gradient moves the row that is responsible for x towards the code of x, which
-    the decoder maps back to x; biases whose rate is negative are prices, as in `Mixture`, by which patterns find rows
-    of their own. What the encoder guesses is mended before by descent on how badly x would be recalled; see `refined`.
+    the decoder maps back to x; a negative bias rate makes an occupied slot less attractive, as in `Mixture`, so that
+    patterns spread over slots. Descent on the recall error improves the encoder's code before; see `refined`.
     Encoder and decoder may be trained as an autoencoder beforehand (`training.pretrain_steps`).
 
     Where a query is corrupted, a detector estimates; see `predict_mask`. There, a row's image is completed to go with
@@ -107,7 +107,7 @@ class DecodedMixture(RowMixture):
 
                 c = σ(completion(Σ_s r_s g(z_s), x, m)), with the rows' responsibilities r.
             anchor: (items, *shape), in place of x in all but the spring, whose slope alone is then that of x. A read
-                step is anchored where it starts, so that it finds r and c anew, as in expectation-maximisation, and
+                step is anchored where it starts, so that it finds r and c again, as in expectation-maximisation, and
                 costs no slope of the completion. None: x itself.
         """
         logits, beta = self.decode(self.memory.rows()), self.log_beta.exp()
@@ -136,7 +136,7 @@ class DecodedMixture(RowMixture):
         return normalised(self.encode((2 * (x - self.typical)).flatten(1)))
 
     def refined(self, codes: Tensor, x: Tensor) -> Tensor:
-        """Codes from which x is recalled better: what the encoder guesses at once, a few steps of descent mend.
+        """Codes from which x is recalled better: a few steps of descent, starting from the encoder's code.
 
         Each step asks for another quarter of the image, as if a query lacked it: with logits l = g(z),
 

@@ -27,7 +27,7 @@ class GatedRNNConfig(Settings):
 
 
 class GatedRNN(Energy):
-    """Energy of a vector, from a gated recurrence that sees it anew at each hop.
+    """Energy of a vector, from a gated recurrence that sees it at each hop.
 
     From state₀ = 0, each hop computes with z = [x, state]
 

@@ -32,18 +32,18 @@ class MeasuredMixtureConfig(Settings):
     """Settings of `MeasuredMixture`."""
 
     slots: int = setting(64, at_least=1)
-    """S, rows of the written layer; as many patterns can be told apart. The state has S · (code + 1) floats."""
+    """S, rows of the written layer; as many patterns can be distinguished. The state has S · (code_dim + 1) floats."""
     code_dim: int = 35
-    """Values of a row: one that gives the others their scale, `address_dim` by which it is found, and measurements."""
+    """Values of a row: one for the scale, `address_dim` for the address, and the rest for measurements."""
     address_dim: int = setting(4, at_least=1)
-    """P, values that a net makes of a pattern, and can make of what is known of it; below `code_dim` - 1."""
+    """P, values of the address, which a net computes from a pattern or its known part; below `code_dim` - 1."""
     block_size: int = setting(16, at_least=1)
     """Pixels after which measurements repeat at the start of training, in both directions. As large as the blocks that
     go missing: each of these then holds every measured wave once, wherever it lies."""
     hidden: int = setting(256, at_least=1)
     """Units of the net that makes addresses, and guesses what a missing part measures."""
     detector: int = setting(24, at_least=0)
-    """Channels of the net that estimates which values of a query are corrupted; 0: none, the mask has to be told."""
+    """Channels of the net that estimates which values of a query are corrupted; 0: none, the mask must be known."""
     recovery: int = setting(32, at_least=1)
     """Channels of the net that recovers the missing part."""
     steps: int = setting(3, at_least=1)
@@ -69,12 +69,12 @@ class MeasuredMixture(RowMixture):
     A row is (κ, y, a), scaled to mean square 1, so that its own first value gives the scale back. Writing descends
     `RowMixture.writing_energy` in place of E, as in `DecodedMixture`.
 
-    A memory need not hold what the query shows. Measurements are linear: from those of the stored pattern, those of the
-    known part are subtracted, and all that a row holds is left for the missing part; see `Recovery`. Waves whose period
+    A memory need not store what the query shows. Measurements are linear: those of the known part are subtracted
+    from those of the stored pattern, and the whole row is left for the missing part; see `Recovery`. Waves whose period
     is the side of the blocks that go missing are measured, so that each block, wherever it lies, has its full share in
     each of them (the source coding with side information of A. D. Wyner and J. Ziv, IEEE Trans. Information Theory 22,
-    1976, by linear measurements as in D. L. Donoho, Compressed sensing, ibid. 52, 2006). The price: a row is no picture
-    of its pattern, and where more than such a block is missing, little is recalled. Not in the paper.
+    1976, by linear measurements as in D. L. Donoho, Compressed sensing, ibid. 52, 2006). The price: a row does
+    not describe its whole pattern, and if more than one such block is missing, little is recalled. Not in the paper.
     """
 
     config = MeasuredMixtureConfig
@@ -162,7 +162,7 @@ class MeasuredMixture(RowMixture):
         return self.recovery(left, self.measure, self.typical, queries, soft_mask)
 
     def unscaled(self, codes: Tensor) -> Tensor:
-        """The features (items, code − 1) that codes (items, code) stand for."""
+        """The features (items, code − 1) of codes (items, code)."""
         first = codes[:, :1]
         return codes[:, 1:] * self.log_scale.exp() * first / (first.square() + EPSILON)
 

@@ -18,7 +18,7 @@ class MixtureConfig(Settings):
     """Settings of `Mixture`."""
 
     slots: int = setting(64, at_least=1)
-    """S, rows of the written layer; about as many patterns as can be told apart."""
+    """S, rows of the written layer; about as many patterns as can be distinguished."""
     beta: float = setting(0.16, above=0)
     """Initial inverse temperature for each value of a pattern: how much more a component counts (as a factor, in powers
     of e) for agreeing with the pattern in half a value more."""

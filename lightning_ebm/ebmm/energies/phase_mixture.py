@@ -19,7 +19,7 @@ class PhaseMixtureConfig(Settings):
     """Settings of `PhaseMixture`."""
 
     slots: int = setting(63, at_least=1)
-    """S, rows of the written layer; twice as many patterns can be told apart."""
+    """S, rows of the written layer; twice as many patterns can be distinguished."""
     beta: float = setting(0.08, above=0)
     """Initial inverse temperature for each value of a pattern, as in the mixture energy."""
 

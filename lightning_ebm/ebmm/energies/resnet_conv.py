@@ -40,7 +40,7 @@ class ResNetConvConfig(Settings):
 class Bottleneck(nn.Module):
     """A residual block, part of whose convolution is written.
 
-    y = tanh(LN(reduce(x))), then tanh(LN([memory(y), static(y)])) beside the skip path.
+    y = tanh(LN(reduce(x))), then tanh(LN([memory(y), static(y)])) and a skip path.
 
     Args:
         channels: channels of the input.

@@ -26,7 +26,7 @@ class ErrorMap(Analysis):
         """See `Analysis.result`.
 
         Raises:
-            ValueError: if patterns are no images.
+            ValueError: if patterns are not images.
         """
         shape = spec_of(runs).shape
         if len(shape) != 3:

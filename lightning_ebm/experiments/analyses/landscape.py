@@ -69,7 +69,9 @@ class Landscape(Analysis):
         """
         items = run.config.episodes.patterns_per_episode
         if not (self.item < items and items > 1):
-            raise ValueError(f"analysis.item must be below the {items} patterns of an episode, of which there are two")
+            raise ValueError(
+                f"analysis.item must be below {items}, the patterns of an episode, which needs at least two"
+            )
         with test_episodes(run, batch=1) as episodes:
             batch = next(episodes)
             pattern, query = batch.patterns[0, self.item].flatten(), batch.queries[0, self.item].flatten()

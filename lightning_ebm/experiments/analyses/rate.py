@@ -28,7 +28,7 @@ class Rate(Analysis):
     For random bits, the bound of rate-distortion theory is drawn in: n (1 - H(e / n)) bits for each pattern of n bits
     that is recalled with e of them wrong, H being the binary entropy (Shannon 1959). It holds for what is known from
     the state alone; the intact part of a query tells n - c further bits, c of them corrupted, so the line is that for
-    c bits of which e are wrong.
+    c bits, e of them wrong.
     """
 
     precisions: list[str] = setting(list(PRECISIONS), one_of=tuple(PRECISIONS), min_length=1)

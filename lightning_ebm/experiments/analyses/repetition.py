@@ -16,7 +16,7 @@ from lightning_ebm.training.trainer import Run
 
 @dataclass(frozen=True)
 class Repetition(Analysis):
-    """The error of patterns that are stored k times, and of the others beside them."""
+    """The error of patterns that are stored k times, and of the other patterns."""
 
     times: list[int] = setting([1, 2, 4, 8], at_least=1, min_length=1)
     """How often the repeated patterns are stored."""
@@ -36,7 +36,7 @@ class Repetition(Analysis):
             conditions,
             "Patterns stored several times",
             f"Error on corrupted values of the {self.share:.0%} of patterns that are stored several times, and of those"
-            " that are stored once beside them.",
+            " that are stored once.",
             ["times", "patterns"],
             "times that the repeated patterns are stored",
             xscale="log",

@@ -28,7 +28,7 @@ from lightning_ebm.training.trainer import Run
 class Steps(Analysis):
     """The error after every read step, when answers are read again and again; and by the number of write steps.
 
-    A further reading starts the schedule of step sizes anew. Write steps beyond those of training have the rates of
+    A further reading restarts the schedule of step sizes. Write steps beyond those of training have the rates of
     the last one.
     """
 

@@ -14,7 +14,7 @@ from lightning_ebm.training.trainer import Run
 
 @dataclass(frozen=True)
 class Transfer(Analysis):
-    """The error on data that a memory was not trained on, beside that on its own; with the prior state as control."""
+    """The error on data that a memory was not trained on, and on its own data; the prior state is the control."""
 
     data: list[Any] = choices(datasets)
     """Data sets to test on, by name, each with its settings; their patterns have the same shape and kind."""

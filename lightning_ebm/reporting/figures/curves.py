@@ -49,7 +49,7 @@ def learning_curves(curves: Sequence[Curve], unit: str, dark: bool = False) -> F
     """The error on validation episodes against updates (left) and seconds of training (right), all axes logarithmic.
 
     Args:
-        curves: one for each trained row; those without points are left out. Errors of zero are drawn at the
+        curves: one for each trained row; those without points are skipped. Errors of zero are drawn at the
             floor of the axis, a tenth of the smallest error above zero.
         unit: unit of the errors.
         dark: whether it is shown on a dark background.

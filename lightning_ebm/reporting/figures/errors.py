@@ -42,7 +42,7 @@ Point = tuple[int, float, float, float]
 MANY = 12
 """Lines that one figure may hold before nobody can follow them."""
 WIDE = 20.0
-"""Ratio of mean errors beyond which the smaller ones could not be told apart on a linear axis."""
+"""Ratio of mean errors beyond which the smaller ones could not be distinguished on a linear axis."""
 DASHED: dict[str, Any] = {"linestyle": (0, (4, 3)), "linewidth": 1.1}
 
 
@@ -232,7 +232,7 @@ def draw_published(axes: Axes, published: Published, dark: bool) -> dict[str, Li
 
 
 def label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
-    """Names beside the last points, (height, name, colour), moved apart where they would overlap."""
+    """Names next to the last points, (height, name, colour), moved apart where they would overlap."""
     shown = sorted(end for end in ends if math.isfinite(end[0]))
     gap = 0.05 * (axes.get_ylim()[1] - axes.get_ylim()[0])
     heights = apart([level for level, _, _ in shown], gap)

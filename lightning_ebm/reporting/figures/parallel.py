@@ -41,7 +41,7 @@ class Axis:
         return (value - low) / (high - low) if high > low else 0.5
 
     def marks(self) -> list[Any]:
-        """The values that are written beside it: a short list of them, else the ends."""
+        """The values written next to it: all if they are few, otherwise the extremes."""
         if self.choices:
             return [value for value in self.choices if value in self.values]
         return sorted({min(self.values), max(self.values)})

@@ -36,7 +36,7 @@ def contact_sheet(
     """What a data set and a distortion look like: rows of patterns, each above the row of their queries.
 
     Args:
-        patterns: of one episode, (items, *shape), values in [0, 1]; what does not fill a row is left out.
+        patterns: of one episode, (items, *shape), values in [0, 1]; an incomplete row is omitted.
         queries: the same, distorted.
         title: heads the sheet.
         columns: patterns in a row.
@@ -114,7 +114,7 @@ def as_picture(pattern: np.ndarray) -> np.ndarray:
     """One pattern as red, green, blue and opacity, (height, width, 4) in [0, 1]; 0 is black.
 
     Three channels are colours, others stand side by side. A vector fills a near-square grid row by row, and
-    what is left of the grid is transparent. Values that are no number are grey.
+    what is left of the grid is transparent. Values that are not numbers are grey.
 
     Args:
         pattern: (channels, height, width), (height, width) or (length,), values in [0, 1].

@@ -16,7 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, Locator, LogLocator, NullLocator
 
-# After Okabe and Ito: told apart with any colour vision, and in print. On dark, the dim ones are lifted.
+# After Okabe and Ito: distinguishable with any colour vision, and in print. On dark, the dim ones are lifted.
 COLOURS = {
     False: ("#0072B2", "#D55E00", "#009E73", "#AA4499", "#B07D00", "#56A4D9", "#5B5B5B", "#882255"),
     True: ("#56B4E9", "#F0803C", "#2FC79A", "#DD8AC4", "#E0B040", "#9CCBF0", "#BDBDBD", "#D4668E"),
@@ -30,7 +30,7 @@ FAINT = {False: "#71767f", True: "#979ca6"}
 
 @contextmanager
 def new_figure(width: float, height: float, dark: bool) -> Iterator[Figure]:
-    """A figure in Matplotlib's own defaults, whatever the user has set, with the colours of the page."""
+    """A figure with Matplotlib's defaults, regardless of the user's settings, in the colours of the page."""
     ink, faint, background = INK[dark], FAINT[dark], BACKGROUND[dark]
     theme = {
         "font.size": 9, "axes.titlesize": 9.5, "axes.titlelocation": "left", "axes.titlepad": 9,
