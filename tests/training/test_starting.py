@@ -143,6 +143,8 @@ def test_a_memory_that_holds_its_patterns_is_seen_to():
     assert found["write_cosine"].item() == pytest.approx(cosine, rel=1e-5)
     assert found["write_top1"] == 1
     assert found["held"] == 1
+    assert found["write_rate"].item() == pytest.approx(0.3)  # the default
+    assert found["step_size"].item() == pytest.approx(0.1)
     assert found["error_prior"] == 1  # the prior is flat: the query's one wrong bit stays
     unwritten = diagnose(memory, spec, memory.initial_state(1), patterns, queries, None)
     assert unwritten["write_cosine"] == 0
