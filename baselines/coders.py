@@ -3,32 +3,40 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_ebm.layers import ImageDecoder, ImageEncoder, SkipPerceptron, cosines, he_init
-from lightning_ebm.memory import check_patterns
+from lightning_ebm.memory import check_patterns, keep_known
+from lightning_ebm.settings import Settings, setting
 
 
-@dataclass
-class CodersConfig:
-    """Settings of `Coders`; the defaults are for 32x32 images.
+@dataclass(frozen=True)
+class CodersConfig(Settings):
+    """Settings of `Coders`; the defaults are for 32x32 images."""
 
-    Attributes:
-        hidden: units of each hidden layer of the coders of vector patterns, and of images that are treated as vectors.
-        layers: hidden layers of these, at least 1.
-        channels: widths of the image encoder's ResBlocks; each halves the image. Empty: images are treated as vectors.
-        code: size of the image encoder's output, and of a code for images unless another is asked for.
-    """
+    hidden: int = setting(256, at_least=1)
+    """Units of each hidden layer of the coders of vector patterns, and of images that are treated as vectors."""
+    layers: int = setting(1, at_least=1)
+    """Hidden layers of these."""
+    channels: list[int] = setting([32, 64, 96], at_least=1)
+    """Widths of the image encoder's ResBlocks; each halves the image. Empty: images are treated as vectors."""
+    code_dim: int = setting(256, at_least=1)
+    """Size of the image encoder's output, and of a code for images unless another is asked for."""
 
-    hidden: int = 256
-    layers: int = 1
-    channels: list[int] = field(default_factory=lambda: [32, 64, 96])
-    code: int = 256
+
+@dataclass(frozen=True)
+class CodeSettings(Settings):
+    """Settings of every memory of codes."""
+
+    width: int | None = setting(None, at_least=1)
+    """Size of a code, or of a slot that holds one. None: that of a vector pattern, or `coders.code_dim` for images."""
+    coders: CodersConfig = CodersConfig()
+    """Sizes of encoder and decoder."""
 
 
 class Coders(nn.Module):
@@ -41,42 +49,32 @@ class Coders(nn.Module):
 
     Args:
         shape: shape of one pattern: (size,) or (channels, height, width).
-        width: size of a code, at most `config.code` where images pass through the paper's encoder; None: that of a
-            vector pattern, or `config.code`.
-        config: sizes of the nets; None: the defaults.
+        width: size of a code, at most `config.code_dim` where images pass through the paper's encoder; None: that of a
+            vector pattern, or `config.code_dim`.
+        config: sizes of the nets.
 
     Raises:
-        ValueError: if a setting is out of range, or the patterns are neither vectors nor images that can be
-            halved as often as there are channels.
+        ValueError: if the patterns are neither vectors nor images that can be halved as often as there are channels, or
+            `width` exceeds what the image encoder returns.
     """
 
-    def __init__(self, shape: Sequence[int], width: int | None = None, config: CodersConfig | None = None) -> None:
+    def __init__(self, shape: Sequence[int], width: int | None = None, config: CodersConfig = CodersConfig()) -> None:
         super().__init__()
-        config = config or CodersConfig()
         self.shape = tuple(shape)
         if len(self.shape) not in (1, 3):
             raise ValueError(f"this memory stores vectors or images, not patterns of shape {self.shape}")
         as_vectors = len(self.shape) == 1 or not config.channels
-        size = math.prod(self.shape) if as_vectors else config.code
-        default = size if len(self.shape) == 1 else config.code
+        size = math.prod(self.shape) if as_vectors else config.code_dim
+        default = size if len(self.shape) == 1 else config.code_dim
         self.width = default if width is None else width
         self.overlap = min(self.width, size)  # largest product of two codes that start as ±1 in `size` places
-        counts = {
-            "coders.hidden": config.hidden,
-            "coders.layers": config.layers,
-            "coders.code": config.code,
-            "width": self.width,
-        }
-        for name, value in (counts | {f"coders.channels[{i}]": n for i, n in enumerate(config.channels)}).items():
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
-
-        if not as_vectors and self.width > config.code:  # the rest would stay zero: nothing leads out of it
+        if not as_vectors and self.width > config.code_dim:  # the rest would stay zero: nothing leads out of it
             raise ValueError(
-                f"width must be at most coders.code={config.code}, the encoder's output, got {self.width}: raise both"
+                f"width must be at most coders.code_dim={config.code_dim}, the encoder's output, got {self.width}:"
+                " raise both"
             )
 
-        self.typical = nn.Parameter(torch.full(self.shape, 0.5)) if as_vectors and len(self.shape) == 3 else 0.5
+        self.mean_pattern = nn.Parameter(torch.full(self.shape, 0.5)) if as_vectors and len(self.shape) == 3 else 0.5
         self.encoder: nn.Module
         self.decoder: nn.Module
         if len(self.shape) == 1:
@@ -86,34 +84,31 @@ class Coders(nn.Module):
             self.encoder, self.decoder = wave_coders(self.shape, self.width, config.hidden, config.layers)
         else:
             try:
-                image_encoder = ImageEncoder(self.shape, config.channels, config.code)
-                image_decoder = ImageDecoder(self.shape, config.channels, config.code)
+                image_encoder = ImageEncoder(self.shape, config.channels, config.code_dim)
+                image_decoder = ImageDecoder(self.shape, config.channels, config.code_dim)
             except (ValueError, IndexError) as error:
                 raise ValueError(f"coders.channels={config.channels} does not suit {self.shape}: {error}") from error
             he_init(image_encoder)
             he_init(image_decoder)
             with torch.no_grad():  # else σ is saturated at the start: logits would have a deviation of about 5
                 image_decoder.logits.weight.mul_(0.1)
-            self.encoder = nn.Sequential(image_encoder, identity(config.code, self.width))
-            self.decoder = nn.Sequential(identity(self.width, config.code), image_decoder)
+            self.encoder = nn.Sequential(image_encoder, identity(config.code_dim, self.width))
+            self.decoder = nn.Sequential(identity(self.width, config.code_dim), image_decoder)
 
     def encode(self, patterns: Tensor, what: str = "patterns") -> Tensor:
         """Codes (episodes, items, width) of patterns or queries (episodes, items, *shape) in [0, 1].
 
-        Args:
-            patterns: what is encoded.
-            what: how an error message calls them.
-
         Raises:
-            ValueError: if they cannot be stored.
+            ValueError: if they cannot be stored; the message calls them `what`.
         """
         check_patterns(patterns, what, self.shape)
-        codes = self.encoder(2 * (patterns.flatten(0, 1) - self.typical))  # ±1: the overlap of random bits is then 0
+        # ±1: the overlap of random bits is then 0
+        codes = self.encoder(2 * (patterns.flatten(0, 1) - self.mean_pattern))
         return codes.unflatten(0, patterns.shape[:2])
 
     def spread(self, patterns: Tensor) -> Tensor:
         """Squared distances (episodes, items) of patterns to the typical one: with the mean pattern it is least."""
-        return (patterns - self.typical).flatten(2).square().sum(2)
+        return (patterns - self.mean_pattern).flatten(2).square().sum(2)
 
     def decode(self, codes: Tensor) -> Tensor:
         """Patterns (episodes, items, *shape) in [0, 1], the sigmoid of logits, from codes (episodes, items, width)."""
@@ -124,55 +119,44 @@ class Coders(nn.Module):
         return self.decoder(codes.flatten(0, 1)).unflatten(0, codes.shape[:2])
 
 
-class Autoencoded:
-    """What memories of codes share, named before the base class: an objective of their coders alone.
+class AutoencoderMixin:
+    """What memories of codes share, named before the base class: an objective of their coders alone."""
 
-    Attributes:
-        coders: encoder and decoder.
-    """
+    coders: Coders  # encoder and decoder
 
-    coders: Coders
-
-    def as_recalled(self, codes: Tensor) -> Tensor:
-        """What would reach the decoder if the memory lost nothing: (episodes, items, width).
-
-        Args:
-            codes: of the stored patterns, (episodes, items, width); they themselves, unless a memory says otherwise.
-        """
+    def after_memory(self, codes: Tensor) -> Tensor:
+        """What would reach the decoder, for codes (episodes, items, width), if the memory lost nothing."""
         return codes
+
+    def iterate(self, recall: Callable[[Tensor], Tensor], queries: Tensor, mask: Tensor | None, steps: int) -> Tensor:
+        """A trajectory whose steps encode the last answer, recall codes from codes, and decode them.
+
+        Values that the mask says are right are put back after each step. They do not enter what is recalled in any
+        other way, for codes have no known places.
+        """
+        answer, trajectory = queries, []
+        for _ in range(steps):
+            recalled = recall(self.coders.encode(answer, "queries"))
+            answer = keep_known(self.coders.decode(recalled), queries, mask).to(queries)
+            trajectory.append(answer)
+        return torch.stack(trajectory)
 
     def auxiliary_loss(self, patterns: Tensor, queries: Tensor, mask: Tensor) -> Tensor:
         """Cross-entropy of patterns and what is decoded from their own codes, in nats; see `AssociativeMemory`.
 
         Where the coders learn a typical pattern, with `Coders.spread`, of which it is to become the mean. Summed over
         the values of a pattern, averaged over items and episodes. Values between 0 and 1 count as probabilities: for
-        them too it is least where the pattern itself is decoded, though not 0.
-
-        Args:
-            patterns: (episodes, items, *shape), values in [0, 1].
-            queries: not used.
-            mask: not used.
-
-        Returns:
-            A scalar.
+        them too it is least where the pattern itself is decoded, though not 0. Queries and mask are not used.
         """
-        logits = self.coders.logits(self.as_recalled(self.coders.encode(patterns)))
+        logits = self.coders.logits(self.after_memory(self.coders.encode(patterns)))
         loss = F.binary_cross_entropy_with_logits(logits, patterns, reduction="sum")
-        if isinstance(self.coders.typical, nn.Parameter):
+        if isinstance(self.coders.mean_pattern, nn.Parameter):
             loss = loss + self.coders.spread(patterns).sum()
         return loss / (patterns.shape[0] * patterns.shape[1])
 
 
 def near_identity(size_in: int, size_out: int, hidden: int, layers: int = 1, gain: float = 1.0) -> SkipPerceptron:
-    """The map x ↦ gain · x, cut off or padded with zeros, plus a small perceptron; all is learned from there.
-
-    Args:
-        size_in: size of the input.
-        size_out: size of the output.
-        hidden: units of a hidden layer.
-        layers: hidden layers.
-        gain: factor of the identity at the start.
-    """
+    """The map x ↦ gain · x, cut off or padded with zeros, plus a small perceptron; all is learned from there."""
     start = gain * torch.eye(size_out, size_in)
     return SkipPerceptron(start, hidden, spread=0.01, activation=torch.tanh, layers=layers)
 
@@ -184,11 +168,7 @@ def wave_coders(shape: Sequence[int], width: int, hidden: int, layers: int = 1) 
     It is decoded to logits 2 x, x being the image in ±1 without higher frequencies: σ(2 x) is close to the image in
     [0, 1], and around middle grey rises as it does.
 
-    Args:
-        shape: (channels, height, width) of an image.
-        width: size of a code; what exceeds the number of values is padded with zeros.
-        hidden: units of a hidden layer.
-        layers: hidden layers.
+    Of a `width` above the number of values, the rest is padded with zeros.
 
     Returns:
         Encoder, (items, *shape) to (items, width), and decoder, (items, width) to logits (items, *shape).

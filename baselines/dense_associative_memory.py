@@ -1,44 +1,31 @@
 """The dense associative memory: a Hopfield network with a steeper energy, updated bit by bit.
 
-    memory = DenseAssociativeMemory((128,), power=3)
-    state = memory.write(patterns)                    # patterns: (episodes, items, 128), values in [0, 1]
-    recalled = memory.read(state, queries, mask)[-1]  # values outside the mask are clamped
-
 Nothing is meta-trained. Unless `slots` is set, the state grows with the number of patterns: it is then no memory of
 fixed size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Self
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from baselines.slots import SlotMemory
 from lightning_ebm.memory import PatternSpec, State, check_patterns, keep_known
-from lightning_ebm.registry import did_you_mean
-
-FUNCTIONS = ("rectified", "polynomial", "exponential")
+from lightning_ebm.settings import Settings, setting
 
 
-@dataclass
-class DenseAssociativeMemoryConfig:
-    """Settings of `DenseAssociativeMemory`.
+@dataclass(frozen=True)
+class DenseAssociativeMemoryConfig(Settings):
+    """Settings of `DenseAssociativeMemory`."""
 
-    Attributes:
-        function: rectified, F(u) = max(u, 0)^n; polynomial, F(u) = u^n; or exponential, F(u) = exp(u).
-        power: n, at least 2; exponential has none.
-        max_sweeps: updates of every unit after which reading ends at the latest; at least 1.
-        slots: patterns that there is room for; one more overwrites the oldest. None: the state grows.
-    """
-
-    function: str = "rectified"
-    power: int = 3
-    max_sweeps: int = 20
-    slots: int | None = None
+    function: str = setting("rectified", one_of=("rectified", "polynomial", "exponential"))
+    """rectified, F(u) = max(u, 0)^n; polynomial, F(u) = u^n; or exponential, F(u) = exp(u)."""
+    power: int = setting(3, at_least=2)
+    """n; exponential has none."""
+    slots: int | None = setting(None, at_least=1)
+    """Patterns that there is room for; one more overwrites the oldest. None: the state grows."""
 
 
 class DenseAssociativeMemory(SlotMemory):
@@ -52,19 +39,10 @@ class DenseAssociativeMemory(SlotMemory):
     A value of at least 0.5 is +1, any other -1. With a mask, the known values are clamped.
 
     State: as of `SlotMemory`, with rows of d values.
-
-    Args:
-        shape: shape of one pattern; d is its number of values.
-        function: as in `DenseAssociativeMemoryConfig`.
-        power: as in `DenseAssociativeMemoryConfig`.
-        max_sweeps: as in `DenseAssociativeMemoryConfig`.
-        slots: as in `DenseAssociativeMemoryConfig`.
-
-    Raises:
-        ValueError: if a setting is unknown or out of range.
     """
 
     config = DenseAssociativeMemoryConfig
+    max_sweeps = 20  # updates of every unit after which reading ends at the latest
     citation = (
         "D. Krotov and J. J. Hopfield, Dense Associative Memory for Pattern Recognition, NeurIPS 2016,"
         " arXiv:1606.01164; M. Demircigil et al., On a Model of Associative Memory with Huge Storage Capacity,"
@@ -72,26 +50,10 @@ class DenseAssociativeMemory(SlotMemory):
     )
 
     def __init__(
-        self,
-        shape: Sequence[int],
-        function: str = "rectified",
-        power: int = 3,
-        max_sweeps: int = 20,
-        slots: int | None = None,
+        self, spec: PatternSpec, config: DenseAssociativeMemoryConfig = DenseAssociativeMemoryConfig()
     ) -> None:
-        super().__init__(shape, slots, torch.Size(shape).numel())
-        if function not in FUNCTIONS:
-            raise ValueError(f"there is no function={function!r}.{did_you_mean(function, FUNCTIONS)}")
-        if power < 2:
-            raise ValueError(f"power must be at least 2, got {power}")
-        if max_sweeps < 1:
-            raise ValueError(f"max_sweeps must be at least 1, got {max_sweeps}")
-        self.function, self.power, self.max_sweeps = function, power, max_sweeps
-
-    @classmethod
-    def from_config(cls, config: DenseAssociativeMemoryConfig, spec: PatternSpec) -> Self:
-        """Builds the memory for patterns of `spec`; see the base class."""
-        return cls(spec.shape, **asdict(config))
+        super().__init__(spec, config.slots, spec.size)
+        self.function, self.power = config.function, config.power
 
     def rows(self, patterns: Tensor, what: str = "patterns") -> Tensor:
         """Units ±1, flattened; see the base class."""
@@ -100,11 +62,7 @@ class DenseAssociativeMemory(SlotMemory):
 
     @torch.no_grad()
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Updates unit after unit until a sweep changes nothing, or for `max_sweeps`; see the base class.
-
-        Returns:
-            (1, episodes, items, *shape): the answer alone, values 0 and 1 (known ones as in the query).
-        """
+        """Updates unit after unit until a sweep changes nothing, or for `max_sweeps`, and gives the last bits alone."""
         stored = self.stored(state)
         units = self.rows(queries, "queries").to(stored)
         free = torch.ones_like(units, dtype=torch.bool) if mask is None else mask.flatten(2)
@@ -131,15 +89,9 @@ class DenseAssociativeMemory(SlotMemory):
         return state["slots"].to(torch.promote_types(state["slots"].dtype, torch.float32))
 
     def sweep(self, stored: Tensor, units: Tensor, free: Tensor) -> Tensor:
-        """Updates all units once, from the first to the last.
+        """Updates all units (episodes, items, d), ±1, once, from the first to the last, but those that are not free.
 
-        Args:
-            stored: (episodes, slots, d); empty slots are zero and have no say.
-            units: (episodes, items, d), ±1.
-            free: (episodes, items, d), bool, False where a unit is clamped.
-
-        Returns:
-            The new units.
+        Empty slots of what is stored, (episodes, slots, d), are zero and have no say.
         """
         units, overlaps = units.clone(), units @ stored.mT  # (episodes, items, slots)
         for i in range(self.width):

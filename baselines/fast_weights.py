@@ -1,28 +1,24 @@
 """Fast weights: a small net from keys to values, written by a few gradient steps with learned rates.
 
-    memory = FastWeights((128,))
-    state = memory.write(patterns)              # patterns: (episodes, items, 128), values in [0, 1]
-    recalled = memory.read(state, queries)[-1]
-
 The fair rival of an energy-based memory: the same kind of state, and no energy.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import Self
 
 import torch
 from torch import Tensor, nn
 from torch.func import grad, vmap
 from torch.nn import functional as F
 
-from baselines.coders import Autoencoded, Coders, CodersConfig, identity
+from baselines.coders import AutoencoderMixin, Coders, CodeSettings, identity
 from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, keep_known
+from lightning_ebm.settings import setting
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "softmax": partial(F.softmax, dim=-1),
@@ -35,34 +31,27 @@ BOUND = 1e4
 """Of written weights: a fit that diverges, as more patterns than in training may make it, errs but stays finite."""
 
 
-@dataclass
-class FastWeightsConfig:
-    """Settings of `FastWeights`.
+@dataclass(frozen=True)
+class FastWeightsConfig(CodeSettings):
+    """Settings of `FastWeights`."""
 
-    Attributes:
-        key: size of a key, which has length 1.
-        hidden: hidden units of the net; 0 makes it linear.
-        value: size of a value; None: that of a code.
-        activation: of the hidden units: softmax (over the units), gelu, tanh or silu.
-        steps: gradient steps of one writing.
-        rate: step size at the start of training, as a share of about the largest one that is stable.
-        hops: how often the answer's code is put back as the query's; each hop is a step of the trajectory.
-        width: size of a code. None: the size of a vector pattern, or `coders.code` for images.
-        coders: sizes of encoder and decoder.
-    """
-
-    key: int = 128
-    hidden: int = 32
-    value: int | None = None
-    activation: str = "gelu"
-    steps: int = 5
-    rate: float = 1.0
-    hops: int = 3
-    width: int | None = None
-    coders: CodersConfig = field(default_factory=CodersConfig)
+    key: int = setting(128, at_least=1)
+    """Size of a key, which has length 1."""
+    hidden: int = setting(32, at_least=0)
+    """Hidden units of the net; 0 makes it linear."""
+    value: int | None = setting(None, at_least=1)
+    """Size of a value; None: that of a code."""
+    activation: str = setting("gelu", one_of=tuple(ACTIVATIONS))
+    """Of the hidden units: softmax (over the units), gelu, tanh or silu."""
+    steps: int = setting(5, at_least=1)
+    """Gradient steps of one writing."""
+    rate: float = setting(1.0, above=0, below=math.inf)
+    """Step size at the start of training, as a share of about the largest one that is stable."""
+    hops: int = setting(3, at_least=1)
+    """How often the answer's code is put back as the query's; each hop is a step of the trajectory."""
 
 
-class FastWeights(Autoencoded, AssociativeMemory):
+class FastWeights(AutoencoderMixin, AssociativeMemory):
     """A net f from keys to values whose weights φ are the state.
 
     With key k = A enc(x) / |A enc(x)| and value v = C enc(x) of each of N patterns, writing takes `steps` steps
@@ -90,14 +79,6 @@ class FastWeights(Autoencoded, AssociativeMemory):
 
     State: `layer0` (episodes, value, key); with hidden units `layer0` (episodes, hidden, key), `bias`
     (episodes, hidden) and `layer1` (episodes, value, hidden).
-
-    Args:
-        shape: shape of one pattern: (size,) or (channels, height, width).
-        config: the settings; None: the defaults.
-
-    Raises:
-        ValueError: if a setting is out of range, or the patterns are neither vectors nor images that can be
-            halved as often as there are channels.
     """
 
     config = FastWeightsConfig
@@ -108,21 +89,9 @@ class FastWeights(Autoencoded, AssociativeMemory):
     )
     order_invariant = True
 
-    def __init__(self, shape: Sequence[int], config: FastWeightsConfig | None = None) -> None:
+    def __init__(self, spec: PatternSpec, config: FastWeightsConfig = FastWeightsConfig()) -> None:
         super().__init__()
-        config = config or FastWeightsConfig()
-        for name in ("key", "steps", "hops"):
-            if getattr(config, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(config, name)}")
-        if config.hidden < 0:
-            raise ValueError(f"hidden must be at least 0, got {config.hidden}")
-        if config.value is not None and config.value < 1:
-            raise ValueError(f"value must be at least 1, got {config.value}")
-        if config.activation not in ACTIVATIONS:
-            raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {config.activation!r}")
-        if not (config.rate > 0 and math.isfinite(config.rate)):
-            raise ValueError(f"rate must be above 0 and finite, got {config.rate}")
-        self.coders = Coders(shape, config.width, config.coders)
+        self.coders = Coders(spec.shape, config.width, config.coders)
         value = self.coders.width if config.value is None else config.value
         self.activation, self.steps, self.hops = ACTIVATIONS[config.activation], config.steps, config.hops
 
@@ -146,18 +115,9 @@ class FastWeights(Autoencoded, AssociativeMemory):
         self.decay = nn.Parameter(torch.zeros(config.steps))
         self.momentum = nn.Parameter(torch.zeros(config.steps - 1)) if config.steps > 1 else None
 
-    @classmethod
-    def from_config(cls, config: FastWeightsConfig, spec: PatternSpec) -> Self:
-        """Builds the memory for patterns of `spec`; see the base class."""
-        return cls(spec.shape, config)
-
     def initial_state(self, episodes: int) -> State:
         """The learned weights, the same for each episode."""
         return {name: x.expand(episodes, *x.shape) for name, x in self.initial.items()}
-
-    def write(self, patterns: Tensor) -> State:
-        """Fits the learned weights to the patterns; see the base class."""
-        return self.update(self.initial_state(len(patterns)), patterns)
 
     def update(self, state: State, patterns: Tensor) -> State:
         """Fits a state to more patterns by the same steps, which may overwrite; see the base class."""
@@ -179,9 +139,6 @@ class FastWeights(Autoencoded, AssociativeMemory):
         """Passes the query's code through the net, and what it says again; see the base class.
 
         Where the mask is given, distorted values enter as 0.5, between 0 and 1.
-
-        Returns:
-            (hops, episodes, items, *shape): the answer of each hop, with the known values put back.
         """
         shown = queries if mask is None else torch.where(mask, torch.full_like(queries, 0.5), queries)
         query = self.coders.encode(shown, "queries")
@@ -192,8 +149,8 @@ class FastWeights(Autoencoded, AssociativeMemory):
             answers.append(keep_known(self.coders.decode(code), queries, mask))
         return torch.stack(answers)
 
-    def as_recalled(self, codes: Tensor) -> Tensor:
-        """What is made of their values, which may be narrower, without the share of the query; see `Autoencoded`."""
+    def after_memory(self, codes: Tensor) -> Tensor:
+        """What is made of their values, which may be narrower, without the share of the query."""
         return self.from_value(self.to_value(codes))
 
     def key(self, codes: Tensor) -> Tensor:

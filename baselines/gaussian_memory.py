@@ -4,36 +4,34 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from baselines.coders import Autoencoded, Coders, CodersConfig
+from baselines.coders import AutoencoderMixin, Coders, CodeSettings
 from baselines.linear_gaussian import divergence
-from lightning_ebm.memory import AssociativeMemory, State, keep_known
+from lightning_ebm.memory import AssociativeMemory, PatternSpec, State
+from lightning_ebm.settings import setting
 
 FLOOR = 1e-6
 """Least variance of noise and prior; below it, weights explode where rows are nearly dependent."""
-OBJECTIVES = ("reconstruction", "elbo", "conditional")
 
 
 class Bound(NamedTuple):
-    """The terms of the evidence lower bound, in nats.
-
-    Attributes:
-        likelihood: (episodes, items), ln p(x | z') of what the memory gives for the pattern's own latent.
-        autoencoder: (episodes, items), ln p(x | z) of the code itself; a help to training, not part of the bound.
-        latent: (episodes, items), KL of the latent to its prior N(0, 1).
-        memory: (episodes), KL of the written memory to its prior; 0 if nothing is written.
-    """
+    """The terms of the evidence lower bound, in nats."""
 
     likelihood: Tensor
+    """(episodes, items), ln p(x | z') of what the memory gives for the pattern's own latent."""
     autoencoder: Tensor
+    """(episodes, items), ln p(x | z) of the code itself; a help to training, not part of the bound."""
     latent: Tensor
+    """(episodes, items), KL of the latent to its prior N(0, 1)."""
     memory: Tensor
+    """(episodes), KL of the written memory to its prior; 0 if nothing is written."""
 
     @property
     def conditional(self) -> Tensor:
@@ -46,7 +44,29 @@ class Bound(NamedTuple):
         return self.conditional - self.memory / self.likelihood.shape[1]
 
 
-class GaussianMemory(Autoencoded, AssociativeMemory):
+@dataclass(frozen=True)
+class GaussianMemoryConfig(CodeSettings):
+    """Settings of every Kanerva machine."""
+
+    slots: int = setting(64, at_least=1)
+    """K, rows of the memory; it has rows · width floats."""
+    prior: float = setting(0.03, above=0, below=math.inf)
+    """Deviation of the elements of the memory's mean before writing, at the start of training. Below that of codes (1),
+    so that rows into which nothing was written yet do not take part in reading."""
+    noise: float = setting(1.0, above=0, below=math.inf)
+    """σ, deviation of the noise of codes, at the start of training."""
+    steps: int = setting(5, at_least=1)
+    """Read steps, each from the last one's answer."""
+    objective: str = setting("reconstruction", one_of=("reconstruction", "elbo", "conditional"))
+    """reconstruction, the squared error of every read step from corrupted queries; or the papers' elbo, the evidence
+    lower bound of intact patterns and the autoencoder's term; or conditional, the same given the memory, that is,
+    without the memory's divergence."""
+    written: bool = True
+    """Whether patterns are written at all; without, the machine is a variational autoencoder with the latent y and the
+    memory R0, the papers' yardstick."""
+
+
+class GaussianMemory(AutoencoderMixin, AssociativeMemory):
     """What Kanerva machines share; a subclass says how codes become latents, and latents weights.
 
     Reading repeats code z = enc(x), latent y of z, weights w of y, x ← σ(dec(R'w)).
@@ -55,71 +75,34 @@ class GaussianMemory(Autoencoded, AssociativeMemory):
     writing needs. The literature counts R.
 
     Args:
-        shape: shape of one pattern: (size,) or (channels, height, width).
-        rows: K.
-        width: C; None: the size of a vector pattern, or `coders.code` for images.
+        spec: vectors or images. Of binary patterns the bound's likelihood is Bernoulli, of others Gaussian with a
+            learned deviation.
+        config: the settings.
         latents: size of y.
-        prior: deviation of the elements of R0 at the start of training. Small, so that rows into which nothing was
-            written yet do not take part in reading.
-        noise: σ at the start of training.
-        steps: read steps.
-        objective: reconstruction, the squared error of every read step from distorted queries; elbo, the evidence
-            lower bound of undistorted patterns and the autoencoder's term; or conditional, the same given the
-            memory, that is, without the memory's divergence.
-        written: whether patterns are written at all; without, the machine is a variational autoencoder with the
-            latent y and the memory R0, the papers' yardstick.
-        binary: whether values of patterns are 0 and 1 only: then the bound's likelihood is Bernoulli, otherwise
-            Gaussian of learned deviation.
-        coders: sizes of encoder and decoder.
 
     Raises:
-        ValueError: if a setting is out of range, or the coders do not suit the patterns.
+        ValueError: if the coders do not suit the patterns.
     """
 
     bookkeeping = frozenset({"covariance"})
 
-    def __init__(
-        self,
-        shape: Sequence[int],
-        rows: int,
-        width: int | None,
-        latents: int,
-        prior: float,
-        noise: float,
-        steps: int,
-        objective: str,
-        written: bool,
-        binary: bool,
-        coders: CodersConfig | None,
-    ) -> None:
+    def __init__(self, spec: PatternSpec, config: GaussianMemoryConfig, latents: int) -> None:
         super().__init__()
-        for name, value in {"rows": rows, "steps": steps}.items():
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
-        for name, deviation in {"prior": prior, "noise": noise}.items():
-            if not (deviation > 0 and math.isfinite(deviation)):
-                raise ValueError(f"{name} must be above 0 and finite, got {deviation}")
-        if objective not in OBJECTIVES:
-            raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, got {objective!r}")
-        self.coders = Coders(shape, width, coders)
-        self.rows, self.width, self.steps = rows, self.coders.width, steps
-        self.objective, self.written, self.binary = objective, written, binary
-        self.prior_mean = nn.Parameter(prior * nn.init.trunc_normal_(torch.empty(rows, self.width)))  # R0
-        self.log_noise = nn.Parameter(torch.tensor(math.log(noise)))
-        if written:
+        self.coders = Coders(spec.shape, config.width, config.coders)
+        self.rows, self.width, self.steps = config.slots, self.coders.width, config.steps
+        self.objective, self.written, self.binary = config.objective, config.written, spec.binary
+        self.prior_mean = nn.Parameter(config.prior * nn.init.trunc_normal_(torch.empty(self.rows, self.width)))  # R0
+        self.log_noise = nn.Parameter(torch.tensor(math.log(config.noise)))
+        if self.written:
             self.log_prior = nn.Parameter(torch.zeros(()))  # of the prior's variance, U0 = v I
-        if objective != "reconstruction":
+        if self.objective != "reconstruction":
             self.log_deviation = nn.Parameter(torch.full((latents,), math.log(0.3)))  # of q(y)
-            if not binary:
+            if not self.binary:
                 self.log_pixel_deviation = nn.Parameter(torch.tensor(math.log(0.3)))
 
     @abstractmethod
     def addressing(self, mean: Tensor) -> Callable[[Tensor], Tensor]:
-        """A function from codes (episodes, items, C) to the means of latents (episodes, items, latents).
-
-        Args:
-            mean: R, (episodes, K, C).
-        """
+        """A function from codes (episodes, items, C) to latents' means (episodes, items, latents), given R."""
 
     @abstractmethod
     def weights(self, latents: Tensor) -> Tensor:
@@ -141,10 +124,6 @@ class GaussianMemory(Autoencoded, AssociativeMemory):
         covariance = variance * torch.eye(self.rows).to(mean)
         return {"mean": mean.expand(episodes, -1, -1), "covariance": covariance.expand(episodes, -1, -1)}
 
-    def write(self, patterns: Tensor) -> State:
-        """Writes the patterns into the prior; see the base class."""
-        return self.update(self.initial_state(len(patterns)), patterns)
-
     def update(self, state: State, patterns: Tensor) -> State:
         """Writes patterns into a state; see the base class. The sums are in float64, the state is not."""
         codes = self.coders.encode(patterns, "patterns")
@@ -154,19 +133,11 @@ class GaussianMemory(Autoencoded, AssociativeMemory):
         return {"mean": mean.to(state["mean"]), "covariance": covariance.to(state["covariance"])}
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Reads `steps` times, each time with the last answer as the query; see the base class.
-
-        Values that the mask says are right are put back after each step. They do not enter the weights in any
-        other way, for codes have no known places.
-        """
+        """Reads `steps` times, each time with the last answer as the query; see the base class."""
         address = self.addressing(state["mean"])
-        answer, trajectory = queries, []
-        for _ in range(self.steps):
-            codes = self.coders.encode(answer, "queries")
-            recalled = self.weights(address(codes)) @ state["mean"].to(codes)
-            answer = keep_known(self.coders.decode(recalled), queries, mask).to(queries)
-            trajectory.append(answer)
-        return torch.stack(trajectory)
+        return self.iterate(
+            lambda codes: self.weights(address(codes)) @ state["mean"].to(codes), queries, mask, self.steps
+        )
 
     def energy(self, state: State, patterns: Tensor) -> Tensor:
         """-ln p(code, latent | R) in nats at the mean of the latent, but for a constant: (episodes, items)."""
@@ -196,12 +167,7 @@ class GaussianMemory(Autoencoded, AssociativeMemory):
         """The evidence lower bound of patterns (episodes, items, *shape), from one sample of latents and memory.
 
         z' = M'w is drawn given w for each item, with variance w'Uw in each column: the expectation of a sum over
-        items needs no more.
-
-        Args:
-            patterns: what is written.
-            keep: what happens to the written state before it is read, as in `meta_loss`; its divergence is that of
-                what was written.
+        items needs no more. The divergence is that of what was written, before `keep`.
 
         Raises:
             ValueError: if the objective is reconstruction, so that the deviation of latents was not learned.

@@ -1,54 +1,35 @@
 """The classical Hopfield network with its learning rules: what a memory of d(d-1)/2 weights can do unlearned.
 
-    memory = Hopfield((128,), rule="storkey")
-    state = memory.write(patterns)                    # patterns: (episodes, items, 128), values in [0, 1]
-    recalled = memory.read(state, queries, mask)[-1]  # values outside the mask are clamped
-
 Nothing is meta-trained.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import NamedTuple, Self
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from baselines.hopfield_rules import RULES
 from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, check_patterns, keep_known
-from lightning_ebm.registry import did_you_mean
-
-# --- Dynamics ----------------------------------------------------------------------------------------------
+from lightning_ebm.settings import Settings, setting
 
 
 class Net(NamedTuple):
-    """An unpacked state.
+    """An unpacked state."""
 
-    Attributes:
-        weights: (episodes, d, d), symmetric, zero diagonal.
-        thresholds: (episodes, d).
-        tie: (episodes, d), fields not larger than this are zero but for rounding.
-    """
-
-    weights: Tensor
-    thresholds: Tensor
-    tie: Tensor
+    weights: Tensor  # (episodes, d, d), symmetric, zero diagonal
+    thresholds: Tensor  # (episodes, d)
+    tie: Tensor  # (episodes, d), fields not larger than this are zero but for rounding
 
 
 def asynchronous(net: Net, units: Tensor, free: Tensor) -> Tensor:
     """Updates one unit after the other, from the first to the last (Hopfield 1982, eq. 1).
 
-    The energy never increases, so that sweeps end in a fixed point. The order is the same in each sweep: drawn
-    anew, it recalls slightly worse (pseudo-inverse, table 1, 64 patterns: 6.4 wrong bits instead of 6.2).
-
-    Args:
-        net: the network.
-        units: (episodes, d, items), ±1.
-        free: (episodes, d, items), bool, False where a unit is clamped.
-
-    Returns:
-        The new units.
+    Units (episodes, d, items) are ±1, and clamped where `free` is False. The energy never increases, so that sweeps end
+    in a fixed point. The order is the same in each sweep: drawn anew, it recalls slightly worse (pseudo-inverse, table
+    1, 64 patterns: 6.4 wrong bits instead of 6.2).
     """
     units = units.clone()
     for i in range(units.shape[1]):
@@ -58,32 +39,14 @@ def asynchronous(net: Net, units: Tensor, free: Tensor) -> Tensor:
     return units
 
 
-def synchronous(net: Net, units: Tensor, free: Tensor) -> Tensor:
-    """Updates all units at once (Little 1974), and may so enter a cycle of two states; otherwise as above."""
-    field = torch.bmm(net.weights, units) + net.thresholds[:, :, None]
-    return torch.where(free & (field.abs() > net.tie[:, :, None]), field.sign(), units)
+@dataclass(frozen=True)
+class HopfieldConfig(Settings):
+    """Settings of `Hopfield`."""
 
-
-DYNAMICS = {"asynchronous": asynchronous, "synchronous": synchronous}
-
-# --- Memory ------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class HopfieldConfig:
-    """Settings of `Hopfield`.
-
-    Attributes:
-        rule: hebb, storkey (simplified), storkey_exact, storkey_second_order or pseudo_inverse.
-        dynamics: asynchronous or synchronous.
-        max_sweeps: updates of every unit after which reading ends at the latest; at least 1.
-        center: subtract the episode's mean pattern before learning; for biased patterns, such as images.
-    """
-
-    rule: str = "hebb"
-    dynamics: str = "asynchronous"
-    max_sweeps: int = 100
+    rule: str = setting("hebb", one_of=tuple(RULES))
+    """Learning rule: hebb, storkey (simplified), storkey_exact, storkey_second_order or pseudo_inverse."""
     center: bool = False
+    """Subtract the episode's mean pattern before learning; for biased patterns, such as images."""
 
 
 class Hopfield(AssociativeMemory):
@@ -103,19 +66,10 @@ class Hopfield(AssociativeMemory):
 
     State: `weights` (episodes, d(d-1)/2), the upper triangle row by row; with `center` also `thresholds`
     (episodes, d).
-
-    Args:
-        shape: shape of one pattern; d is its number of values.
-        rule: as in `HopfieldConfig`.
-        dynamics: as in `HopfieldConfig`.
-        max_sweeps: as in `HopfieldConfig`.
-        center: as in `HopfieldConfig`.
-
-    Raises:
-        ValueError: if a setting is unknown or out of range.
     """
 
     config = HopfieldConfig
+    max_sweeps = 100  # updates of every unit after which reading ends at the latest
     citation = (
         "J. J. Hopfield, Neural networks and physical systems with emergent collective computational"
         " abilities, PNAS 79, 1982; A. Storkey, Increasing the capacity of a Hopfield network without"
@@ -124,31 +78,13 @@ class Hopfield(AssociativeMemory):
     )
     reference: Tensor
 
-    def __init__(
-        self,
-        shape: tuple[int, ...],
-        rule: str = "hebb",
-        dynamics: str = "asynchronous",
-        max_sweeps: int = 100,
-        center: bool = False,
-    ) -> None:
+    def __init__(self, spec: PatternSpec, config: HopfieldConfig = HopfieldConfig()) -> None:
         super().__init__()
-        if rule not in RULES:
-            raise ValueError(f"there is no rule={rule!r}.{did_you_mean(rule, RULES)}")
-        if dynamics not in DYNAMICS:
-            raise ValueError(f"there is no dynamics={dynamics!r}.{did_you_mean(dynamics, DYNAMICS)}")
-        if max_sweeps < 1:
-            raise ValueError(f"max_sweeps must be at least 1, got {max_sweeps}")
-        self.shape, self.size = tuple(shape), torch.Size(shape).numel()
-        self.rule, self.dynamics, self.max_sweeps, self.center = rule, dynamics, max_sweeps, center
-        self.order_invariant = RULES[rule].order_invariant
+        self.shape, self.size = spec.shape, spec.size
+        self.rule, self.center = config.rule, config.center
+        self.order_invariant = RULES[config.rule].order_invariant
         # An empty buffer, so that .to() and .double() decide where and in which precision a state begins.
         self.register_buffer("reference", torch.empty(0), persistent=False)
-
-    @classmethod
-    def from_config(cls, config: HopfieldConfig, spec: PatternSpec) -> Self:
-        """Builds the network for patterns of `spec`; see the base class."""
-        return cls(spec.shape, **asdict(config))
 
     def initial_state(self, episodes: int) -> State:
         """Zero weights (and thresholds); reading from them returns the query, binarised."""
@@ -190,17 +126,12 @@ class Hopfield(AssociativeMemory):
 
     @torch.no_grad()
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Runs the dynamics until a sweep changes nothing, or for `max_sweeps`; see the base class.
-
-        Returns:
-            (1, episodes, items, *shape): the answer alone, values 0 and 1 (known ones as in the query).
-            What each sweep left is not kept; there may be a hundred of them.
-        """
+        """Runs the dynamics until a sweep changes nothing, or for `max_sweeps`, and gives the last one's bits alone."""
         net = self.unpack(state)
         units = self.to_units(queries, "queries").to(net.weights).mT.contiguous()  # (episodes, d, items)
         free = torch.ones_like(units, dtype=torch.bool) if mask is None else mask.flatten(2).mT
         for _ in range(self.max_sweeps):
-            before, units = units, DYNAMICS[self.dynamics](net, units, free)
+            before, units = units, asynchronous(net, units, free)
             if torch.equal(units, before):
                 break
         answer = (units.mT > 0).to(queries).reshape(queries.shape)

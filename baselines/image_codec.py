@@ -1,8 +1,5 @@
 """Image codec, a reference line: the patterns as WebP or JPEG files that share a number of bytes.
 
-    memory = ImageCodec((1, 32, 32), size=4096)
-    recalled = memory.read(memory.write(patterns), queries, mask)[-1]
-
 Nothing is meta-trained. Files are made and read one by one, as their library wants it.
 """
 
@@ -10,9 +7,8 @@ from __future__ import annotations
 
 import io
 from bisect import bisect_left
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +17,7 @@ from torch import Tensor
 
 from baselines.similarity import nearest
 from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, check_patterns, image_shape, keep_known
-from lightning_ebm.registry import did_you_mean
+from lightning_ebm.settings import Settings, setting
 
 # From the best to the smallest file. JPEG has no lossless form; WebP's stands before all qualities.
 ATTEMPTS: dict[str, list[dict[str, Any]]] = {
@@ -30,17 +26,14 @@ ATTEMPTS: dict[str, list[dict[str, Any]]] = {
 }
 
 
-@dataclass
-class ImageCodecConfig:
-    """Settings of `ImageCodec`.
+@dataclass(frozen=True)
+class ImageCodecConfig(Settings):
+    """Settings of `ImageCodec`."""
 
-    Attributes:
-        format: webp or jpeg.
-        size: bytes of the state, at least 1; a float has four.
-    """
-
-    format: str = "webp"
-    size: int = 32768
+    format: str = setting("webp", one_of=tuple(ATTEMPTS))
+    """Of the files: webp or jpeg."""
+    size: int = setting(32768, at_least=1)
+    """Bytes of the state; a float has four."""
 
 
 class ImageCodec(AssociativeMemory):
@@ -52,14 +45,6 @@ class ImageCodec(AssociativeMemory):
 
     State: `files` (episodes, size), uint8, each file in its share and padded with zeros; `written` (episodes), int64,
     the number of shares.
-
-    Args:
-        shape: shape of one pattern: (channels, height, width), with 1 or 3 channels.
-        format: as in `ImageCodecConfig`.
-        size: as in `ImageCodecConfig`.
-
-    Raises:
-        ValueError: if a setting is unknown or out of range, or the patterns are no grey or colour images.
     """
 
     config = ImageCodecConfig
@@ -70,21 +55,11 @@ class ImageCodec(AssociativeMemory):
     order_invariant = True
     bookkeeping = frozenset({"written"})
 
-    def __init__(self, shape: Sequence[int], format: str = "webp", size: int = 32768) -> None:
+    def __init__(self, spec: PatternSpec, config: ImageCodecConfig = ImageCodecConfig()) -> None:
         super().__init__()
-        if format not in ATTEMPTS:
-            raise ValueError(f"there is no format={format!r}.{did_you_mean(format, ATTEMPTS)}")
-        if size < 1:
-            raise ValueError(f"size must be at least 1 byte, got {size}")
-        self.shape = image_shape(PatternSpec(tuple(shape), binary=False))
+        self.shape, self.format, self.size = image_shape(spec), config.format, config.size
         if self.shape[0] not in (1, 3):
-            raise ValueError(f"{format} files have 1 or 3 channels, got patterns of shape {self.shape}")
-        self.format, self.size = format, size
-
-    @classmethod
-    def from_config(cls, config: ImageCodecConfig, spec: PatternSpec) -> Self:
-        """Builds the memory for patterns of `spec`; see the base class."""
-        return cls(spec.shape, **asdict(config))
+            raise ValueError(f"{self.format} files have 1 or 3 channels, got patterns of shape {self.shape}")
 
     def initial_state(self, episodes: int) -> State:
         """No files."""
@@ -109,11 +84,7 @@ class ImageCodec(AssociativeMemory):
         return {name: tensor.to(patterns.device) for name, tensor in state.items()}
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Decodes the files and finds the nearest; see the base class. Without any, the query is the answer.
-
-        Returns:
-            (1, episodes, items, *shape): the answer.
-        """
+        """Decodes the files and finds the nearest; see the base class. Without any, the query is the answer."""
         check_patterns(queries, "queries", self.shape)
         q = queries.flatten(2)
         decoded = q.new_zeros(len(q), max(1, int(state["written"].max())), q.shape[-1])
@@ -130,12 +101,7 @@ class ImageCodec(AssociativeMemory):
         return keep_known(answer, queries, mask)[None]
 
     def encode(self, pixels: np.ndarray, limit: int) -> bytes:
-        """The best file of at most `limit` bytes; empty if there is none.
-
-        Args:
-            pixels: (channels, height, width), uint8.
-            limit: in bytes.
-        """
+        """The best file of at most `limit` bytes of pixels (channels, height, width), uint8; empty if there is none."""
         image = Image.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0)))
         best, *others = ATTEMPTS[self.format]
         if len(file := self.save(image, best)) <= limit:

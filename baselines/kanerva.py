@@ -1,52 +1,31 @@
 """The Kanerva machine: patterns are written to learned addresses by Bayesian linear regression.
 
-    memory = KanervaMachine((128,))
-    state = memory.write(patterns)              # patterns: (episodes, items, 128), values in [0, 1]
-    recalled = memory.read(state, queries)[-1]
-
 Encoder, decoder, addresses and the prior of the memory are meta-trained.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Self
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from baselines.coders import CodersConfig, near_identity
-from baselines.gaussian_memory import GaussianMemory
+from baselines.coders import near_identity
+from baselines.gaussian_memory import GaussianMemory, GaussianMemoryConfig
 from baselines.linear_gaussian import observe_all
 from lightning_ebm.memory import PatternSpec
+from lightning_ebm.settings import setting
 
 
-@dataclass
-class KanervaConfig:
-    """Settings of `KanervaMachine`.
+@dataclass(frozen=True)
+class KanervaConfig(GaussianMemoryConfig):
+    """Settings of `KanervaMachine`."""
 
-    Attributes:
-        rows: rows of the memory; it has rows · width floats.
-        width: size of a code. None: the size of a vector pattern, or `coders.code` for images.
-        address: size of the latent y that addresses are made of.
-        prior: deviation of the memory's mean before writing, at the start of training; below that of codes (1).
-        noise: deviation of the noise of codes, at the start of training.
-        steps: read steps, each from the last one's answer; on random bits more than one does harm.
-        objective: reconstruction (from distorted queries), or the papers' elbo, or conditional (elbo given the memory).
-        written: false writes nothing: a variational autoencoder, to compare with.
-        coders: sizes of encoder and decoder.
-    """
-
-    rows: int = 64
-    width: int | None = None
-    address: int = 64
-    prior: float = 0.03
-    noise: float = 1.0
-    steps: int = 1
-    objective: str = "reconstruction"
-    written: bool = True
-    coders: CodersConfig = field(default_factory=CodersConfig)
+    steps: int = setting(1, at_least=1)
+    """Read steps, each from the last one's answer; on random bits more than one does harm."""
+    address_dim: int = setting(64, at_least=1)
+    """Size of the latent y that addresses are made of."""
 
 
 class KanervaMachine(GaussianMemory):
@@ -56,22 +35,6 @@ class KanervaMachine(GaussianMemory):
     depend on the memory, hence all patterns are written at once, and in any order. Two simplifications: a code
     given by the memory is decoded as it is, without the correction q(z | x, y, M); y has a learned variance
     that is the same for all patterns.
-
-    Args:
-        shape: shape of one pattern: (size,) or (channels, height, width).
-        rows: as in `KanervaConfig`.
-        width: as in `KanervaConfig`.
-        address: as in `KanervaConfig`.
-        prior: as in `KanervaConfig`.
-        noise: as in `KanervaConfig`.
-        steps: as in `KanervaConfig`.
-        objective: as in `KanervaConfig`.
-        written: as in `KanervaConfig`.
-        binary: whether values of patterns are 0 and 1 only.
-        coders: as in `KanervaConfig`.
-
-    Raises:
-        ValueError: if a setting is out of range, or the coders do not suit the patterns.
     """
 
     config = KanervaConfig
@@ -81,37 +44,14 @@ class KanervaMachine(GaussianMemory):
     )
     order_invariant = True
 
-    def __init__(
-        self,
-        shape: Sequence[int],
-        rows: int = 64,
-        width: int | None = None,
-        address: int = 64,
-        prior: float = 0.03,
-        noise: float = 1.0,
-        steps: int = 1,
-        objective: str = "reconstruction",
-        written: bool = True,
-        binary: bool = True,
-        coders: CodersConfig | None = None,
-    ) -> None:
-        if address < 1:
-            raise ValueError(f"address must be at least 1, got {address}")
-        super().__init__(shape, rows, width, address, prior, noise, steps, objective, written, binary, coders)
-        if not written:
+    def __init__(self, spec: PatternSpec, config: KanervaConfig = KanervaConfig()) -> None:
+        address = config.address_dim
+        super().__init__(spec, config, latents=address)
+        if not config.written:
             self.log_noise.requires_grad_(False)  # these weights do not depend on it
-        hidden = (coders or CodersConfig()).hidden
         self.to_latent = nn.Linear(self.width, address)
-        self.features = near_identity(address, address, hidden)  # f
-        self.addresses = nn.Parameter(torch.randn(address, rows) / address**0.5)  # A
-
-    @classmethod
-    def from_config(cls, config: KanervaConfig, spec: PatternSpec) -> Self:
-        """Builds the machine for patterns of `spec`; see the base class."""
-        return cls(
-            *(spec.shape, config.rows, config.width, config.address, config.prior, config.noise, config.steps),
-            *(config.objective, config.written, spec.binary, config.coders),
-        )
+        self.features = near_identity(address, address, config.coders.hidden)  # f
+        self.addresses = nn.Parameter(torch.randn(address, config.slots) / address**0.5)  # A
 
     def addressing(self, mean: Tensor) -> Callable[[Tensor], Tensor]:
         """Latents are a linear function of codes, whatever the memory holds; see the base class."""

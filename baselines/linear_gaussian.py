@@ -2,7 +2,9 @@
 
 The memory is a matrix M of K rows and C columns with M ~ MN(R, U, I): mean R, covariance U between rows, none
 between columns. A code z was made by weights w as z = M'w + noise of variance σ². All functions are batched over
-leading axes and are exact; none inverts U.
+leading axes and are exact; none inverts U. What they take: `mean` R (..., K, C), `covariance` U (..., K, K), positive
+definite, `weights` w (..., K) and `code` z (..., C), or W (..., T, K) and Z (..., T, C) of T codes, and `noise` σ², a
+scalar.
 """
 
 from __future__ import annotations
@@ -14,18 +16,7 @@ from torch import Tensor
 
 
 def observe(mean: Tensor, covariance: Tensor, weights: Tensor, code: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """The belief after one code more: Bayesian linear regression, a Kalman update (Wu et al., Kanerva Machine, 2018).
-
-    Args:
-        mean: R, (..., K, C).
-        covariance: U, (..., K, K).
-        weights: w, (..., K).
-        code: z, (..., C).
-        noise: σ², a scalar.
-
-    Returns:
-        The new mean and covariance.
-    """
+    """Mean and covariance after one code more: a Kalman update (Wu et al., Kanerva Machine, 2018)."""
     surprise = code - torch.einsum("...k,...kc->...c", weights, mean)
     direction = torch.einsum("...kl,...l->...k", covariance, weights)  # U w
     gain = direction / ((weights * direction).sum(-1, keepdim=True) + noise)
@@ -35,17 +26,9 @@ def observe(mean: Tensor, covariance: Tensor, weights: Tensor, code: Tensor, noi
 def observe_all(
     mean: Tensor, covariance: Tensor, weights: Tensor, codes: Tensor, noise: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The belief after T codes at once; the same as `observe` for one after the other, in any order.
+    """The same after T codes at once, whose weights are all chosen before; as one after the other, in any order.
 
-    Args:
-        mean: R, (..., K, C).
-        covariance: U, (..., K, K).
-        weights: W, (..., T, K), all of them chosen before.
-        codes: Z, (..., T, C).
-        noise: σ², a scalar.
-
-    Returns:
-        The new mean and covariance, by a Cholesky factor of W U W' + σ² I.
+    By a Cholesky factor of W U W' + σ² I.
     """
     direction = weights @ covariance
     among = direction @ weights.mT + noise * torch.eye(codes.shape[-2], dtype=codes.dtype, device=codes.device)
@@ -57,11 +40,8 @@ def observe_all(
 def ridge(mean: Tensor, penalty: Tensor) -> Callable[[Tensor], Tensor]:
     """A function from codes (..., T, C) to the weights (..., T, K) that minimise |z - R'w|² + λ |w|².
 
-    w = (R R' + λ I)⁻¹ R z by a Cholesky factor in float64, made once (Wu et al., Attractor Dynamics, 2018).
-
-    Args:
-        mean: R, (..., K, C).
-        penalty: λ, a scalar above 0.
+    w = (R R' + λ I)⁻¹ R z, with a scalar λ above 0, by a Cholesky factor in float64, made once (Wu et al., Attractor
+    Dynamics, 2018).
     """
     rows = mean.double()
     gram = rows @ rows.mT
@@ -69,28 +49,10 @@ def ridge(mean: Tensor, penalty: Tensor) -> Callable[[Tensor], Tensor]:
     return lambda codes: torch.cholesky_solve(rows @ codes.double().mT, factor).mT.to(codes)
 
 
-def step_divergence(mean: Tensor, covariance: Tensor, weights: Tensor, code: Tensor, noise: Tensor) -> Tensor:
-    """KL(after ‖ before) in nats of one `observe`, (...); arguments as there, the belief before.
-
-    The sum over steps is not `divergence` from the first belief to the last.
-    """
-    surprise = (code - torch.einsum("...k,...kc->...c", weights, mean)).square().sum(-1)
-    spread = torch.einsum("...k,...kl,...l->...", weights, covariance, weights)
-    explained = spread / (spread + noise)
-    columns = code.shape[-1]
-    return (explained * surprise / (spread + noise) - columns * (explained + torch.log1p(-explained))) / 2
-
-
 def divergence(mean: Tensor, covariance: Tensor, prior_mean: Tensor, prior_covariance: Tensor) -> Tensor:
     """KL(MN(R, U, I) ‖ MN(R0, U0, I)) in nats, (...).
 
     ½ [C tr(U0⁻¹ U) + tr((R - R0)' U0⁻¹ (R - R0)) - K C + C (log|U0| - log|U|)].
-
-    Args:
-        mean: R, (..., K, C).
-        covariance: U, (..., K, K), positive definite.
-        prior_mean: R0, (..., K, C).
-        prior_covariance: U0, (..., K, K), positive definite.
     """
     rows, columns = mean.shape[-2:]
     factor, prior = torch.linalg.cholesky(covariance), torch.linalg.cholesky(prior_covariance)

@@ -1,23 +1,18 @@
 """LSTM: patterns are written one after another into the hidden state and the cell of a recurrent net.
 
-    memory = LSTM((128,), hidden=256)
-    state = memory.write(patterns)              # patterns: (episodes, items, 128), values in [0, 1]
-    recalled = memory.read(state, queries)[-1]  # of use once meta-trained
-
 `LSTMCell` is also the controller of `baselines.mann`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Self
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from baselines.coders import Autoencoded, Coders, CodersConfig
+from baselines.coders import AutoencoderMixin, Coders, CodeSettings
 from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, keep_known
+from lightning_ebm.settings import setting
 
 
 class LSTMCell(nn.Module):
@@ -43,16 +38,7 @@ class LSTMCell(nn.Module):
             nn.init.orthogonal_(matrix)
 
     def forward(self, driven: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
-        """One step.
-
-        Args:
-            driven: (..., 4 · hidden), `inputs` of the step's input; of many steps in one product.
-            hidden: (..., hidden), h; it may broadcast.
-            cell: (..., hidden), c; likewise.
-
-        Returns:
-            The next h and c, each (..., hidden).
-        """
+        """The next h and c, each (..., hidden), from these, which may broadcast, and `inputs(x)`, (..., 4 · hidden)."""
         enter, forget, candidate, leave = (driven + self.recurrent(self.narrow(hidden))).chunk(4, -1)
         cell = (forget + 1).sigmoid() * cell + enter.sigmoid() * candidate.tanh()
         return leave.sigmoid() * cell.tanh(), cell
@@ -63,24 +49,17 @@ def flagged(codes: Tensor, flag: float) -> Tensor:
     return torch.cat([codes, torch.full_like(codes[..., :1], flag)], -1)
 
 
-@dataclass
-class LSTMConfig:
-    """Settings of `LSTM`.
+@dataclass(frozen=True)
+class LSTMConfig(CodeSettings):
+    """Settings of `LSTM`."""
 
-    Attributes:
-        hidden: size H of hidden state and cell; the state has 2 · H floats.
-        rank: rank of the recurrent matrix (4 · H, H), which is the product of two smaller ones; None: full.
-        width: size of a code. None: the size of a vector pattern, or `coders.code` for images.
-        coders: sizes of encoder and decoder.
-    """
-
-    hidden: int = 256
-    rank: int | None = None
-    width: int | None = None
-    coders: CodersConfig = field(default_factory=CodersConfig)
+    hidden: int = setting(256, at_least=1)
+    """Size H of hidden state and cell; the state has 2 · H floats."""
+    rank: int | None = setting(None, at_least=1, at_most="hidden")
+    """Rank of the recurrent matrix (4 · H, H), which is the product of two smaller ones; None: full."""
 
 
-class LSTM(Autoencoded, AssociativeMemory):
+class LSTM(AutoencoderMixin, AssociativeMemory):
     """A recurrent net whose hidden state and cell are the memory.
 
     Each pattern's code, with a flag for writing, is one step of the cell. Each query, with a flag for reading,
@@ -92,17 +71,6 @@ class LSTM(Autoencoded, AssociativeMemory):
     million weights. State and cell are those of the full one.
 
     State: `hidden` and `cell`, each (episodes, H).
-
-    Args:
-        shape: shape of one pattern: (size,) or (channels, height, width).
-        hidden: as in `LSTMConfig`.
-        rank: as in `LSTMConfig`.
-        width: as in `LSTMConfig`.
-        coders: as in `LSTMConfig`.
-
-    Raises:
-        ValueError: if a setting is out of range, or the patterns are neither vectors nor images that can be
-            halved as often as there are channels.
     """
 
     config = LSTMConfig
@@ -112,37 +80,17 @@ class LSTM(Autoencoded, AssociativeMemory):
         " Computation 12(10), 2000"
     )
 
-    def __init__(
-        self,
-        shape: Sequence[int],
-        hidden: int = 256,
-        rank: int | None = None,
-        width: int | None = None,
-        coders: CodersConfig | None = None,
-    ) -> None:
+    def __init__(self, spec: PatternSpec, config: LSTMConfig = LSTMConfig()) -> None:
         super().__init__()
-        if hidden < 1:
-            raise ValueError(f"hidden must be at least 1, got {hidden}")
-        if rank is not None and not 1 <= rank <= hidden:
-            raise ValueError(f"rank must be between 1 and hidden={hidden}, or null for a full matrix, got {rank}")
-        self.coders = Coders(shape, width, coders)
-        self.hidden = hidden
-        self.lstm = LSTMCell(self.coders.width + 1, hidden, rank)
-        self.output = nn.Linear(hidden, self.coders.width)
-
-    @classmethod
-    def from_config(cls, config: LSTMConfig, spec: PatternSpec) -> Self:
-        """Builds the net for patterns of `spec`; see the base class."""
-        return cls(spec.shape, config.hidden, config.rank, config.width, config.coders)
+        self.coders = Coders(spec.shape, config.width, config.coders)
+        self.hidden = config.hidden
+        self.lstm = LSTMCell(self.coders.width + 1, config.hidden, config.rank)
+        self.output = nn.Linear(config.hidden, self.coders.width)
 
     def initial_state(self, episodes: int) -> State:
         """Zeros."""
         zeros = self.output.weight.new_zeros(episodes, self.hidden)
         return {"hidden": zeros, "cell": zeros.clone()}
-
-    def write(self, patterns: Tensor) -> State:
-        """Writes the patterns in their order, one step each; see the base class."""
-        return self.update(self.initial_state(len(patterns)), patterns)
 
     def update(self, state: State, patterns: Tensor) -> State:
         """Goes on from a state with more patterns; see the base class."""
@@ -153,11 +101,7 @@ class LSTM(Autoencoded, AssociativeMemory):
         return {"hidden": hidden, "cell": cell}
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
-        """One step from the written state for each query; see the base class. The mask is used on the answer alone.
-
-        Returns:
-            (1, episodes, items, *shape): the answer.
-        """
+        """One step from the written state for each query; see the base class. The mask is used on the answer alone."""
         driven = self.lstm.inputs(flagged(self.coders.encode(queries, "queries"), -1.0))
         hidden, cell = (state[name].to(driven)[:, None] for name in ("hidden", "cell"))
         hidden, _ = self.lstm(driven, hidden, cell)

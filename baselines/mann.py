@@ -1,53 +1,41 @@
 """Memory-augmented neural network: an LSTM controller that writes to the least recently used slot.
 
-    memory = MANN((128,))
-    state = memory.write(patterns)              # patterns: (episodes, items, 128), values in [0, 1]
-    recalled = memory.read(state, queries)[-1]  # nearly right untrained, while items <= slots
-
 Everything is meta-trained: controller, what it hands to the memory, encoder and decoder.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Self
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from baselines.coders import Autoencoded, Coders, CodersConfig, identity
+from baselines.coders import AutoencoderMixin, Coders, CodeSettings, identity
 from baselines.lstm import LSTMCell, flagged
 from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, keep_known
+from lightning_ebm.settings import setting
+
+GATE = -4.0
+"""Logit, at the start of training, of writing to the slot that was read last instead of to the least used one."""
 
 
-@dataclass
-class MANNConfig:
-    """Settings of `MANN`.
+@dataclass(frozen=True)
+class MANNConfig(CodeSettings):
+    """Settings of `MANN`."""
 
-    Attributes:
-        slots: rows of the memory matrix.
-        width: size of a row, and of a code. None: the size of a vector pattern, or `coders.code` for images.
-        hidden: size H of the controller's hidden state and cell; literature counts slots · width + 2 · H floats.
-        decay: what is left of a slot's usage after a step, between 0 and 1.
-        sharpness: factor of the cosines in the softmax of reading, at the start of training.
-        gate: logit, at the start of training, of writing to the slot that was read last instead of to the least
-            used one.
-        coders: sizes of encoder and decoder.
-    """
-
-    slots: int = 64
-    width: int | None = None
-    hidden: int = 32
-    decay: float = 0.95
-    sharpness: float = 24.0
-    gate: float = -4.0
-    coders: CodersConfig = field(default_factory=CodersConfig)
+    slots: int = setting(64, at_least=1)
+    """Rows of the memory matrix."""
+    hidden: int = setting(32, at_least=1)
+    """Size H of the controller's hidden state and cell; literature counts slots · width + 2 · H floats."""
+    decay: float = setting(0.95, at_least=0, at_most=1)
+    """What is left of a slot's usage after a step."""
+    sharpness: float = setting(24.0, above=0, below=math.inf)
+    """Factor of the cosines in the softmax of reading, at the start of training."""
 
 
-class MANN(Autoencoded, AssociativeMemory):
+class MANN(AutoencoderMixin, AssociativeMemory):
     """Slots M, written by least recently used access and read by content (Santoro et al. 2016, section 3).
 
     A step with the code x of a pattern passes [x, flag, r] to an LSTM, r being the vector read last, and from
@@ -70,20 +58,6 @@ class MANN(Autoencoded, AssociativeMemory):
 
     State: `memory` (episodes, slots, width), `usage` and `read_weights` (episodes, slots), `hidden` and `cell`
     (episodes, H). The literature counts memory, hidden and cell; r is M'p and needs no room.
-
-    Args:
-        shape: shape of one pattern: (size,) or (channels, height, width).
-        slots: as in `MANNConfig`.
-        width: as in `MANNConfig`.
-        hidden: as in `MANNConfig`.
-        decay: as in `MANNConfig`.
-        sharpness: as in `MANNConfig`.
-        gate: as in `MANNConfig`.
-        coders: as in `MANNConfig`.
-
-    Raises:
-        ValueError: if a setting is out of range, or the patterns are neither vectors nor images that can be
-            halved as often as there are channels.
     """
 
     config = MANNConfig
@@ -93,55 +67,22 @@ class MANN(Autoencoded, AssociativeMemory):
     )
     bookkeeping = frozenset({"usage", "read_weights"})
 
-    def __init__(
-        self,
-        shape: Sequence[int],
-        slots: int = 64,
-        width: int | None = None,
-        hidden: int = 32,
-        decay: float = 0.95,
-        sharpness: float = 24.0,
-        gate: float = -4.0,
-        coders: CodersConfig | None = None,
-    ) -> None:
+    def __init__(self, spec: PatternSpec, config: MANNConfig = MANNConfig()) -> None:
         super().__init__()
-        for name, value in {"slots": slots, "hidden": hidden}.items():
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
-        if not 0 <= decay <= 1:
-            raise ValueError(f"decay must be between 0 and 1, got {decay}")
-        if not (sharpness > 0 and math.isfinite(sharpness)):
-            raise ValueError(f"sharpness must be above 0 and finite, got {sharpness}")
-        if not math.isfinite(gate):
-            raise ValueError(f"gate must be finite, got {gate}")
-        self.coders = Coders(shape, width, coders)
-        self.slots, self.width, self.hidden, self.decay = slots, self.coders.width, hidden, decay
-
-        width = self.width
+        self.coders = Coders(spec.shape, config.width, config.coders)
+        self.slots, self.hidden, self.decay = config.slots, config.hidden, config.decay
+        self.width = width = self.coders.width
+        hidden = config.hidden
         self.controller = LSTMCell(width + 1, hidden)
         self.feedback = nn.Linear(width, 4 * hidden, bias=False)  # from r to the gates of the controller
         self.code_to_key, self.code_to_add, self.read_to_output = (identity(width, width) for _ in range(3))  # A, C, O
         # K, V, P: small, but at zero the controller would get no gradient
         self.hidden_to_key, self.hidden_to_add, self.hidden_to_output = (small(hidden, width) for _ in range(3))
         self.hidden_to_gate = small(hidden, 1)  # w and b
-        nn.init.constant_(self.hidden_to_gate.bias, gate)
+        nn.init.constant_(self.hidden_to_gate.bias, GATE)
         self.code_to_output = nn.Linear(width, width, bias=False)  # Q
         nn.init.zeros_(self.code_to_output.weight)
-        self.log_sharpness = nn.Parameter(torch.tensor(math.log(sharpness)))
-
-    @classmethod
-    def from_config(cls, config: MANNConfig, spec: PatternSpec) -> Self:
-        """Builds the network for patterns of `spec`; see the base class."""
-        return cls(
-            spec.shape,
-            config.slots,
-            config.width,
-            config.hidden,
-            config.decay,
-            config.sharpness,
-            config.gate,
-            config.coders,
-        )
+        self.log_sharpness = nn.Parameter(torch.tensor(math.log(config.sharpness)))
 
     def initial_state(self, episodes: int) -> State:
         """Zeros everywhere."""
@@ -153,10 +94,6 @@ class MANN(Autoencoded, AssociativeMemory):
             "hidden": zeros(episodes, self.hidden),
             "cell": zeros(episodes, self.hidden),
         }
-
-    def write(self, patterns: Tensor) -> State:
-        """Writes the patterns in their order, one step each; see the base class."""
-        return self.update(self.initial_state(len(patterns)), patterns)
 
     def update(self, state: State, patterns: Tensor) -> State:
         """Goes on from a state with more patterns; see the base class."""
@@ -181,11 +118,7 @@ class MANN(Autoencoded, AssociativeMemory):
         return {"memory": memory, "usage": usage, "read_weights": read_weights, "hidden": hidden, "cell": cell}
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
-        """One step without writing for each query; see the base class. The mask is used on the answer alone.
-
-        Returns:
-            (1, episodes, items, *shape): the answer.
-        """
+        """One step without writing for each query; see the base class. The mask is used on the answer alone."""
         codes = self.coders.encode(queries, "queries")
         memory, read_weights, hidden, cell = (
             state[name].to(codes) for name in ("memory", "read_weights", "hidden", "cell")
@@ -198,8 +131,8 @@ class MANN(Autoencoded, AssociativeMemory):
         answer = self.coders.decode(output)
         return keep_known(answer, queries, mask)[None]
 
-    def as_recalled(self, codes: Tensor) -> Tensor:
-        """O tanh(C x), from a slot with one pattern, without what the controller adds; see `Autoencoded`."""
+    def after_memory(self, codes: Tensor) -> Tensor:
+        """O tanh(C x), from a slot with one pattern, without what the controller adds; see `AutoencoderMixin`."""
         return self.read_to_output(self.code_to_add(codes).tanh())
 
     def address(self, keys: Tensor, memory: Tensor) -> Tensor:

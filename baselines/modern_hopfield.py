@@ -1,9 +1,5 @@
 """The modern continuous Hopfield network, as one of a family: similarity to the stored patterns, then separation.
 
-    memory = ModernHopfield((128,), beta=0.125)
-    state = memory.write(patterns)                # patterns: (episodes, items, 128), values in [0, 1]
-    recalled = memory.read(state, queries)[-1]
-
 Every pattern is kept as it is. Unless `slots` is set, the state grows with their number: it is then no memory of
 fixed size.
 """
@@ -11,9 +7,7 @@ fixed size.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Self
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -21,37 +15,38 @@ from torch import Tensor, nn
 from baselines.similarity import SIMILARITIES
 from baselines.slots import SlotMemory
 from lightning_ebm.memory import PatternSpec, State, check_patterns, keep_known
-from lightning_ebm.registry import did_you_mean
-
-SEPARATIONS = ("softmax", "power", "max", "identity")
-DISTANCES = ("euclidean", "manhattan")
+from lightning_ebm.settings import Settings, setting
 
 
-@dataclass
-class ModernHopfieldConfig:
-    """Settings of `ModernHopfield`.
+@dataclass(frozen=True)
+class ModernHopfieldConfig(Settings):
+    """Settings of `ModernHopfield`."""
 
-    Attributes:
-        similarity: dot, cosine, euclidean (minus the squared distance) or manhattan (minus the distance).
-        separation: softmax, power, max or identity.
-        beta: inverse temperature of softmax, above 0; for similarities of values in ±1.
-        power: exponent of power, at least 1.
-        steps: updates of a query, at least 1.
-        slots: patterns that there is room for; one more overwrites the oldest. None: the state grows.
-        center: subtract the mean of the stored patterns; with dot and images, or the brightest one answers all.
-        binary: make each value ±1 by its sign after every update.
-        learned: meta-train beta.
-    """
-
-    similarity: str = "dot"
-    separation: str = "softmax"
-    beta: float = 0.125
-    power: int = 3
-    steps: int = 3
-    slots: int | None = None
+    similarity: str = setting("dot", one_of=tuple(SIMILARITIES))
+    """dot, cosine, euclidean (minus the squared distance) or manhattan (minus the distance)."""
+    separation: str = setting("softmax", one_of=("softmax", "power", "max", "identity"))
+    """softmax, power, max or identity; power and identity need dot or cosine."""
+    beta: float = setting(0.125, above=0, below=math.inf)
+    """Inverse temperature of softmax, for similarities of values in ±1."""
+    power: int = setting(3, at_least=1)
+    """Exponent of power."""
+    steps: int = setting(3, at_least=1)
+    """Updates of a query."""
+    slots: int | None = setting(None, at_least=1)
+    """Patterns that there is room for; one more overwrites the oldest. None: the state grows."""
     center: bool = False
+    """Subtract the mean of the stored patterns; with dot and images, or the brightest one answers all."""
     binary: bool = False
+    """Make each value ±1 by its sign after every update."""
     learned: bool = False
+    """Meta-train beta; needs softmax, and `binary` off, or beta has no gradient."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.similarity in ("euclidean", "manhattan") and self.separation in ("power", "identity"):
+            raise ValueError(f"separation={self.separation} needs similarity=dot or cosine, got {self.similarity}")
+        if self.learned and (self.separation != "softmax" or self.binary):
+            raise ValueError("learned=true needs separation=softmax and binary=false, or beta has no gradient")
 
 
 class ModernHopfield(SlotMemory):
@@ -71,21 +66,6 @@ class ModernHopfield(SlotMemory):
     With a mask, the first step compares the known values alone, the others being noise; each step keeps them.
 
     State: as of `SlotMemory`, with rows of d values.
-
-    Args:
-        shape: shape of one pattern; d is its number of values.
-        similarity: as in `ModernHopfieldConfig`.
-        separation: as in `ModernHopfieldConfig`.
-        beta: as in `ModernHopfieldConfig`.
-        power: as in `ModernHopfieldConfig`.
-        steps: as in `ModernHopfieldConfig`.
-        slots: as in `ModernHopfieldConfig`.
-        center: as in `ModernHopfieldConfig`.
-        binary: as in `ModernHopfieldConfig`.
-        learned: as in `ModernHopfieldConfig`.
-
-    Raises:
-        ValueError: if a setting is unknown, out of range, or does not go with another.
     """
 
     config = ModernHopfieldConfig
@@ -96,41 +76,11 @@ class ModernHopfield(SlotMemory):
         " of Associative Memory with Huge Storage Capacity, Journal of Statistical Physics 168, 2017"
     )
 
-    def __init__(
-        self,
-        shape: Sequence[int],
-        similarity: str = "dot",
-        separation: str = "softmax",
-        beta: float = 0.125,
-        power: int = 3,
-        steps: int = 3,
-        slots: int | None = None,
-        center: bool = False,
-        binary: bool = False,
-        learned: bool = False,
-    ) -> None:
-        super().__init__(shape, slots, torch.Size(shape).numel())
-        if similarity not in SIMILARITIES:
-            raise ValueError(f"there is no similarity={similarity!r}.{did_you_mean(similarity, SIMILARITIES)}")
-        if separation not in SEPARATIONS:
-            raise ValueError(f"there is no separation={separation!r}.{did_you_mean(separation, SEPARATIONS)}")
-        if similarity in DISTANCES and separation in ("power", "identity"):
-            raise ValueError(f"separation={separation} needs similarity=dot or cosine, got {similarity}")
-        if not (beta > 0 and math.isfinite(beta)):
-            raise ValueError(f"beta must be above 0 and finite, got {beta}")
-        for name, value in {"power": power, "steps": steps}.items():
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
-        if learned and (separation != "softmax" or binary):
-            raise ValueError("learned=true needs separation=softmax and binary=false, or beta has no gradient")
-        self.similarity, self.separation, self.power, self.steps = similarity, separation, power, steps
-        self.center, self.binary = center, binary
-        self.log_beta = nn.Parameter(torch.tensor(math.log(beta)), requires_grad=learned)
-
-    @classmethod
-    def from_config(cls, config: ModernHopfieldConfig, spec: PatternSpec) -> Self:
-        """Builds the network for patterns of `spec`; see the base class."""
-        return cls(spec.shape, **asdict(config))
+    def __init__(self, spec: PatternSpec, config: ModernHopfieldConfig = ModernHopfieldConfig()) -> None:
+        super().__init__(spec, config.slots, spec.size)
+        self.similarity, self.separation, self.power = config.similarity, config.separation, config.power
+        self.steps, self.center, self.binary = config.steps, config.center, config.binary
+        self.log_beta = nn.Parameter(torch.tensor(math.log(config.beta)), requires_grad=config.learned)
 
     def rows(self, patterns: Tensor, what: str = "patterns") -> Tensor:
         """The values in ±1, flattened; see the base class."""
@@ -138,11 +88,7 @@ class ModernHopfield(SlotMemory):
         return 2 * patterns.flatten(2) - 1
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Updates the queries `steps` times; see the base class. Where nothing was written, they stay.
-
-        Returns:
-            (steps, episodes, items, *shape): what each update left.
-        """
+        """Updates the queries `steps` times; see the base class. Where nothing was written, they stay."""
         mean = self.mean(state)
         stored, q = state["slots"] - mean, self.rows(queries, "queries").to(mean) - mean
         known = None if mask is None else ~mask.flatten(2)
@@ -191,12 +137,7 @@ class ModernHopfield(SlotMemory):
         return slots.sum(1, keepdim=True) / state["written"].clamp(1, slots.shape[1])[:, None, None]
 
     def separate(self, scores: Tensor, filled: Tensor) -> Tensor:
-        """Weights of the stored patterns, up to a factor for each query; those of empty slots are zero.
-
-        Args:
-            scores: (episodes, items, slots), similarities.
-            filled: (episodes, 1, slots), bool.
-        """
+        """Weights of stored patterns from similarities (episodes, items, slots), up to a factor; 0 in empty slots."""
         scores = scores.masked_fill(~filled, torch.finfo(scores.dtype).min)
         highest = scores.detach().amax(-1, keepdim=True)
         if self.separation == "softmax":

@@ -1,16 +1,11 @@
 """Nearest pattern, a reference line: the stored pattern nearest to the query, of all patterns, kept as they are.
 
-    memory = NearestPattern((128,))
-    recalled = memory.read(memory.write(patterns), queries, mask)[-1]
-
 The state grows with the number of patterns; it is no memory of fixed size, but what recall costs at most.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 from torch import Tensor
@@ -18,10 +13,11 @@ from torch import Tensor
 from baselines.similarity import nearest
 from baselines.slots import SlotMemory
 from lightning_ebm.memory import PatternSpec, State, check_patterns, keep_known
+from lightning_ebm.settings import Settings
 
 
-@dataclass
-class NearestPatternConfig:
+@dataclass(frozen=True)
+class NearestPatternConfig(Settings):
     """Settings of `NearestPattern`: there are none."""
 
 
@@ -32,21 +28,13 @@ class NearestPattern(SlotMemory):
     another pattern than to their own: no memory that keeps less can be asked to make fewer.
 
     State: as of `SlotMemory`, with rows of all values of a pattern.
-
-    Args:
-        shape: shape of one pattern.
     """
 
     config = NearestPatternConfig
     citation = "T. Cover and P. Hart, Nearest Neighbor Pattern Classification, IEEE Trans. Information Theory 13, 1967"
 
-    def __init__(self, shape: Sequence[int]) -> None:
-        super().__init__(shape, None, torch.Size(shape).numel())
-
-    @classmethod
-    def from_config(cls, config: NearestPatternConfig, spec: PatternSpec) -> Self:
-        """Builds the memory for patterns of `spec`; see the base class."""
-        return cls(spec.shape)
+    def __init__(self, spec: PatternSpec, config: NearestPatternConfig = NearestPatternConfig()) -> None:
+        super().__init__(spec, None, spec.size)
 
     def rows(self, patterns: Tensor, what: str = "patterns") -> Tensor:
         """All values, flattened; see the base class."""
@@ -54,11 +42,7 @@ class NearestPattern(SlotMemory):
         return patterns.flatten(2)
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Finds the nearest pattern; see the base class. Where nothing was written, the query is the answer.
-
-        Returns:
-            (1, episodes, items, *shape): the answer.
-        """
+        """Finds the nearest pattern; see the base class. Where nothing was written, the query is the answer."""
         q, slots, filled = self.rows(queries, "queries"), state["slots"].to(queries), self.filled(state)
         found = nearest(q, slots, filled, None if mask is None else mask.flatten(2))
         answer = torch.where(filled.any(-1, keepdim=True), found, q).reshape(queries.shape)

@@ -1,53 +1,30 @@
 """No memory, a reference line: what a net makes of a query that was never told the patterns of the episode.
 
-    memory = NoMemory((1, 32, 32))
-    recalled = memory.read(memory.write(patterns), queries)[-1]  # the state is empty
-
 Encoder and decoder are meta-trained, as a denoising autoencoder.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Self
+from dataclasses import dataclass
 
 from torch import Tensor
 
-from baselines.coders import Autoencoded, Coders, CodersConfig
-from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, check_patterns, keep_known
+from baselines.coders import AutoencoderMixin, Coders, CodeSettings
+from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, check_patterns
 
 
-@dataclass
-class NoMemoryConfig:
-    """Settings of `NoMemory`.
-
-    Attributes:
-        width: size of the code between encoder and decoder; None: the size of a vector pattern, or `coders.code`
-            for images.
-        coders: sizes of encoder and decoder.
-    """
-
-    width: int | None = None
-    coders: CodersConfig = field(default_factory=CodersConfig)
+@dataclass(frozen=True)
+class NoMemoryConfig(CodeSettings):
+    """Settings of `NoMemory`."""
 
 
-class NoMemory(Autoencoded, AssociativeMemory):
+class NoMemory(AutoencoderMixin, AssociativeMemory):
     """A denoising autoencoder (Vincent et al. 2008): answer = σ(dec(enc(query))).
 
     It knows what patterns look like in general and nothing of an episode: what a memory with the same coders recalls
     beyond it, it has from its state. Random bits have no look, so that there nothing is better than the query.
 
     State: none, 0 floats.
-
-    Args:
-        shape: shape of one pattern: (size,) or (channels, height, width).
-        width: as in `NoMemoryConfig`.
-        coders: as in `NoMemoryConfig`.
-
-    Raises:
-        ValueError: if a setting is out of range, or the patterns are neither vectors nor images that can be
-            halved as often as there are channels.
     """
 
     config = NoMemoryConfig
@@ -57,14 +34,9 @@ class NoMemory(Autoencoded, AssociativeMemory):
     )
     order_invariant = True
 
-    def __init__(self, shape: Sequence[int], width: int | None = None, coders: CodersConfig | None = None) -> None:
+    def __init__(self, spec: PatternSpec, config: NoMemoryConfig = NoMemoryConfig()) -> None:
         super().__init__()
-        self.coders = Coders(shape, width, coders)
-
-    @classmethod
-    def from_config(cls, config: NoMemoryConfig, spec: PatternSpec) -> Self:
-        """Builds the net for patterns of `spec`; see the base class."""
-        return cls(spec.shape, config.width, config.coders)
+        self.coders = Coders(spec.shape, config.width, config.coders)
 
     def initial_state(self, episodes: int) -> State:
         """Nothing."""
@@ -76,10 +48,5 @@ class NoMemory(Autoencoded, AssociativeMemory):
         return {}
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Completes the queries; see the base class. The mask is used on the answer alone.
-
-        Returns:
-            (1, episodes, items, *shape): the answer.
-        """
-        answer = self.coders.decode(self.coders.encode(queries, "queries"))
-        return keep_known(answer, queries, mask)[None]
+        """Completes the queries; see the base class. The mask is used on the answer alone."""
+        return self.iterate(lambda codes: codes, queries, mask, 1)

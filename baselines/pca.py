@@ -1,16 +1,12 @@
 """Principal components, a reference line: each pattern as a few numbers in a basis learned for its kind.
 
-    memory = PCA((1, 32, 32), components=64, slots=32)
-    recalled = memory.read(memory.write(patterns), queries, mask)[-1]
-
 The basis is meta-trained; an episode has its codes for a state.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Self
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -18,19 +14,17 @@ from torch import Tensor, nn
 from baselines.similarity import nearest
 from baselines.slots import SlotMemory
 from lightning_ebm.memory import PatternSpec, State, check_patterns, keep_known
+from lightning_ebm.settings import Settings, setting
 
 
-@dataclass
-class PCAConfig:
-    """Settings of `PCA`.
+@dataclass(frozen=True)
+class PCAConfig(Settings):
+    """Settings of `PCA`."""
 
-    Attributes:
-        components: numbers kept of each pattern, at most the number of its values.
-        slots: patterns that there is room for; one more overwrites the oldest. None: the state grows.
-    """
-
-    components: int = 128
-    slots: int | None = 64
+    components: int = setting(128, at_least=1)
+    """Numbers kept of each pattern, at most the number of its values."""
+    slots: int | None = setting(64, at_least=1)
+    """Patterns that there is room for; one more overwrites the oldest. None: the state grows."""
 
 
 class PCA(SlotMemory):
@@ -41,14 +35,6 @@ class PCA(SlotMemory):
     Hornik 1989). Queries play no part in it. With a mask, "nearest" means on the known values, and these are kept.
 
     State: as of `SlotMemory`, with rows of `components` values.
-
-    Args:
-        shape: shape of one pattern.
-        components: as in `PCAConfig`.
-        slots: as in `PCAConfig`.
-
-    Raises:
-        ValueError: if a setting is out of range.
     """
 
     config = PCAConfig
@@ -58,19 +44,14 @@ class PCA(SlotMemory):
         " Learning from examples without local minima, Neural Networks 2, 1989"
     )
 
-    def __init__(self, shape: Sequence[int], components: int = 128, slots: int | None = 64) -> None:
-        super().__init__(shape, slots, components)
-        size = torch.Size(shape).numel()
+    def __init__(self, spec: PatternSpec, config: PCAConfig = PCAConfig()) -> None:
+        components, size = config.components, spec.size
+        super().__init__(spec, config.slots, components)
         if components > size:
             raise ValueError(f"components must be at most the {size} values of a pattern, got {components}")
         self.mean = nn.Parameter(torch.full((size,), 0.5))
         self.directions = nn.Parameter(torch.empty(size, components))  # Q before it is made orthonormal
         nn.init.orthogonal_(self.directions)
-
-    @classmethod
-    def from_config(cls, config: PCAConfig, spec: PatternSpec) -> Self:
-        """Builds the memory for patterns of `spec`; see the base class."""
-        return cls(spec.shape, **asdict(config))
 
     def basis(self) -> Tensor:
         """Q, (d, components), with orthonormal columns."""
@@ -82,11 +63,7 @@ class PCA(SlotMemory):
         return (patterns.flatten(2) - self.mean) @ self.basis()
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Decodes all slots and finds the nearest; see the base class. Where nothing was written, the mean answers.
-
-        Returns:
-            (1, episodes, items, *shape): the answer.
-        """
+        """Decodes all slots and finds the nearest; see the base class. Where nothing was written, the mean answers."""
         check_patterns(queries, "queries", self.shape)
         decoded = self.mean + state["slots"].to(queries) @ self.basis().T
         found = nearest(queries.flatten(2), decoded, self.filled(state), None if mask is None else mask.flatten(2))

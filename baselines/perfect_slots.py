@@ -1,33 +1,26 @@
 """Perfect slots, a reference line: S whole patterns are kept, and an oracle finds the right one.
 
-    memory = PerfectSlots((128,), slots=64)
-    recalled = memory.read(memory.write(patterns), queries, mask)[-1]
-
 The best that a memory can do which keeps whole patterns in float32 and has room for S of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 from torch import Tensor
 
 from baselines.similarity import pick, which_is_nearest
 from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, check_patterns, keep_known
+from lightning_ebm.settings import Settings, setting
 
 
-@dataclass
-class PerfectSlotsConfig:
-    """Settings of `PerfectSlots`.
+@dataclass(frozen=True)
+class PerfectSlotsConfig(Settings):
+    """Settings of `PerfectSlots`."""
 
-    Attributes:
-        slots: patterns that there is room for; of more, the last ones are kept.
-    """
-
-    slots: int = 64
+    slots: int = setting(64, at_least=1)
+    """Patterns that there is room for; of more, the last ones are kept."""
 
 
 class PerfectSlots(AssociativeMemory):
@@ -40,13 +33,6 @@ class PerfectSlots(AssociativeMemory):
     `all_patterns`, is no part of the slots: it is bookkeeping here, which the strict count includes.
 
     State: `slots` (episodes, S, d), zero where there were fewer patterns; `all_patterns` (episodes, items, d).
-
-    Args:
-        shape: shape of one pattern; d is its number of values.
-        slots: as in `PerfectSlotsConfig`.
-
-    Raises:
-        ValueError: if there is no slot.
     """
 
     config = PerfectSlotsConfig
@@ -58,18 +44,11 @@ class PerfectSlots(AssociativeMemory):
     bookkeeping = frozenset({"all_patterns"})
     reference: Tensor
 
-    def __init__(self, shape: Sequence[int], slots: int = 64) -> None:
+    def __init__(self, spec: PatternSpec, config: PerfectSlotsConfig = PerfectSlotsConfig()) -> None:
         super().__init__()
-        if slots < 1:
-            raise ValueError(f"slots must be at least 1, got {slots}")
-        self.shape, self.slots, self.size = tuple(shape), slots, torch.Size(shape).numel()
+        self.shape, self.slots, self.size = spec.shape, config.slots, spec.size
         # An empty buffer, so that .to() and .double() decide where and in which precision a state begins.
         self.register_buffer("reference", torch.empty(0), persistent=False)
-
-    @classmethod
-    def from_config(cls, config: PerfectSlotsConfig, spec: PatternSpec) -> Self:
-        """Builds the memory for patterns of `spec`; see the base class."""
-        return cls(spec.shape, config.slots)
 
     def initial_state(self, episodes: int) -> State:
         """Empty slots, and an oracle that has seen nothing."""
@@ -77,11 +56,6 @@ class PerfectSlots(AssociativeMemory):
             "slots": self.reference.new_zeros(episodes, self.slots, self.size),
             "all_patterns": self.reference.new_zeros(episodes, 0, self.size),
         }
-
-    def write(self, patterns: Tensor) -> State:
-        """Keeps the last patterns; see the base class."""
-        check_patterns(patterns, "patterns", self.shape)
-        return self.update(self.initial_state(len(patterns)), patterns)
 
     def update(self, state: State, patterns: Tensor) -> State:
         """Keeps the last of the old and the new patterns; see the base class."""
@@ -93,11 +67,7 @@ class PerfectSlots(AssociativeMemory):
         return {"slots": slots, "all_patterns": everything}
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Asks the oracle, and looks into the slot; see the base class.
-
-        Returns:
-            (1, episodes, items, *shape): the answer.
-        """
+        """Asks the oracle, and looks into the slot; see the base class."""
         check_patterns(queries, "queries", self.shape)
         q, everything = queries.flatten(2), state["all_patterns"].to(queries)
         seen = everything.shape[1]

@@ -1,60 +1,50 @@
 """Differentiable plasticity: a recurrent net each of whose connections has a learned plastic part.
 
-    memory = Plasticity((50,), PlasticityConfig(neurons=51))
-    state = memory.write(patterns)              # patterns: (episodes, items, 50), values in [0, 1]
-    recalled = memory.read(state, queries)[-1]  # of use once meta-trained
-
 Weights, plasticity and rate are meta-trained; the Hebbian traces are the memory.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Self
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from baselines.coders import Autoencoded, Coders, CodersConfig
+from baselines.coders import AutoencoderMixin, Coders, CodersConfig
 from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, keep_known
+from lightning_ebm.settings import Settings, setting
 
 
-@dataclass
-class PlasticityConfig:
-    """Settings of `Plasticity`.
+@dataclass(frozen=True)
+class PlasticityConfig(Settings):
+    """Settings of `Plasticity`."""
 
-    Attributes:
-        neurons: neurons n of the net, of which one is always on; the state has n² traces.
-        symmetric: whether the two connections between a pair of neurons share one trace, and a neuron's connection to
-            itself has none, as in a Hopfield net; the state then has n (n - 1) / 2 traces.
-        rule: of the traces: decay or oja.
-        cycles: how often the patterns are presented, in the order given.
-        on_steps: steps for which a pattern is presented.
-        off_steps: steps without input after each pattern.
-        read_steps: steps for which a query is presented.
-        gain: factor of the input, which is the code, about ±1 at the start of training.
-        alpha: mean plasticity of the connections at the start of training. A written pattern drives each of its neurons
-            by about (on_steps - 1) · alpha · eta · n; where that is well below 1, training starts without recall.
-        eta: rate of the traces at the start of training, in (0, 1).
-        coders: sizes of encoder and decoder.
-    """
-
-    neurons: int = 90
+    neurons: int = setting(90, at_least=2)
+    """Neurons n of the net, of which one is always on; the state has n² traces."""
     symmetric: bool = False
-    rule: str = "decay"
-    cycles: int = 1
-    on_steps: int = 2
-    off_steps: int = 0
-    read_steps: int = 2
-    gain: float = 3.0
-    alpha: float = 0.0
-    eta: float = 0.01
-    coders: CodersConfig = field(default_factory=CodersConfig)
+    """Whether the two connections between a pair of neurons share one trace, and a neuron's connection to itself has
+    none, as in a Hopfield net; the state then has n (n - 1) / 2 traces."""
+    rule: str = setting("decay", one_of=("decay", "oja"))
+    """Of the traces: decay or oja."""
+    on_steps: int = setting(2, at_least=1)
+    """Steps for which a pattern is presented."""
+    off_steps: int = setting(0, at_least=0)
+    """Steps without input after each pattern."""
+    read_steps: int = setting(2, at_least=1)
+    """Steps for which a query is presented."""
+    gain: float = setting(3.0, above=0, below=math.inf)
+    """Factor of the input, which is the code, about ±1 at the start of training."""
+    alpha: float = setting(0.0, above=-math.inf, below=math.inf)
+    """Mean plasticity of the connections at the start of training. A written pattern drives each of its neurons by
+    about (on_steps - 1) · alpha · eta · n; where that is well below 1, training starts without recall."""
+    eta: float = setting(0.01, above=0, below=1)
+    """Rate of the traces at the start of training."""
+    coders: CodersConfig = CodersConfig()
+    """Sizes of encoder and decoder."""
 
 
-class Plasticity(Autoencoded, AssociativeMemory):
+class Plasticity(AutoencoderMixin, AssociativeMemory):
     """A fully recurrent net of one neuron for each value of a code, and one that is always on.
 
     A step is (Miconi, Clune and Stanley 2018, section 3, equations 1 and 2)
@@ -76,14 +66,6 @@ class Plasticity(Autoencoded, AssociativeMemory):
 
     State: `traces` (episodes, neurons, neurons), with `symmetric` (episodes, n (n - 1) / 2); and `activity`
     (episodes, neurons).
-
-    Args:
-        shape: shape of one pattern: (size,) or (channels, height, width).
-        config: the settings; None: the defaults.
-
-    Raises:
-        ValueError: if a setting is out of range, or the patterns are neither vectors nor images that can be
-            halved as often as there are channels.
     """
 
     config = PlasticityConfig
@@ -93,34 +75,13 @@ class Plasticity(Autoencoded, AssociativeMemory):
     )
     bookkeeping = frozenset({"activity"})
 
-    def __init__(self, shape: Sequence[int], config: PlasticityConfig | None = None) -> None:
+    def __init__(self, spec: PatternSpec, config: PlasticityConfig = PlasticityConfig()) -> None:
         super().__init__()
-        config = config or PlasticityConfig()
-        for name in ("cycles", "on_steps", "read_steps"):
-            if getattr(config, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(config, name)}")
-        if config.neurons < 2:
-            raise ValueError(f"neurons must be at least 2, got {config.neurons}")
-        if config.off_steps < 0:
-            raise ValueError(f"off_steps must be at least 0, got {config.off_steps}")
-        if config.rule not in ("decay", "oja"):
-            raise ValueError(f"rule must be one of decay, oja, got {config.rule!r}")
-        if not (config.gain > 0 and math.isfinite(config.gain)):
-            raise ValueError(f"gain must be above 0 and finite, got {config.gain}")
-        if not math.isfinite(config.alpha):
-            raise ValueError(f"alpha must be finite, got {config.alpha}")
-        if not 0 < config.eta < 1:
-            raise ValueError(f"eta must lie between 0 and 1, got {config.eta}")
         self.settings, self.neurons = config, config.neurons
-        self.coders = Coders(shape, config.neurons - 1, config.coders)
+        self.coders = Coders(spec.shape, config.neurons - 1, config.coders)
         self.weight = nn.Parameter(0.01 * torch.randn(self.neurons, self.neurons))
         self.plasticity = nn.Parameter(config.alpha + 0.01 * torch.randn(self.neurons, self.neurons))
         self.eta = nn.Parameter(torch.tensor(config.eta))
-
-    @classmethod
-    def from_config(cls, config: PlasticityConfig, spec: PatternSpec) -> Self:
-        """Builds the net for patterns of `spec`; see the base class."""
-        return cls(spec.shape, config)
 
     def initial_state(self, episodes: int) -> State:
         """Traces of zero, and neurons at rest."""
@@ -129,20 +90,15 @@ class Plasticity(Autoencoded, AssociativeMemory):
             "activity": self.weight.new_zeros(episodes, self.neurons),
         }
 
-    def write(self, patterns: Tensor) -> State:
-        """Presents the patterns to a net at rest; see the base class."""
-        return self.update(self.initial_state(len(patterns)), patterns)
-
     def update(self, state: State, patterns: Tensor) -> State:
         """Presents more patterns; see the base class."""
         codes = self.coders.encode(patterns, "patterns")
         traces, y = self.unpack(state["traces"].to(codes)), state["activity"].to(codes)
         nothing = torch.zeros_like(codes[:, 0])
-        for _ in range(self.settings.cycles):
-            for x in codes.unbind(1):
-                for shown in [x] * self.settings.on_steps + [nothing] * self.settings.off_steps:
-                    before, y = y, self.step(traces, y[:, None], shown[:, None])[:, 0]
-                    traces = self.learn(traces, before, y)
+        for x in codes.unbind(1):
+            for shown in [x] * self.settings.on_steps + [nothing] * self.settings.off_steps:
+                before, y = y, self.step(traces, y[:, None], shown[:, None])[:, 0]
+                traces = self.learn(traces, before, y)
         return {"traces": self.pack(traces), "activity": y}
 
     def learn(self, traces: Tensor, before: Tensor, after: Tensor) -> Tensor:
@@ -173,28 +129,19 @@ class Plasticity(Autoencoded, AssociativeMemory):
         return upper + upper.mT
 
     def step(self, traces: Tensor, y: Tensor, x: Tensor) -> Tensor:
-        """Activities (episodes, items, neurons) one step after `y`.
-
-        Args:
-            traces: (episodes, neurons, neurons).
-            y: (episodes, items, neurons), in [-1, 1].
-            x: (episodes, items, neurons - 1), the code that is presented; zeros for none.
-        """
+        """Activities (episodes, items, neurons) one step after y, if a code x is presented, which is zero for none."""
         current = y @ (self.weight + self.plasticity * traces)
         y = torch.tanh(current[..., :-1] + self.settings.gain * x)
         return torch.cat([y, torch.ones_like(current[..., -1:])], -1)
 
-    def as_recalled(self, codes: Tensor) -> Tensor:
-        """Activities of neurons that see a code and nothing else, which is what traces learn; see `Autoencoded`."""
+    def after_memory(self, codes: Tensor) -> Tensor:
+        """Activities of neurons that see a code and nothing else, which is what traces learn."""
         return torch.tanh(self.settings.gain * codes)
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
         """Presents each query to the written traces, then lets the net run for one step; see the base class.
 
         Where the mask is given, distorted values enter as 0.5, that is, as no input.
-
-        Returns:
-            (1, episodes, items, *shape): the answer after the last step.
         """
         shown = queries if mask is None else torch.where(mask, torch.full_like(queries, 0.5), queries)
         x = self.coders.encode(shown, "queries")

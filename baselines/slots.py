@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lightning_ebm.memory import AssociativeMemory, State
+from lightning_ebm.memory import AssociativeMemory, PatternSpec, State
 
 
 class SlotMemory(AssociativeMemory):
@@ -23,30 +22,20 @@ class SlotMemory(AssociativeMemory):
     State: `slots` (episodes, slots, width), and `written` (episodes), int64, the number of patterns written.
 
     Args:
-        shape: shape of one pattern.
+        spec: patterns.
         slots: rows that there is room for. None: as many as are written, so that the state grows with the number of
             patterns.
         width: values in a row.
-        overwrite: what happens to one pattern more: it takes the place of the oldest (oldest), or it is kept, in the
-            place of any, with the probability that makes all patterns so far equally likely to stay (reservoir).
-
-    Raises:
-        ValueError: if `slots` or `width` is less than 1, or there is no such rule.
+        overwrite: oldest or reservoir, as above.
     """
 
     order_invariant = True
     bookkeeping = frozenset({"written"})
     reference: Tensor
 
-    def __init__(self, shape: Sequence[int], slots: int | None, width: int, overwrite: str = "oldest") -> None:
+    def __init__(self, spec: PatternSpec, slots: int | None, width: int, overwrite: str = "oldest") -> None:
         super().__init__()
-        if slots is not None and slots < 1:
-            raise ValueError(f"slots must be at least 1, or null for one a pattern, got {slots}")
-        if width < 1:
-            raise ValueError(f"a slot must have at least 1 value, got {width}")
-        if overwrite not in ("oldest", "reservoir"):
-            raise ValueError(f"overwrite must be one of oldest, reservoir, got {overwrite!r}")
-        self.shape, self.slots, self.width, self.overwrite = tuple(shape), slots, width, overwrite
+        self.shape, self.slots, self.width, self.overwrite = spec.shape, slots, width, overwrite
         # An empty buffer, so that .to() and .double() decide where and in which precision a state begins.
         self.register_buffer("reference", torch.empty(0), persistent=False)
 
@@ -54,12 +43,8 @@ class SlotMemory(AssociativeMemory):
     def rows(self, patterns: Tensor, what: str = "patterns") -> Tensor:
         """What is stored of patterns (episodes, items, *shape) in [0, 1]: (episodes, items, width).
 
-        Args:
-            patterns: what is stored.
-            what: how an error message calls them.
-
         Raises:
-            ValueError: if they cannot be stored.
+            ValueError: if they cannot be stored; the message calls them `what`.
         """
 
     def initial_state(self, episodes: int) -> State:
@@ -68,10 +53,6 @@ class SlotMemory(AssociativeMemory):
             "slots": self.reference.new_zeros(episodes, self.slots or 1, self.width),
             "written": torch.zeros(episodes, dtype=torch.int64, device=self.reference.device),
         }
-
-    def write(self, patterns: Tensor) -> State:
-        """Writes the patterns into the first slots, one each; see the base class."""
-        return self.update(self.initial_state(len(patterns)), patterns)
 
     def update(self, state: State, patterns: Tensor) -> State:
         """Writes patterns into the next slots, over others by the rule of `overwrite`; see the base class."""

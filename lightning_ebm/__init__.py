@@ -1,5 +1,79 @@
-"""lightning_ebm: meta-train, compare and launch associative memories."""
+"""lightning_ebm: meta-train, compare and launch associative memories.
 
-from lightning_ebm.memory import AssociativeMemory, PatternSpec, State
+    import lightning_ebm as lebm
 
-__all__ = ["AssociativeMemory", "PatternSpec", "State"]
+    memory = lebm.EBMM(lebm.GatedRNN(lebm.PatternSpec((128,), binary=True)))
+
+What a notebook needs is here, and imported when it is first asked for: neither Lightning nor matplotlib comes with it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lightning_ebm.ebmm import EBMM, EBMMConfig, ReadingConfig, WritingConfig
+    from lightning_ebm.ebmm.energies import (
+        DecodedMixture,
+        DecodedMixtureConfig,
+        Energy,
+        GatedRNN,
+        GatedRNNConfig,
+        MeasuredMixture,
+        MeasuredMixtureConfig,
+        Mixture,
+        MixtureConfig,
+        PhaseMixture,
+        PhaseMixtureConfig,
+        Reconstruction,
+        ReconstructionConfig,
+        ResNetConv,
+        ResNetConvConfig,
+        ResNetFC,
+        ResNetFCConfig,
+    )
+    from lightning_ebm.memory import AssociativeMemory, PatternSpec, State
+    from lightning_ebm.pretrained import load as load_pretrained
+
+__all__ = [
+    "EBMM",
+    "AssociativeMemory",
+    "DecodedMixture",
+    "DecodedMixtureConfig",
+    "EBMMConfig",
+    "Energy",
+    "GatedRNN",
+    "GatedRNNConfig",
+    "MeasuredMixture",
+    "MeasuredMixtureConfig",
+    "Mixture",
+    "MixtureConfig",
+    "PatternSpec",
+    "PhaseMixture",
+    "PhaseMixtureConfig",
+    "ReadingConfig",
+    "Reconstruction",
+    "ReconstructionConfig",
+    "ResNetConv",
+    "ResNetConvConfig",
+    "ResNetFC",
+    "ResNetFCConfig",
+    "State",
+    "WritingConfig",
+    "load_pretrained",
+]
+
+HOMES = {"AssociativeMemory": "memory", "PatternSpec": "memory", "State": "memory", "load_pretrained": "pretrained"}
+HOMES |= dict.fromkeys(("EBMM", "EBMMConfig", "ReadingConfig", "WritingConfig"), "ebmm")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = importlib.import_module(f"{__name__}.{HOMES.get(name, 'ebmm.energies')}")
+    return getattr(home, "load" if name == "load_pretrained" else name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -8,24 +8,23 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from importlib.metadata import version
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from lightning_ebm import pretrained
-from lightning_ebm.config import ConfigError
+from lightning_ebm.config import ConfigError, shipped
 from lightning_ebm.registry import analyses, datasets, distortions, energies, memories
+from lightning_ebm.reporting.terminal import print_in_any_encoding, terminal
 from lightning_ebm.signals import Stopped, process_number, stops_on_signal
 from lightning_ebm.verbs import (
     analyse,
-    bench,
     compare,
-    console,
     evaluate,
     export,
     recall,
+    say,
     show,
     summarise,
     sweep,
@@ -35,7 +34,7 @@ from lightning_ebm.verbs import (
 DESCRIPTION = "Meta-train, compare and launch associative memories."
 EPILOG = """\
 Any key of the configuration can be given as key=value, for example
-  training.updates=500 episodes.items=32 memory.writing.steps=3 memory=hopfield
+  training.max_steps=500 episodes.patterns_per_episode=32 memory.writing.steps=3 memory=hopfield
 `lightning-ebm show CONFIG` prints all keys with their values. Nested choices by name:
   memory: {memories}
   memory.energy (of ebmm): {energies}
@@ -44,16 +43,6 @@ Any key of the configuration can be given as key=value, for example
   analysis: {analyses}
 or the import path of your own class, package.module:Class.
 """
-BENCH_EPILOG = """\
-Settings, each with what it is if not given:
-  cases=[mlp,gated_rnn,resnet_conv,resnet_conv_quarter]  settings=[third_order,second_order]
-  contenders=[ours,ours_by_episode,autograd_loop,higher,torchopt,jax_unrolled,jax_scan]
-                          (or ours_compiled; the default on CUDA differs)
-  device=cpu (or cuda)  rounds=7  threads=1  steps=0 (those of the case)  timeout=3600 (seconds)
-  growth=false  growth_case=mlp  output=runs/bench
-The other tools are installed by `pip install 'lightning-ebm[bench]'`; one that is missing is named in the table.
-"""
-
 SUMMARISE_EPILOG = """\
 Settings, each with what it is if not given:
   columns=             items (numbers of patterns) or floats (sizes of the state); empty: whichever was varied
@@ -63,9 +52,10 @@ Settings, each with what it is if not given:
 """
 SWEEP_EPILOG = """\
 Settings, each with what it is if not given:
-  workers=1 (runs at a time)  output=runs  seed=0 (of random and Bayesian search)
-FILE is in the schema of Weights & Biases, such as sweeps/glyphs-rate.yaml, and is run here, without a server.
-Everything is kept in <output>/sweep-<file>; the same command goes on where a stopped sweep was.
+  workers=1 (trials at a time; 0: one for each GPU or core)  output=runs  seed=0 (of random and Bayesian search)
+  executor=local or slurm  slurm={partition: gpu, time: 240, gpus_per_node: 1} (settings of sbatch, for slurm)
+FILE is in the schema of Weights & Biases, such as sweeps/glyphs-rate.yaml, and is run without its server.
+Everything is kept in <output>/sweep-<file>; the same command resumes an interrupted sweep.
 """
 
 RECALL_EPILOG = """\
@@ -85,7 +75,6 @@ VERBS: dict[str, Callable[..., None]] = {
 TOOLS = {
     "summarise": (summarise, SUMMARISE_EPILOG),
     "sweep": (sweep, SWEEP_EPILOG),
-    "bench": (bench, BENCH_EPILOG),
     "recall": (recall, RECALL_EPILOG),
 }
 """Verbs that take words of their own, and what their help says of them."""
@@ -94,13 +83,14 @@ OPTIONS = {
     "evaluate": {"memory": f"{MEMORY}; in place of CONFIG"},
     "recall": {"memory": MEMORY},
     "export": {
-        "as_": "what to call it, in the package; or a path that ends in .pt",
+        "as_": "what to call it, in the package; or a path that ends in .safetensors",
+        "dtype": "how to store its parameters: float32 (default), float16 or int8; the row is measured as stored",
         "row": "label of a row of the comparison, in place of the memory that train makes of CONFIG",
     },
 }
 """Words behind `--`, for the verbs that have some; an underscore keeps one from being a word of Python."""
 
-errors = Console(highlight=False)  # of several processes, each one's are seen
+errors = terminal()  # of several processes, each one's are seen
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -110,7 +100,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0, 1 for a mistake (one line says which), 75 when a signal asked to stop and the same command
         goes on, 130 when interrupted.
     """
+    print_in_any_encoding()
     parser = argparse.ArgumentParser("lightning-ebm", description=DESCRIPTION)
+    parser.add_argument("--version", action="version", version=f"lightning-ebm {version('lightning-ebm')}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     names = {
         registry.group.removeprefix("lightning_ebm."): ", ".join(registry.names())
@@ -119,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, work in VERBS.items():
         verb = add_verb(verbs, name, work, EPILOG.format(**names))
         several = "?" if name == "evaluate" else None  # with --memory, it needs none
-        verb.add_argument("config", nargs=several, metavar="CONFIG", help="a YAML file, such as configs/glyphs.yaml")
+        verb.add_argument("config", nargs=several, metavar="CONFIG", help="a YAML file, or a name, such as demo")
         verb.add_argument("words", nargs="*", metavar="key=value", help="settings laid over the file")
     for name, (tool, epilog) in TOOLS.items():
         verb = add_verb(verbs, name, tool, epilog)
@@ -129,31 +121,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     words = parsed.words + rest  # those behind an option too
     options = {name: getattr(parsed, name) for name in OPTIONS.get(parsed.verb, {})}
-    config = Path(parsed.config) if getattr(parsed, "config", None) else None
-    if config and options.get("memory"):  # which stands in its place, so that the first word is a setting
-        config, words = None, [parsed.config, *words]
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # where the files that import paths name are, as for `python -m`
+    file = getattr(parsed, "config", None)
+    if file and options.get("memory"):  # which stands in its place, so that the first word is a setting
+        file, words = None, [file, *words]
+    os.environ["PYTHONSAFEPATH"] = "1"  # in Pythons that are started from here, no random.py of a user comes first
+    os.environ["MPLBACKEND"] = "agg"  # Matplotlib refuses to start with a notebook's backend that is not installed here
     quieten()
-    goes_on = (
-        "" if parsed.verb in ("bench", "summarise", "export", "recall") else "; the same command goes on where it was"
-    )
+    goes_on = "" if parsed.verb in ("summarise", "export", "recall") else "; the same command goes on where it was"
     try:
         with stops_on_signal():
             if parsed.verb in VERBS:
-                VERBS[parsed.verb](config, words, **options)
+                VERBS[parsed.verb](shipped(file, "configs", "configuration") if file else None, words, **options)
             else:
                 TOOLS[parsed.verb][0](words, **options)
     except (ConfigError, ValueError, NotImplementedError, RuntimeError, OSError, MemoryError) as error:
         where = f" in process {process_number()}" if process_number() else ""
         text = " ".join(str(error).split()) or type(error).__name__
-        errors.print(f"[bold red]error{where}:[/]", escape(text), soft_wrap=True)
+        errors.print(Text(f"error{where}:", "bold red"), text, soft_wrap=True)
         return 1
     except Stopped as stop:
-        console.print(escape(f"{stop.words}{goes_on}"), soft_wrap=True)
+        say(f"{stop.words}{goes_on}")
         return int(str(stop.code))
     except (KeyboardInterrupt, SystemExit):  # Lightning turns an interrupt into an exit
-        console.print(f"interrupted{goes_on}")
+        say(f"interrupted{goes_on}")
         return 130
     return 0
 

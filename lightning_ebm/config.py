@@ -3,45 +3,150 @@
 Each of them may name a `recipe:`, a packaged set of rates, steps and schedules (lightning_ebm/recipes), which lies
 directly under what else it says: `lightning-ebm train configs/binary.yaml recipe=paper`.
 
-    lightning-ebm train configs/glyphs.yaml training.updates=500 memory.writing.steps=3
+    lightning-ebm train configs/glyphs.yaml training.max_steps=500 memory.writing.steps=3
 
 A node that chooses a class by name (memory, energy, data, distortion) holds that class's settings beside the
 name, `memory: {name: hopfield, rule: storkey}`, or is the bare name, `memory: hopfield`. Everything is strict: an
 unknown key or a value of the wrong type is an error that says what is allowed.
+
+All values are read as text, and only the schema says what they are: a name may be `12345e7`, `yes`, `2026-11-28` or
+`[x] #1`. On the command line, what is a list or mapping in YAML's braces is one wherever the schema has no text.
 """
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import dataclasses
 import functools
 import hashlib
 import json
+import math
+import os
+import types
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import FloatNode, IntegerNode, OmegaConf
+from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from lightning_ebm.registry import Choice, Registry, did_you_mean
-from lightning_ebm.schema import ALLOWED, AT_LEAST, AT_MOST, NOT_TRAINING, PRECISIONS, RunConfig
+from lightning_ebm.schema import NOT_TRAINING, RENAMED, RunConfig
 
-RECIPES = Path(__file__).parent / "recipes"
+PACKAGE = Path(__file__).parent
+RECIPES = PACKAGE / "recipes"
+MOST_VALUES = 100_000  # in one file; aliases of aliases would make billions of a few lines
+NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+"""How errors call what a setting of each type takes."""
+NUMBERS = {int: IntegerNode, float: FloatNode}
+"""What reads numbers."""
+BOOLEANS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false", "no", "off", "0"), False)
+"""Text for yes and no, as YAML and OmegaConf know it."""
+NULLS = ("", "~", "null", "none")  # of YAML, and W&B's word for it
 
 
 class ConfigError(ValueError):
     """A mistake in a configuration; the message names the file or the key."""
 
 
-def read(path: Path | str, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """The plain configuration of a file and of key=value overrides, not yet checked against the schema.
+class Loader(yaml.SafeLoader):
+    """YAML of mappings, lists and text, where no key is given twice; a plain `5` or `yes` is text too."""
+
+    yaml_implicit_resolvers: typing.ClassVar = {"<": yaml.SafeLoader.yaml_implicit_resolvers["<"]}  # merging mappings
+    yaml_constructors: typing.ClassVar = {
+        tag: yaml.SafeLoader.yaml_constructors[tag]
+        for tag in (*(f"tag:yaml.org,2002:{t}" for t in ("map", "seq", "str")), None)
+    }
+
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        """A mapping, refused if it has a key twice."""
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.MarkedYAMLError(problem=f"{key.value!r} is given twice", problem_mark=key.start_mark)
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else key)
+        return node
+
+
+class ListWord(list[Any]):
+    """A list given as a word of the command line, with that word, which is the value where the schema has text."""
+
+    word: str
+
+
+class MappingWord(dict[str, Any]):
+    """A mapping given so."""
+
+    word: str
+
+
+def load_yaml(text: str | bytes, where: str) -> Any:
+    """What a YAML document of UTF-8, or of UTF-16 with its mark, holds: mappings, lists and text.
+
+    Raises:
+        ConfigError: if it is none, or holds more than `MOST_VALUES`; the message begins with `where` and the line.
+    """
+    try:
+        loaded = Loader(text).get_single_data()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f", line {mark.line + 1}" if mark else ""
+        raise ConfigError(f"{where}{place}: {error.problem or error.context}") from None
+    except (yaml.YAMLError, RecursionError, UnicodeError) as error:
+        raise ConfigError(f"{where} is not YAML in UTF-8: {' '.join(str(error).split())}") from None
+    nodes, count = [loaded], 0
+    while nodes:
+        node = nodes.pop()
+        nodes += list(node.values()) if isinstance(node, dict) else node if isinstance(node, list) else []
+        if (count := count + 1) > MOST_VALUES:
+            raise ConfigError(f"{where} holds more than {MOST_VALUES:,} values, its aliases written out")
+    return loaded
+
+
+Source = Path | str | Mapping[str, Any]
+"""A YAML file, or, in a notebook, the mapping that one would hold."""
+Overrides = Sequence[str] | Mapping[str, Any]
+"""key=value words, or, in a notebook, the nested mapping that they stand for."""
+
+
+def read(source: Source, overrides: Overrides = ()) -> dict[str, Any]:
+    """The plain configuration of a file and of overrides, not yet checked against the schema.
 
     Raises:
         ConfigError: if a file is missing or no YAML mapping, or an override is no key=value.
     """
-    return merge(read_file(Path(path)), parse_overrides(overrides))
+    return merge(*layers(source, overrides))
+
+
+def layers(source: Source, overrides: Overrides) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The plain configurations of a file and of overrides, before they are merged."""
+    under = with_recipe(source) if isinstance(source, Mapping) else read_file(Path(source))
+    over = with_recipe(overrides) if isinstance(overrides, Mapping) else parse_overrides(overrides)
+    return under, over
+
+
+def shipped(word: str, folder: str, key: str) -> Path:
+    """The file that a word of the command line names: a path, or the name of one in the package, such as `demo`.
+
+    Args:
+        word: a path, which has a suffix or exists, or a name.
+        folder: where the package has such files: configs or sweeps.
+        key: names the word in an error.
+
+    Raises:
+        ConfigError: if it is a name that the package does not have; the message lists those that it has.
+    """
+    path = Path(expanded(word, key))
+    if path.suffix or path.exists():
+        return path
+    files = {file.stem: file for file in (PACKAGE / folder).glob("*.yaml")}
+    if word not in files:
+        raise ConfigError(f"there is neither a file {word!r} nor a {key} of that name.{did_you_mean(word, files)}")
+    return files[word]
 
 
 def with_recipe(layer: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,40 +159,58 @@ def with_recipe(layer: Mapping[str, Any]) -> dict[str, Any]:
     if not name:
         return dict(layer)
     files = {path.stem: path for path in RECIPES.glob("*.yaml")}
-    if name not in files:
-        raise ConfigError(f"there is no recipe {name!r}.{did_you_mean(str(name), files)}")
+    if not isinstance(name, str) or name not in files:
+        raise ConfigError(f"there is no recipe {shown(name)}.{did_you_mean(str(name), files)}")
     return merge(read_file(files[name]), layer)
 
 
-def read_file(path: Path) -> dict[str, Any]:
-    """A YAML file merged over the files that its `base:` keys name, relative to it."""
+def read_file(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """A YAML file merged over the files that its `base:` keys name, relative to it; `above` are those that led here."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from None
-    try:
-        loaded = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+        loaded = load_yaml(path.read_bytes(), str(path)) or {}
+    except (OSError, ValueError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        named = f", the base of {above[-1]}" if above else ""
+        raise ConfigError(f"cannot read the configuration {path}{named}: {getattr(error, 'strerror', error)}") from None
     if not isinstance(loaded, dict):
         raise ConfigError(f"{path} must hold keys and values, not a {type(loaded).__name__}")
-    base = loaded.pop("base", None)
+    base = loaded.pop("base", "")
     loaded = with_recipe(loaded)
-    return merge(read_file(path.parent / base), loaded) if base else loaded
+    if not base:
+        return loaded
+    above = (*above, path)
+    below = path.parent / expanded(convert(str, base, f"{path}: base"), f"{path}: base")
+    if below.resolve() in [file.resolve() for file in above]:
+        raise ConfigError(f"{path}: base leads back to {below}")
+    return merge(read_file(below, above), loaded)
 
 
 def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
-    """The nested mapping that key=value words stand for, over the recipe they name; values are read as YAML."""
+    """The nested mapping that key=value words stand for, over the recipe they name."""
     parsed: dict[str, Any] = {}
     for word in overrides:
-        if "=" not in word or word.startswith(("=", "-")):
+        key, equals, text = word.partition("=")
+        if not equals or not key or word.startswith("-"):
             raise ConfigError(f"{word!r} is not of the form key=value")
-        try:
-            one = OmegaConf.to_container(OmegaConf.from_dotlist([word]))
-        except (OmegaConfBaseException, yaml.YAMLError) as error:
-            raise ConfigError(f"cannot read {word!r}: {' '.join(str(error).split())}") from None
-        parsed = merge(parsed, typing.cast(dict[str, Any], one))
+        one: Any = parse_value(text)
+        for part in reversed(key.split(".")):
+            one = {part: one}
+        parsed = merge(parsed, one)
     return with_recipe(parsed)
+
+
+def parse_value(text: str) -> Any:
+    """What a word of the command line stands for: a list or mapping in YAML's braces, otherwise the text itself."""
+    if not text.startswith(("[", "{")):
+        return text
+    try:
+        loaded = load_yaml(text, "")
+    except ConfigError:
+        return text
+    value = ListWord(loaded) if isinstance(loaded, list) else MappingWord(loaded)
+    value.word = text
+    return value
 
 
 def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,62 +236,124 @@ def resolve(plain: Mapping[str, Any]) -> RunConfig:
     Raises:
         ConfigError: on an unknown key or name, a wrong type, or a value out of range; the message names the key.
     """
-    try:
-        interpolated = OmegaConf.to_container(OmegaConf.create(dict(plain)), resolve=True)
-    except OmegaConfBaseException as error:
-        raise ConfigError(one_line(error)) from None
-    config: RunConfig = build(RunConfig, typing.cast(dict[str, Any], interpolated), "")
-    for key, allowed in ALLOWED.items():
-        if get(config, key) not in allowed:
-            raise ConfigError(f"{key} must be one of {', '.join(allowed)}, got {get(config, key)!r}")
-    for key, bound in AT_LEAST.items():
-        if not get(config, key) >= bound:
-            raise ConfigError(f"{key} must be at least {bound}, got {get(config, key)}")
-    for key, bound in AT_MOST.items():
-        if not get(config, key) <= bound:
-            raise ConfigError(f"{key} must be at most {bound}, got {get(config, key)}")
-    if any(count < 1 for count in config.compare.items):
-        raise ConfigError(f"compare.items must be numbers of patterns from 1, got {config.compare.items}")
-    if any(seed < 0 for seed in config.compare.seeds):
-        raise ConfigError(f"compare.seeds must be whole numbers from 0, got {config.compare.seeds}")
-    if not config.compare.precisions or not set(config.compare.precisions) <= set(PRECISIONS):
-        raise ConfigError(
-            f"compare.precisions must be some of {', '.join(PRECISIONS)}, got {config.compare.precisions}"
-        )
-    if (items := config.episodes.train_items) and not (len(items) == 2 and 1 <= items[0] <= items[1]):
-        raise ConfigError(f"episodes.train_items must be a range [low, high] from 1, or empty, got {items}")
-    if config.episodes.curriculum and not items:
-        raise ConfigError("episodes.curriculum raises the upper end of episodes.train_items, which is empty")
+    config: RunConfig = build(RunConfig, interpolated(plain), "")
     return config
+
+
+def interpolated(plain: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A plain configuration in which each `${key}` has become the value of that key, as OmegaConf reads it.
+
+    Raises:
+        ConfigError: if there is no such key.
+    """
+
+    def filled(raw: Any, done: Any) -> Any:  # words of the command line stay what they are
+        if isinstance(raw, dict):
+            for key in raw:
+                raw[key] = filled(raw[key], done[key])
+        elif isinstance(raw, list):
+            raw[:] = map(filled, raw, done)
+        return done if isinstance(raw, str) and "${" in raw else raw
+
+    if "${" not in str(plain):
+        return plain
+    try:
+        found = OmegaConf.to_container(OmegaConf.create(dict(plain)), resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(" ".join(str(error).split())) from None
+    return typing.cast(Mapping[str, Any], filled(copy.deepcopy(plain), found))
 
 
 def build(schema: type, node: Any, path: str) -> Any:
     """An instance of the dataclass `schema` from a plain mapping; `path` is its dotted key, for errors."""
     if not isinstance(node, Mapping):
-        raise ConfigError(f"{path} must hold keys and values, got {node!r}")
+        raise ConfigError(f"{path} must hold keys and values, got {shown(node)}")
     fields = {entry.name: entry for entry in dataclasses.fields(schema)}
     types = typing.get_type_hints(schema)
     for key in node:
+        if (former := dotted(path, str(key))) in RENAMED:
+            raise ConfigError(f"{former} is now called {RENAMED[former]}")
         if key not in fields:
-            raise ConfigError(f"unknown key {dotted(path, str(key))!r}.{did_you_mean(str(key), fields)}")
+            raise ConfigError(f"unknown key {former!r}.{did_you_mean(str(key), fields)}")
     values: dict[str, Any] = {}
     for key, entry in fields.items():
+        place = dotted(path, key)
         if "registry" in entry.metadata:
-            values[key] = build_choices(entry, node, dotted(path, key))
+            values[key] = build_choices(entry, node, place)
         elif dataclasses.is_dataclass(types[key]):
-            values[key] = build(typing.cast(type, types[key]), node.get(key, {}), dotted(path, key))
-    leaves = {key: value for key, value in node.items() if key not in values}
-    try:
-        checked: Any = OmegaConf.merge(OmegaConf.structured(schema), leaves)
-        for key in fields.keys() - values.keys():
-            values[key] = OmegaConf.to_container(checked[key]) if OmegaConf.is_config(checked[key]) else checked[key]
-    except OmegaConfBaseException as error:
-        key = getattr(error, "full_key", None) or getattr(error, "key", None) or ""
-        raise ConfigError(f"{dotted(path, str(key))}: {one_line(error)}") from None
+            values[key] = build(typing.cast(type, types[key]), node.get(key, {}), place)
+        elif key in node:
+            values[key] = convert(types[key], node[key], place)
+            if entry.metadata.get("path"):
+                values[key] = expanded(values[key], place)
     try:
         return schema(**values)
     except ValueError as error:  # it begins with the name of the field that is out of bounds
         raise ConfigError(dotted(path, str(error))) from None
+
+
+def convert(kind: Any, value: Any, path: str) -> Any:
+    """A value of the type that the schema says, from text or from Python's own values.
+
+    Raises:
+        ConfigError: if it is none; the message names the key.
+    """
+    if isinstance(value, ListWord | MappingWord) and kind is str:
+        value = value.word
+    choices = typing.get_args(kind) if isinstance(kind, types.UnionType) else ()
+    if type(None) in choices:
+        if value is None or (isinstance(value, str) and value.lower() in NULLS):
+            return None
+        (kind,) = (one for one in choices if one is not type(None))
+    if kind is Any or str in choices:
+        return number_or_text(value)
+    if typing.get_origin(kind) is list:
+        if not isinstance(value, list):
+            raise ConfigError(f"{path}: must be a list, got {shown(value)}")
+        return [convert(typing.get_args(kind)[0], one, f"{path}[{place}]") for place, one in enumerate(value)]
+    if typing.get_origin(kind) is dict:
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{path} must hold keys and values, got {shown(value)}")
+        return dict(value)
+    found: Any = str(value) if kind is str and isinstance(value, str | int | float) else None
+    if kind is bool:
+        found = value if isinstance(value, bool) else BOOLEANS.get(str(value).strip().lower())
+    elif kind in NUMBERS and not isinstance(value, bool) and not (kind is int and isinstance(value, float)):
+        with contextlib.suppress(ValidationError):
+            found = OmegaConf.create({"value": NUMBERS[kind](value)})["value"]
+    if found is None:
+        raise ConfigError(f"{path}: must be {NAMES[kind]}, got {shown(value)}")
+    if isinstance(found, str) and "\0" in found:
+        raise ConfigError(f"{path}: text must not hold NUL, got {shown(value)}")
+    if isinstance(found, float) and not math.isfinite(found):
+        raise ConfigError(f"{path}: must be a finite number, got {shown(value)}")
+    if isinstance(found, int) and abs(found) >= 2**63:
+        raise ConfigError(f"{path}: a whole number must fit into 64 bits, got {shown(value)}")
+    return found
+
+
+def number_or_text(value: Any) -> Any:
+    """What a setting that takes numbers and words is given: text as the number that it spells, if it does."""
+    if isinstance(value, list):
+        return [number_or_text(one) for one in value]
+    for kind in (int, float) if isinstance(value, str) else ():
+        try:
+            return kind(value)
+        except ValueError:
+            pass
+    return value
+
+
+def expanded(path: str, key: str) -> str:
+    """A path whose first part `~` or `~user` is that home folder.
+
+    Raises:
+        ConfigError: if there is no such home.
+    """
+    found = os.path.expanduser(path)
+    if found.startswith("~"):
+        raise ConfigError(f"{key}: {path!r} is in no known home; a folder of that name here is ./{path}")
+    return found
 
 
 def build_choices(entry: dataclasses.Field[Any], node: Mapping[str, Any], path: str) -> Choice | list[Choice] | str:
@@ -179,7 +364,9 @@ def build_choices(entry: dataclasses.Field[Any], node: Mapping[str, Any], path: 
         return build_choice(registry, entry.default, chosen, path) if chosen or entry.default else ""
     several = node.get(entry.name, [])
     if not isinstance(several, list):
-        raise ConfigError(f"{path} must be a list of {registry.kind} names, each with its settings, got {several!r}")
+        raise ConfigError(
+            f"{path} must be a list of {registry.kind} names, each with its settings, got {shown(several)}"
+        )
     return [build_choice(registry, "", one, f"{path}[{place}]") for place, one in enumerate(several)]
 
 
@@ -203,6 +390,8 @@ def plain(config: Any) -> Any:
         return {"name": config.name, **plain(config.config)}
     if dataclasses.is_dataclass(config):
         return {entry.name: plain(getattr(config, entry.name)) for entry in dataclasses.fields(config)}
+    if isinstance(config, Mapping):
+        return {key: plain(value) for key, value in config.items()}
     if isinstance(config, list):
         return [plain(value) for value in config]
     return config
@@ -245,6 +434,12 @@ def dotted(path: str, key: str) -> str:
     return f"{path}.{key}" if path else key
 
 
+def shown(value: Any) -> str:
+    """A value as an error shows it: at most 200 characters."""
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}…"
+
+
 def one_line(error: Exception) -> str:
-    """The first line of an error, which in OmegaConf's says what is wrong."""
+    """The first line of an error."""
     return str(error).splitlines()[0]

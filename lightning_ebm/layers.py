@@ -232,6 +232,25 @@ class ImageDecoder(nn.Module):
         return self.logits(self.blocks(self.project(code).unflatten(1, self.grid)))
 
 
+def gated_hops(
+    seen: Tensor, hops: int, candidate: Callable[[Tensor], Tensor], gate: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """A gated recurrence that sees the same at each hop: state ← u · c + (1 − u) · state from zero, z = [seen, state].
+
+    Args:
+        seen: (items, width, ...), the shape of the state that is returned.
+        hops: steps, at least 1.
+        candidate: makes c from z, whose axis 1 has twice the width.
+        gate: makes the logits of u from it.
+    """
+    state = torch.zeros_like(seen)
+    for _ in range(hops):
+        z = torch.cat([seen, state], 1)
+        update = torch.sigmoid(gate(z))
+        state = update * candidate(z) + (1 - update) * state
+    return state
+
+
 def image_grid(height: int, width: int, halvings: int) -> tuple[int, int]:
     """Height and width after a number of halvings.
 

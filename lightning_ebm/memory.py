@@ -3,7 +3,7 @@
 A memory *writes* N patterns into a state of fixed size and *reads* them back from distorted queries.
 Episodes, training, evaluation, plots and launching know nothing else about it.
 
-    memory = EBMM(GatedRNN(dim=128))
+    memory = EBMM(GatedRNN(PatternSpec((128,), binary=True)))
     state = memory.write(patterns)                # patterns: (episodes, items, 128), values in [0, 1]
     recalled = memory.read(state, queries)[-1]    # queries and recalled: the shape of patterns
 
@@ -16,7 +16,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
@@ -47,8 +46,11 @@ class PatternSpec:
 class AssociativeMemory(nn.Module, ABC):
     """Base class of all memories, meta-trained or not.
 
+    A subclass is built as `Class(spec, config)`: for patterns of a `PatternSpec`, with its settings, or their defaults.
+    It raises a ValueError that names the key where a setting does not go with such patterns.
+
     Attributes:
-        config: dataclass of the settings that `from_config` takes; its fields are the keys of a config file.
+        config: dataclass of the settings, a subclass of `settings.Settings`; its fields are the keys of a config file.
         citation: the publication that the class implements.
         order_invariant: whether the order in which patterns are written leaves what is read unchanged.
         bookkeeping: names of state entries that the literature's way of counting leaves out (usage counters
@@ -61,39 +63,20 @@ class AssociativeMemory(nn.Module, ABC):
     bookkeeping: ClassVar[frozenset[str]] = frozenset()
 
     @classmethod
-    @abstractmethod
     def from_config(cls, config: Any, spec: PatternSpec) -> Self:
-        """Builds the memory from its `config` dataclass for patterns of `spec`.
+        """Builds the memory from its `config` dataclass for patterns of `spec`: `cls(spec, config)`.
 
         Raises:
-            ValueError: if a setting is out of range or cannot store such patterns; the message names the key.
+            ValueError: if a setting does not go with another, or with such patterns; the message names the key.
         """
-
-    @classmethod
-    def pretrained(cls, name: str | Path) -> Self:
-        """A memory that somebody has trained, in eval mode.
-
-        Args:
-            name: one of `lightning_ebm.pretrained.names()`, or the path of a file, which ends in .pt.
-
-        Raises:
-            ValueError: if there is none, its file is damaged, or it is a memory of another class.
-        """
-        from lightning_ebm.pretrained import read  # it imports this module
-
-        memory = read(name).build()
-        if not isinstance(memory, cls):
-            made = type(memory).__name__
-            raise ValueError(f"the pretrained memory {name} is no {cls.__name__}: take {made}.pretrained")
-        return memory
+        return cls(spec, config)
 
     @abstractmethod
     def initial_state(self, episodes: int) -> State:
         """The state of `episodes` memories into which nothing has been written yet."""
 
-    @abstractmethod
     def write(self, patterns: Tensor) -> State:
-        """Writes all patterns of each episode, together, into a fresh state.
+        """Writes all patterns of each episode, together, into a fresh state; if not overridden, by `update`.
 
         Args:
             patterns: (episodes, items, *shape), values in [0, 1].
@@ -104,6 +87,7 @@ class AssociativeMemory(nn.Module, ABC):
         Raises:
             ValueError: if the patterns are not floating point or leave [0, 1].
         """
+        return self.update(self.initial_state(len(patterns)), patterns)
 
     @abstractmethod
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -172,8 +156,8 @@ class AssociativeMemory(nn.Module, ABC):
     def auxiliary_loss(self, patterns: Tensor, queries: Tensor, mask: Tensor) -> Tensor:
         """An objective of single patterns, without any memory, such as autoencoding them.
 
-        It is what the first updates of a training minimise (`training.pretrain`), and may stand beside the meta-loss
-        afterwards (`training.auxiliary`).
+        The first steps of training minimise it (`training.pretrain_steps`); later it may be added to the meta-loss
+        (`training.auxiliary_weight`).
 
         Args:
             patterns: (episodes, items, *shape), values in [0, 1].

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics import Metric
@@ -15,6 +16,11 @@ def unit(spec: PatternSpec) -> str:
     if spec.binary:
         return f"wrong {'bits' if len(spec.shape) == 1 else 'pixels'} of {spec.size}"
     return "squared error, summed over the pattern"
+
+
+def to_numpy(values: Tensor) -> np.ndarray:
+    """Values on any device as a float32 array; NumPy has no bfloat16."""
+    return values.detach().float().cpu().numpy()
 
 
 def value_errors(answer: Tensor, patterns: Tensor, spec: PatternSpec) -> Tensor:

@@ -1,42 +1,42 @@
-"""Pretrained memories: a file each, with all that it takes to build the memory and to reproduce its published row.
+"""Pretrained memories: one safetensors file each, with the settings that build the memory and its published rows.
 
-    memory = EBMM.pretrained("glyphs-4096")    # or the path of a file that `lightning-ebm export` wrote
+    memory = lebm.load_pretrained("glyphs-4096")    # or the path of a file that `lightning-ebm export` wrote
     state = memory.write(patterns)
 
-A file may come from anybody: it is read as tensors and plain values only, and may name registered classes only.
+The header of the file holds everything but the parameters, as JSON. A file may come from anybody: nothing is unpickled,
+and it may name registered classes only.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import io
-import pickle
+import hashlib
+import json
 import re
-import struct
-import typing
-import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
+from lightning_ebm.config import build_choice
 from lightning_ebm.memory import AssociativeMemory, PatternSpec
-from lightning_ebm.registry import Choice, Registry, did_you_mean, memories
+from lightning_ebm.registry import did_you_mean, memories
 
 FOLDER = Path(__file__).parent / "weights"
 """Where the memories lie that have names."""
-FORMAT = 1
-"""Of the file; another one when what is stored changes."""
+SUFFIX = ".safetensors"
+FORMAT = 2
+"""Of the file; raised when what is stored changes."""
 NAME = re.compile(r"[A-Za-z0-9]+([._-][A-Za-z0-9]+)*")
 """What a pretrained memory may be called: it is the name of its file, and begins that of a folder."""
-
-READING_ERRORS: tuple[type[Exception], ...] = (  # what reading is seen to raise on damaged input
-    *(RuntimeError, EOFError, OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError),
-    *(OverflowError, MemoryError, struct.error, zipfile.BadZipFile),
-)
+DTYPES = ("float32", "float16", "int8")
+"""How parameters may be stored. int8 rounds each row of a matrix to 255 levels; scales and vectors are float32."""
+SCALE = "::scale"
+"""Ends the name of the tensor that holds the scales of another."""
 
 
 class PretrainedError(ValueError):
@@ -45,28 +45,26 @@ class PretrainedError(ValueError):
 
 @dataclass(frozen=True)
 class Pretrained:
-    """What the file of a pretrained memory holds.
-
-    Attributes:
-        name: what the memory is called.
-        memory: its registered name, under `name`, and its settings, as plain nested dicts.
-        shape: shape of one pattern.
-        binary: whether patterns are 0 and 1 only.
-        parameters: the memory's `state_dict`, float32, or float16 where that is exact.
-        config: the resolved configuration of the run that trained it, as YAML.
-        rows: what it is published with, a row for each test setting and control: fields of `results.Result`, with the
-            errors of each test episode, and `role` in place of the labels.
-        made: commit, date, hardware and versions that trained it, and that measured it.
-    """
+    """What the file of a pretrained memory holds."""
 
     name: str
+    """What the memory is called."""
     memory: dict[str, Any]
+    """Its registered name, under `name`, and its settings, as plain nested dicts."""
     shape: list[int]
+    """Shape of one pattern."""
     binary: bool
-    parameters: dict[str, Tensor]
+    """Whether patterns are 0 and 1 only."""
     config: str
+    """The resolved configuration of the run that trained it, as YAML."""
     rows: list[dict[str, Any]]
+    """What it is published with: a `Record.to_plain` for each test setting and control."""
     made: dict[str, str]
+    """Commit, date, hardware and versions that trained it, and that measured it."""
+    dtype: str
+    """How the file stores the parameters, one of `DTYPES`."""
+    parameters: dict[str, Tensor]
+    """The memory's `state_dict`, float32."""
 
     @property
     def spec(self) -> PatternSpec:
@@ -81,36 +79,35 @@ class Pretrained:
         """
         try:
             with torch.random.fork_rng(devices=[]):
-                choice = chosen(memories, self.memory)
+                choice = build_choice(memories, "", self.memory, "memory")
                 memory: AssociativeMemory = memories.build(choice, self.spec)
             memory.load_state_dict(self.parameters)
-        except READING_ERRORS as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, MemoryError) as error:
             raise PretrainedError(f"the pretrained memory {self.name} cannot be built: {one_line(error)}") from error
         return memory.eval()
 
     def content(self) -> bytes:
         """The file."""
-        buffer = io.BytesIO()
-        torch.save({"format": FORMAT, **vars(self)}, buffer)
-        return buffer.getvalue()
+        tensors = packed(self.parameters, self.dtype)
+        about = {"format": FORMAT} | {key: getattr(self, key) for key in KINDS}
+        return safetensors.torch.save(tensors, {"about": json.dumps(about | {"sha256": digest(tensors, about)})})
 
 
 KINDS = {
-    "name": str, "memory": dict, "shape": list, "binary": bool, "parameters": dict, "config": str, "rows": list,
-    "made": dict,
+    "name": str, "memory": dict, "shape": list, "binary": bool, "config": str, "rows": list, "made": dict, "dtype": str,
 }  # fmt: skip
 
 
 def names() -> list[str]:
     """All names that `load` knows, sorted."""
-    return sorted(path.stem for path in FOLDER.glob("*.pt"))
+    return sorted(path.stem for path in FOLDER.glob(f"*{SUFFIX}"))
 
 
 def load(name_or_path: str | Path) -> AssociativeMemory:
     """A pretrained memory, in eval mode.
 
     Args:
-        name_or_path: one of `names()`, or the path of a file, which ends in .pt.
+        name_or_path: one of `names()`, or the path of a file, which ends in .safetensors.
 
     Raises:
         PretrainedError: if there is none, the file is damaged, or it holds anything else.
@@ -129,17 +126,19 @@ def read(name_or_path: str | Path) -> Pretrained:
 
 
 def file_of(name_or_path: str | Path) -> Path:
-    """Where a pretrained memory lies. What ends in .pt is a path, all else a name.
+    """Where a pretrained memory lies. What ends in .safetensors is a path, all else a name.
 
     Raises:
         PretrainedError: if there is no such name; the message lists them.
     """
-    if Path(name_or_path).suffix == ".pt":
+    if Path(name_or_path).suffix == SUFFIX:
         return Path(name_or_path)
     if name_or_path not in names():
         hint = did_you_mean(str(name_or_path), names())
-        raise PretrainedError(f"there is no pretrained memory {str(name_or_path)!r}.{hint} Or the path of a file, ….pt")
-    return FOLDER / f"{name_or_path}.pt"
+        raise PretrainedError(
+            f"there is no pretrained memory {str(name_or_path)!r}.{hint} Or the path of a file, …{SUFFIX}"
+        )
+    return FOLDER / f"{name_or_path}{SUFFIX}"
 
 
 def parse(content: bytes, where: str) -> Pretrained:
@@ -153,39 +152,58 @@ def parse(content: bytes, where: str) -> Pretrained:
         PretrainedError: if it is damaged, or holds anything else.
     """
     try:
-        check_whole(content)
-        saved = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:  # torch's message advises to trust the file
-        raise PretrainedError(f"{where} is damaged, or holds more than tensors and plain values: refused") from error
-    except READING_ERRORS as error:
-        raise PretrainedError(f"{where} is damaged ({one_line(error)})") from error
-    if not isinstance(saved, dict) or saved.get("format") != FORMAT:
-        raise PretrainedError(f"{where} is no pretrained memory of format {FORMAT}")
+        tensors = safetensors.torch.load(content)
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__", {})
+        about = json.loads(header.get("about", "null"))
+    except (SafetensorError, ValueError, TypeError, KeyError, RuntimeError, MemoryError, RecursionError) as error:
+        raise PretrainedError(f"{where} is damaged, or not a safetensors file ({one_line(error)})") from error
+    if not isinstance(about, dict) or about.get("format") != FORMAT:
+        raise PretrainedError(f"{where} is not a pretrained memory of format {FORMAT}")
+    if about.pop("sha256", "") != digest(tensors, about):
+        raise PretrainedError(f"{where} is damaged: its content has another checksum than it should")
     for key, kind in KINDS.items():
-        if type(saved.get(key)) is not kind:
-            raise PretrainedError(f"{where} is no pretrained memory: {key} must be a {kind.__name__}")
-    found = Pretrained(**{key: saved[key] for key in KINDS})
+        if type(about.get(key)) is not kind:
+            raise PretrainedError(f"{where} is not a pretrained memory: {key} must be a {kind.__name__}")
+    found = Pretrained(**{key: about[key] for key in KINDS}, parameters=unpacked(tensors))
     if not NAME.fullmatch(found.name):
         raise PretrainedError(f"{where}: a name must be of letters and digits, with single . _ - between")
-    if not all(isinstance(value, Tensor) and value.isfinite().all() for value in found.parameters.values()):
-        raise PretrainedError(f"{where}: parameters must be tensors of finite values")
+    if not all(value.isfinite().all() for value in found.parameters.values()):
+        raise PretrainedError(f"{where}: parameters must be finite")
     if not found.shape or not all(type(size) is int and size > 0 for size in found.shape):
         raise PretrainedError(f"{where}: shape must be whole numbers above 0, got {found.shape}")
     refuse_imports(found.memory, where)
     return found
 
 
-def check_whole(content: bytes) -> None:
-    """Refuses what is no whole zip as `torch.save` writes it; `torch.load` would read a changed one without a word.
+def packed(parameters: Mapping[str, Tensor], dtype: str) -> dict[str, Tensor]:
+    """Parameters as the file stores them."""
+    tensors = {}
+    for name, value in parameters.items():
+        value = value.detach().float().contiguous()
+        if dtype == "int8" and value.ndim > 1:
+            scale = value.flatten(1).abs().amax(1) / 127
+            levels = value.flatten(1) / torch.where(scale > 0, scale, 1.0)[:, None]
+            tensors[name], tensors[name + SCALE] = levels.round().to(torch.int8).view(value.shape), scale
+        else:
+            tensors[name] = value.half() if dtype == "float16" else value
+    return tensors
 
-    Raises:
-        ValueError, zipfile.BadZipFile: if it is not, or any part has another checksum than it should.
-    """
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        if packed := [part.filename for part in archive.infolist() if part.compress_type != zipfile.ZIP_STORED]:
-            raise ValueError(f"{packed[0]} is packed, which torch.save does not do")
-        if changed := archive.testzip():
-            raise ValueError(f"{changed} has another checksum than it should")
+
+def unpacked(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Parameters, float32, from what the file stores."""
+    parameters = {}
+    for name, value in tensors.items():
+        if name + SCALE in tensors:
+            scale = tensors[name + SCALE].float().view(-1, *[1] * (value.ndim - 1))
+            parameters[name] = value.float() * scale
+        elif not name.endswith(SCALE):
+            parameters[name] = value.float()
+    return parameters
+
+
+def digest(tensors: dict[str, Tensor], about: dict[str, Any]) -> str:
+    """SHA-256 of a file's content, in hexadecimal: safetensors has no checksum of its own."""
+    return hashlib.sha256(safetensors.torch.save(tensors) + json.dumps(about).encode()).hexdigest()
 
 
 def refuse_imports(settings: Any, where: str) -> None:
@@ -216,34 +234,6 @@ def texts(node: Any) -> Iterator[str]:
     elif isinstance(node, list | tuple):
         for value in node:
             yield from texts(value)
-
-
-def chosen(registry: Registry, node: Mapping[str, Any]) -> Choice:
-    """The choice that plain settings, with the class's name under `name`, stand for."""
-    others = {key: value for key, value in node.items() if key != "name"}
-    return Choice(node["name"], settings(registry.load(node["name"]).config, others))
-
-
-def settings(schema: type, node: Mapping[str, Any]) -> Any:
-    """An instance of a config dataclass from plain values, which were checked when they were first read.
-
-    Raises:
-        ValueError: if there is a key that the dataclass has not.
-    """
-    types, values = typing.get_type_hints(schema), {}
-    fields = {entry.name: entry for entry in dataclasses.fields(schema)}
-    for key, value in node.items():
-        if key not in fields:
-            raise ValueError(f"unknown setting {key!r}.{did_you_mean(str(key), fields)}")
-        registry = fields[key].metadata.get("registry")
-        if registry and isinstance(value, list):
-            value = [chosen(registry, one) for one in value]
-        elif registry and value:  # some choices may be empty
-            value = chosen(registry, value)
-        elif dataclasses.is_dataclass(types[key]):
-            value = settings(typing.cast(type, types[key]), value)
-        values[key] = value
-    return schema(**values)
 
 
 def one_line(error: Exception) -> str:

@@ -10,8 +10,11 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import importlib
-from collections.abc import Iterable
+import os
+import sys
+from collections.abc import Iterable, Mapping
 from importlib.metadata import entry_points
+from types import MappingProxyType
 from typing import Any
 
 
@@ -32,7 +35,7 @@ class Choice:
     config: Any
 
     def __str__(self) -> str:
-        """The name with all settings, as titles say it: `noise_block (size 16)`."""
+        """The name with all settings, as titles say it: `block (size 16, fill noise)`."""
         words = []
         for entry in dataclasses.fields(self.config):
             value = getattr(self.config, entry.name)
@@ -55,10 +58,11 @@ class Registry:
     Args:
         kind: what is registered, in the singular; the entry-point group is `lightning_ebm.<group>`.
         group: the plural that ends the entry-point group.
+        renamed: what stands for names that are no longer there, as errors say it.
     """
 
-    def __init__(self, kind: str, group: str) -> None:
-        self.kind = kind
+    def __init__(self, kind: str, group: str, renamed: Mapping[str, str] = MappingProxyType({})) -> None:
+        self.kind, self.renamed = kind, renamed
         self.group = f"lightning_ebm.{group}"
 
     def names(self) -> list[str]:
@@ -75,16 +79,20 @@ class Registry:
             UnknownNameError: if nothing is registered under the name, or the import path leads nowhere.
             TypeError: if the class has no `config` dataclass.
         """
-        if ":" in name:
-            loaded = self._import(name)
-        else:
-            found = entry_points(group=self.group, name=name)
-            if not found:
-                raise UnknownNameError(
-                    f"there is no {self.kind} called {name!r}.{did_you_mean(name, self.names())}"
-                    " A class of your own is given as package.module:Class"
-                )
-            loaded = next(iter(found)).load()
+        found = entry_points(group=self.group, name=name)
+        if not found and name in self.renamed:
+            raise UnknownNameError(f"the {self.kind} {name!r} is now {self.renamed[name]}")
+        if not found and ":" not in name:
+            raise UnknownNameError(
+                f"there is no {self.kind} called {name!r}.{did_you_mean(name, self.names())}"
+                " A class of your own is given as package.module:Class"
+            )
+        try:
+            loaded = next(iter(found)).load() if found else imported(name)
+        except Exception as error:  # whatever the module does when it is imported
+            raise UnknownNameError(
+                f"the {self.kind} {name!r} cannot be imported: {str(error) or type(error).__name__}"
+            ) from error
         if not dataclasses.is_dataclass(getattr(loaded, "config", None)):
             raise TypeError(f"{self.kind} {name!r} needs a class attribute `config` that is a dataclass")
         return loaded
@@ -95,12 +103,13 @@ class Registry:
             choice = Choice(choice, self.load(choice).config())
         return self.load(choice.name).from_config(choice.config, *args)
 
-    def _import(self, path: str) -> Any:
-        module, _, attribute = path.partition(":")
-        try:
-            return getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError, ValueError) as error:
-            raise UnknownNameError(f"the {self.kind} {path!r} cannot be imported: {error}") from error
+
+def imported(path: str) -> Any:
+    """What the import path `package.module:Class` leads to, also in the working folder."""
+    module, _, attribute = path.partition(":")
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # the user's own modules lie there; last, so that none stands in for another
+    return getattr(importlib.import_module(module), attribute)
 
 
 def choice(registry: Registry, default: str) -> Any:
@@ -116,5 +125,20 @@ def choices(registry: Registry) -> Any:
 memories = Registry("memory", "memories")
 energies = Registry("energy", "energies")
 datasets = Registry("data set", "datasets")
-distortions = Registry("distortion", "distortions")
-analyses = Registry("analysis", "analyses")
+distortions = Registry(
+    "distortion",
+    "distortions",
+    renamed={
+        "noise_block": "{name: block, size: …}",
+        "erased_block": "{name: block, size: …, fill: …}, `value` being `fill`",
+        "occlusion": "{name: block, size: …, fill: pattern}",
+        "redrawn_bits": "{name: pixels, amount: …}, `count` being `amount`",
+        "random_pixels": "{name: pixels, amount: …}, `share` being `amount`",
+        "salt_and_pepper": "{name: pixels, amount: …, fill: salt_and_pepper}, `share` being `amount`",
+    },
+)
+analyses = Registry(
+    "analysis",
+    "analyses",
+    renamed={"portions": "incremental_writing", "where": "error_map", "path": "read_trajectory"},
+)

@@ -1,19 +1,22 @@
-"""The processes of one run: which is the first, and how a run is asked to stop so that it can go on later."""
+"""How a run is asked to stop so that it can go on later, and what its exit code then says."""
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NoReturn
+
+from lightning_ebm.launcher import LIGHTNING, here, launched
+from lightning_ebm.launcher import rank as process_number  # other modules still know it by this name
+
+__all__ = ["REQUEUE", "STOP_SIGNALS", "Stopped", "launched", "process_number", "stops_on_signal"]
 
 REQUEUE = 75
 """Exit code of a run that was asked to stop and can go on: EX_TEMPFAIL of sysexits.h, "try again later"."""
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
-"""What schedulers send before they take a machine away. (SLURM: SIGTERM, or what `--signal` names.)"""
+STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name))
+"""What schedulers send before they take a machine away. (SLURM: SIGTERM, or what `--signal` names.) Windows has one."""
 
 
 class Stopped(SystemExit):
@@ -28,33 +31,10 @@ class Stopped(SystemExit):
     """
 
     def __init__(self, number: int, lost: str = "") -> None:
-        started_by_lightning = os.environ.get("LOCAL_RANK", "0") != "0" and "TORCHELASTIC_RUN_ID" not in os.environ
-        super().__init__(1 if lost else 0 if started_by_lightning else REQUEUE)
+        super().__init__(1 if lost else 0 if here().launcher is LIGHTNING else REQUEUE)
         self.words = f"stopped by {signal.Signals(number).name}"
         if lost:
             self.words += f"; what was done since the last checkpoint could not be saved: {lost}"
-
-
-def process_number() -> int:
-    """Number of this process among those of the run, as its launcher says; known before they have met.
-
-    torchrun and SLURM number them through. Lightning numbers machines and the processes of each; of those, only the
-    first one of the first machine is 0.
-    """
-    names = ("RANK", "SLURM_PROCID", "LOCAL_RANK", "NODE_RANK")
-    return next((int(os.environ[name]) for name in names if os.environ.get(name, "0") != "0"), 0)
-
-
-def launched() -> bool:
-    """Whether a launcher (torchrun, srun) has started this command as one of several processes."""
-    return int(os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS") or 1) > 1
-
-
-def last_words(log: Path, code: int) -> str:
-    """Why a command ended that had not done its work: the last line of its log, and an exit code other than 1."""
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    words = lines[-1].removeprefix("error: ") if lines else "it printed nothing"
-    return words if code == 1 else f"ended with code {code}; {words}"
 
 
 @contextmanager

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
-from lightning_ebm.config import ConfigError, parse_overrides, read, read_file, resolve, run_folder, to_yaml
+from lightning_ebm.config import (
+    ConfigError,
+    expanded,
+    parse_overrides,
+    read,
+    resolve,
+    run_folder,
+    shipped,
+    to_yaml,
+)
+from lightning_ebm.reporting.terminal import terminal
 from lightning_ebm.signals import process_number
 
 # of several processes, the first one speaks
-console = Console(highlight=False, quiet=process_number() > 0)
+console = terminal(quiet=process_number() > 0)
+
+
+def say(text: str) -> None:
+    """Prints text; what is longer than the terminal's lines is left whole, so that a path can be copied."""
+    console.print(text, soft_wrap=True)
 
 
 def train(config_file: Path, overrides: Sequence[str]) -> None:
@@ -22,9 +36,9 @@ def train(config_file: Path, overrides: Sequence[str]) -> None:
     run = build(resolve(read(config_file, overrides)))
     best = fit(run)
     if best is None:
-        console.print(f"{run.config.memory.name} has nothing to train; use evaluate or compare")
+        say(f"{run.config.memory.name} has nothing to train; use evaluate or compare")
     else:
-        console.print(f"best checkpoint: {best}")
+        say(f"best checkpoint: {best}")
 
 
 def evaluate(config_file: Path | None, overrides: Sequence[str], memory: str = "") -> None:
@@ -32,17 +46,17 @@ def evaluate(config_file: Path | None, overrides: Sequence[str], memory: str = "
     from lightning_ebm.experiments.compare import evaluate as measure
     from lightning_ebm.experiments.reproduce import reproduce
     from lightning_ebm.pretrained import read as read_pretrained
-    from lightning_ebm.reporting.tables import rich_table
+    from lightning_ebm.reporting.comparison_tables import main_table
 
     if process_number():  # the others, if a launcher started some, have nothing to do
         return
     if memory:
-        found = reproduce(read_pretrained(memory), overrides)
-        console.print(rich_table(found.comparison))
+        found = reproduce(read_pretrained(expanded(memory, "--memory")), overrides)
+        console.print(main_table(found.comparison, brief=True))
         if found.deviations:
             raise ValueError("; ".join(found.deviations))
     elif config_file:
-        console.print(rich_table(measure(resolve(read(config_file, overrides)))))
+        console.print(main_table(measure(config_file, overrides), brief=True))
     else:
         raise ConfigError("evaluate needs a configuration, such as configs/glyphs.yaml, or --memory NAME")
 
@@ -50,58 +64,15 @@ def evaluate(config_file: Path | None, overrides: Sequence[str], memory: str = "
 def compare(config_file: Path, overrides: Sequence[str]) -> None:
     """Train and measure every row of the configuration; print a table, write report.html and results.csv."""
     from lightning_ebm.experiments.compare import compare as run_all
-    from lightning_ebm.experiments.grid import cells, slug
-    from lightning_ebm.reporting.pages.findings import read_findings
-    from lightning_ebm.reporting.pages.index import write_index
-    from lightning_ebm.reporting.pages.report import write_report
-    from lightning_ebm.reporting.record import COLUMNS, row, write_cells
-    from lightning_ebm.reporting.tables import rich_table, wide_table
-    from lightning_ebm.training.loggers import log_table
 
-    grid = cells(read_file(config_file), parse_overrides(overrides))
-    folder = Path(grid[0].config.output) / f"compare-{config_file.stem}"
-    comparisons = run_all(grid, console)
-    if process_number():  # of several processes, the first one has measured
-        return
-    findings = read_findings(folder.parent, config_file.stem)
-    reports = {}
-    for variation, comparison in comparisons.items():
-        if len({result.items for result in comparison.results}) > 1:
-            console.print(wide_table(comparison, "error"))  # on all values, as the paper counts
-        else:
-            console.print(rich_table(comparison))
-        if variation:
-            page = write_report(comparison, folder / slug(variation), others="../index.html")
-            reports[variation] = page, comparison
-        else:
-            page = write_report(comparison, folder, findings)
-    missing = [
-        variation for variation in dict.fromkeys(cell.variation for cell in grid) if variation not in comparisons
-    ]
-    if reports:
-        page = write_index(reports, missing, folder, findings)
-    console.print(f"\nThe report, with pictures of what each memory recalled:\n  {page.resolve().as_uri()}")
-    results = [result for cell in grid if cell.is_done() for result in cell.results()]
-    write_cells(results, folder)
-    log_table(grid[0].config, folder.name, COLUMNS, [list(row(result).values()) for result in results])
-    failed = [label for comparison in comparisons.values() for label in comparison.failed]
-    if failed := failed + [f"all of {variation}" for variation in missing]:
-        raise ConfigError(f"not finished, see above and log.txt in the run's folder: {', '.join(failed)}")
+    run_all(config_file, overrides, console)
 
 
 def analyse(config_file: Path, overrides: Sequence[str]) -> None:
     """Ask one question (analysis=NAME) of the memories of every row; print a table, write it and a figure."""
-    from lightning_ebm.experiments.analysis import analyse as answer
-    from lightning_ebm.experiments.analysis import terminal_table
-    from lightning_ebm.experiments.grid import cells
+    from lightning_ebm.experiments.analysis import analyse as ask
 
-    grid = cells(read_file(config_file), parse_overrides(overrides))
-    folder = Path(grid[0].config.output) / f"analysis-{config_file.stem}-{grid[0].config.analysis.name}"
-    found = answer(grid, folder, console)
-    if found is None:  # of several processes, the first one has asked
-        return
-    console.print(terminal_table(found))
-    console.print(f"\nTable and figure: {folder.resolve()}", markup=False)
+    ask(config_file, overrides, console)
 
 
 def show(config_file: Path, overrides: Sequence[str]) -> None:
@@ -112,7 +83,7 @@ def show(config_file: Path, overrides: Sequence[str]) -> None:
     from lightning_ebm.training.trainer import build
 
     config = resolve(read(config_file, overrides))
-    console.print(to_yaml(config), markup=False)
+    say(to_yaml(config))
     data = build(config).data
     folder = run_folder(config)
     folder.mkdir(parents=True, exist_ok=True)
@@ -123,95 +94,62 @@ def show(config_file: Path, overrides: Sequence[str]) -> None:
         title = f"{config.data.name}, {split}\n{distortion}"
         sheet = contact_sheet(batch.patterns[0].numpy(), batch.queries[0].numpy(), title)
         (folder / f"{split}.png").write_bytes(png(sheet))
-        console.print(f"{split}: {folder / split}.png", markup=False)
-
-
-def bench(overrides: Sequence[str]) -> None:
-    """Time a meta-step of EBMM against other tools, at equal results; print a table, write bench.md and figures."""
-    from rich.live import Live
-
-    from lightning_ebm.benchmark.config import resolve as settings
-    from lightning_ebm.benchmark.growth import grow
-    from lightning_ebm.benchmark.report import write_report
-    from lightning_ebm.benchmark.results import Row, write_csv
-    from lightning_ebm.benchmark.run import run
-    from lightning_ebm.benchmark.tables import rich_tables
-
-    config = settings(overrides)
-    folder = Path(config.output)
-    folder.mkdir(parents=True, exist_ok=True)
-    with Live(console=console, auto_refresh=False) as live:
-
-        def keep(rows: list[Row]) -> None:
-            live.update(rich_tables(rows), refresh=True)
-            write_csv(rows, folder / "bench.csv")  # so that nothing measured is lost if it is stopped
-
-        rows = run(config, keep)
-    write_report(config, rows, [])
-    if config.growth:
-        write_report(config, rows, grow(config, console.print))
-    console.print(f"\nTables and figures: {folder.resolve()}", markup=False)
+        say(f"{split}: {folder / split}.png")
 
 
 def summarise(words: Sequence[str]) -> None:
     """Write tables for a paper, Markdown and LaTeX, from cells.csv files or folders of comparisons."""
     from lightning_ebm.reporting.summarise import settings, write_summary
 
-    paths = [Path(word) for word in words if "=" not in word or Path(word).exists()]
+    paths, overrides = files_and_settings(words)
     if not paths:
         raise ConfigError("summarise needs a cells.csv, or a folder of a comparison with one in it")
-    folder, text = write_summary(paths, settings([word for word in words if Path(word) not in paths]))
-    console.print(text, markup=False, soft_wrap=True)
-    console.print(f"summary.md and summary.tex: {folder.resolve()}", markup=False)
+    folder, tables = write_summary(paths, settings(overrides))
+    for table in tables:
+        console.print(table, "")
+    console.print(f"summary.md and summary.tex: {folder.resolve()}")
 
 
 def sweep(words: Sequence[str]) -> None:
-    """Run the many runs of a sweep's file, find the best; print a table, write it, the best command and a figure."""
-    from lightning_ebm.config import build as checked
-    from lightning_ebm.sweeping.file import read_sweep
-    from lightning_ebm.sweeping.report import ranked, write_report
-    from lightning_ebm.sweeping.run import SweepConfig, run_sweep
+    """Run the many trials of a sweep's file, find the best; print a table, write it, the best command and a figure."""
+    from lightning_ebm.sweep import sweep as run_all
 
     if not words or "=" in words[0]:
         raise ConfigError("sweep needs a file, such as sweeps/glyphs-rate.yaml, before its settings")
-    file = Path(words[0])
-    search = read_sweep(file)
-    settings: SweepConfig = checked(SweepConfig, parse_overrides(words[1:]), "")
-    trials = run_sweep(search, settings, lambda line: console.print(line, markup=False))
-    folder = Path(settings.output) / f"sweep-{file.stem}"
-    console.print(f"\n{write_report(search, trials, folder)}", markup=False, soft_wrap=True)
-    console.print(f"\nTable, best command and figure: {folder.resolve()}", markup=False)
-    if failed := [trial.folder.name for trial, outcome in ranked(trials) if outcome.state == "failed"]:
-        raise ConfigError(f"not finished, see above and log.txt in the run's folder: {', '.join(failed)}")
+    run_all(shipped(words[0], "sweeps", "sweep"), words[1:], console)
 
 
-def export(config_file: Path, overrides: Sequence[str], as_: str = "", row: str = "") -> None:
-    """Write a trained memory and its row into one file (--as NAME), which EBMM.pretrained and --memory then load."""
+def export(config_file: Path, overrides: Sequence[str], as_: str = "", row: str = "", dtype: str = "") -> None:
+    """Write a trained memory and its row into one file (--as NAME), which load_pretrained and --memory then load."""
     from lightning_ebm.experiments import export as exporting
     from lightning_ebm.experiments.reproduce import published, table
-    from lightning_ebm.reporting.tables import rich_table
+    from lightning_ebm.reporting.comparison_tables import main_table
 
-    path = exporting.place(as_)
+    path = exporting.place(expanded(as_, "--as"))
     cell = exporting.wanted(config_file, parse_overrides(overrides), row)
     command = ["lightning-ebm", "compare" if row else "train", str(config_file), *overrides]
-    saved = exporting.export(cell, path, command)
-    console.print(rich_table(table(saved, cell.config, published(saved))))
-    console.print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB", markup=False)
+    saved = exporting.export(cell, path, command, dtype or "float32")
+    console.print(main_table(table(saved, cell.config, published(saved)), brief=True))
+    say(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")
 
 
 def recall(words: Sequence[str], memory: str = "") -> None:
     """Store images of your own in a pretrained memory (--memory NAME), and recall them from damaged copies."""
-    from lightning_ebm.experiments.analysis import terminal_table
     from lightning_ebm.experiments.recall import recall as recall_images
+    from lightning_ebm.experiments.recall import write_report
     from lightning_ebm.pretrained import names
     from lightning_ebm.pretrained import read as read_pretrained
-    from lightning_ebm.reporting.pages.recall_page import write_recall
 
     if not memory:
-        raise ConfigError(f"recall needs --memory NAME, one of {', '.join(names()) or 'none'}, or a file ….pt")
-    saved = read_pretrained(memory)
-    files = [Path(word) for word in words if "=" not in word or Path(word).exists()]
-    found = recall_images(saved, files, [word for word in words if Path(word) not in files])
-    page = write_recall(saved, found)
-    console.print(terminal_table(found.answer))
-    console.print(f"\nThe report, with pictures of every read step:\n  {page.resolve().as_uri()}")
+        raise ConfigError(f"recall needs --memory NAME, one of {', '.join(names()) or 'none'}, or a file ….safetensors")
+    saved = read_pretrained(expanded(memory, "--memory"))
+    found = recall_images(saved, *files_and_settings(words))
+    page = write_report(saved, found)
+    console.print(found.answer.table())
+    say(f"\nThe report, with pictures of every read step:\n  {page.resolve().as_uri()}")
+
+
+def files_and_settings(words: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """The words of a verb that name files, whose names may have an equals sign, and those that are key=value."""
+    files = [Path(expanded(word, "file")) for word in words if "=" not in word or os.path.exists(word)]
+    return files, [word for word in words if "=" in word and not os.path.exists(word)]

@@ -1,13 +1,19 @@
 """The command line: each verb from start to end, and mistakes as one line."""
 
 import csv
+import io
 import signal
+import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import torch
+from rich.table import Table
 
 from lightning_ebm.cli import VERBS, main
 from lightning_ebm.training.module import MetaTraining
+from lightning_ebm.verbs import console, say
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 DEBUG = str(CONFIGS / "debug.yaml")
@@ -25,8 +31,8 @@ def test_train_evaluate_compare_and_show(tmp_path, capsys):
     with (folder / "results.csv").open() as file:
         rows = {row["label"]: row for row in csv.DictReader(file)}
     assert set(rows) == {
-        "EBMM", "EBMM, nothing written", "Hopfield", "Memory network", "Memory network, nothing written",
-        "Pseudo-inverse memory", "Pseudo-inverse memory, nothing written",
+        "EBMM", "EBMM, prior state", "Hopfield", "Memory network", "Memory network, prior state",
+        "Pseudo-inverse memory", "Pseudo-inverse memory, prior state",
         "query itself",
     }  # fmt: skip
     assert rows["EBMM"]["floats"] == str((7 + 1) * 16)
@@ -42,12 +48,12 @@ def test_train_evaluate_compare_and_show(tmp_path, capsys):
 
 
 def test_rows_that_train_otherwise_are_tested_on_the_same(tmp_path, capsys):
-    other = "{distortion: {name: any_of, of: [half, occlusion]}, episodes: {train_items: [2, 5]}}"
+    other = "{distortion: {name: any_of, of: [half, {name: block, fill: pattern}]}, episodes: {train_items: [2, 5]}}"
     rows = f"compare.rows={{block: {{}}, other: {other}}}"
-    test = "test_distortion={name: erased_block, size: 8, value: 0}"
+    test = "test_distortion={name: block, size: 8, fill: 0}"
     assert main(["compare", DEBUG, f"output={tmp_path}", rows, test]) == 0
-    assert "on glyphs, erased_block (size 8, value 0.0)" in " ".join(capsys.readouterr().out.split())
-    assert "erased_block (size 8, value 0.0)" in (tmp_path / "compare-debug" / "report.html").read_text()
+    assert "on glyphs, block (size 8, fill 0)" in " ".join(capsys.readouterr().out.split())
+    assert "block (size 8, fill 0)" in (tmp_path / "compare-debug" / "report.html").read_text()
     with (tmp_path / "compare-debug" / "results.csv").open() as file:
         errors = {row["label"]: float(row["error_mean"]) for row in csv.DictReader(file)}
     assert errors["query itself"] < 64  # of a block, of which the glyph is a part
@@ -64,14 +70,17 @@ def test_compare_keeps_the_rows_that_are_asked_for(tmp_path, capsys):
     ("arguments", "message"),
     [
         (["train", "missing.yaml"], "cannot read the configuration missing.yaml"),
+        (["train", "~nobody-of-that-name/c.yaml"], "CONFIG: '~nobody-of-that-name/c.yaml' is in no known home"),
+        (["train", DEBUG, "[/no mask]=[bold]3[/]"], "unknown key '[/no mask]'."),
+        (["train", DEBUG, "recipe=:smile:"], "there is no recipe ':smile:'"),
         (["train", DEBUG, "trainning.updates=3"], "Did you mean 'training'"),
-        (["train", DEBUG, "episodes.items=100000"], "episodes.items must be at most"),
+        (["train", DEBUG, "episodes.patterns_per_episode=100000"], "episodes.patterns_per_episode must be at most"),
         (["train", DEBUG, "distortion.size=40"], "size"),
-        (["train", DEBUG, "distortion=redrawn_bits", "distortion.count=2000"], "count"),
+        (["train", DEBUG, "distortion=pixels", "distortion.amount=2000"], "amount"),
         (["train", DEBUG, "data=omniglot", "data.root=/nowhere"], "/nowhere"),
-        (["train", DEBUG, "memory.energy.code=5000"], "energy.code must lie between 1 and the 1024"),
+        (["train", DEBUG, "memory.energy.code_dim=5000"], "energy.code must lie between 1 and the 1024"),
         (["train", DEBUG, "memory.writing.steps=0"], "writing.steps must be at least 1"),
-        (["train", DEBUG, "data=bits", "distortion=redrawn_bits", "memory.energy=resnet_fc"], "needs images"),
+        (["train", DEBUG, "data=bits", "distortion=pixels", "memory.energy=resnet_fc"], "needs images"),
         (["evaluate", DEBUG, "output=/nowhere"], "train this configuration first"),
         (["compare", DEBUG, "compare.rows={a: 3}"], "compare.rows.a must hold keys and values"),
         (["compare", DEBUG, "compare.rows={a: {sed: 3}}"], "compare.rows.a: unknown key 'sed'"),
@@ -79,9 +88,12 @@ def test_compare_keeps_the_rows_that_are_asked_for(tmp_path, capsys):
         (["compare", DEBUG, "compare.rows.Hopfield.data=bits"], "data must be the same in all rows"),
         (["compare", DEBUG, "compare.rows.Hopfield.distortion=half"], "test_distortion, or distortion where that"),
         (["compare", DEBUG, "compare.rows.Hopfield.test_distortion=half"], "must be the same in all rows"),
-        (["train", DEBUG, "test_distortion={name: half, side: up}"], "test_distortion: distortion.side must be one of"),
+        (["train", DEBUG, "test_distortion={name: half, side: up}"], "test_distortion.side must be one of"),
         (["train", DEBUG, "distortion.size=[9, 3]"], "distortion.size must be a range [low, high] that rises, got [9"),
-        (["train", DEBUG, "episodes.train_items=[2, 99999]"], "episodes.train_items: episodes.items must be at most"),
+        (
+            ["train", DEBUG, "episodes.train_patterns_per_episode=[2, 99999]"],
+            "episodes.train_patterns_per_episode: episodes.patterns_per_episode must be at most",
+        ),
     ],
 )
 def test_mistakes_are_one_line(tmp_path, capsys, arguments, message):
@@ -90,6 +102,60 @@ def test_mistakes_are_one_line(tmp_path, capsys, arguments, message):
     lines = capsys.readouterr().out.strip().splitlines()
     assert message in lines[-1]
     assert lines[-1].startswith("error: ")
+
+
+@pytest.mark.skipif(
+    torch.cuda.is_available() or torch.backends.mps.is_available(), reason="needs a machine without GPU"
+)
+@pytest.mark.parametrize("accelerator", ["gpu", "cuda", "mps"])
+def test_a_missing_accelerator_is_named(tmp_path, capsys, accelerator):
+    assert main(["train", DEBUG, f"output={tmp_path}", f"trainer.accelerator={accelerator}"]) == 1
+    line = capsys.readouterr().out.strip().splitlines()[-1]
+    assert line.startswith(f"error: trainer.accelerator={accelerator} with trainer.devices=1: ")
+    assert line.endswith("This machine has 0 CUDA devices, and its CPU")
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "64-true"])
+def test_pictures_are_drawn_at_every_precision(tmp_path, precision):
+    few = ["training.max_steps=1", "training.validate_every=1", "trainer.accelerator=cpu"]
+    assert main(["train", DEBUG, f"output={tmp_path}", f"trainer.precision={precision}", *few]) == 0
+    assert len(list(tmp_path.glob("*/pictures/*.png"))) == 1
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+    assert (stop.value.code, capsys.readouterr().out) == (0, f"lightning-ebm {version('lightning-ebm')}\n")
+
+
+@pytest.mark.parametrize(("encoding", "seen"), [("latin-1", "fü?"), ("ascii", "f??"), ("utf-8", "füλ")])
+def test_what_an_encoding_lacks_is_replaced(monkeypatch, encoding, seen):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", stream)
+    assert main(["train", "füλ.yaml"]) == main(["train", "\udcff.yaml"]) == 1
+    stream.flush()
+    first, second = stream.buffer.getvalue().decode(encoding).splitlines()
+    assert first.startswith(f"error: cannot read the configuration {seen}.yaml")
+    assert second.startswith("error: cannot read the configuration ?.yaml")
+
+
+def test_a_file_gets_text_as_it_is_and_numbers_whole(capsys):
+    table = Table(*(f"column {number}" for number in range(60)))
+    table.add_row(*(f"{number}.123456789" for number in range(60)))
+    console.print(table)
+    say("EBMM [/no mask] [bold]:smile:[/bold] " + "x" * 500)
+    *lines, text = capsys.readouterr().out.splitlines()
+    assert all(f"{number}.123456789" in lines[3] for number in range(60))
+    assert text == "EBMM [/no mask] [bold]:smile:[/bold] " + "x" * 500
+
+
+def test_results_are_written_before_they_are_printed(tmp_path, monkeypatch):
+    def fails(*_):
+        raise OSError("nobody listens")
+
+    monkeypatch.setattr("lightning_ebm.reporting.tables.rich_table", fails)
+    assert main(["compare", DEBUG, f"output={tmp_path}", "memory=hop*"]) == 1
+    assert {path.name for path in (tmp_path / "compare-debug").iterdir()} >= {"report.html", "results.csv", "cells.csv"}
 
 
 def test_an_interrupt_is_one_line_and_keeps_the_checkpoint(tmp_path, capsys, monkeypatch):
@@ -116,5 +182,5 @@ def test_help_names_the_choices(verb, capsys):
         main([verb, "--help"])
     assert stop.value.code == 0
     text = capsys.readouterr().out
-    for name in ("hopfield", "reconstruction", "omniglot", "noise_block", "package.module:Class"):
+    for name in ("hopfield", "reconstruction", "omniglot", "any_of", "package.module:Class"):
         assert name in text

@@ -24,11 +24,11 @@ def test_a_memory_in_a_file_of_ones_own_enters_the_grid(tmp_path):
     (tmp_path / "matrix_memory.py").write_text(code)
     grid = yaml.safe_load(block("yaml"))
     grid["base"] = str(ROOT / grid["base"])
-    grid["episodes"] = {"items": 4, "batch": 2, "val": 2, "test": 4}
+    grid["episodes"] = {"patterns_per_episode": 4, "batch": 2, "val": 2, "test": 4}
     grid["compare"] |= {"jobs": 2, "gallery": 0, "seeds": [0]}
-    grid["compare"]["rows"]["EBMM"] = {"memory": {"energy": {"rows": 4}}, "training": {"updates": 2}}
+    grid["compare"]["rows"]["EBMM"] = {"memory": {"energy": {"slots": 4}}, "training": {"max_steps": 2}}
     grid["compare"]["rows"]["Matrix memory"]["training"]["updates"] = 2
-    grid["training"] = {"warmup": 0, "validate_every": 2, "pictures": False}
+    grid["training"] = {"warmup_steps": 0, "validate_every": 2, "log_images": False}
     (tmp_path / "grid.yaml").write_text(yaml.safe_dump(grid))
     command = [str(Path(sys.executable).parent / "lightning-ebm"), "compare", "grid.yaml"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -23,9 +23,15 @@ def test_a_network_in_a_file_of_ones_own_learns_to_remember(tmp_path, monkeypatc
     settings = yaml.safe_load(block("yaml"))
     small = {
         "output": str(tmp_path),
-        "episodes": {"items": 4, "batch": 4, "val": 8},
+        "episodes": {"patterns_per_episode": 4, "batch": 4, "val": 8},
         "memory": {"writing": {"steps": 2}, "reading": {"steps": 3}},
-        "training": {"updates": 180, "pretrain": 120, "gradient_term_from": 175, "warmup": 10, "validate_every": 60},
+        "training": {
+            "max_steps": 180,
+            "pretrain_steps": 120,
+            "gradient_term_from": 175,
+            "warmup_steps": 10,
+            "validate_every": 60,
+        },
     }
     run = build(resolve(merge(settings, small)))
     assert sum(tensor[0].numel() for tensor in run.memory.initial_state(1).values()) == 65 * 48

@@ -11,6 +11,7 @@ from lightning_ebm.experiments.measure import measure
 from lightning_ebm.memory import PatternSpec
 from lightning_ebm.metrics import recalled, similarity
 from lightning_ebm.quantization import rounded, state_bits, straight_through
+from tests.contract import build
 from tests.experiments.test_measure import BITS, REAL, Mean, batch
 
 
@@ -39,7 +40,7 @@ def test_floats_and_counters():
 
 
 def test_bits_count_scales_and_leave_out_bookkeeping():
-    memory = MemoryNetwork((16,), slots=3, width=5)
+    memory = build(MemoryNetwork, (16,), slots=3, width=5)
     state = memory.initial_state(2)
     counted = {p: state_bits(memory, state, p) for p in ("float32", "float16", "int8", "int4")}
     assert counted == {"float32": 15 * 32, "float16": 15 * 16, "int8": 15 * 8 + 32, "int4": 15 * 4 + 32}

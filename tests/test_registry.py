@@ -9,7 +9,7 @@ from typing import ClassVar
 import pytest
 
 from lightning_ebm.memory import AssociativeMemory, PatternSpec
-from lightning_ebm.registry import Choice, UnknownNameError, datasets, distortions, energies, memories
+from lightning_ebm.registry import Choice, UnknownNameError, analyses, datasets, distortions, energies, memories
 
 SPEC = PatternSpec((1, 32, 32), binary=True)
 
@@ -30,10 +30,16 @@ def test_all_that_the_readme_names_is_there():
     assert {"ebmm", "hopfield", "memory_network"} <= {*memories.names()}
     assert {"gated_rnn", "resnet_fc", "resnet_conv", "reconstruction"} <= {*energies.names()}
     assert {"bits", "glyphs", "omniglot"} <= {*datasets.names()}
-    assert {
-        "any_of", "erased_block", "gaussian", "half", "noise_block", "occlusion", "random_pixels", "redrawn_bits",
-        "salt_and_pepper",
-    } <= {*distortions.names()}  # fmt: skip
+    assert {"block", "pixels", "half", "gaussian", "any_of"} == {*distortions.names()}
+
+
+def test_a_former_name_leads_to_the_present_one():
+    with pytest.raises(UnknownNameError, match=r"the distortion 'noise_block' is now \{name: block, size: …\}"):
+        distortions.load("noise_block")
+    with pytest.raises(UnknownNameError, match="the analysis 'where' is now error_map"):
+        analyses.load("where")
+    for registry in (distortions, analyses):
+        assert not {*registry.renamed} & {*registry.names()}
 
 
 @dataclass
@@ -63,6 +69,7 @@ def test_a_class_of_ones_own_is_given_by_import_path():
         ("hopfeld", UnknownNameError, "Did you mean 'hopfield'"),
         ("os:nothing", UnknownNameError, "cannot be imported"),
         (":x", UnknownNameError, "cannot be imported"),
+        (".relative:X", UnknownNameError, "cannot be imported"),
         ("pathlib:Path", TypeError, "config"),
     ],
 )
@@ -74,15 +81,36 @@ def test_names_that_lead_nowhere(name, error, message):
 ROOT = Path(__file__).parent.parent
 PURE = [
     "lightning_ebm.memory",
-    "lightning_ebm.ebmm",
+    "lightning_ebm.ebmm.energies",
     "lightning_ebm.layers",
     *(f"baselines.{p.stem}" for p in sorted((ROOT / "baselines").glob("[a-z]*.py"))),
 ]
 
 
-@pytest.mark.parametrize("module", PURE)
-def test_the_bottom_layer_needs_neither_lightning_nor_omegaconf(module):
-    code = f"import sys, {module}; sys.exit(bool({{'pytorch_lightning', 'omegaconf', 'wandb'}} & sys.modules.keys()))"
+def test_the_bottom_layer_needs_neither_lightning_nor_omegaconf():
+    """One after the other in one process: whichever imports them is named."""
+    code = (
+        "import importlib, sys\n"
+        f"for module in {PURE}:\n"
+        "    importlib.import_module(module)\n"
+        "    if found := {'pytorch_lightning', 'omegaconf', 'wandb'} & sys.modules.keys():\n"
+        "        sys.exit(f'{module} imports {found}')"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120, cwd=ROOT)
+
+
+def test_a_notebook_gets_by_without_lightning_and_matplotlib():
+    """All public names, an EBMM in use, and a pretrained memory."""
+    code = (
+        "import sys, torch, lightning_ebm as lebm;"
+        "heavy = {'pytorch_lightning', 'matplotlib', 'wandb', 'torchmetrics'};"
+        "[getattr(lebm, name) for name in lebm.__all__];"
+        "net = lebm.GatedRNN(lebm.PatternSpec((8,), binary=True), lebm.GatedRNNConfig(hidden=4, written_units=2));"
+        "memory = lebm.EBMM(net);"
+        "assert memory.write(torch.rand(1, 2, 8)).keys() == {'memory.weight', 'memory.bias'};"
+        "assert type(lebm.load_pretrained('glyphs-4096')) is lebm.EBMM;"
+        "sys.exit(bool(heavy & sys.modules.keys()))"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120, cwd=ROOT)
 
 

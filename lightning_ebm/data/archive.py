@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import stat
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 from lightning_ebm.data.episodes import DataError
 
@@ -33,7 +35,7 @@ class Archive(ABC):
     Attributes:
         path: the folder or zip.
         cure: what to do if it is damaged, the end of an error.
-        names: paths of the files below it, with forward slashes, sorted; without what macOS leaves.
+        names: paths of the files below it, with forward slashes, sorted; without `is_clutter`.
     """
 
     path: Path
@@ -58,26 +60,49 @@ class Archive(ABC):
 
 
 class Folder(Archive):
-    """Files below a folder. What changes their size or time changes the fingerprint.
+    """Files below a folder; links are followed. What changes their size or time changes the fingerprint.
 
     Args:
         path: the folder.
         cure: as in `Archive`.
 
     Raises:
-        DataError: if the folder, or one below it, cannot be listed.
+        DataError: if the folder, or one below it, cannot be listed, or a link leads nowhere or back to where it is.
     """
 
     def __init__(self, path: Path, cure: str) -> None:
         self.path, self.cure = path, cure
-        found: list[str] = []
+        self.names = sorted(self.below(path, "", ()))
 
-        def refuse(error: OSError) -> None:
-            raise DataError(f"{error.filename} cannot be listed ({error.strerror}): mend that, or {cure}") from error
+    def below(self, folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
+        """Names of the files below one folder.
 
-        for place, _, files in os.walk(path, onerror=refuse):
-            found += [(Path(place) / file).relative_to(path).as_posix() for file in files]
-        self.names = sorted(name for name in found if is_content(name))
+        Args:
+            folder: where to look.
+            prefix: what the names begin with.
+            above: device and number of each folder that leads here.
+        """
+        place = folder
+        try:
+            here = (folder.stat().st_dev, folder.stat().st_ino)
+            if here in above:
+                raise DataError(f"{folder} is a link to a folder that it lies in, a loop: remove the link")
+            for entry in os.scandir(folder):
+                if is_clutter(entry.name):
+                    continue
+                place = folder / entry.name
+                if entry.is_symlink():
+                    place.stat()
+                if entry.is_dir():
+                    yield from self.below(place, f"{prefix}{entry.name}/", (*above, here))
+                elif entry.is_file():
+                    yield prefix + entry.name
+        except OSError as error:
+            if place.is_symlink() and error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                what = "is a loop of links" if error.errno == errno.ELOOP else f"is a link to {os.readlink(place)}"
+                gone = "" if error.errno == errno.ELOOP else ", which is not there"
+                raise DataError(f"{place} {what}{gone}: remove the link, or mend it") from error
+            raise DataError(f"{place} cannot be listed ({error.strerror}): mend that, or {self.cure}") from error
 
     def read(self, name: str) -> bytes:
         """See `Archive.read`."""
@@ -90,7 +115,7 @@ class Folder(Archive):
 
 
 class Zip(Archive):
-    """Files in a zip. Nothing is unpacked to the disk; names that would escape and sizes that explode are refused.
+    """Files in a zip. Nothing is unpacked to the disk; sizes that explode are refused.
 
     Args:
         path: the zip.
@@ -107,27 +132,29 @@ class Zip(Archive):
             self.zip = zipfile.ZipFile(path)
         except READING_ERRORS as error:
             raise DataError(f"{path} is no whole zip file ({error}): {cure}") from error
-        members = self.zip.infolist()
-        escaping = next((member.filename for member in members if escapes(member.filename)), None)
-        if escaping is not None:
-            raise DataError(f"{path} has a file {escaping!r} that leads out of it, so it is not to be trusted: {cure}")
+        members = [member for member in self.zip.infolist() if not member.is_dir()]
         unpacked = sum(member.file_size for member in members)
         if unpacked > RATIO * packed:
             raise DataError(
                 f"{path} would unpack from {packed} to {unpacked} bytes, more than {RATIO} times as many, so it is"
                 f" not to be trusted: {cure}"
             )
-        self.names = sorted(member.filename for member in members if is_content(member.filename))
-        if len(set(self.names)) < len(self.names):
+        named = [(member.filename.replace("\\", "/"), member) for member in members]  # some Windows programs' names
+        kept = [(name, member) for name, member in named if not any(map(is_clutter, name.split("/")))]
+        if link := next((name for name, member in kept if stat.S_ISLNK(member.external_attr >> 16)), None):
+            raise DataError(f"{path} has a symbolic link in place of {link}: zip the files that the links lead to")
+        self.members = {name: member for name, member in sorted(kept, key=lambda pair: pair[0])}
+        self.names = list(self.members)
+        if len(self.names) < len(kept):
             raise DataError(f"{path} has two files of one name, so it is not to be trusted: {cure}")
 
     def read(self, name: str) -> bytes:
         """See `Archive.read`. The checksum in the zip is verified."""
-        size = self.zip.getinfo(name).file_size
+        size = self.members[name].file_size
         if size > MEMBER:
             raise DataError(f"{self.where(name)} is larger than {MEMBER} bytes: {self.cure}")
         try:
-            content = self.zip.read(name)
+            content = self.zip.read(self.members[name])
             if len(content) == size:
                 return content
         except READING_ERRORS as error:
@@ -136,8 +163,7 @@ class Zip(Archive):
 
     def fingerprint(self) -> str:
         """See `Archive.fingerprint`. Made of the sizes and checksums that the zip lists."""
-        members = (self.zip.getinfo(name) for name in self.names)
-        return summed(f"{member.filename}\0{member.file_size}\0{member.CRC}" for member in members)
+        return summed(f"{name}\0{member.file_size}\0{member.CRC}" for name, member in self.members.items())
 
 
 def open_archive(path: Path, cure: str) -> Archive:
@@ -145,16 +171,13 @@ def open_archive(path: Path, cure: str) -> Archive:
     return Folder(path, cure) if path.is_dir() else Zip(path, cure)
 
 
-def find(root: str, places: Sequence[str], cure: str) -> list[Path]:
-    """What lies at some places below the data root.
+def find(root: str, places: Sequence[str], cure: str) -> Path:
+    """What lies at one of some places below the data root.
 
     Args:
         root: the data root; empty: $LIGHTNING_EBM_DATA.
-        places: patterns relative to it, as `Path.glob` has them; of all that match, those of the first count.
+        places: paths relative to it; the first one that is there counts.
         cure: how to get the set, the end of an error.
-
-    Returns:
-        At least one path, sorted.
 
     Raises:
         MissingError: if there is nothing in those places.
@@ -162,13 +185,9 @@ def find(root: str, places: Sequence[str], cure: str) -> list[Path]:
     """
     folder = data_root(root, places[0], cure)
     for place in places:
-        try:
-            found = sorted(folder.glob(place))
-        except OSError as error:
-            raise DataError(f"{folder} cannot be listed ({error.strerror}): mend that, or {cure}") from error
-        if found:
-            return found
-    raise MissingError(missing(folder / places[0], cure))
+        if (folder / place).exists():
+            return folder / place
+    raise MissingError(missing(folder, places[0], cure))
 
 
 def find_tree(root: str, pattern: str, cure: str) -> Path:
@@ -186,23 +205,33 @@ def find_tree(root: str, pattern: str, cure: str) -> Path:
     folder = data_root(root, pattern, cure)
     if is_tree(folder):
         return folder
-    places = [*folder.glob(pattern), *folder.glob(f"{pattern}/*")] if folder.is_dir() else []
-    found = sorted(place for place in places if is_tree(place))
+    try:
+        places = [*folder.glob(pattern), *folder.glob(f"{pattern}/*")] if folder.is_dir() else []
+    except OSError as error:
+        raise DataError(f"{folder} cannot be listed ({error.strerror}): mend that, or {cure}") from error
+    found = sorted(place for place in places if is_tree(place) and not is_clutter(place.name))
     if not found:
-        raise MissingError(missing(folder / pattern, cure))
+        looked_for = f"{pattern}, a zip or a folder with folders train and val,"
+        raise MissingError(missing(folder, looked_for, cure, also="no folders train and val itself, and "))
     if len(found) > 1:
         raise DataError(f"{folder} has more than one such set: set data.root to one of {', '.join(map(str, found))}")
     return found[0]
 
 
-def missing(path: Path, cure: str) -> str:
-    """What to say of a file that is not there."""
-    return f"{path} is missing: set data.root or $LIGHTNING_EBM_DATA to the folder that holds it; or {cure}"
+def missing(folder: Path, looked_for: str, cure: str, also: str = "") -> str:
+    """What to say of what is not in the data root: what is looked for, and what is there."""
+    try:
+        there = sorted(entry for entry in os.listdir(folder) if not is_clutter(entry))
+        holds = ", ".join(there[:8]) + (f" and {len(there) - 8} more" if len(there) > 8 else "") or "nothing"
+        found = f"{folder} has {also}no {looked_for} but {holds}"
+    except OSError as error:
+        found = f"{folder / looked_for} is missing ({folder}: {error.strerror})"
+    return f"{found}: set data.root or $LIGHTNING_EBM_DATA to the folder that holds it; or {cure}"
 
 
 def is_tree(path: Path) -> bool:
     """Whether a path is a zip, or a folder with folders `train` and `val`."""
-    return (path.suffix == ".zip" and path.is_file()) or ((path / "train").is_dir() and (path / "val").is_dir())
+    return (path.suffix.lower() == ".zip" and path.is_file()) or ((path / "train").is_dir() and (path / "val").is_dir())
 
 
 def data_root(root: str, name: str, cure: str) -> Path:
@@ -211,10 +240,12 @@ def data_root(root: str, name: str, cure: str) -> Path:
     Raises:
         DataError: if neither does, or it cannot be listed.
     """
-    root = root or os.environ.get("LIGHTNING_EBM_DATA", "")
-    if not root:
-        raise DataError(f"where is {name}? Set data.root or $LIGHTNING_EBM_DATA to its folder; or {cure}")
-    folder = Path(root).expanduser()
+    folder = Path(root or os.path.expanduser(os.environ.get("LIGHTNING_EBM_DATA", "")))  # a shell may leave its ~
+    if folder == Path():
+        raise DataError(
+            f"where is {name}? Set data.root or $LIGHTNING_EBM_DATA to the folder that holds it or is to hold it;"
+            f" if it is not there yet, {cure}"
+        )
     if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
         raise DataError(f"{folder} cannot be listed (permission denied): mend that, or {cure}")
     return folder
@@ -236,15 +267,13 @@ def read_whole(path: Path, limit: int, cure: str) -> bytes:
     return content
 
 
-def escapes(name: str) -> bool:
-    """Whether the path of a zip's member leads out of the folder that the zip would be unpacked in."""
-    parts = PurePosixPath(name.replace("\\", "/")).parts
-    return bool(parts) and (parts[0] == "/" or ".." in parts or parts[0].endswith(":"))
+CLUTTER = {"__macosx", "thumbs.db", "desktop.ini", "lost+found", "@eadir", "$recycle.bin", "system volume information"}
+"""What systems and file servers leave in folders, beside files and folders whose names begin with a dot."""
 
 
-def is_content(name: str) -> bool:
-    """Whether a path is a file of the set; not so a folder, or what macOS leaves there."""
-    return not name.endswith("/") and not name.startswith("__MACOSX/") and not PurePosixPath(name).name.startswith(".")
+def is_clutter(name: str) -> bool:
+    """Whether a file or folder of this name belongs to no data set."""
+    return (name.startswith(".") and name.strip(".") != "") or name.lower() in CLUTTER
 
 
 def summed(lines: Iterable[str]) -> str:

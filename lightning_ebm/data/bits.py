@@ -3,49 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 
 from lightning_ebm.data.episodes import ANY, PatternSource, Sampling, Split
 from lightning_ebm.memory import PatternSpec
+from lightning_ebm.settings import Settings, setting
 
 
-@dataclass
-class RandomBitsConfig:
-    """Settings of `RandomBits`.
+@dataclass(frozen=True)
+class RandomBitsConfig(Settings):
+    """Settings of `RandomBits`."""
 
-    Attributes:
-        size: bits of a pattern, at least 1.
-    """
-
-    size: int = 128
+    size: int = setting(128, at_least=1)
+    """Bits of a pattern."""
 
 
 class RandomBits(PatternSource):
     """Independent bits, 0 or 1 with equal chances.
 
     The splits have one distribution. They differ because an episode's generator depends on its split.
-
-    Args:
-        size: as in `RandomBitsConfig`.
-
-    Raises:
-        ValueError: if `size` is less than 1.
     """
 
     config = RandomBitsConfig
     citation = "Bartunov, Rae, Osindero, Lillicrap: Meta-Learning Deep Energy-Based Memory Models. ICLR 2020"
 
-    def __init__(self, size: int = 128) -> None:
-        if size < 1:
-            raise ValueError(f"data.size must be at least 1 bit, got {size}")
-        self.spec = PatternSpec((size,), binary=True)
-
-    @classmethod
-    def from_config(cls, config: RandomBitsConfig) -> Self:
-        """See `PatternSource.from_config`."""
-        return cls(config.size)
+    def __init__(self, config: RandomBitsConfig = RandomBitsConfig()) -> None:
+        self.spec = PatternSpec((config.size,), binary=True)
 
     def draw(self, split: Split, count: int, random: np.random.Generator, sampling: Sampling = ANY) -> np.ndarray:
         """Draws (count, size) bits. See `PatternSource.draw`; there are always enough, each drawn for itself.

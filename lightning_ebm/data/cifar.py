@@ -4,47 +4,46 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import pickle
-import shutil
+import pickletools
 import struct
 import tarfile
-import tempfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
-from lightning_ebm.data.archive import data_root, find, read_whole
-from lightning_ebm.data.download import Remote, fetch_missing
+from lightning_ebm.data.archive import read_whole
+from lightning_ebm.data.cache import digest
+from lightning_ebm.data.download import Remote, find_or_fetch
 from lightning_ebm.data.episodes import DataError, Split
 from lightning_ebm.data.images import ImageSet, ImageSplit, cached_splits, without_shared
 from lightning_ebm.memory import PatternSpec
+from lightning_ebm.settings import Settings, setting
 
 FOLDER = "cifar-10-batches-py"
 PUBLISHED = Remote("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a")
 CURE = f"get {PUBLISHED.name} from https://www.cs.toronto.edu/~kriz/cifar.html, or with data.download=true"
+PLACES = [f"{place}{name}" for name in (FOLDER, PUBLISHED.name) for place in ("cifar10/", "")]
 BATCHES = ("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5")
 SHAPE = (3, 32, 32)
 LARGEST = 2**26
 """Bytes of a batch that are read, at most; a true one has 31 million."""
 
 
-@dataclass
-class CIFAR10Config:
-    """Settings of `CIFAR10`.
+@dataclass(frozen=True)
+class CIFAR10Config(Settings):
+    """Settings of `CIFAR10`."""
 
-    Attributes:
-        root: folder that holds `cifar-10-batches-py`, or holds it in a folder `cifar10`; empty: $LIGHTNING_EBM_DATA.
-        download: whether to fetch the set if it is missing.
-        augment: whether images of the train split are shifted by up to 2 pixels and mirrored left to right, at random.
-    """
-
-    root: str = ""
+    root: str = setting("", path=True)
+    """Folder that holds `cifar-10-batches-py` or `cifar-10-python.tar.gz`, or holds one in a folder `cifar10`; empty:
+    $LIGHTNING_EBM_DATA."""
     download: bool = False
+    """Whether to fetch the set if it is missing."""
     augment: bool = False
+    """Whether images of the train split are shifted by up to 2 pixels and mirrored left to right, at random."""
 
 
 class CIFAR10(ImageSet):
@@ -53,11 +52,6 @@ class CIFAR10(ImageSet):
     Test is the official test batch. Train and val are those of the five training batches that are there: val the last
     tenth, train the rest. Images that two splits have in common are taken from the one that is named last here.
 
-    Args:
-        root: as in `CIFAR10Config`.
-        download: as in `CIFAR10Config`.
-        augment: as in `CIFAR10Config`.
-
     Raises:
         DataError: if no training batch or no test batch is there, or one is damaged.
     """
@@ -65,28 +59,62 @@ class CIFAR10(ImageSet):
     config = CIFAR10Config
     citation = "Krizhevsky: Learning Multiple Layers of Features from Tiny Images. University of Toronto, 2009"
 
-    def __init__(self, root: str = "", download: bool = False, augment: bool = False) -> None:
-        self.augment = augment
+    def __init__(self, config: CIFAR10Config = CIFAR10Config()) -> None:
+        self.augment = config.augment
         self.spec = PatternSpec(SHAPE, binary=False)
-        if download:
-            fetch_batches(root)
-        folder = find(root, (f"cifar10/{FOLDER}", FOLDER), CURE)[0]
-        training = [folder / name for name in BATCHES if (folder / name).exists()]
-        if not training:
-            raise DataError(f"{folder} has none of {BATCHES[0]} to {BATCHES[-1]}: {CURE}")
-        files = {path: read_whole(path, LARGEST, CURE) for path in [*training, folder / "test_batch"]}
-        key = {"files": [hashlib.sha256(content).hexdigest() for content in files.values()], "format": 1}
-        self.splits = cached_splits("cifar10", key, lambda: read_batches(files))
+        path = find_or_fetch(PUBLISHED, config.root, PLACES, "cifar10", config.download, CURE)
+        cure = f"remove {path}, and {CURE}"
+        if path.is_dir():
+            files = read_folder(path, cure)
+            sums = [hashlib.sha256(content).hexdigest() for content in files.values()]
+        else:
+            sums = [digest(path)]
+        key = {"files": sums, "format": 1}
 
-    @classmethod
-    def from_config(cls, config: CIFAR10Config) -> Self:
-        """See `PatternSource.from_config`."""
-        return cls(config.root, config.download, config.augment)
+        def build() -> dict[Split, ImageSplit]:
+            return read_batches(files if path.is_dir() else unpacked(path, cure), cure)
+
+        self.splits = cached_splits("cifar10", key, build)
 
 
-def read_batches(files: dict[Path, bytes]) -> dict[Split, ImageSplit]:
+def read_folder(folder: Path, cure: str) -> dict[str, bytes]:
+    """The contents of the batches of a folder by their names in errors, the test batch last.
+
+    Raises:
+        DataError: if there is no training batch or no test batch, or one cannot be read.
+    """
+    training = [folder / name for name in BATCHES if (folder / name).exists()]
+    if not training:
+        raise DataError(f"{folder} has none of {BATCHES[0]} to {BATCHES[-1]}: {cure}")
+    return {str(path): read_whole(path, LARGEST, cure) for path in [*training, folder / "test_batch"]}
+
+
+def unpacked(packed: Path, cure: str) -> dict[str, bytes]:
+    """As `read_folder`, from the authors' archive, of which nothing is unpacked to the disk.
+
+    Raises:
+        DataError: if it is damaged, or lacks a batch.
+    """
+    wanted = {f"{FOLDER}/{name}": b"" for name in (*BATCHES, "test_batch")}
+    try:
+        with tarfile.open(packed, "r:gz") as archive:
+            for member in archive:
+                if member.offset > len(wanted) * LARGEST:
+                    raise ValueError("it unpacks to more than any such archive")
+                if member.name in wanted and (file := archive.extractfile(member)):
+                    wanted[member.name] = file.read(LARGEST)
+    except TAR_ERRORS as error:
+        raise DataError(
+            f"{packed} is no whole archive of CIFAR-10 ({error or type(error).__name__}): {cure}"
+        ) from error
+    if lacking := [name for name, content in wanted.items() if not content]:
+        raise DataError(f"{packed} has no file {lacking[0]}: {cure}")
+    return {f"{name} in {packed}": content for name, content in wanted.items()}
+
+
+def read_batches(files: dict[str, bytes], cure: str) -> dict[Split, ImageSplit]:
     """The splits, from the contents of the batches, the last of which is the test batch."""
-    *training, test = (read_batch(content, path) for path, content in files.items())
+    *training, test = (read_batch(content, name, cure) for name, content in files.items())
     together = ImageSplit(
         np.concatenate([part.images for part in training]), np.concatenate([part.labels for part in training])
     )
@@ -94,18 +122,22 @@ def read_batches(files: dict[Path, bytes]) -> dict[Split, ImageSplit]:
     return without_shared({"test": test, "val": together[first:], "train": together[:first]})
 
 
-def read_batch(content: bytes, where: Path | str) -> ImageSplit:
+def read_batch(content: bytes, where: str, cure: str = CURE) -> ImageSplit:
     """The images and labels of one batch: a pickled dict with `data` (count, 3072) and `labels`, and more.
+
+    A batch need not be the published one, byte for byte: many have been pickled anew.
 
     Args:
         content: the file.
         where: its name, for errors.
+        cure: what to do about it, the end of an error.
 
     Raises:
         DataError: if it is no such pickle, or asks for what a batch does not need.
     """
     try:
-        batch = Unpickler(content).load()
+        check_instructions(content)
+        batch = Unpickler(io.BytesIO(content), encoding="bytes").load()
         if not isinstance(batch, dict):
             raise ValueError(f"it holds no dict but a {type(batch).__name__}")
         entries = {key.decode("latin1") if isinstance(key, bytes) else key: value for key, value in batch.items()}
@@ -115,8 +147,8 @@ def read_batch(content: bytes, where: Path | str) -> ImageSplit:
         if len(labels) != len(images):
             raise ValueError(f"it has {len(labels)} labels for {len(images)} images")
     except PICKLE_ERRORS as error:
-        reason = str(error) or type(error).__name__
-        raise DataError(f"{where} is no whole batch of CIFAR-10 ({reason}): {CURE}") from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{where} is no whole batch of CIFAR-10 ({reason}): {cure}") from error
     return ImageSplit(images, np.array(labels, np.int64))
 
 
@@ -129,39 +161,82 @@ def array(value: object) -> np.ndarray:
     Raises:
         ValueError: if it is no array of (count, 3072) bytes in C order.
     """
-    if not isinstance(value, Named) or not isinstance(value.state, tuple) or len(value.state) != 5:
-        raise ValueError("its data is no array")
-    _, shape, kind, fortran, raw = value.state
+    size = int(np.prod(SHAPE))
+    match value:
+        case Named(state=(_, shape, kind, fortran, raw)):  # up to protocol 4
+            pass
+        case Named(arguments=(raw, kind, shape, str(order))):  # protocol 5
+            fortran = order != "C"
+        case _:
+            raise ValueError("its data is no array")
     if not isinstance(kind, Named) or not kind.arguments or kind.arguments[0] not in ("u1", b"u1") or fortran:
         raise ValueError("its data is no array of unsigned bytes in C order")
-    size = int(np.prod(SHAPE))
     if not isinstance(shape, tuple) or len(shape) != 2 or type(shape[0]) is not int or shape[1:] != (size,):
         raise ValueError(f"its data has not the shape (count, {size})")
-    if not isinstance(raw, bytes) or len(raw) != shape[0] * size:
+    if not isinstance(raw, bytes | bytearray) or len(raw) != shape[0] * size:
         raise ValueError(f"its data has not the {shape[0]} x {size} bytes that its shape announces")
     return np.frombuffer(raw, np.uint8).reshape(-1, *SHAPE)
 
 
+TAR_ERRORS: tuple[type[Exception], ...] = (  # what tarfile is seen to raise on damaged input
+    *(tarfile.TarError, zlib.error, EOFError, OSError, ValueError, OverflowError, MemoryError, KeyError, IndexError),
+    struct.error,
+)
 PICKLE_ERRORS: tuple[type[Exception], ...] = (  # what Python's unpickler raises on damaged input
     *(pickle.UnpicklingError, EOFError, ValueError, TypeError, LookupError, AttributeError),
     *(OverflowError, MemoryError, RecursionError, AssertionError, struct.error),
 )
 NEEDED = {
-    *(f"numpy.{core}.multiarray._reconstruct" for core in ("core", "_core")),
+    *(
+        f"numpy.{core}.{name}"
+        for core in ("core", "_core")
+        for name in ("multiarray._reconstruct", "numeric._frombuffer")
+    ),
     *("numpy.ndarray", "numpy.dtype", "_codecs.encode"),
 }
 """All that a batch names, whether Python 2 or 3 wrote it."""
-OPCODES = b"".join(
-    getattr(pickle, name)
-    for name in (
-        *("PROTO", "FRAME", "STOP", "MARK", "BINPUT", "LONG_BINPUT", "MEMOIZE", "BINGET", "LONG_BINGET"),
-        *("NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1", "SHORT_BINSTRING"),
-        *("BINSTRING", "SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "SHORT_BINUNICODE", "BINUNICODE"),
-        *("EMPTY_DICT", "SETITEMS", "EMPTY_LIST", "APPEND", "APPENDS", "EMPTY_TUPLE", "TUPLE", "TUPLE1"),
-        *("TUPLE2", "TUPLE3", "GLOBAL", "STACK_GLOBAL", "REDUCE", "BUILD"),
-    )
-)
+MOST = 2**18
+"""Instructions of a batch, at most; a true one has about 30,000."""
+TUPLES = 1000
+"""Tuples of a batch, at most; a true one has five."""
+SHARED = {
+    *("SHORT_BINSTRING", "BINSTRING", "SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "BYTEARRAY8", "SHORT_BINUNICODE"),
+    *("BINUNICODE", "GLOBAL", "STACK_GLOBAL", "REDUCE", "EMPTY_DICT", "EMPTY_LIST"),
+}
+"""Instructions that make what a batch may refer to again: never a tuple, as hashing tuples of tuples of the same tuples
+could take for ever."""
+ALLOWED = SHARED | {
+    *("PROTO", "FRAME", "STOP", "MARK", "BINPUT", "LONG_BINPUT", "MEMOIZE", "BINGET", "LONG_BINGET", "NONE"),
+    *("NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1", "SETITEM", "SETITEMS", "APPEND", "APPENDS"),
+    *("EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "BUILD"),
+}
 """What a batch is made of. A pickle with other instructions is refused."""
+
+
+def check_instructions(content: bytes) -> None:
+    """Reads the instructions of a pickle, without following any.
+
+    Python's unpickler trusts the lengths and numbers in a pickle: a few bytes can ask it for gigabytes, or for ever.
+
+    Raises:
+        ValueError: if there is one that no batch has, or one that is cut off.
+    """
+    shared: dict[int, bool] = {}
+    tuples, before = 0, ""
+    for count, (code, argument, _) in enumerate(pickletools.genops(content)):
+        tuples += "TUPLE" in code.name
+        if code.name not in ALLOWED:
+            raise ValueError(f"it has the instruction {code.name}, which no batch needs, so it is not to be trusted")
+        if count > MOST or tuples > TUPLES:
+            raise ValueError("it has more instructions than any batch, so it is not to be trusted")
+        if "PUT" in code.name or code.name == "MEMOIZE":
+            number = len(shared) if argument is None else argument
+            if number > MOST:
+                raise ValueError("it numbers more things than any batch, so it is not to be trusted")
+            shared[number] = before in SHARED
+        if "GET" in code.name and not shared.get(argument or 0):
+            raise ValueError("it repeats what no batch repeats, so it is not to be trusted")
+        before = code.name
 
 
 @dataclass
@@ -189,40 +264,8 @@ class Named:
         self.state = state
 
 
-class Instructions(dict[int, Any]):
-    """What is done at each instruction: of those that a batch needs, and for as many as one could have."""
-
-    left = 2**18
-    """A true batch has about 30,000."""
-
-    def __getitem__(self, code: int) -> Any:
-        """The method for an instruction.
-
-        Raises:
-            UnpicklingError: if there is none, or there were too many.
-        """
-        self.left -= 1
-        if self.left < 0:
-            raise pickle.UnpicklingError("it has more instructions than any batch, so it is not to be trusted")
-        if code not in self:
-            raise pickle.UnpicklingError("it has an instruction that no batch needs, so it is not to be trusted")
-        return super().__getitem__(code)
-
-
-class Unpickler(pickle._Unpickler):
-    """Reads a pickle without importing, calling or building anything that it names.
-
-    It is Python's unpickler in Python, because the one in C trusts the lengths and numbers that it reads: a file of a
-    few bytes can ask it for gigabytes.
-
-    Args:
-        content: the pickle.
-    """
-
-    def __init__(self, content: bytes) -> None:
-        super().__init__(io.BytesIO(content), encoding="bytes")
-        known = {code: pickle._Unpickler.dispatch[code] for code in OPCODES}
-        self.dispatch = Instructions(known | {pickle.SETITEMS[0]: Unpickler.load_setitems})  # type: ignore[misc]
+class Unpickler(pickle.Unpickler):
+    """Reads a pickle without importing, calling or building anything that it names."""
 
     def find_class(self, module: str, name: str) -> Named:
         """What stands in for a name.
@@ -234,40 +277,3 @@ class Unpickler(pickle._Unpickler):
         if full not in NEEDED:
             raise pickle.UnpicklingError(f"it names {full[:80]!r}, which no batch needs, so it is not to be trusted")
         return Named(full)
-
-    def load_setitems(self) -> None:
-        """Entries of a dict; their keys are text, as hashing tuples of tuples could take for ever."""
-        if not all(isinstance(key, str | bytes) for key in self.stack[::2]):  # type: ignore[attr-defined]
-            raise pickle.UnpicklingError("it has a dict whose keys are no text")
-        super().load_setitems()  # type: ignore[misc]
-
-
-def fetch_batches(root: str) -> None:
-    """Fetches the batches and unpacks them, unless some are there: `cifar10/cifar-10-batches-py` in the data root.
-
-    Raises:
-        DataError: if they cannot be had or written, or the archive is damaged.
-    """
-    place = data_root(root, FOLDER, CURE)
-    if (place / "cifar10" / FOLDER).is_dir() or (place / FOLDER).is_dir():
-        return
-    (packed,) = fetch_missing([PUBLISHED], root, "cifar10", CURE)
-    unfinished = None
-    try:
-        unfinished = Path(tempfile.mkdtemp(".unfinished", FOLDER, packed.parent))
-        with tarfile.open(packed, "r:gz") as archive:
-            for name in (*BATCHES, "test_batch"):  # by their names alone: nothing else is unpacked
-                member = archive.extractfile(f"{FOLDER}/{name}")
-                if member is None:
-                    raise DataError(f"{packed} has no file {FOLDER}/{name}: {CURE}")
-                (unfinished / name).write_bytes(member.read(LARGEST))
-        os.chmod(unfinished, 0o755)
-        os.rename(unfinished, packed.parent / FOLDER)
-        packed.unlink()
-    except (tarfile.TarError, zlib.error, EOFError, KeyError) as error:
-        raise DataError(f"{packed} is no whole archive of CIFAR-10 ({error}): remove it, and {CURE}") from error
-    except OSError as error:
-        raise DataError(f"{packed} cannot be unpacked ({error}): make room, or set data.root") from error
-    finally:
-        if unfinished is not None:
-            shutil.rmtree(unfinished, ignore_errors=True)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import multiprocessing
 import signal
+import threading
 from typing import Any
 
 import pytorch_lightning as pl
@@ -22,6 +25,9 @@ from lightning_ebm.data.episodes import (
 from lightning_ebm.schema import EpisodesConfig
 from lightning_ebm.signals import STOP_SIGNALS
 
+WORKER_TIMEOUT = 45.0
+"""Seconds that a worker has for a batch before it is given up."""
+
 
 class EpisodeDataModule(pl.LightningDataModule):
     """Loaders of episode batches for the three splits.
@@ -36,7 +42,8 @@ class EpisodeDataModule(pl.LightningDataModule):
         test_distortion: how those of test episodes are made; None: as all others.
 
     Raises:
-        ValueError: if `episodes.train_items` asks for more patterns than there are, or fewer than a distortion needs.
+        ValueError: if `episodes.train_patterns_per_episode` asks for more patterns than there are, or fewer than a
+            distortion needs.
     """
 
     def __init__(
@@ -49,7 +56,7 @@ class EpisodeDataModule(pl.LightningDataModule):
         super().__init__()
         self.source, self.distortion, self.episodes = source, distortion, config
         self.test_distortion = test_distortion or distortion
-        self.curriculum = curriculum(source, distortion, config) if config.train_items else None
+        self.curriculum = curriculum(source, distortion, config) if config.train_patterns_per_episode else None
         self.position = 0
 
     def train_dataloader(self) -> DataLoader[Episode]:
@@ -66,15 +73,18 @@ class EpisodeDataModule(pl.LightningDataModule):
 
     def _loader(self, split: Split, start: int = 0, stop: int | None = None) -> DataLoader[Episode]:
         config, trainer = self.episodes, self.trainer
-        sampling = Sampling(config.classes, config.repeats)
+        sampling = Sampling(config.classes, config.with_replacement)
         rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
         distortion = self.test_distortion if split == "test" else self.distortion
-        items = self.curriculum if self.curriculum and split == "train" else config.items
+        items = self.curriculum if self.curriculum and split == "train" else config.patterns_per_episode
+        if config.workers:
+            prepare_workers(config.workers)
         return DataLoader(
             EpisodeDataset(self.source, distortion, items, split, config.seed, sampling),
             batch_sampler=EpisodeSampler(config.batch, start, stop, rank, world),
             collate_fn=hand_on,
             num_workers=config.workers,
+            timeout=WORKER_TIMEOUT if config.workers else 0,
             worker_init_fn=leave_signals,
             persistent_workers=False,
             generator=torch.Generator(),  # torch draws from it at each start, which would move the global one on
@@ -95,13 +105,46 @@ def curriculum(source: PatternSource, distortion: Distortion, config: EpisodesCo
     Raises:
         ValueError: if no such episode can be made.
     """
-    low, high = config.train_items
+    low, high = config.train_patterns_per_episode
     try:
         for items in (low, high):
-            EpisodeDataset(source, distortion, items, "train", config.seed, Sampling(config.classes, config.repeats))[0]
+            EpisodeDataset(
+                source, distortion, items, "train", config.seed, Sampling(config.classes, config.with_replacement)
+            )[0]
     except ValueError as error:
-        raise ValueError(f"episodes.train_items: {error}") from None
+        raise ValueError(f"episodes.train_patterns_per_episode: {error}") from None
     return Curriculum(low, high, config.batch, config.curriculum, config.seed)
+
+
+def prepare_workers(workers: int) -> None:
+    """Makes sure that workers can be started, and that none that hangs keeps this process from ending.
+
+    Raises:
+        ValueError: if the system has no semaphores, which a worker's queues need.
+    """
+    try:
+        multiprocessing.Lock()
+    except OSError as error:
+        raise ValueError(
+            f"episodes.workers={workers}: processes cannot share memory here ({error}); set episodes.workers=0, or make"
+            " /dev/shm larger (docker run --shm-size=1g)"
+        ) from error
+    atexit.unregister(end_workers)
+    atexit.register(end_workers)  # before multiprocessing waits for them
+
+
+def end_workers() -> None:
+    """Kills the workers of this process, which ignore anything milder."""
+    main_thread = threading.current_thread() is threading.main_thread()
+    alive = [child for child in multiprocessing.active_children() if child.daemon]
+    quiet = bool(alive) and main_thread and hasattr(signal, "SIGCHLD")
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL) if quiet else None  # torch's would take it for a mishap
+    for child in alive:
+        child.kill()
+    for child in alive:
+        child.join()
+    if quiet:
+        signal.signal(signal.SIGCHLD, before)
 
 
 def leave_signals(worker: int) -> None:

@@ -1,4 +1,8 @@
-"""Fetching a data set from its public home: with checksum, resumed where it was cut off, never half under its name."""
+"""Fetching a data set from its public home: with checksum, resumed where it was cut off, never half under its name.
+
+Pooch would do most of this, but begins again at the first byte after a cut, which a slow line may never survive; and
+two processes that start together would both fetch.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+import filelock
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from lightning_ebm.data.archive import data_root
+from lightning_ebm.data.archive import MissingError, data_root, find
 from lightning_ebm.data.episodes import DataError
 
 Report = Callable[[int, int | None], None]
@@ -46,23 +51,27 @@ class Remote:
         return PurePosixPath(self.url).name
 
 
-def fetch_missing(files: Sequence[Remote], root: str, folder: str, cure: str) -> list[Path]:
-    """Fetches those of some files that are not yet in a folder of the data root.
+def find_or_fetch(remote: Remote, root: str, places: Sequence[str], folder: str, download: bool, cure: str) -> Path:
+    """Where a file lies; it is fetched if it lies nowhere and may be.
 
     Args:
-        files: what to fetch.
+        remote: the file's public home.
         root: the data root; empty: $LIGHTNING_EBM_DATA.
-        folder: the folder's name, relative to the root.
-        cure: how to get the set otherwise, the end of an error.
-
-    Returns:
-        Where the files are.
+        places: as in `find`.
+        folder: where it is put, relative to the root.
+        download: whether it may be fetched.
+        cure: as in `find`.
 
     Raises:
-        DataError: if one cannot be had; the message says why and what to do.
+        MissingError: if it lies nowhere, and may not be fetched.
+        DataError: if it cannot be had; the message says why and what to do.
     """
-    place = data_root(root, folder, cure) / folder
-    return [fetch(remote, place / remote.name) for remote in files]
+    try:
+        return find(root, places, cure)
+    except MissingError:
+        if not download:
+            raise
+        return fetch(remote, data_root(root, folder, cure) / folder / remote.name)
 
 
 def fetch(remote: Remote, target: Path) -> Path:
@@ -80,10 +89,10 @@ def fetch(remote: Remote, target: Path) -> Path:
         if target.exists():
             return target
         target.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("ab") as file, alone(file):
+        with filelock.FileLock(target.with_name(f".{target.name}.lock")):
             if not target.exists():  # another process may have been at it
-                transfer(remote, file)
-                file.flush()
+                with part.open("ab") as file:
+                    transfer(remote, file)
                 verify(remote, part)
                 os.replace(part, target)
     except urllib.error.HTTPError as error:
@@ -101,18 +110,6 @@ def fetch(remote: Remote, target: Path) -> Path:
             if part.exists() and not part.stat().st_size:
                 part.unlink()
     return target
-
-
-@contextlib.contextmanager
-def alone(file: BinaryIO) -> Iterator[None]:
-    """Waits until no other process of this machine fetches the same file."""
-    try:
-        import fcntl  # not on Windows
-    except ImportError:
-        yield
-        return
-    fcntl.flock(file, fcntl.LOCK_EX)
-    yield  # closing the file ends the lock
 
 
 def transfer(remote: Remote, file: BinaryIO) -> None:
@@ -134,7 +131,9 @@ def transfer(remote: Remote, file: BinaryIO) -> None:
     with answer, progress(remote.name) as report:
         goes_on = answer.status == http.HTTPStatus.PARTIAL_CONTENT
         if goes_on and not answer.headers.get("Content-Range", "").startswith(f"bytes {there}-"):
-            raise DataError(f"{remote.url}: the server goes on at another byte than {there}; remove {file.name}")
+            raise DataError(
+                f"{remote.url}: the server goes on at another byte than {there}; remove {file.name}, and start again"
+            )
         if not goes_on:
             file.truncate(0)
             there = 0

@@ -39,6 +39,15 @@ class Episode(NamedTuple):
         """The same on another device."""
         return Episode(*(tensor.to(device) for tensor in self))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As arrays, which a worker sends through its pipe: torch would need shared memory, which containers lack."""
+        return from_arrays, tuple(tensor.numpy() for tensor in self)
+
+
+def from_arrays(*arrays: np.ndarray) -> Episode:
+    """The episodes of these patterns, queries and masks."""
+    return Episode(*map(torch.from_numpy, arrays))
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -51,7 +60,7 @@ class Sampling:
     """
 
     classes: int = 0
-    repeats: bool = False
+    with_replacement: bool = False
 
 
 ANY = Sampling()
@@ -71,15 +80,19 @@ class PatternSource(ABC):
     citation: ClassVar[str]
     spec: PatternSpec
 
-    @classmethod
     @abstractmethod
-    def from_config(cls, config: Any) -> Self:
+    def __init__(self, config: Any) -> None:
         """Builds the source; reads its files, if it has any.
 
         Raises:
             ValueError: if a setting is out of range; the message names the key.
             DataError: if a file is missing or damaged; the message names the file and the cure.
         """
+
+    @classmethod
+    def from_config(cls, config: Any) -> Self:
+        """What `registry.build` calls."""
+        return cls(config)
 
     @abstractmethod
     def draw(self, split: Split, count: int, random: np.random.Generator, sampling: Sampling = ANY) -> np.ndarray:
@@ -108,14 +121,18 @@ class Distortion(ABC):
 
     config: ClassVar[type]
 
-    @classmethod
     @abstractmethod
-    def from_config(cls, config: Any, spec: PatternSpec) -> Self:
+    def __init__(self, spec: PatternSpec, config: Any) -> None:
         """Builds the distortion for patterns of `spec`.
 
         Raises:
             ValueError: if a setting does not fit such patterns; the message names the key.
         """
+
+    @classmethod
+    def from_config(cls, config: Any, spec: PatternSpec) -> Self:
+        """What `registry.build` calls."""
+        return cls(spec, config)
 
     @abstractmethod
     def __call__(self, patterns: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -164,7 +181,7 @@ class EpisodeDataset(Dataset[Episode]):
         sampling: Sampling = ANY,
     ) -> None:
         if isinstance(items, int) and items < 1:
-            raise ValueError(f"episodes.items must be at least 1, got {items}")
+            raise ValueError(f"episodes.patterns_per_episode must be at least 1, got {items}")
         if seed < 0:
             raise ValueError(f"episodes.seed must be at least 0, got {seed}")
         self.source, self.distortion = source, distortion

@@ -11,7 +11,6 @@ import functools
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 import matplotlib
 import numpy as np
@@ -21,6 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 from lightning_ebm.data.episodes import DataError, Split
 from lightning_ebm.data.images import ImageSet, ImageSplit
 from lightning_ebm.memory import PatternSpec
+from lightning_ebm.settings import Settings, setting
 
 SCRIPTS: dict[Split, tuple[str, ...]] = {
     # In this order: of characters that look alike the first one stays, so training sees no test character.
@@ -38,19 +38,16 @@ ALIKE = 0.75  # glyphs that have this share of their joint ink in common are the
 SHORTEST = 12  # points of a centre line; shorter ones are dots and blocks
 
 
-@dataclass
-class GlyphsConfig:
-    """Settings of `Glyphs`.
+@dataclass(frozen=True)
+class GlyphsConfig(Settings):
+    """Settings of `Glyphs`."""
 
-    Attributes:
-        size: side of an image in pixels, 16 to 64.
-        hands: drawings of each character, 1 to 100.
-        augment: whether images of the train split are shifted by up to 2 pixels and mirrored or turned, at random.
-    """
-
-    size: int = 32
-    hands: int = 8
+    size: int = setting(32, at_least=16, at_most=64)  # below, strokes merge; above, the grid shows
+    """Side of an image in pixels."""
+    hands: int = setting(8, at_least=1, at_most=100)
+    """Drawings of each character."""
     augment: bool = False
+    """Whether images of the train split are shifted by up to 2 pixels and mirrored or turned, at random."""
 
 
 @dataclass(frozen=True)
@@ -71,13 +68,7 @@ class Glyphs(ImageSet):
 
     Classes are scripts.
 
-    Args:
-        size: as in `GlyphsConfig`.
-        hands: as in `GlyphsConfig`.
-        augment: as in `GlyphsConfig`.
-
     Raises:
-        ValueError: if a setting is out of range.
         DataError: if matplotlib's font is missing.
     """
 
@@ -86,19 +77,10 @@ class Glyphs(ImageSet):
     turnable = True
     citation = "Characters: DejaVu Sans, https://dejavu-fonts.github.io, drawn by lightning_ebm"
 
-    def __init__(self, size: int = 32, hands: int = 8, augment: bool = False) -> None:
-        if not 16 <= size <= 64:  # below, strokes merge; above, the grid shows
-            raise ValueError(f"data.size must lie between 16 and 64 pixels, got {size}")
-        if not 1 <= hands <= 100:
-            raise ValueError(f"data.hands must lie between 1 and 100, got {hands}")
-        self.augment = augment
-        self.spec = PatternSpec((1, size, size), binary=True)
-        self.splits = draw_glyphs(size, hands)
-
-    @classmethod
-    def from_config(cls, config: GlyphsConfig) -> Self:
-        """See `PatternSource.from_config`."""
-        return cls(config.size, config.hands, config.augment)
+    def __init__(self, config: GlyphsConfig = GlyphsConfig()) -> None:
+        self.augment = config.augment
+        self.spec = PatternSpec((1, config.size, config.size), binary=True)
+        self.splits = draw_glyphs(config.size, config.hands)
 
     def take(self, split: Split, rows: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """Each character, drawn by any hand. See `ImageSet.take`."""

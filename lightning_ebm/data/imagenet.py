@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Self
 
 import numpy as np
 import PIL
@@ -17,31 +16,34 @@ from lightning_ebm.data.cache import Allocate, filled
 from lightning_ebm.data.episodes import DataError, Split
 from lightning_ebm.data.images import ImageSet, ImageSplit, decode
 from lightning_ebm.memory import PatternSpec
+from lightning_ebm.settings import Settings, setting
 
 CURE = (
     "ImageNet's makers hand it out to those who register at https://www.image-net.org: unpack ILSVRC2012_img_train.tar"
     " and ILSVRC2012_img_val.tar so that images lie at imagenet/train/<class>/ and imagenet/val/<class>/ below the root"
 )
+"""How to get ImageNet."""
+REPAIR = "replace it, or remove it"
+"""What to do about a damaged file: a tree of one's own cannot be had anew."""
+LAYOUT = "a tree of images has them at train/<class>/<image> and val/<class>/<image>"
+"""What any tree must look like."""
 HELD_OUT = 10
 """Every tenth class of the training folder, from the first on, is val."""
-ENDINGS = (".jpeg", ".jpg", ".png")
+ENDINGS = (".jpeg", ".jpg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".ppm", ".pgm")
 
 
-@dataclass
-class ImageNetConfig:
-    """Settings of `ImageNet`.
+@dataclass(frozen=True)
+class ImageNetConfig(Settings):
+    """Settings of `ImageNet`."""
 
-    Attributes:
-        root: the tree or a zip of it, or a folder that holds one as `imagenet*` or `imagenet*/*`; empty:
-            $LIGHTNING_EBM_DATA.
-        size: side of a crop in pixels, from 8 to `side`.
-        side: shorter side that images are scaled to before they are cut, in pixels, at most 512. Only their middle
-            square is kept: 3 · side² bytes an image in the cache.
-    """
-
-    root: str = ""
-    size: int = 64
-    side: int = 96
+    root: str = setting("", path=True)
+    """The tree or a zip of it, or a folder that holds one as `imagenet*` or `imagenet*/*`; empty:
+    $LIGHTNING_EBM_DATA."""
+    size: int = setting(64, at_least=8)
+    """Side of a crop in pixels, at most `side`."""
+    side: int = setting(96, at_least=8, at_most=512)
+    """Shorter side that images are scaled to before they are cut, in pixels. Only their middle square is kept:
+    3 · side² bytes an image in the cache."""
 
 
 class ImageNet(ImageSet):
@@ -49,28 +51,22 @@ class ImageNet(ImageSet):
 
     Test is the folder `val` (labels of the true test set are not public), val every tenth class of the folder `train`,
     train the rest. Images that two splits have in common are taken from the one that is named last here. Training crops
-    lie anywhere, those of val and test in the middle. What is grey becomes RGB.
-
-    Args:
-        root: as in `ImageNetConfig`.
-        size: as in `ImageNetConfig`.
-        side: as in `ImageNetConfig`.
+    lie anywhere, those of val and test in the middle.
 
     Raises:
-        ValueError: if `size` or `side` is out of range.
+        ValueError: if a crop would be larger than the images.
         DataError: if the images are missing, or one of them cannot be decoded.
     """
 
     config = ImageNetConfig
     citation = "Russakovsky et al.: ImageNet Large Scale Visual Recognition Challenge. IJCV 115(3), 2015"
 
-    def __init__(self, root: str = "", size: int = 64, side: int = 96) -> None:
-        if not 8 <= side <= 512:
-            raise ValueError(f"data.side must lie between 8 and 512 pixels, got {side}")
-        if not 8 <= size <= side:
-            raise ValueError(f"data.size must lie between 8 and data.side={side} pixels, got {size}")
+    def __init__(self, config: ImageNetConfig = ImageNetConfig()) -> None:
+        size, side = config.size, config.side
+        if size > side:
+            raise ValueError(f"data.size must be at most data.side={side} pixels, got {size}")
         self.spec = PatternSpec((3, size, size), binary=False)
-        archive = open_archive(find_tree(root, "imagenet*", CURE), CURE)
+        archive = open_archive(find_tree(config.root, "imagenet*", LAYOUT if config.root else CURE), REPAIR)
         parts = divide(archive)
         key = {"files": archive.fingerprint(), "side": side, "pillow": PIL.__version__, "format": 1}
         stored = filled(f"imagenet-{side}", key, lambda allocate: decode_all(archive, parts, side, allocate))
@@ -79,11 +75,6 @@ class ImageNet(ImageSet):
             for split in parts
             for labels in [stored[f"{split}_labels"]]
         }
-
-    @classmethod
-    def from_config(cls, config: ImageNetConfig) -> Self:
-        """See `PatternSource.from_config`."""
-        return cls(config.root, config.size, config.side)
 
     def take(self, split: Split, rows: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """A crop of each image, anywhere in training, otherwise in the middle. See `ImageSet.take`."""
@@ -115,7 +106,10 @@ def divide(archive: Archive) -> dict[Split, dict[str, list[str]]]:
             folders[folder].setdefault(kind, []).append(name)
     for folder, kinds in folders.items():
         if len(kinds) < (2 if folder == "train" else 1):
-            raise DataError(f"{archive.path} has {len(kinds)} classes of images {folder}/<class>/<image>: {CURE}")
+            there = f"such files as {', '.join(archive.names[:3])}" if archive.names else "no files"
+            raise DataError(
+                f"{archive.path} has {len(kinds)} classes of images {folder}/<class>/<image>, and {there}: {LAYOUT}"
+            )
     held_out = list(folders["train"])[::HELD_OUT]
     return {
         "test": folders["val"],
@@ -140,7 +134,7 @@ def decode_all(archive: Archive, parts: dict[Split, dict[str, list[str]]], side:
         contents: set[bytes] = set()
         for label, names in enumerate(kinds.values()):
             for name in names:
-                image = square(decode(archive.read(name), archive.where(name), CURE), side)
+                image = square(decode(archive.read(name), archive.where(name), archive.cure), side)
                 content = hashlib.sha256(image.tobytes()).digest()
                 if content not in earlier:
                     images[len(labels)] = image
@@ -155,5 +149,5 @@ def square(image: Image.Image, side: int) -> np.ndarray:
     short = min(image.size)
     left, top = (image.width - short) / 2, (image.height - short) / 2
     box = (left, top, left + short, top + short)
-    scaled = image.convert("RGB").resize((side, side), Image.Resampling.LANCZOS, box, reducing_gap=3.0)
+    scaled = image.resize((side, side), Image.Resampling.LANCZOS, box, reducing_gap=3.0)
     return np.ascontiguousarray(np.asarray(scaled).transpose(2, 0, 1))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
+import warnings
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,11 +14,13 @@ from typing import Any, ClassVar, cast, get_args
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from PIL import Image
+from PIL import Image, ImageOps
 
 from lightning_ebm.data.cache import Arrays, cached
 from lightning_ebm.data.episodes import ANY, DataError, PatternSource, Sampling, Split
 
+FORMATS = ("PNG", "JPEG", "GIF", "TIFF", "BMP", "WEBP", "PPM")
+"""Of image files, as Pillow calls them; of others, some would start another program."""
 LARGEST = 2**26
 """Pixels of an image that may be decoded; the largest of ImageNet has about 2^25."""
 
@@ -111,27 +115,27 @@ class ImageSet(PatternSource):
             raise DataError(f"{type(self).__name__} has no {split} images here: {self.cure}")
         part = self.splits[split]
         if not sampling.classes:
-            if count > len(part) and not sampling.repeats:
+            if count > len(part) and not sampling.with_replacement:
                 raise DataError(
-                    f"episodes.items must be at most {len(part)}, the {split} images of {type(self).__name__},"
-                    f" got {count} (episodes.repeats=true allows more)"
+                    f"episodes.patterns_per_episode must be at most {len(part)}, the {split} images of"
+                    f" {type(self).__name__}, got {count} (episodes.with_replacement=true allows more)"
                 )
-            return random.choice(len(part), count, replace=sampling.repeats)
+            return random.choice(len(part), count, replace=sampling.with_replacement)
         if sampling.classes > len(part.members):
             raise DataError(
                 f"episodes.classes must be at most {len(part.members)}, the {split} classes of {type(self).__name__},"
                 f" got {sampling.classes}"
             )
         least = part.least[sampling.classes - 1]
-        if count > least and not sampling.repeats:
+        if count > least and not sampling.with_replacement:
             raise DataError(
-                f"episodes.items must be at most {least}, the {split} images of {type(self).__name__} in"
+                f"episodes.patterns_per_episode must be at most {least}, the {split} images of {type(self).__name__} in"
                 f" episodes.classes={sampling.classes} classes that have fewest, got {count}"
-                " (episodes.repeats=true allows more)"
+                " (episodes.with_replacement=true allows more)"
             )
         classes = random.choice(len(part.members), sampling.classes, replace=False)
         rows = np.concatenate([part.members[index] for index in classes])
-        return rows[random.choice(len(rows), count, replace=sampling.repeats)]
+        return rows[random.choice(len(rows), count, replace=sampling.with_replacement)]
 
     def take(self, split: Split, rows: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """The images of these rows: (rows, *shape), uint8. A set whose images are cut or chosen once more overrides it.
@@ -227,26 +231,84 @@ def numbered(names: np.ndarray) -> np.ndarray:
     return cast(np.ndarray, np.unique(names, return_inverse=True)[1]).reshape(-1)
 
 
-def decode(content: bytes, where: str, cure: str, formats: tuple[str, ...] = ("PNG", "JPEG")) -> Image.Image:
-    """Opens an image file whose maker nobody knows. What claims too many pixels is refused before it is decoded.
+def decode(content: bytes, where: str, cure: str) -> Image.Image:
+    """Opens an image file whose maker nobody knows, whatever its name ends in: the one reader of images.
+
+    What claims too many pixels is refused before it is decoded. Of several frames the first one counts. Colour profiles
+    are ignored.
 
     Args:
         content: the file.
         where: what to call it in an error.
         cure: what to do about it, the end of an error.
-        formats: what it may be, in Pillow's names.
 
     Returns:
-        The decoded image.
+        The image in RGB with 8 bits a channel, turned upright; what is transparent shows white paper.
 
     Raises:
-        DataError: if it is no image, cut off, or too large.
+        DataError: if it is no image, cut off, or too large, or nothing says which of its numbers are black and white.
     """
     try:
-        image = Image.open(io.BytesIO(content), formats=formats)
-        if image.width * image.height <= LARGEST:
-            image.load()
-            return image
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of damaged metadata, and of sizes that are refused here
+            image = Image.open(io.BytesIO(content), formats=FORMATS)
+            if image.width * image.height <= LARGEST:
+                image.load()
+                return on_paper(upright(image))
+    except Image.UnidentifiedImageError as error:
+        kinds = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
+        found = f"it begins with {content[:12]!r}, and is no {kinds} that Pillow reads"
+        raise DataError(f"{where} cannot be decoded ({found}): {cure}") from error
     except DECODING_ERRORS as error:
-        raise DataError(f"{where} cannot be decoded ({error}): {cure}") from error
+        raise DataError(f"{where} cannot be decoded ({' '.join(str(error).split())}): {cure}") from error
     raise DataError(f"{where} has {image.width}x{image.height} pixels, more than {LARGEST}: {cure}")
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """The image, turned as its metadata say. Metadata that cannot be read say nothing."""
+    with contextlib.suppress(*DECODING_ERRORS):
+        ImageOps.exif_transpose(image, in_place=True)
+    return image
+
+
+def on_paper(image: Image.Image) -> Image.Image:
+    """The image in RGB, on white paper.
+
+    Raises:
+        ValueError: if nothing says which of its numbers are black and white.
+    """
+    if 2 in getattr(image, "tag_v2", {}).get(339, ()):
+        raise ValueError("its numbers have signs, and nothing says which of them are black and white")
+    if image.mode[0] in "IF":
+        return Image.fromarray(eight_bits(image)).convert("RGB")
+    if image.mode[-1] not in "Aa" and "transparency" not in image.info:
+        return image.convert("RGB")
+    paper = Image.new("RGBA", image.size, "white")
+    straight = {"La": "LA", "RGBa": "RGBA"}.get(image.mode, image.mode)
+    return Image.alpha_composite(paper, image.convert(straight).convert("RGBA")).convert("RGB")
+
+
+def eight_bits(image: Image.Image) -> np.ndarray:
+    """Grey values of more than 8 bits, scaled to 0 to 255: (height, width), uint8. Pillow itself would cut them off.
+
+    Raises:
+        ValueError: if nothing says what is white, or there are values beyond it.
+    """
+    tags = getattr(image, "tag_v2", {})  # of a TIFF file: bits 258, polarity 262
+    if image.mode.startswith("I;16"):
+        white = 2 ** tags.get(258, (16,))[0] - 1
+    elif image.mode == "I" and image.format in ("PNG", "PPM"):
+        white = 2**16 - 1
+    elif image.mode == "F":
+        white = 1
+    else:
+        raise ValueError("nothing says which of its 32-bit numbers is white; save it with 8 or 16 bits")
+    values = np.asarray(image).astype(np.float32)
+    if not (values.min() >= 0 and values.max() <= white):  # written so that NaN fails too
+        raise ValueError(
+            f"its values, {values.min():g} to {values.max():g}, are not within 0 (black) and {white} (white)"
+        )
+    scaled = np.rint(values * (255 / white)).astype(np.uint8)
+    if "transparency" in image.info:
+        scaled[values == image.info["transparency"]] = 255
+    return 255 - scaled if tags.get(262) == 0 else scaled

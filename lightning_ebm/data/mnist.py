@@ -11,15 +11,15 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 
-from lightning_ebm.data.archive import MissingError, find, read_whole
-from lightning_ebm.data.download import Remote, fetch_missing
+from lightning_ebm.data.archive import MissingError, read_whole
+from lightning_ebm.data.download import Remote, find_or_fetch
 from lightning_ebm.data.episodes import DataError, Split
 from lightning_ebm.data.images import ImageSet, ImageSplit, cached_splits, without_shared
 from lightning_ebm.memory import PatternSpec
+from lightning_ebm.settings import Settings, setting
 
 HOME = "https://ossci-datasets.s3.amazonaws.com/mnist"
 PUBLISHED = (
@@ -35,23 +35,20 @@ LARGEST = 2**27
 """Bytes of a file, packed or unpacked, at most; the true ones have up to 47 million."""
 
 
-@dataclass
-class MNISTConfig:
-    """Settings of `MNIST`.
+@dataclass(frozen=True)
+class MNISTConfig(Settings):
+    """Settings of `MNIST`."""
 
-    Attributes:
-        root: folder that holds the four idx files, .gz or not, or holds them in a folder `mnist`; empty:
-            $LIGHTNING_EBM_DATA.
-        binary: whether pixels become 0 and 1, 1 where the grey value is at least 128, as Omniglot and glyphs have them.
-        t10k_alone: whether all splits come from the 10,000 test digits: their second half, whose writers are others
-            than those of the first, is test; the first 4,000 are train, and the 1,000 between them val.
-        download: whether to fetch the files that are missing.
-    """
-
-    root: str = ""
+    root: str = setting("", path=True)
+    """Folder that holds the four idx files, .gz or not, or holds them in a folder `mnist` or, as torchvision leaves
+    them, `MNIST/raw`; empty: $LIGHTNING_EBM_DATA."""
     binary: bool = True
+    """Whether pixels become 0 and 1, 1 where the grey value is at least 128, as Omniglot and glyphs have them."""
     t10k_alone: bool = False
+    """Whether all splits come from the 10,000 test digits: their second half, whose writers are others than those of
+    the first, is test; the first 4,000 are train, and the 1,000 between them val."""
     download: bool = False
+    """Whether to fetch the files that are missing."""
 
 
 class MNIST(ImageSet):
@@ -61,12 +58,6 @@ class MNIST(ImageSet):
     files are missing, there is a test split only, which is all that transfer needs. Images that two splits have in
     common are taken from the one that is named last here.
 
-    Args:
-        root: as in `MNISTConfig`.
-        binary: as in `MNISTConfig`.
-        t10k_alone: as in `MNISTConfig`.
-        download: as in `MNISTConfig`.
-
     Raises:
         DataError: if the files of the test set are missing, or any is damaged.
     """
@@ -75,14 +66,13 @@ class MNIST(ImageSet):
     cure = f"{CURE}, or set data.t10k_alone=true, which divides the test digits"
     citation = "LeCun, Bottou, Bengio, Haffner: Gradient-based learning applied to document recognition. 1998"
 
-    def __init__(self, root: str = "", binary: bool = True, t10k_alone: bool = False, download: bool = False) -> None:
+    def __init__(self, config: MNISTConfig = MNISTConfig()) -> None:
+        binary, t10k_alone = config.binary, config.t10k_alone
         self.spec = PatternSpec((1, SIDE + 2 * BORDER, SIDE + 2 * BORDER), binary)
-        if download:
-            fetch_missing(PUBLISHED, root, "mnist", CURE)
-        files = {"t10k": find_pair(root, "t10k")}
+        files = {"t10k": find_pair(config, "t10k")}
         with contextlib.suppress(MissingError):
-            files |= {} if t10k_alone else {"train": find_pair(root, "train")}
-        contents = {kind: [read_whole(path, LARGEST, CURE) for path in pair] for kind, pair in files.items()}
+            files |= {} if t10k_alone else {"train": find_pair(config, "train")}
+        contents = {kind: [read_whole(path, LARGEST, anew(path)) for path in pair] for kind, pair in files.items()}
         sums = [hashlib.sha256(content).hexdigest() for pair in contents.values() for content in pair]
         key = {"files": sums, "binary": binary, "t10k_alone": t10k_alone, "format": 1}
 
@@ -92,13 +82,8 @@ class MNIST(ImageSet):
 
         self.splits = cached_splits("mnist", key, build)
 
-    @classmethod
-    def from_config(cls, config: MNISTConfig) -> Self:
-        """See `PatternSource.from_config`."""
-        return cls(config.root, config.binary, config.t10k_alone, config.download)
 
-
-def find_pair(root: str, kind: str) -> tuple[Path, Path]:
+def find_pair(config: MNISTConfig, kind: str) -> tuple[Path, Path]:
     """Where the images and labels of the training set, `train`, or of the test set, `t10k`, lie.
 
     Raises:
@@ -106,14 +91,27 @@ def find_pair(root: str, kind: str) -> tuple[Path, Path]:
         DataError: if the labels lie nowhere, or no root is given.
     """
 
-    def places(name: str) -> tuple[str, ...]:
-        return (f"mnist/{name}.gz", f"mnist/{name}", f"{name}.gz", name)
+    def one(remote: Remote) -> Path:
+        return find_or_fetch(remote, config.root, places(remote), "mnist", config.download, CURE)
 
-    images = find(root, places(f"{kind}-images-idx3-ubyte"), CURE)[0]
+    remotes = [remote for remote in PUBLISHED if remote.name.startswith(kind)]
+    images = one(next(remote for remote in remotes if "-images-" in remote.name))
     try:
-        return images, find(root, places(f"{kind}-labels-idx1-ubyte"), CURE)[0]
+        return images, one(next(remote for remote in remotes if "-labels-" in remote.name))
     except MissingError as error:
         raise DataError(f"{images} has no labels: {error}") from error
+
+
+def places(remote: Remote) -> list[str]:
+    """Where a file may lie below the data root, and under which names."""
+    name = remote.name.removesuffix(".gz")
+    names = (f"{name}.gz", name, f"{name.replace('-idx', '.idx')}.gz", name.replace("-idx", ".idx"))
+    return [folder + name for folder in ("mnist/", "", "MNIST/raw/", "MNIST/", "mnist/raw/", "raw/") for name in names]
+
+
+def anew(path: Path | str) -> str:
+    """What mends a damaged file."""
+    return f"remove {path}, and {CURE}"
 
 
 def divided(parts: Mapping[str, ImageSplit]) -> dict[Split, ImageSplit]:
@@ -145,11 +143,11 @@ def read_pair(contents: Sequence[bytes], paths: Sequence[Path], binary: bool) ->
     digits = read_idx(contents[0], paths[0])
     labels = read_idx(contents[1], paths[1])
     if digits.ndim != 3 or digits.shape[1:] != (SIDE, SIDE):
-        raise DataError(f"{paths[0]} has the shape {digits.shape}, not (count, {SIDE}, {SIDE}): {CURE}")
+        raise DataError(f"{paths[0]} has the shape {digits.shape}, not (count, {SIDE}, {SIDE}): {anew(paths[0])}")
     if labels.shape != digits.shape[:1]:
-        raise DataError(f"{paths[1]} has labels of shape {labels.shape} for {len(digits)} images: {CURE}")
+        raise DataError(f"{paths[1]} has labels of shape {labels.shape} for {len(digits)} images: {anew(paths[1])}")
     if labels.size and labels.max() > 9:
-        raise DataError(f"{paths[1]} has a label {labels.max()}, not 0 to 9: {CURE}")
+        raise DataError(f"{paths[1]} has a label {labels.max()}, not 0 to 9: {anew(paths[1])}")
     images = np.pad(digits, ((0, 0), (BORDER, BORDER), (BORDER, BORDER)))[:, None]
     return ImageSplit((images >= 128).view(np.uint8) if binary else images, labels.astype(np.int64))
 
@@ -172,13 +170,13 @@ def read_idx(content: bytes, where: Path | str) -> np.ndarray:
             with gzip.open(io.BytesIO(content)) as packed:
                 content = packed.read(LARGEST + 1)
         except (OSError, EOFError, zlib.error) as error:
-            raise DataError(f"{where} cannot be unpacked ({error}): {CURE}") from error
+            raise DataError(f"{where} cannot be unpacked ({error}): {anew(where)}") from error
         if len(content) > LARGEST:
-            raise DataError(f"{where} unpacks to more than {LARGEST} bytes: {CURE}")
+            raise DataError(f"{where} unpacks to more than {LARGEST} bytes: {anew(where)}")
     if len(content) < 4 or content[:3] != b"\0\0\x08" or not 1 <= content[3] <= 3:
-        raise DataError(f"{where} is no idx file of bytes with 1 to 3 dimensions: {CURE}")
+        raise DataError(f"{where} is no idx file of bytes with 1 to 3 dimensions: {anew(where)}")
     start = 4 + 4 * content[3]
     shape = tuple(int.from_bytes(content[place : place + 4], "big") for place in range(4, start, 4))
     if len(content) < start or math.prod(shape) != len(content) - start:
-        raise DataError(f"{where} announces {shape} values and has {max(len(content) - start, 0)}: {CURE}")
+        raise DataError(f"{where} announces {shape} values and has {max(len(content) - start, 0)}: {anew(where)}")
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_ebm.data.archive import Zip, find
+from lightning_ebm.data.archive import Archive, open_archive
 from lightning_ebm.data.cache import Arrays, cached
-from lightning_ebm.data.download import Remote, fetch_missing
+from lightning_ebm.data.download import Remote, find_or_fetch
 from lightning_ebm.data.episodes import DataError
 from lightning_ebm.data.images import ImageSet, ImageSplit, decode, numbered, without_shared
 from lightning_ebm.memory import PatternSpec
 from lightning_ebm.registry import did_you_mean
+from lightning_ebm.settings import Settings, setting
 
 SIDE = 105  # of the drawings, in pixels
 HOME = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python"
@@ -24,7 +23,7 @@ PUBLISHED = (
     Remote(f"{HOME}/images_background.zip", "68d2efa1b9178cc56df9314c21c6e718"),
     Remote(f"{HOME}/images_evaluation.zip", "6b91aef0f799c5bb55b94e3f2daec811"),
 )
-CURE = "get it anew from https://github.com/brendenlake/omniglot, folder python, or with data.download=true"
+CURE = "get it from https://github.com/brendenlake/omniglot, folder python, or with data.download=true"
 HELD_OUT = (
     *("Alphabet_of_the_Magi", "Anglo-Saxon_Futhorc", "Burmese_(Myanmar)"),
     *("Korean", "Syriac_(Estrangelo)"),
@@ -32,23 +31,21 @@ HELD_OUT = (
 """Background alphabets for validation: 146 of the 964 characters."""
 
 
-@dataclass
-class OmniglotConfig:
-    """Settings of `Omniglot`.
+@dataclass(frozen=True)
+class OmniglotConfig(Settings):
+    """Settings of `Omniglot`."""
 
-    Attributes:
-        root: folder that holds the zips, or holds them in a folder `omniglot`; empty: $LIGHTNING_EBM_DATA.
-        size: side of an image in pixels, 28 to 105.
-        validation: names of the background alphabets that are held out of training.
-        download: whether to fetch the zips if they are missing.
-        augment: whether images of the train split are shifted by up to 2 pixels and mirrored or turned, at random.
-    """
-
-    root: str = ""
-    size: int = 32
-    validation: list[str] = field(default_factory=lambda: list(HELD_OUT))
+    root: str = setting("", path=True)
+    """Folder that holds the zips, or folders of what they hold, or holds these in a folder `omniglot` or `omniglot-py`;
+    empty: $LIGHTNING_EBM_DATA."""
+    size: int = setting(32, at_least=28, at_most=SIDE)  # below, many drawings become equal, even across splits
+    """Side of an image in pixels."""
+    validation: list[str] = setting(list(HELD_OUT))
+    """Names of the background alphabets that are held out of training."""
     download: bool = False
+    """Whether to fetch the zips if they are missing."""
     augment: bool = False
+    """Whether images of the train split are shifted by up to 2 pixels and mirrored or turned, at random."""
 
 
 class Omniglot(ImageSet):
@@ -61,15 +58,7 @@ class Omniglot(ImageSet):
 
     Ink is 1 and paper 0, the reverse of the files.
 
-    Args:
-        root: as in `OmniglotConfig`.
-        size: as in `OmniglotConfig`.
-        validation: as in `OmniglotConfig`.
-        download: as in `OmniglotConfig`.
-        augment: as in `OmniglotConfig`.
-
     Raises:
-        ValueError: if `size` is out of range.
         DataError: if a zip is missing or damaged, or a validation alphabet is not in it.
     """
 
@@ -81,26 +70,16 @@ class Omniglot(ImageSet):
         " induction. Science 350(6266), 2015"
     )
 
-    def __init__(
-        self,
-        root: str = "",
-        size: int = 32,
-        validation: Sequence[str] = HELD_OUT,
-        download: bool = False,
-        augment: bool = False,
-    ) -> None:
-        if not 28 <= size <= SIDE:  # below, many drawings become equal, even across splits
-            raise ValueError(f"data.size must lie between 28 and {SIDE} pixels, got {size}")
-        self.augment = augment
+    def __init__(self, config: OmniglotConfig = OmniglotConfig()) -> None:
+        self.augment, size = config.augment, config.size
         self.spec = PatternSpec((1, size, size), binary=True)
-        if download:
-            fetch_missing(PUBLISHED, root, "omniglot", CURE)
-        background = find_zip(root, "images_background.zip")
-        evaluation = find_zip(root, "images_evaluation.zip")
-
+        background, evaluation = (
+            find_or_fetch(zipped, config.root, places(zipped), "omniglot", config.download, CURE)
+            for zipped in PUBLISHED
+        )
         images, alphabets = load(background, size)
-        held_out = np.isin(alphabets, np.array(list(validation), dtype=str))
-        if unknown := sorted(set(validation) - set(alphabets[held_out])):
+        held_out = np.isin(alphabets, np.array(config.validation, dtype=str))
+        if unknown := sorted(set(config.validation) - set(alphabets[held_out])):
             hint = did_you_mean(unknown[0], set(alphabets.tolist()))
             raise DataError(f"data.validation: {background} has no alphabet {unknown[0]!r}.{hint}")
         test, test_alphabets = load(evaluation, size)
@@ -112,26 +91,18 @@ class Omniglot(ImageSet):
             }
         )
 
-    @classmethod
-    def from_config(cls, config: OmniglotConfig) -> Self:
-        """See `PatternSource.from_config`."""
-        return cls(config.root, config.size, config.validation, config.download, config.augment)
 
-
-def find_zip(root: str, name: str) -> Path:
-    """Where a zip lies.
-
-    Raises:
-        DataError: if it lies nowhere, or no root is given.
-    """
-    return find(root, (f"omniglot/{name}", name), CURE)[0]
+def places(zipped: Remote) -> list[str]:
+    """Where a zip, or a folder of what it holds, may lie below the data root."""
+    names = (zipped.name, zipped.name.removesuffix(".zip"))
+    return [f"{folder}{name}" for name in names for folder in ("omniglot/", "omniglot-py/", "")]
 
 
 def load(path: Path, size: int) -> tuple[NDArray[np.uint8], np.ndarray]:
     """The images of a zip, from the cache if they have been read before.
 
     Args:
-        path: the zip.
+        path: the zip, or a folder of what it holds.
         size: side of an image in pixels.
 
     Returns:
@@ -140,21 +111,21 @@ def load(path: Path, size: int) -> tuple[NDArray[np.uint8], np.ndarray]:
     Raises:
         DataError: if the zip is damaged, or has no images.
     """
-    archive = Zip(path, CURE)
+    archive = open_archive(path, f"remove {path}, and {CURE}")
     key = {"files": archive.fingerprint(), "size": size, "format": 2}  # another format when what is stored changes
     stored = cached(f"omniglot-{size}", key, lambda: read_zip(archive, size))
     return stored["images"], stored["alphabets"]
 
 
-def read_zip(archive: Zip, size: int) -> Arrays:
+def read_zip(archive: Archive, size: int) -> Arrays:
     """Decodes and shrinks all drawings of a zip, in the order of their names.
 
     Returns:
         `images`: (count, 1, size, size), uint8, ink 1 and paper 0; `alphabets`: (count,), strings.
     """
-    names = [name for name in archive.names if len(PurePosixPath(name).parts) >= 3 and name.endswith(".png")]
+    names = [name for name in archive.names if len(PurePosixPath(name).parts) >= 3 and name.lower().endswith(".png")]
     if not names:
-        raise DataError(f"{archive.path} has no images <alphabet>/<character>/<drawing>.png: {CURE}")
+        raise DataError(f"{archive.path} has no images <alphabet>/<character>/<drawing>.png: {archive.cure}")
     images = []
     for first in range(0, len(names), 1000):  # a thousand at a time, to save memory
         ink = np.stack([read_png(archive, name) for name in names[first : first + 1000]])
@@ -163,15 +134,16 @@ def read_zip(archive: Zip, size: int) -> Arrays:
     return {"images": np.concatenate(images), "alphabets": np.array(alphabets)}
 
 
-def read_png(archive: Zip, name: str) -> np.ndarray:
+def read_png(archive: Archive, name: str) -> np.ndarray:
     """The ink of one drawing: (SIDE, SIDE), bool.
 
     Raises:
         DataError: if it cannot be decoded, or has another size.
     """
-    image = decode(archive.read(name), archive.where(name), CURE, ("PNG",))
+    image = decode(archive.read(name), archive.where(name), archive.cure)
     if image.size != (SIDE, SIDE):
-        raise DataError(f"{archive.where(name)} has {image.width}x{image.height} pixels, not {SIDE}x{SIDE}: {CURE}")
+        size = f"{image.width}x{image.height}"
+        raise DataError(f"{archive.where(name)} has {size} pixels, not {SIDE}x{SIDE}: {archive.cure}")
     return np.asarray(image.convert("L")) < 128
 
 

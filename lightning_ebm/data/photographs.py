@@ -6,7 +6,6 @@ import hashlib
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 import PIL
@@ -17,8 +16,10 @@ from lightning_ebm.data.archive import read_whole
 from lightning_ebm.data.episodes import DataError, Split
 from lightning_ebm.data.images import ImageSet, ImageSplit, cached_splits, decode, without_shared
 from lightning_ebm.memory import PatternSpec
+from lightning_ebm.settings import Settings, setting
 
 CURE = "pip install 'lightning-ebm[photographs]' brings them"
+DISTRIBUTIONS = {"skimage": "scikit-image", "sklearn": "scikit-learn"}
 PHOTOGRAPHS: dict[Split, tuple[str, ...]] = {
     "test": ("skimage/data/coffee.png", "sklearn/datasets/images/china.jpg"),
     "val": ("skimage/data/chelsea.png", "skimage/data/rocket.jpg"),
@@ -36,17 +37,14 @@ EVERY = 4
 """Pixels from one crop to the next, down and across."""
 
 
-@dataclass
-class PhotographsConfig:
-    """Settings of `Photographs`.
+@dataclass(frozen=True)
+class PhotographsConfig(Settings):
+    """Settings of `Photographs`."""
 
-    Attributes:
-        size: side of a crop in pixels, 8 to 96.
-        augment: whether images of the train split are shifted by up to 2 pixels and mirrored left to right, at random.
-    """
-
-    size: int = 32
+    size: int = setting(32, at_least=8, at_most=96)
+    """Side of a crop in pixels."""
     augment: bool = False
+    """Whether images of the train split are shifted by up to 2 pixels and mirrored left to right, at random."""
 
 
 class Photographs(ImageSet):
@@ -55,22 +53,15 @@ class Photographs(ImageSet):
     Every split has other photographs. The crops of one photograph lie on a grid and overlap, so that two patterns of an
     episode may share a part.
 
-    Args:
-        size: as in `PhotographsConfig`.
-        augment: as in `PhotographsConfig`.
-
     Raises:
-        ValueError: if `size` is out of range.
         DataError: if scikit-image or scikit-learn is missing.
     """
 
     config = PhotographsConfig
     citation = "van der Walt et al.: scikit-image: image processing in Python. PeerJ 2:e453, 2014"
 
-    def __init__(self, size: int = 32, augment: bool = False) -> None:
-        if not 8 <= size <= 96:
-            raise ValueError(f"data.size must lie between 8 and 96 pixels, got {size}")
-        self.augment = augment
+    def __init__(self, config: PhotographsConfig = PhotographsConfig()) -> None:
+        self.augment, size = config.augment, config.size
         self.spec = PatternSpec((3, size, size), binary=False)
         files = {path: read_photograph(path) for paths in PHOTOGRAPHS.values() for path in paths}
         key = {
@@ -78,11 +69,6 @@ class Photographs(ImageSet):
             **{"pillow": PIL.__version__, "format": 1},
         }
         self.splits = cached_splits(f"photographs-{size}", key, lambda: cut_all(files, size))
-
-    @classmethod
-    def from_config(cls, config: PhotographsConfig) -> Self:
-        """See `PatternSource.from_config`."""
-        return cls(config.size, config.augment)
 
 
 def read_photograph(path: str) -> bytes:
@@ -97,9 +83,13 @@ def read_photograph(path: str) -> bytes:
     package, _, rest = path.partition("/")
     found = importlib.util.find_spec(package)  # does not import it
     if found is None or found.origin is None:
-        name = {"skimage": "scikit-image", "sklearn": "scikit-learn"}[package]
-        raise DataError(f"the photographs of {name} are missing: {CURE}")
-    return read_whole(Path(found.origin).parent / rest, 2**24, CURE)
+        raise DataError(f"the photographs of {DISTRIBUTIONS[package]} are missing: {CURE}")
+    return read_whole(Path(found.origin).parent / rest, 2**24, anew(path))
+
+
+def anew(path: str) -> str:
+    """What mends a photograph of a package that is installed."""
+    return f"pip install --force-reinstall {DISTRIBUTIONS[path.partition('/')[0]]}"
 
 
 def cut_all(files: dict[str, bytes], size: int) -> dict[Split, ImageSplit]:
@@ -111,7 +101,7 @@ def cut_all(files: dict[str, bytes], size: int) -> dict[Split, ImageSplit]:
     """
     splits: dict[Split, ImageSplit] = {}
     for split, paths in PHOTOGRAPHS.items():
-        crops = [cut(decode(files[path], path, CURE), size) for path in paths]
+        crops = [cut(decode(files[path], path, anew(path)), size) for path in paths]
         labels = np.repeat(np.arange(len(crops)), [len(part) for part in crops])
         splits[split] = ImageSplit(np.concatenate(crops), labels)
     return without_shared(splits)  # blank sky is blank sky
@@ -121,6 +111,6 @@ def cut(photograph: Image.Image, size: int) -> np.ndarray:
     """The crops of one photograph: (crops, 3, size, size), uint8."""
     scale = SHORT / min(photograph.size)
     width, height = (round(scale * side) for side in photograph.size)
-    values = np.asarray(photograph.convert("RGB").resize((width, height), Image.Resampling.LANCZOS))
+    values = np.asarray(photograph.resize((width, height), Image.Resampling.LANCZOS))
     windows = sliding_window_view(values, (size, size), axis=(0, 1))[::EVERY, ::EVERY]
     return windows.reshape(-1, 3, size, size)

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Self
 
 import numpy as np
 import PIL
 
-from lightning_ebm.data.archive import Archive, MissingError, find_tree, open_archive
-from lightning_ebm.data.download import Remote, fetch_missing
+from lightning_ebm.data.archive import Archive, MissingError, data_root, find_tree, open_archive
+from lightning_ebm.data.download import Remote, fetch
 from lightning_ebm.data.episodes import DataError, Split
 from lightning_ebm.data.images import ImageSet, ImageSplit, cached_splits, decode, without_shared
 from lightning_ebm.memory import PatternSpec
+from lightning_ebm.settings import Settings, setting
 
 PATTERN = "tiny*imagenet*"
 PUBLISHED = Remote("http://cs231n.stanford.edu/tiny-imagenet-200.zip", "90528d7ca1a48142e341f4ef8d21d0de")
@@ -24,20 +24,17 @@ HELD_OUT = 10
 """Every tenth class of the training images, from the first on, is val."""
 
 
-@dataclass
-class TinyImageNetConfig:
-    """Settings of `TinyImageNet`.
+@dataclass(frozen=True)
+class TinyImageNetConfig(Settings):
+    """Settings of `TinyImageNet`."""
 
-    Attributes:
-        root: the folder tiny-imagenet-200 or its zip, or a folder that holds one as `tiny*imagenet*` or
-            `tiny*imagenet*/*`; empty: $LIGHTNING_EBM_DATA.
-        download: whether to fetch the zip if nothing is there.
-        augment: whether images of the train split are shifted by up to 2 pixels and mirrored left to right, at random.
-    """
-
-    root: str = ""
+    root: str = setting("", path=True)
+    """The folder tiny-imagenet-200 or its zip, or a folder that holds one as `tiny*imagenet*` or `tiny*imagenet*/*`;
+    empty: $LIGHTNING_EBM_DATA."""
     download: bool = False
+    """Whether to fetch the zip if nothing is there."""
     augment: bool = False
+    """Whether images of the train split are shifted by up to 2 pixels and mirrored left to right, at random."""
 
 
 class TinyImageNet(ImageSet):
@@ -45,12 +42,6 @@ class TinyImageNet(ImageSet):
 
     Test is the official validation set (labels of the true test set are not public), val every tenth class of the
     training set, train the rest. Images that two splits have in common are taken from the one that is named last here.
-    What is grey becomes RGB.
-
-    Args:
-        root: as in `TinyImageNetConfig`.
-        download: as in `TinyImageNetConfig`.
-        augment: as in `TinyImageNetConfig`.
 
     Raises:
         DataError: if the images are missing, or one of them cannot be decoded.
@@ -59,23 +50,18 @@ class TinyImageNet(ImageSet):
     config = TinyImageNetConfig
     citation = "Le, Yang: Tiny ImageNet visual recognition challenge. CS 231N, Stanford, 2015"
 
-    def __init__(self, root: str = "", download: bool = False, augment: bool = False) -> None:
-        self.augment = augment
+    def __init__(self, config: TinyImageNetConfig = TinyImageNetConfig()) -> None:
+        self.augment = config.augment
         self.spec = PatternSpec((3, SIDE, SIDE), binary=False)
         try:
-            path = find_tree(root, PATTERN, CURE)
+            path = find_tree(config.root, PATTERN, CURE)
         except MissingError:
-            if not download:
+            if not config.download:
                 raise
-            (path,) = fetch_missing([PUBLISHED], root, "tiny_imagenet", CURE)
-        archive = open_archive(path, CURE)
+            path = fetch(PUBLISHED, data_root(config.root, PATTERN, CURE) / "tiny_imagenet" / PUBLISHED.name)
+        archive = open_archive(path, f"remove {path}, and {CURE}")
         key = {"files": archive.fingerprint(), "pillow": PIL.__version__, "format": 1}
         self.splits = cached_splits("tiny_imagenet", key, lambda: read_all(archive))
-
-    @classmethod
-    def from_config(cls, config: TinyImageNetConfig) -> Self:
-        """See `PatternSource.from_config`."""
-        return cls(config.root, config.download, config.augment)
 
 
 def read_all(archive: Archive) -> dict[Split, ImageSplit]:
@@ -92,7 +78,7 @@ def read_all(archive: Archive) -> dict[Split, ImageSplit]:
     training = sorted(set(classes.values()))
     validation = read_annotations(archive)
     if len(training) < 2:
-        raise DataError(f"{archive.path} has {len(training)} classes of images train/<class>/images/: {CURE}")
+        raise DataError(f"{archive.path} has {len(training)} classes of images train/<class>/images/: {archive.cure}")
     held_out = set(training[::HELD_OUT])
     return without_shared(
         {
@@ -113,7 +99,7 @@ def read_annotations(archive: Archive) -> dict[str, str]:
     """
     tables = [name for name in archive.names if name.endswith("val/val_annotations.txt")]
     if len(tables) != 1:
-        raise DataError(f"{archive.path} has {len(tables)} files val/val_annotations.txt, not 1: {CURE}")
+        raise DataError(f"{archive.path} has {len(tables)} files val/val_annotations.txt, not 1: {archive.cure}")
     folder = PurePosixPath(tables[0]).parent / "images"
     there = set(archive.names)
     classes: dict[str, str] = {}
@@ -121,10 +107,10 @@ def read_annotations(archive: Archive) -> dict[str, str]:
         file, _, rest = line.partition("\t")
         name = str(folder / file)
         if name not in there or not rest:
-            raise DataError(f"{archive.where(tables[0])} names {file!r}, which is missing: {CURE}")
+            raise DataError(f"{archive.where(tables[0])} names {file!r}, which is missing: {archive.cure}")
         classes[name] = rest.partition("\t")[0]
     if not classes:
-        raise DataError(f"{archive.where(tables[0])} names no images: {CURE}")
+        raise DataError(f"{archive.where(tables[0])} names no images: {archive.cure}")
     return classes
 
 
@@ -144,11 +130,11 @@ def read_images(archive: Archive, classes: dict[str, str], known: Sequence[str])
     labels = np.empty(len(names), np.int64)
     number = {kind: index for index, kind in enumerate(known)}
     for row, name in enumerate(names):
-        image = decode(archive.read(name), archive.where(name), CURE)
+        image = decode(archive.read(name), archive.where(name), archive.cure)
         if image.size != (SIDE, SIDE):
-            raise DataError(f"{archive.where(name)} has {image.width}x{image.height} pixels, not 64x64: {CURE}")
+            raise DataError(f"{archive.where(name)} has {image.width}x{image.height} pixels, not 64x64: {archive.cure}")
         if classes[name] not in number:
-            raise DataError(f"{archive.where(name)} is of class {classes[name]!r}, which train has not: {CURE}")
-        images[row] = np.asarray(image.convert("RGB")).transpose(2, 0, 1)
+            raise DataError(f"{archive.where(name)} is of class {classes[name]!r}, which train has not: {archive.cure}")
+        images[row] = np.asarray(image).transpose(2, 0, 1)
         labels[row] = number[classes[name]]
     return ImageSplit(images, labels)

@@ -5,16 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from lightning_ebm.data.archive import read_whole
-from lightning_ebm.data.episodes import DataError
-from lightning_ebm.data.images import DECODING_ERRORS, decode
+from lightning_ebm.data.images import decode
 from lightning_ebm.data.omniglot import shrink
 from lightning_ebm.memory import PatternSpec, image_shape
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
-CURE = "give images as PNG, JPEG, WebP, GIF or BMP"
+CURE = "give images as PNG, JPEG, WebP, GIF, TIFF or BMP"
 BYTES = 2**27
 """Of a file, at most."""
 SIDE = 2048
@@ -22,18 +20,12 @@ SIDE = 2048
 
 
 def read_image(path: Path) -> Image.Image:
-    """An image file, turned upright, in RGB; what is transparent becomes white.
+    """An image file, as `decode` reads it.
 
     Raises:
         DataError: if it cannot be read, is no image, cut off, or too large; the message names it.
     """
-    image = decode(read_whole(path, BYTES, CURE), str(path), CURE, FORMATS)
-    try:
-        upright = ImageOps.exif_transpose(image).convert("RGBA")
-    except DECODING_ERRORS as error:
-        raise DataError(f"{path} cannot be decoded ({error}): {CURE}") from error
-    paper = Image.new("RGBA", upright.size, "white")
-    return Image.alpha_composite(paper, upright).convert("RGB")
+    return decode(read_whole(path, BYTES, CURE), str(path), CURE)
 
 
 def as_pattern(image: Image.Image, spec: PatternSpec, dark_is_one: bool) -> np.ndarray:

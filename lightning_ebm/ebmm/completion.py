@@ -31,13 +31,13 @@ class Completion(nn.Module):
         check_sides(shape, SQUARE, "energy.completion")
         self.mend = SquareConvolutions(3 * shape[0], channels, shape[0], LAYERS)
 
-    def forward(self, logits: Tensor, queries: Tensor, missing: Tensor) -> Tensor:
+    def forward(self, logits: Tensor, queries: Tensor, soft_mask: Tensor) -> Tensor:
         """The logits of the completed images.
 
         Args:
             logits: of what was recalled, (items, channels, height, width).
             queries: the same shape, in [0, 1].
-            missing: the same shape, in [0, 1], how little each value of a query is to be trusted.
+            soft_mask: the same shape, in [0, 1], how little each value of a query is to be trusted.
         """
-        change: Tensor = self.mend(torch.cat([logits.tanh(), (2 * queries - 1) * (1 - missing), missing], 1))
+        change: Tensor = self.mend(torch.cat([logits.tanh(), (2 * queries - 1) * (1 - soft_mask), soft_mask], 1))
         return logits + change

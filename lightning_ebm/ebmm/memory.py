@@ -3,34 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vjp, vmap
 
+from lightning_ebm.ebmm.energies.base import Energy, PlainEnergy
 from lightning_ebm.ebmm.reading import Reading, ReadingConfig
 from lightning_ebm.ebmm.writing import Weights, Writing, WritingConfig
 from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, check_patterns
 from lightning_ebm.registry import choice, energies
+from lightning_ebm.settings import Settings, setting
 
 
-@dataclass
-class EBMMConfig:
-    """Settings of an EBMM.
-
-    Attributes:
-        energy: an energy by name, with its own settings.
-        memory_layers: names of the energy's layers that writing changes; empty: those the energy itself names.
-        writing: the writing rule.
-        reading: the reading rule.
-    """
+@dataclass(frozen=True)
+class EBMMConfig(Settings):
+    """Settings of an `EBMM`."""
 
     energy: Any = choice(energies, "reconstruction")
-    memory_layers: list[str] = field(default_factory=list)
-    writing: WritingConfig = field(default_factory=WritingConfig)
-    reading: ReadingConfig = field(default_factory=ReadingConfig)
+    """An energy by name, with its own settings; of no effect where an energy is handed over."""
+    memory_layers: list[str] = setting([])
+    """Names of the energy's layers that writing changes; empty: those that the energy itself names."""
+    writing: WritingConfig = WritingConfig()
+    """The writing rule."""
+    reading: ReadingConfig = ReadingConfig()
+    """The reading rule."""
 
 
 class EBMM(AssociativeMemory):
@@ -42,17 +41,10 @@ class EBMM(AssociativeMemory):
     slow: only meta-training changes them, through both loops.
 
     Args:
-        energy: any module that maps patterns (items, *shape) to energies (items,). It must be smooth (no ReLU),
-            treat items separately (no batch normalisation) and have no buffers that it changes. If it has methods
-            `below` and `above`, writing descends `above(below(x))`, which is the energy in two parts or a writing loss
-            of its own; `below` has no written parameter and runs once. If it has a method `damage`, that says
-            where queries are distorted if no mask is told: reading starts from its parameter `typical` there, and
-            the energy is called with how far each value is missing as a second argument, and as a third with where
-            the step starts, which may be held in place of the first and has no part in its slope.
-        memory_layers: names of the energy's submodules that are written, as in `energy.get_submodule(name)`;
-            None: `energy.memory_layers`.
-        writing: the writing rule.
-        reading: the reading rule.
+        energy: an `Energy`, or any module that maps patterns (items, *shape) to energies (items,); see `Energy` for
+            what it must not do.
+        config: the settings.
+        memory_layers: in place of `config.memory_layers`.
 
     Raises:
         ValueError: if a name leads to no layer, a layer has no parameters, or none is named.
@@ -64,29 +56,26 @@ class EBMM(AssociativeMemory):
     config = EBMMConfig
     citation = "Bartunov, Rae, Osindero, Lillicrap: Meta-Learning Deep Energy-Based Memory Models. ICLR 2020."
     order_invariant = True
-    energy_above: Above
+    writing_net: WritingEnergy
 
-    def __init__(
-        self,
-        energy: nn.Module,
-        memory_layers: Sequence[str] | None = None,
-        writing: WritingConfig | None = None,
-        reading: ReadingConfig | None = None,
-    ) -> None:
+    def __init__(self, energy: nn.Module, config: EBMMConfig = EBMMConfig(), memory_layers: Sequence[str] = ()) -> None:
         super().__init__()
-        self.energy_net: Any = energy
+        named = memory_layers or config.memory_layers or getattr(energy, "memory_layers", ())
+        layers = written_parameters(energy, named)
+        if not isinstance(energy, Energy):
+            energy = PlainEnergy(energy, named)
+            layers = written_parameters(energy, energy.memory_layers)
+        self.energy_net: Energy = energy
         # not a registered submodule, which would list every parameter twice; and made once, for torch.compile
-        object.__setattr__(self, "energy_above", Above(energy))
-        layers = written_parameters(energy, memory_layers or tuple(getattr(energy, "memory_layers", ())))
+        object.__setattr__(self, "writing_net", WritingEnergy(energy))
         self.written = tuple(name for names in layers.values() for name in names)
-        self.writing = Writing(layers, writing or WritingConfig())
-        self.reading = Reading(reading or ReadingConfig())
+        self.writing = Writing(layers, config.writing)
+        self.reading = Reading(config.reading)
 
     @classmethod
     def from_config(cls, config: EBMMConfig, spec: PatternSpec) -> Self:
         """Builds the energy for patterns of `spec`, and the memory around it."""
-        energy = energies.build(config.energy, spec)
-        return cls(energy, config.memory_layers, config.writing, config.reading)
+        return cls(energies.build(config.energy, spec), config)
 
     def prior(self) -> Weights:
         """The meta-learned weights θ̄ from which every episode is written, by parameter name."""
@@ -96,39 +85,38 @@ class EBMM(AssociativeMemory):
         """θ̄ for each episode."""
         return {name: weight.expand(episodes, *weight.shape) for name, weight in self.prior().items()}
 
-    def write(self, patterns: Tensor) -> State:
-        """T steps of descent on the writing loss from θ̄, for each episode by itself."""
-        return self.update(self.initial_state(len(patterns)), patterns)
-
     def update(self, state: State, patterns: Tensor) -> State:
         """The same from the weights of a state, which blurs what they hold: the paper writes all at once."""
         check_patterns(patterns)
 
         def write_episode(weights: Weights, patterns: Tensor) -> Weights:
-            features, pull = vjp(self._below, patterns)[:2]
+            features, pull = vjp(self.energy_net.features, patterns)[:2]
             prior, items = self.prior(), len(patterns)
-            return self.writing(self._energy_above, weights, prior, features, items, lambda slope: pull(slope)[0])
+            return self.writing(self._writing_energy, weights, prior, features, items, lambda slope: pull(slope)[0])
 
         return vmap(write_episode)(state, patterns)
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
         """K steps of projected descent on the energy; where the mask is given, known values stay.
 
-        An energy that detects damage estimates the mask if it is not given; what is masked is erased first.
+        An energy with a mean pattern starts from it where a query is masked; where the mask is not given, the energy
+        may predict it.
         """
         check_patterns(queries, "queries")
 
         def read_episode(weights: Weights, queries: Tensor, mask: Tensor | None) -> Tensor:
-            missing = self._missing(queries, mask)
+            start, moves, soft_mask = queries, mask, None
+            mean_pattern = self.energy_net.mean_pattern
+            if mean_pattern is not None:
+                soft_mask = self.energy_net.predict_mask(queries) if mask is None else mask.to(queries)
+            if mean_pattern is not None and soft_mask is not None:
+                start, moves = torch.lerp(queries, mean_pattern.expand_as(queries), soft_mask), soft_mask
 
-            def total(x: Tensor, held: Tensor) -> Tensor:
-                context = () if missing is None else (missing, held)
+            def total(x: Tensor, anchor: Tensor) -> Tensor:
+                context = () if soft_mask is None else (soft_mask, anchor)
                 return self._energy(weights, x, *context).sum()
 
-            start = queries
-            if missing is not None:
-                start, mask = torch.lerp(queries, self.energy_net.typical.expand_as(queries), missing), missing
-            return self.reading(lambda x: grad(total)(x, x), start, mask)
+            return self.reading(lambda x: grad(total)(x, x), start, moves)
 
         in_dims = (0, 0, None if mask is None else 0)
         return vmap(read_episode, in_dims, out_dims=1)(state, queries, mask)
@@ -140,45 +128,28 @@ class EBMM(AssociativeMemory):
 
     def auxiliary_loss(self, patterns: Tensor, queries: Tensor, mask: Tensor) -> Tensor:
         """The energy's own objective of single patterns, averaged over them, if it has one; see the base class."""
-        loss: Any = getattr(self.energy_net, "auxiliary_loss", None)
-        if loss is None:
-            raise NotImplementedError(f"{type(self.energy_net).__name__} has no objective of single patterns")
-        mean: Tensor = loss(patterns.flatten(0, 1), queries.flatten(0, 1), mask.flatten(0, 1)).mean()
-        return mean
-
-    def _missing(self, queries: Tensor, mask: Tensor | None) -> Tensor | None:
-        """How far each value is to be found anew, in [0, 1], as told or estimated; None if the energy does not ask."""
-        net: Any = self.energy_net
-        if not hasattr(net, "damage"):
-            return None
-        missing: Tensor | None = net.damage(queries) if mask is None else mask.to(queries)
-        return missing
+        return self.energy_net.auxiliary_loss(patterns.flatten(0, 1), queries.flatten(0, 1), mask.flatten(0, 1)).mean()
 
     def _energy(self, weights: Weights, *arguments: Tensor) -> Tensor:
         energy: Tensor = functional_call(self.energy_net, weights, arguments)
         return energy
 
-    def _below(self, x: Tensor) -> Any:
-        below: Any = getattr(self.energy_net, "below", lambda x: x)
-        return below(x)
-
-    def _energy_above(self, weights: Weights, features: Any) -> Tensor:
-        above = {f"net.{name}": weight for name, weight in weights.items()}
-        energy: Tensor = functional_call(self.energy_above, above, (features,))
+    def _writing_energy(self, weights: Weights, features: Any) -> Tensor:
+        inside = {f"energy.{name}": weight for name, weight in weights.items()}
+        energy: Tensor = functional_call(self.writing_net, inside, (features,))
         return energy
 
 
-class Above(nn.Module):
-    """The part of an energy above what writing leaves unchanged, as a module that can be called with weights."""
+class WritingEnergy(nn.Module):
+    """An energy's `writing_energy` as a module, so that it can be called with weights of an episode."""
 
-    def __init__(self, net: nn.Module) -> None:
+    def __init__(self, energy: Energy) -> None:
         super().__init__()
-        self.net: Any = net
+        self.energy = energy
 
     def forward(self, features: Any) -> Tensor:
-        """features: what `net.below` made of the patterns, if it has one; returns energies (items,)."""
-        energy: Tensor = self.net.above(features) if hasattr(self.net, "above") else self.net(features)
-        return energy
+        """features: what `energy.features` made of the patterns; returns energies (items,)."""
+        return self.energy.writing_energy(features)
 
 
 def written_parameters(energy: nn.Module, layers: Sequence[str]) -> dict[str, list[str]]:

@@ -11,25 +11,23 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_ebm.ebmm.writing import softplus_inverse
+from lightning_ebm.settings import Settings, setting
 
 Slope = Callable[[Tensor], Tensor]
 
 
-@dataclass
-class ReadingConfig:
-    """How queries are read. The paper leaves the initial values open.
+@dataclass(frozen=True)
+class ReadingConfig(Settings):
+    """How queries are read. The paper leaves the initial values open."""
 
-    Attributes:
-        steps: K, steps of descent; at least 1.
-        step_size: initial γ₁, above 0.
-        momentum: initial ψ₁, between 0 and 1, both excluded.
-        decay: initial ratio of each γ and ψ to the one before, between 0 and 1, both excluded.
-    """
-
-    steps: int = 5
-    step_size: float = 0.1
-    momentum: float = 0.5
-    decay: float = 0.9
+    steps: int = setting(5, at_least=1)
+    """K, steps of descent."""
+    step_size: float = setting(0.1, above=0)
+    """Initial γ₁."""
+    momentum: float = setting(0.5, above=0, below=1)
+    """Initial ψ₁."""
+    decay: float = setting(0.9, above=0, below=1)
+    """Initial ratio of each γ and ψ to the one before."""
 
 
 class Reading(nn.Module):
@@ -44,20 +42,10 @@ class Reading(nn.Module):
 
     Args:
         config: number of steps and initial values.
-
-    Raises:
-        ValueError: if a setting is out of range.
     """
 
-    def __init__(self, config: ReadingConfig) -> None:
+    def __init__(self, config: ReadingConfig = ReadingConfig()) -> None:
         super().__init__()
-        if config.steps < 1:
-            raise ValueError(f"reading.steps must be at least 1, got {config.steps}")
-        if not config.step_size > 0:
-            raise ValueError(f"reading.step_size must be above 0, got {config.step_size}")
-        for key in ("momentum", "decay"):
-            if not 0 < getattr(config, key) < 1:
-                raise ValueError(f"reading.{key} must lie between 0 and 1, got {getattr(config, key)}")
         self.raw_step_size = nn.Parameter(torch.tensor(softplus_inverse(config.step_size)))
         self.raw_momentum = nn.Parameter(torch.tensor(logit(config.momentum)))
         self.step_decay = nn.Parameter(torch.full((config.steps - 1,), logit(config.decay)))

@@ -40,7 +40,7 @@ class Recovery(nn.Module):
         self.gain = nn.Parameter(gain.clone())
         self.nets = nn.ModuleList(SquareConvolutions(4 * shape[0], channels, shape[0], LAYERS) for _ in range(steps))
 
-    def forward(self, measured: Tensor, measure: Tensor, typical: Tensor, queries: Tensor, missing: Tensor) -> Tensor:
+    def forward(self, measured: Tensor, measure: Tensor, typical: Tensor, queries: Tensor, soft_mask: Tensor) -> Tensor:
         """The logits after each step, (steps, items, *shape).
 
         Args:
@@ -48,12 +48,12 @@ class Recovery(nn.Module):
             measure: A, (D, values).
             typical: t, (*shape).
             queries: (items, *shape), in [0, 1].
-            missing: m, the same shape, in [0, 1], how little each value of a query is to be trusted.
+            soft_mask: m, the same shape, in [0, 1], how little each value of a query is to be trusted.
         """
         logits, steps = torch.zeros_like(queries), []
-        context = torch.cat([(2 * queries - 1) * (1 - missing), missing], 1)
+        context = torch.cat([(2 * queries - 1) * (1 - soft_mask), soft_mask], 1)
         for net in self.nets:
-            found = (missing * (logits.sigmoid() - typical)).flatten(1) @ measure.T
+            found = (soft_mask * (logits.sigmoid() - typical)).flatten(1) @ measure.T
             lacking = ((measured - found) * self.gain @ measure).view_as(queries)
             logits = logits + net(torch.cat([logits.tanh(), context, lacking], 1))
             steps.append(logits)

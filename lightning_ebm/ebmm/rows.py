@@ -1,9 +1,12 @@
-"""The written layer of mixtures whose components are codes of patterns."""
+"""What mixtures whose components are codes of patterns share: the written rows, and where a query is corrupted."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+
+from lightning_ebm.ebmm.detector import Detector
+from lightning_ebm.ebmm.energies.base import Energy
 
 
 class Rows(nn.Module):
@@ -23,13 +26,44 @@ class Rows(nn.Module):
         """The rows, scaled to mean square 1."""
         return normalised(self.weight)
 
-    def writing_loss(self, codes: Tensor, gamma: Tensor) -> Tensor:
+
+class RowMixture(Energy):
+    """Base class of energies whose components are the rows of a written layer.
+
+    Attributes:
+        memory: the rows.
+        log_gamma: log γ, the inverse temperature of writing.
+        typical: t, the mean pattern.
+        detector: predicts which values of a query are corrupted, if the settings ask for it.
+    """
+
+    memory_layers = ("memory",)
+    memory: Rows
+    log_gamma: Tensor
+    typical: Tensor
+    detector: Detector | None
+
+    def writing_energy(self, features: Tensor) -> Tensor:
         """W = −1/γ · log Σ_s exp(γ f·z_s + √γ b_s) of codes f (items, code) of mean square 1: (items,).
 
         Its gradient moves the row z_s that is responsible for a code towards the code; biases whose rate is negative
         are prices, as in `Mixture`, by which patterns find rows of their own.
         """
-        return -torch.logsumexp(gamma * codes @ self.rows().T + gamma.sqrt() * self.bias, 1) / gamma
+        gamma = self.log_gamma.exp()
+        return -torch.logsumexp(gamma * features @ self.memory.rows().T + gamma.sqrt() * self.memory.bias, 1) / gamma
+
+    @property
+    def mean_pattern(self) -> Tensor:
+        """t, (*shape), which is learned."""
+        return self.typical
+
+    def predict_mask(self, queries: Tensor) -> Tensor | None:
+        """How likely each value of queries (items, *shape) is corrupted, in [0, 1]; None without a detector.
+
+        Reading then starts from the query with what is likely corrupted replaced by the mean pattern, rows are judged
+        by the other values, and each value moves in proportion to its likelihood, as with a known mask.
+        """
+        return None if self.detector is None else self.detector(queries)
 
 
 def normalised(x: Tensor) -> Tensor:

@@ -12,43 +12,47 @@ from torch import Tensor, nn
 from torch.func import grad
 from torch.nn import functional as F
 
+from lightning_ebm.settings import Settings, setting
+
 Weights = dict[str, Tensor]
-EnergyAbove = Callable[[Weights, Any], Tensor]
+WritingLoss = Callable[[Weights, Any], Tensor]
 Pullback = Callable[[Any], Tensor]
 
 RAW_ZERO = -120.0
 """A number whose softplus is 0 in float32."""
 
 
-@dataclass
-class WritingConfig:
-    """How patterns are written. The defaults suit the reconstruction energy; the paper's are those of recipe=paper.
+@dataclass(frozen=True)
+class WritingConfig(Settings):
+    """How patterns are written. The defaults suit the reconstruction energy; the paper's are those of recipe=paper."""
 
-    Attributes:
-        steps: T, gradient steps from the meta-learned weights; at least 1.
-        rate: initial rate of the energy term in every layer, above 0; the paper's is 1e-4.
-        gradient_rate: the same for the term in the energy's gradient.
-        prior_rate: the same for the term that pulls back to the prior; from 0.5 on, the pull overshoots.
-        gradient_term: whether the writing loss has the term in the squared norm of the energy's gradient.
-            Without it the meta-gradient is of second instead of third order and several times cheaper; the
-            paper (figure 4) puts the loss at 5 % or less.
-        per_step: whether each step learns rates of its own; eq. 4 allows both.
-        rates: layer, the paper's: one rate per written layer and term, never negative; or parameter: one per
-            written parameter (weight, bias) and term, of either sign, as Meta-SGD has them (Li et al., 2017).
-        bias_rate: initial rate of the energy term for biases when `rates` is parameter; may be negative.
-        reduction: mean, the paper's, or sum of the writing loss over patterns. With a sum, the same rates serve
-            any number of patterns wherever each pattern changes weights of its own.
-    """
-
-    steps: int = 5
-    rate: float = 0.3
+    steps: int = setting(5, at_least=1)
+    """T, gradient steps from the meta-learned weights."""
+    write_rate: float = 0.3
+    """Initial rate of the energy term in every layer, above 0 if `rates` is layer; the paper's is 1e-4."""
     gradient_rate: float = 1e-4
+    """The same for the term in the energy's gradient."""
     prior_rate: float = 0.01
+    """The same for the term that pulls back to the prior; from 0.5 on, the pull overshoots."""
     gradient_term: bool = False
+    """Whether the writing loss has the term in the squared norm of the energy's gradient. Without it the meta-gradient
+    is of second instead of third order and several times cheaper; the paper (figure 4) puts the loss at 5 % or less."""
     per_step: bool = False
-    rates: str = "layer"
+    """Whether each step learns rates of its own; eq. 4 allows both."""
+    rates: str = setting("layer", one_of=("layer", "parameter"))
+    """layer, the paper's: one rate per written layer and term, never negative; or parameter: one per written parameter
+    (weight, bias) and term, of either sign, as Meta-SGD has them (Li et al., 2017)."""
     bias_rate: float = 0.0
-    reduction: str = "mean"
+    """Initial rate of the energy term for biases when `rates` is parameter; may be negative."""
+    reduction: str = setting("mean", one_of=("mean", "sum"))
+    """mean, the paper's, or sum of the writing loss over patterns. With a sum, the same rates serve any number of
+    patterns wherever each pattern changes weights of its own."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for key in ("write_rate", "gradient_rate", "prior_rate") if self.rates == "layer" else ():
+            if not getattr(self, key) > 0:
+                raise ValueError(f"{key} must be above 0 while rates is layer, got {getattr(self, key)}")
 
 
 class Writing(nn.Module):
@@ -62,19 +66,15 @@ class Writing(nn.Module):
     Args:
         layers: written layers, and the names of the parameters of each.
         config: steps, rates and terms.
-
-    Raises:
-        ValueError: if a setting is out of range.
     """
 
     def __init__(self, layers: Mapping[str, Sequence[str]], config: WritingConfig) -> None:
         super().__init__()
-        check(config)
         self.steps, self.gradient_term, self.signed = config.steps, config.gradient_term, config.rates == "parameter"
         self.mean = config.reduction == "mean"
         rows = [[name] for names in layers.values() for name in names] if self.signed else list(layers.values())
         self.row_of = {name: row for row, names in enumerate(rows) for name in names}
-        terms = [config.rate, config.prior_rate] + [config.gradient_rate] * config.gradient_term
+        terms = [config.write_rate, config.prior_rate] + [config.gradient_rate] * config.gradient_term
         initial = torch.tensor(terms if self.signed else [softplus_inverse(rate) for rate in terms])
         initial = initial.repeat(config.steps if config.per_step else 1, len(rows), 1)
         if self.signed:
@@ -105,7 +105,7 @@ class Writing(nn.Module):
         return (self.raw_rates if self.signed else F.softplus(self.raw_rates)).expand(self.steps, -1, -1)
 
     def forward(
-        self, energy: EnergyAbove, start: Weights, prior: Weights, features: Any, items: int, pullback: Pullback
+        self, energy: WritingLoss, start: Weights, prior: Weights, features: Any, items: int, pullback: Pullback
     ) -> Weights:
         """Writes the patterns of one episode.
 
@@ -151,33 +151,13 @@ class Writing(nn.Module):
 def step(weight: Tensor, prior: Tensor, gradients: Sequence[Tensor], rates: Tensor, share: float) -> Tensor:
     """One parameter after one step, in few passes over it: parameters are large, and passes are what costs.
 
-    Args:
-        weight: the parameter.
-        prior: its prior, to which the prior term, of gradient 2 (weight - prior), pulls.
-        gradients: those of the other terms, summed over patterns.
-        rates: (terms,), of the energy term, the prior term and the others.
-        share: what each pattern counts.
+    The prior term, of gradient 2 (weight - prior), has the second of the rates; the others' gradients are summed over
+    patterns, of which each counts `share`.
     """
     weight = torch.lerp(weight, prior, 2 * rates[1])
     for rate, gradient in zip((rates[0], *rates[2:]), gradients, strict=True):
         weight = torch.addcmul(weight, -share * rate, gradient)
     return weight
-
-
-def check(config: WritingConfig) -> None:
-    """Refuses settings that are out of range.
-
-    Raises:
-        ValueError: naming the key and what is allowed.
-    """
-    for key, allowed in (("rates", ("layer", "parameter")), ("reduction", ("mean", "sum"))):
-        if getattr(config, key) not in allowed:
-            raise ValueError(f"writing.{key} must be one of {', '.join(allowed)}, got {getattr(config, key)!r}")
-    if config.steps < 1:
-        raise ValueError(f"writing.steps must be at least 1, got {config.steps}")
-    for key in ("rate", "gradient_rate", "prior_rate") if config.rates == "layer" else ():
-        if not getattr(config, key) > 0:
-            raise ValueError(f"writing.{key} must be above 0 while writing.rates is layer, got {getattr(config, key)}")
 
 
 def softplus_inverse(value: float) -> float:

@@ -1,143 +1,232 @@
-"""What every analysis keeps to, and how one is carried out: `lightning-ebm analyse CONFIG analysis=NAME`."""
+"""Questions about trained memories, what their answers share, and `lightning-ebm analyse CONFIG analysis=NAME`."""
 
 from __future__ import annotations
 
 import csv
-import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import torch
 from matplotlib.figure import Figure
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from lightning_ebm.config import ConfigError, to_yaml
-from lightning_ebm.experiments.executor import name_of, run_cells
-from lightning_ebm.experiments.experiment import Cell
+from lightning_ebm.config import ConfigError, Overrides, Source, to_yaml
+from lightning_ebm.data.episodes import Episode
+from lightning_ebm.experiments.executor import QUIET
+from lightning_ebm.experiments.experiment import Experiment, name_of, run_experiments, test_loader
+from lightning_ebm.experiments.grid import grid, name_of_source
+from lightning_ebm.experiments.measure import measure, placed
+from lightning_ebm.memory import PatternSpec
+from lightning_ebm.metrics import unit as error_unit
 from lightning_ebm.registry import analyses
-from lightning_ebm.reporting.figures.style import save, svg
+from lightning_ebm.reporting.figures.lines import error_bars, error_lines
+from lightning_ebm.reporting.record import Record, mean_and_band
+from lightning_ebm.reporting.report import write_finding
+from lightning_ebm.reporting.table import Table, plain_table
+from lightning_ebm.settings import Settings
 from lightning_ebm.signals import process_number
 from lightning_ebm.training.checkpoints import load
 from lightning_ebm.training.trainer import Run, build, is_trainable, provenance
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What an analysis found.
-
-    Attributes:
-        title: the question, in a few words.
-        caption: what the figure shows and what its axes and the table's columns are, with units.
-        columns: heads of the table.
-        rows: its rows; numbers at full precision.
-        figure: draws it, for a light or a dark page.
-    """
+class AnalysisResult:
+    """What an analysis found."""
 
     title: str
+    """The question, in a few words."""
     caption: str
+    """What the figure shows and what its axes and the table's columns are, with units."""
     columns: Sequence[str]
+    """Heads of the table."""
     rows: Sequence[Sequence[Any]]
+    """Rows of the table; numbers at full precision."""
     figure: Callable[[bool], Figure]
+    """Draws the figure, for a light (False) or a dark page."""
+
+    def table(self) -> Table:
+        """The table, for any way of showing it."""
+        return plain_table(self.title, self.caption, self.columns, self.rows)
 
 
-class Analysis(ABC):
-    """A question about trained memories.
-
-    Attributes:
-        config: dataclass of the settings; its fields are the keys of a config file.
-    """
+@dataclass(frozen=True)
+class Analysis(Settings, ABC):
+    """A question about trained memories. Its fields are its settings, the keys of a config file below `analysis`."""
 
     config: ClassVar[type]
 
+    def __init_subclass__(cls) -> None:
+        cls.config = cls
+
     @classmethod
-    @abstractmethod
-    def from_config(cls, config: Any) -> Self:
-        """Builds the analysis.
-
-        Raises:
-            ValueError: if a setting is out of range; the message names the key.
-        """
+    def from_config(cls, config: Self) -> Self:
+        """The analysis, which is its own settings."""
+        return config
 
     @abstractmethod
-    def answer(self, runs: Mapping[str, Run]) -> Answer:
-        """Asks it of every memory.
+    def result(self, runs: Mapping[str, Run]) -> AnalysisResult:
+        """Asks the question of every memory.
 
         Args:
             runs: trained memories with their data, by label; not changed.
 
         Raises:
-            ValueError: if the question makes no sense for such patterns, or for none of the memories.
+            ValueError: if the question does not apply to such patterns, or to any of the memories.
         """
 
 
-def trained(cells: Sequence[Cell], console: Console) -> dict[str, Run]:
+def spec_of(runs: Mapping[str, Run]) -> PatternSpec:
+    """Kind of the patterns, which is the same for all memories of an analysis."""
+    return next(iter(runs.values())).data.source.spec
+
+
+@contextmanager
+def test_episodes(run: Run, items: int = 0, **changes: Any) -> Iterator[Iterator[Episode]]:
+    """The run's test episodes, on the run's device, where the memory is too within the block; without gradients.
+
+    Args:
+        run: memory and data.
+        items: patterns in an episode; 0: as configured.
+        changes: as `experiment.test_loader` takes them.
+    """
+    with torch.no_grad(), placed(run.memory, run.device):
+        loader = test_loader(run, items or run.config.episodes.patterns_per_episode, **changes)
+        yield (batch.to(run.device) for batch in loader)
+
+
+def measure_run(run: Run, items: int = 0, precision: str = "float32", prior: bool = False, **changes: Any) -> Record:
+    """The run's memory, measured under other conditions; the mask is unknown.
+
+    Args:
+        run: memory and data.
+        items: patterns in an episode; 0: as configured.
+        precision: how the state is kept between writing and reading.
+        prior: whether to read the prior state, into which nothing was written.
+        changes: as `experiment.test_loader` takes them.
+    """
+    episodes = test_loader(run, items or run.config.episodes.patterns_per_episode, **changes)
+    spec, device = run.data.source.spec, run.device
+    return measure(run.memory, episodes, spec, precision=precision, nothing_written=prior, device=device)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A memory's errors under one condition."""
+
+    place: Any
+    """Where it is drawn: a number on the horizontal axis of lines, or the name of a bar."""
+    errors: Sequence[float]
+    """Error of each test episode."""
+    cells: Sequence[Any] = ()
+    """What the table says of the condition; empty: its place."""
+    exact: float | None = None
+    """Share of patterns that were recalled exactly, which ends the table's row."""
+    line: str = ""
+    """What follows the memory's label in the name of the line or bar."""
+
+
+def errors_under(
+    runs: Mapping[str, Run],
+    conditions: Callable[[Run], Iterable[Condition]],
+    title: str,
+    caption: str,
+    columns: Sequence[str],
+    axis: str = "",
+    **drawing: Any,
+) -> AnalysisResult:
+    """The result of an analysis that measures every memory under several conditions.
+
+    Args:
+        runs: trained memories.
+        conditions: measures one of them under each condition.
+        title: see `AnalysisResult`.
+        caption: its beginning; what means and bands are is added.
+        columns: heads of what `Condition.cells` say.
+        axis: name of the horizontal axis, along which lines are drawn; empty: bars are drawn.
+        drawing: as `figures.lines.error_lines` takes it; `reference` maps the label of a further line to its points.
+
+    Raises:
+        ValueError: if no memory has a condition.
+    """
+    curves: dict[str, dict[Any, tuple[float, float, float]]] = {}
+    rows, exact = [], False
+    for label, run in runs.items():
+        for found in conditions(run):
+            point = mean_and_band(list(found.errors))
+            curves.setdefault(label + found.line, {})[found.place] = point
+            exact = found.exact is not None
+            rows.append([label, *(found.cells or [found.place]), *point, *[found.exact] * exact])
+    unit, reference = error_unit(spec_of(runs)), drawing.pop("reference", {})
+
+    def figure(dark: bool) -> Figure:
+        if not axis:
+            return error_bars(curves, unit, dark)
+        lines = {label: [(place, *point) for place, point in points.items()] for label, points in curves.items()}
+        return error_lines(lines | reference, axis, unit, dark, **drawing)
+
+    marks = "Lines are means, bands reach" if axis else "Bars are means, lines reach"
+    return AnalysisResult(
+        title,
+        f"{caption} Errors are in {unit}; the mask is unknown. {marks} from the 5th to the 95th percentile of test"
+        " episodes.",
+        ["memory", *columns, "error", "5th percentile", "95th percentile", *["recalled exactly"] * exact],
+        rows,
+        figure,
+    )
+
+
+def trained(experiments: Sequence[Experiment], console: Console) -> dict[str, Run]:
     """The memories of a grid, trained as far as they are not yet, with their best parameters.
 
     Raises:
         ConfigError: if one cannot be trained; the message names the row.
     """
-    failed = run_cells(cells, cells[0].config.compare.jobs, console)
+    failed = run_experiments(experiments, console)
     if failed:
         rank, error = next(iter(failed.items()))
-        raise ConfigError(f"compare.rows.{cells[rank].label}: {error}")
+        raise ConfigError(f"compare.rows.{experiments[rank].label}: {error}")
     runs = {}
-    for cell in cells:
-        runs[name_of(cell, seed=len(cell.config.compare.seeds) > 1)] = run = build(cell.config)
-        if is_trainable(run.memory) and cell.config.training.updates:
+    for one in experiments:
+        runs[name_of(one, seed=len(one.config.compare.seeds) > 1)] = run = build(one.config)
+        if is_trainable(run.memory) and one.config.training.max_steps:
             load(run.memory, run.folder / "checkpoints" / "best.ckpt")
     return runs
 
 
-def analyse(cells: Sequence[Cell], folder: Path, console: Console) -> Answer | None:
+def analyse(source: Source, overrides: Overrides = (), console: Console = QUIET) -> AnalysisResult | None:
     """Trains what is not trained, asks the question that the configuration names, and writes the answer down.
 
-    Writes table.csv, table.md (with what it takes to make it again), figure.png and .svg, and, for the report of a
-    comparison, figure_dark.svg and about.json to `folder`. Of several processes that train together, the first one
-    asks.
+    Writes table.csv, table.md (with what it takes to make it again), figure.png and, for the report of a comparison,
+    about.json to `<output>/analysis-<file>-<question>`. Of several processes that train together, the first one asks.
+    A console shows progress and the table.
     """
-    config = cells[0].config
-    runs = trained(cells, console)
+    experiments = grid(source, overrides)
+    config = experiments[0].config
+    folder = Path(config.output) / f"analysis-{name_of_source(source)}-{config.analysis.name}"
+    runs = trained(experiments, console)
     if process_number():
         return None
-    found = analyses.build(config.analysis).answer(runs)
+    found = analyses.build(config.analysis).result(runs)
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "table.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(found.columns)
-        writer.writerows([f"{x:.6g}" if isinstance(x, float) else x for x in row] for row in found.rows)
+    write_csv(found, folder / "table.csv")
     origin = provenance(config)
     made = "".join(f"- {name}: {value}\n" for name, value in origin.items())
-    text = f"# {found.title}\n\n{found.caption}\n\n{markdown(found)}\n## How it was made\n\n{made}"
+    text = f"# {found.title}\n\n{found.table().markdown()}\n## How it was made\n\n{made}"
     (folder / "table.md").write_text(text, encoding="utf-8")
     (folder / "config.yaml").write_text("\n".join(to_yaml(run.config) for run in runs.values()), encoding="utf-8")
-    save(found.figure(False), folder / "figure")
-    (folder / "figure_dark.svg").write_text(svg(found.figure(True)), encoding="utf-8")
-    about = {"title": found.title, "caption": found.caption, "command": origin["command"]}
-    (folder / "about.json").write_text(json.dumps(about), encoding="utf-8")
+    write_finding(folder, found.table(), origin["command"], found.figure)
+    console.print(found.table())
+    console.print(f"\nTable and figure: {folder.resolve()}", soft_wrap=True)
     return found
 
 
-def markdown(answer: Answer) -> str:
-    """The table as Markdown, numbers to four digits."""
-    lines = [answer.columns, ["---"] * len(answer.columns), *[[shown(x) for x in row] for row in answer.rows]]
-    return "".join("| " + " | ".join(map(str, line)) + " |\n" for line in lines)
-
-
-def terminal_table(answer: Answer) -> Table:
-    """The table for a terminal."""
-    table = Table(title=Text(answer.title), caption=Text(answer.caption), box=None)
-    table.title_justify = table.caption_justify = "left"
-    for rank, column in enumerate(answer.columns):
-        table.add_column(Text(column), justify="right" if rank else "left", overflow="fold")
-    for row in answer.rows:
-        table.add_row(*(Text(shown(x)) for x in row))
-    return table
-
-
-def shown(value: Any) -> str:
-    """A value in a table: floats to four significant digits."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def write_csv(result: AnalysisResult, path: Path) -> None:
+    """Writes the table, floats to six significant digits."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(result.columns)
+        writer.writerows([f"{x:.6g}" if isinstance(x, float) else x for x in row] for row in result.rows)

@@ -1,67 +1,104 @@
-"""The comparison: all cells of a grid are run, and what they found is put together, one table for each variation."""
+"""The comparison: all experiments of a grid are run and put together, one table and one report for each variation."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
-from lightning_ebm.config import ConfigError, distortion_in_test, to_yaml
-from lightning_ebm.experiments.executor import name_of, run_cells
-from lightning_ebm.experiments.experiment import Cell, measured
+from lightning_ebm.config import ConfigError, Overrides, Source, distortion_in_test, read, resolve, to_yaml
+from lightning_ebm.experiments.executor import QUIET, UnfinishedError
+from lightning_ebm.experiments.experiment import Experiment, measured, name_of, run_experiments
+from lightning_ebm.experiments.grid import grid, name_of_source
+from lightning_ebm.files import slug
+from lightning_ebm.reporting.comparison_tables import terminal_tables
 from lightning_ebm.reporting.published import published
-from lightning_ebm.reporting.record import QUERY, Comparison, Gallery, Recall, pooled
-from lightning_ebm.schema import RunConfig
+from lightning_ebm.reporting.record import COLUMNS, QUERY, Comparison, Gallery, Recall, Record, pooled, row, write_cells
+from lightning_ebm.reporting.report import read_findings, write_index, write_report
 from lightning_ebm.signals import process_number
 from lightning_ebm.training.checkpoints import load
+from lightning_ebm.training.loggers import log_table
 from lightning_ebm.training.trainer import build, is_trainable, provenance
 
 
-def compare(cells: Sequence[Cell], console: Console) -> dict[str, Comparison]:
-    """Runs all cells that are not done. Of several processes, the first one measures: others find nothing.
+def compare(source: Source, overrides: Overrides = (), console: Console = QUIET) -> list[Record]:
+    """Trains and measures every row of a configuration, and writes a report to `<output>/compare-<file>`.
+
+    What is done already is not done again, so the same call resumes where an interrupted one stopped.
 
     Args:
-        cells: the grid, as `grid.cells` makes it.
-        console: shows what is going on.
+        source: the configuration: a YAML file or a mapping.
+        overrides: settings laid over it: key=value words or a mapping.
+        console: shows progress and the tables.
 
     Returns:
-        One comparison for each variation of the task, by its name.
+        A record for each experiment and test setting, seeds apart. Of several processes that a launcher has started,
+        the first one measures, and the others return nothing.
 
     Raises:
-        ConfigError: if every cell failed.
+        ConfigError: if the configuration is wrong, or every experiment failed.
+        UnfinishedError: if some failed.
     """
-    if name := cells[0].config.compare.published:
-        published(name)  # a mistake is found before anything is trained
-    failed = run_cells(cells, cells[0].config.compare.jobs, console)
+    experiments = grid(source, overrides)
+    first = experiments[0].config
+    if first.compare.paper_results:
+        published(first.compare.paper_results)  # a mistake is found before anything is trained
+    failed = run_experiments(experiments, console)
     if process_number():
-        return {}
-    if len(failed) == len(cells):
-        raise ConfigError(f"{cells[0].label}: {failed[0]}")
-    by_variation: dict[str, list[int]] = {}
-    for rank, cell in enumerate(cells):
-        by_variation.setdefault(cell.variation, []).append(rank)
-    return {
-        variation: together(
-            [cells[rank] for rank in ranks if rank not in failed],
-            {cells[rank].label: failed[rank] for rank in ranks if rank in failed},
-        )
-        for variation, ranks in by_variation.items()
-        if not failed.keys() >= set(ranks)
+        return []
+    if len(failed) == len(experiments):
+        raise ConfigError(f"{experiments[0].label}: {failed[0]}")
+    ranks: dict[str, list[int]] = {}
+    for rank, one in enumerate(experiments):
+        ranks.setdefault(one.variation, []).append(rank)
+    comparisons = {
+        variation: together(done, {experiments[rank].label: failed[rank] for rank in several if rank in failed})
+        for variation, several in ranks.items()
+        if (done := [experiments[rank] for rank in several if rank not in failed])
     }
+    folder = Path(first.output) / f"compare-{name_of_source(source)}"
+    missing = [variation for variation in ranks if variation not in comparisons]
+    page = write_reports(comparisons, missing, folder)
+    records = [result for rank, one in enumerate(experiments) if rank not in failed for result in one.results()]
+    write_cells(records, folder)
+    log_table(first, folder.name, COLUMNS, [list(row(result).values()) for result in records])
+    for comparison in comparisons.values():  # what is printed is written already, so that no terminal can lose it
+        for table in terminal_tables(comparison):
+            console.print(table)
+    console.print(
+        f"\nThe report, with pictures of what each memory recalled:\n  {page.resolve().as_uri()}", soft_wrap=True
+    )
+    lost = [label for comparison in comparisons.values() for label in comparison.failed]
+    if lost := lost + [f"all of {variation}" for variation in missing]:
+        raise UnfinishedError(lost, records)
+    return records
 
 
-def evaluate(config: RunConfig) -> Comparison:
+def write_reports(comparisons: Mapping[str, Comparison], missing: Sequence[str], folder: Path) -> Path:
+    """Writes a report for each variation, and where there are several, an index of all. Returns the first page."""
+    findings = read_findings(folder.parent, folder.name.removeprefix("compare-"))
+    if list(comparisons) == [""]:
+        return write_report(comparisons[""], folder, findings)
+    reports = {
+        variation: (write_report(comparison, folder / slug(variation), others="../index.html"), comparison)
+        for variation, comparison in comparisons.items()
+    }
+    return write_index(reports, list(missing), folder, findings)
+
+
+def evaluate(source: Source, overrides: Overrides = ()) -> Comparison:
     """Measures one trained memory, as `compare` would.
 
     Raises:
         ConfigError: if it was not trained, or its checkpoint is damaged.
     """
+    config = resolve(read(source, overrides))
     run = build(config)
-    if is_trainable(run.memory) and (config.checkpoint or config.training.updates):
+    if is_trainable(run.memory) and (config.checkpoint or config.training.max_steps):
         load(run.memory, Path(config.checkpoint) if config.checkpoint else run.folder / "checkpoints" / "best.ckpt")
-    cell = Cell(config.name, config.name, "", config)
-    results = [result for setting, rows in measured(run, cell.settings()) for result in cell.labelled(setting, rows)]
+    one = Experiment(config.name, config.name, "", config)
+    results = [result for _, rows in measured(run, one.settings()) for result in one.labelled(rows)]
     made = provenance(config)
     return Comparison(
         title=f"{config.memory.name} on {config.data.name}, {distortion_in_test(config)}",
@@ -74,40 +111,40 @@ def evaluate(config: RunConfig) -> Comparison:
     )
 
 
-def together(cells: Sequence[Cell], failed: dict[str, str]) -> Comparison:
-    """What the cells of one table found, seeds pooled.
+def together(experiments: Sequence[Experiment], failed: dict[str, str]) -> Comparison:
+    """What the experiments of one table found, seeds pooled.
 
     Args:
-        cells: those that are done, at least one.
+        experiments: those that are done, at least one.
         failed: label and error of those that are not.
     """
-    first = cells[0].config
-    results = [result for cell in cells for result in cell.results()]
-    queries = {(r.items, r.mask_known): r for r in reversed(results) if r.label == QUERY}  # the same in all cells
+    first = experiments[0].config
+    results = [result for one in experiments for result in one.results()]
+    queries = {(r.items, r.mask_known): r for r in reversed(results) if r.label == QUERY}  # the same in all
     results = pooled(r for r in results if r.label != QUERY) + list(queries.values())
-    firsts = {cell.label: cell for cell in reversed(cells)}  # of several seeds, the first one is shown
-    shown = [firsts[label] for label in dict.fromkeys(cell.label for cell in cells)]
+    firsts = {one.label: one for one in reversed(experiments)}  # of several seeds, the first one is shown
+    shown = [firsts[label] for label in dict.fromkeys(one.label for one in experiments)]
     made = provenance(first)
-    seeds = sorted({cell.config.seed for cell in cells})
-    variation = f", {cells[0].variation}" if cells[0].variation else ""
+    seeds = sorted({one.config.seed for one in experiments})
+    variation = f", {experiments[0].variation}" if experiments[0].variation else ""
     return Comparison(
         title=f"Associative memories on {first.data.name}, {distortion_in_test(first)}{variation}",
         unit=results[0].unit,
         results=sorted(results, key=lambda result: (result.mask_known, result.items)),
         gallery=gallery(shown) if first.compare.gallery else None,
         command=made["command"],
-        config="\n".join(f"# {name_of(cell)}\n{to_yaml(cell.config)}" for cell in cells),
+        config="\n".join(f"# {name_of(one)}\n{to_yaml(one.config)}" for one in experiments),
         provenance={**made, "seed": ", ".join(map(str, seeds)), "episode seed": str(first.episodes.seed)},
-        curves=[curve for cell in shown if (curve := cell.curve()).points],
+        curves=[curve for one in shown if (curve := one.curve()).points],
         failed=failed,
-        runs={cell.folder.name: to_yaml(cell.config) for cell in cells},
-        published=published(first.compare.published) if first.compare.published else None,
+        runs={one.folder.name: to_yaml(one.config) for one in experiments},
+        published=published(first.compare.paper_results) if first.compare.paper_results else None,
     )
 
 
-def gallery(cells: Sequence[Cell]) -> Gallery:
+def gallery(experiments: Sequence[Experiment]) -> Gallery:
     """What the memories recalled of the first test episode."""
-    recalls = {cell.label: cell.recall() for cell in cells}
+    recalls = {one.label: recall for one in experiments if (recall := one.recall())}
     episode = next(iter(recalls.values()))
     return Gallery(
         episode["patterns"],

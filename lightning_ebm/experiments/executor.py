@@ -1,149 +1,374 @@
-"""Runs the cells of a comparison: one after the other here, or several at a time in processes of their own."""
+"""The executor: runs jobs, several at a time, each a command in a process of its own.
+
+Experiments of a comparison and trials of a sweep are such jobs. Processes run on this machine, one a GPU of those that
+the user shows or one a core, or as jobs of SLURM, submitted through submitit.
+"""
 
 from __future__ import annotations
 
 import os
+import shlex
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
 
-import torch
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from lightning_ebm.experiments.experiment import Cell, run_cell, write_cell
-from lightning_ebm.signals import last_words, launched
+from lightning_ebm.config import ConfigError
+from lightning_ebm.files import atomic_write
 
-SHOWN = 12  # cells at work that the live table names
+PAUSE = 0.25
+"""Seconds between two looks at the processes."""
+SILENCE = 300.0
+"""Seconds within which a job that `speaks` must have printed something. Its imports take two minutes on a machine with
+seven processes a core, and about as long from a cold network file system."""
+SHOWN = 12
+"""Jobs that the live table names."""
+QUIET = Console(quiet=True)
+"""Shows nothing: what a notebook calls prints only where it is given another console."""
+
+
+class UnfinishedError(ConfigError):
+    """Some jobs failed; what the others found is in the report, and here.
+
+    Args:
+        failed: their names.
+        found: what would have been returned.
+    """
+
+    def __init__(self, failed: Sequence[str], found: Any) -> None:
+        super().__init__(f"not finished, see above and log.txt in the run's folder: {', '.join(failed)}")
+        self.found = found
+
+
+@dataclass(frozen=True)
+class Job:
+    """A command and what is known of it.
+
+    Attributes:
+        name: what it is called in the table and in log lines.
+        command: its words.
+        folder: where log.txt, all that it prints, lies.
+        devices: GPUs that it uses; 0: all that are shown.
+        environment: variables that it has beside those of this process; None removes one.
+        progress: share of its work that is done, from 0 to 1.
+        speaks: whether it prints a line as soon as it has started; if none comes for `SILENCE`, it is killed.
+        gives_up: whether it should be asked to stop, since its result is of no use any more.
+    """
+
+    name: str
+    command: Sequence[str]
+    folder: Path
+    devices: int = 1
+    environment: Mapping[str, str | None] = field(default_factory=dict)
+    progress: Callable[[], float] = lambda: 0.0
+    speaks: bool = False
+    gives_up: Callable[[], bool] = lambda: False
+
+    @property
+    def log(self) -> Path:
+        """What it prints."""
+        return self.folder / "log.txt"
+
+    def variables(self) -> dict[str, str]:
+        """The environment of its process."""
+        merged = {**os.environ, **self.environment}
+        return {name: value for name, value in merged.items() if value is not None}
 
 
 @dataclass
-class Job:
-    """A cell in a process of its own.
+class Running:
+    """A job at work.
 
     Attributes:
-        cell: what it does.
-        slot: its place among those that run together: the number of its GPU, where there are some.
-        process: the process.
-        start: when it was started, in seconds.
+        job: which one.
+        process: its process, or its job of SLURM.
+        gpus: those that it has.
+        printed: how long its log was when it started, in bytes.
+        start: when that was, in seconds of `time.monotonic`.
+        asked: whether it was asked to stop.
+        hung: why it was killed, if it hung.
     """
 
-    cell: Cell
-    slot: int
-    process: subprocess.Popen[bytes]
-    start: float
+    job: Job
+    process: subprocess.Popen[bytes] | Submitted
+    gpus: Sequence[str] = ()
+    printed: int = 0
+    start: float = field(default_factory=time.monotonic)
+    asked: bool = False
+    hung: str = ""
 
 
-def run_cells(cells: Sequence[Cell], jobs: int, console: Console) -> dict[int, str]:
-    """Runs what is not done yet. A cell that fails does not stop the others.
+Ended = Callable[[Job, str], str]
+"""Is told that a job has ended, and why if it failed, and returns what the log says of it: "done", "failed: …"."""
+
+
+def run_jobs(executor: Local | Slurm, jobs: Iterator[Job], total: int, ended: Ended, console: Console = QUIET) -> None:
+    """Runs jobs until there are none left. Stopping this process stops them; if it is killed, they end alone.
 
     Args:
-        cells: all cells of the comparison.
-        jobs: how many at a time; 1 runs them in this process, 0 takes one for each GPU or, without, each core.
-        console: shows what is going on.
+        executor: where and how many at a time, as `make_executor` says.
+        jobs: asked for the next one when there is room for it, so that it may depend on how others have ended.
+        total: how many there will be, for the table.
+        ended: is told of each.
+        console: shows a live table in a terminal, and a line for each job that ends, in a file too.
 
-    Returns:
-        The error of each cell that failed, by its place in `cells`.
+    Raises:
+        ConfigError: if a command or SLURM cannot be started.
     """
-    jobs = jobs or torch.cuda.device_count() or os.cpu_count() or 1
-    waiting = [rank for rank, cell in enumerate(cells) if not cell.is_done()]
-    # training on several devices starts its command anew, which must then be that of the cell alone
-    several_ranks = any(cells[rank].config.trainer.devices > 1 for rank in waiting)
-    if launched() or (jobs == 1 and not several_ranks):
-        return run_here(cells, waiting, console)
-    return run_in_processes(cells, waiting, jobs, console)
-
-
-def run_here(cells: Sequence[Cell], waiting: Sequence[int], console: Console) -> dict[int, str]:
-    """One cell after the other, each with its own progress line."""
-    failed: dict[int, str] = {}
-    for rank in waiting:
-        try:
-            run_cell(cells[rank], console.print)
-        except (ValueError, NotImplementedError, RuntimeError, OSError, MemoryError) as error:
-            failed[rank] = " ".join(str(error).split())
-            console.print(Text(f"{cells[rank].label}: failed: {failed[rank]}", style="red"))
-    return failed
-
-
-def run_in_processes(cells: Sequence[Cell], waiting: list[int], jobs: int, console: Console) -> dict[int, str]:
-    """Several cells at a time. Stopping this process stops them; if it is killed, they end their cell alone.
-
-    What runs is a table in a terminal and nothing in a file; each cell that ends is a line in both.
-    """
-    queue, begun = list(waiting), time.monotonic()
-    running: dict[int, Job] = {}
-    failed: dict[int, str] = {}
-    slots = list(range(jobs))
+    running: list[Running] = []
+    begun, count = time.monotonic(), 0
     with Live(console=console, auto_refresh=False, transient=True) as live:
         try:
-            while queue or running:
-                while queue and slots:
-                    rank = queue.pop(0)
-                    running[rank] = start(cells[rank], slots.pop(0), jobs)
-                for rank, job in list(running.items()):
-                    if job.process.poll() is not None:
-                        slots.append(running.pop(rank).slot)
-                        if cells[rank].is_done():
-                            how = Text(f"{name_of(job.cell)}: done after {time.monotonic() - job.start:.0f} s")
-                        else:
-                            failed[rank] = last_words(job.cell.folder / "log.txt", job.process.returncode)
-                            how = Text(f"{name_of(job.cell)}: failed: {failed[rank]}", style="red")
-                        ended = len(waiting) - len(queue) - len(running)
-                        console.print(how, f"({ended} of {len(waiting)})", highlight=False)
-                live.update(table(cells, waiting, queue, running, failed, time.monotonic() - begun), refresh=True)
-                time.sleep(0.25)
+            while True:
+                while executor.has_room(running) and (job := next(jobs, None)):
+                    running.append(executor.start(job, running))
+                if not running:
+                    return
+                time.sleep(PAUSE)
+                for one in list(running):
+                    code = one.process.poll()
+                    if code is None:
+                        watch(one)
+                        continue
+                    running.remove(one)
+                    count += 1
+                    words = ended(one.job, one.hung or why(one.job.log, code))
+                    line = f"{one.job.name}: {words} ({count} of {total}, {time.monotonic() - one.start:.0f} s)"
+                    console.print(Text(line, style="red" if words.startswith("failed") else ""), soft_wrap=True)
+                live.update(table(running, count, total, time.monotonic() - begun), refresh=True)
         finally:
-            for job in running.values():
-                job.process.terminate()
-            for job in running.values():
-                job.process.wait()
-    return failed
+            for one in running:
+                one.process.terminate()
+            for one in running:
+                one.process.wait()
 
 
-def start(cell: Cell, slot: int, jobs: int) -> Job:
-    """Starts the process of a cell; what it prints goes to log.txt in the run's folder."""
-    cell.folder.mkdir(parents=True, exist_ok=True)
-    write_cell(cell, cell.folder / "cell.yaml")
-    threads = max(1, (os.cpu_count() or 1) // jobs)
-    environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
-    if torch.cuda.is_available() and cell.config.trainer.devices == 1:
-        environment["CUDA_VISIBLE_DEVICES"] = str(slot % torch.cuda.device_count())
-    command = [sys.executable, "-m", "lightning_ebm.experiments.experiment", str(cell.folder / "cell.yaml")]
-    with (cell.folder / "log.txt").open("ab") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
-    return Job(cell, slot, process, time.monotonic())
+def watch(one: Running) -> None:
+    """Asks a job to stop that gives up, and kills one that hangs before it has printed anything."""
+    if not one.asked and one.job.gives_up():
+        one.asked = True
+        one.process.terminate()
+    silent = one.job.speaks and time.monotonic() - one.start > SILENCE and one.job.log.stat().st_size == one.printed
+    if silent and isinstance(one.process, subprocess.Popen):  # a job of SLURM waits in the queue first
+        one.hung = f"it hung on start: it printed nothing for {SILENCE:.0f} s, and was killed"
+        one.process.kill()
 
 
-def table(
-    cells: Sequence[Cell],
-    waiting: Sequence[int],
-    queue: Sequence[int],
-    running: dict[int, Job],
-    failed: dict[int, str],
-    seconds: float,
-) -> Group:
-    """The cells that run, and how many are done; time left, if all cost what these did."""
-    done = len(cells) - len(queue) - len(running) - len(failed)
-    share = sum(job.cell.progress() / max(1, job.cell.config.training.updates) for job in running.values())
-    finished = len(waiting) - len(queue) - len(running) + share  # since this comparison was started
-    left = (len(waiting) - finished) * seconds / finished if finished else 0.0
-    words = f"{done} done, {len(running)} running, {len(queue)} waiting, {len(failed)} failed"
-    time_left = f"; about {left / 60:.0f} min left" if left else ""
+def why(log: Path, code: int) -> str:
+    """Why a job has failed, in one line: the signal that killed it, or the last line of its log; empty for code 0."""
+    if code == 0:
+        return ""
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if log.exists() else []
+    last = " ".join(lines[-1].removeprefix("error: ").split()) if lines else "it printed nothing"
+    if code == -signal.SIGKILL:
+        return f"killed by SIGKILL, which the system sends when memory runs out; last line: {last}"
+    if code < 0:
+        return f"killed by {signal.Signals(-code).name}; last line: {last}"
+    return last if code == 1 else f"exit code {code}; last line: {last}"
+
+
+def table(running: Sequence[Running], count: int, total: int, seconds: float) -> Group:
+    """The jobs at work, and the time left if all cost what these did."""
+    finished = count + sum(one.job.progress() for one in running)
+    words = f"{count} of {total} ended, {len(running)} running"
+    if finished:
+        words += f"; about {max(0.0, total - finished) * seconds / finished / 60:.0f} min left"
     view = Table(box=None, pad_edge=False)
-    for name in ("cell", "updates", "seconds"):
-        view.add_column(name, justify="left" if name == "cell" else "right", overflow="fold")
-    for job in list(running.values())[:SHOWN]:
-        updates = f"{job.cell.progress():,} of {job.cell.config.training.updates:,}"
-        view.add_row(Text(name_of(job.cell)), updates, f"{time.monotonic() - job.start:.0f}")
-    return Group(Text(words + time_left), view)
+    for name in ("job", "done", "seconds"):
+        view.add_column(name, justify="left" if name == "job" else "right", overflow="fold")
+    for one in running[:SHOWN]:
+        view.add_row(Text(one.job.name), f"{one.job.progress():.0%}", f"{time.monotonic() - one.start:.0f}")
+    return Group(Text(words), view)
 
 
-def name_of(cell: Cell, seed: bool = True) -> str:
-    """The cell in a few words, with its seed or without."""
-    seeds = [f"seed {cell.config.seed}"] if seed else []
-    return ", ".join([cell.label, *([cell.variation] if cell.variation else []), *seeds])
+def gpus() -> list[str]:
+    """The GPUs that the user shows, as CUDA_VISIBLE_DEVICES names them: numbers, or UUIDs of GPUs or MIG slices."""
+    import torch  # not above, for a job of SLURM imports this file to run a command that imports it again
+
+    count = torch.cuda.device_count()
+    shown = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = map(str, range(count)) if shown is None else (name.strip() for name in shown.split(","))
+    return list(names)[:count]  # CUDA ends the list at the first name that it does not know
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def wait_for_earlier(log: IO[bytes]) -> None:
+    """Waits for the process of the same job that has outlived an earlier, killed run of this command.
+
+    The new process inherits the lock, and so holds it until it ends. Where there are no such locks, nothing waits.
+    """
+    try:
+        import fcntl
+
+        try:
+            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            warnings.warn(f"waiting for a process of an earlier command, which still writes {log.name}", stacklevel=1)
+            fcntl.flock(log, fcntl.LOCK_EX)
+    except (ImportError, OSError):
+        return
+
+
+def make_executor(kind: str, workers: int, slurm: Mapping[str, Any]) -> Local | Slurm:
+    """The executor of a configuration.
+
+    Args:
+        kind: local or slurm.
+        workers: jobs at a time; 0: one for each GPU or, without, each core; with SLURM, all.
+        slurm: settings of sbatch, under submitit's names: partition, time (minutes), gpus_per_node and so on.
+
+    Raises:
+        ConfigError: if submitit is not installed.
+    """
+    return Local(workers) if kind == "local" else Slurm(workers, slurm)
+
+
+class Local:
+    """Processes on this machine.
+
+    Args:
+        workers: as in `make_executor`.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self.gpus, self.workers = gpus(), workers
+        self.places = len(self.gpus) or cores()
+
+    def has_room(self, running: Sequence[Running]) -> bool:
+        """Whether another job may start."""
+        if self.workers:
+            return len(running) < self.workers
+        return sum(max(1, len(one.gpus)) for one in running) < self.places
+
+    def start(self, job: Job, running: Sequence[Running]) -> Running:
+        """Starts a job on the GPUs that the fewest others use; what it prints is added to its log."""
+        used = [gpu for one in running for gpu in one.gpus]
+        chosen = sorted(self.gpus, key=used.count)[: job.devices]
+        environment = {"OMP_NUM_THREADS": str(max(1, cores() // (self.workers or self.places))), **job.variables()}
+        if chosen:
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(chosen)
+        job.folder.mkdir(parents=True, exist_ok=True)
+        with job.log.open("ab") as log:
+            wait_for_earlier(log)
+            before = log.tell()
+            try:
+                process = subprocess.Popen(job.command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+            except OSError as error:
+                raise ConfigError(f"cannot start {job.command[0]!r}, the first word of a command: {error}") from None
+        return Running(job, process, chosen, before)
+
+
+class Slurm:
+    """Jobs of SLURM. Each is requeued at its time limit or when it is preempted, and goes on from its checkpoint.
+
+    Args:
+        workers: as in `make_executor`.
+        settings: of sbatch, as in `make_executor`.
+        cluster: submitit's name of the cluster; "local" runs its jobs on this machine, for tests.
+    """
+
+    def __init__(self, workers: int, settings: Mapping[str, Any], cluster: str = "slurm") -> None:
+        try:
+            import submitit
+        except ImportError:
+            raise ConfigError("executor=slurm needs submitit: pip install 'lightning-ebm[slurm]'") from None
+        self.submitit, self.workers, self.settings, self.cluster = submitit, workers, dict(settings), cluster
+
+    def has_room(self, running: Sequence[Running]) -> bool:
+        """Whether another job may be submitted."""
+        return not self.workers or len(running) < self.workers
+
+    def start(self, job: Job, running: Sequence[Running]) -> Running:
+        """Submits a job, or takes up the one that an earlier run of this command has submitted."""
+        job.folder.mkdir(parents=True, exist_ok=True)
+        python = f"{shlex.quote(sys.executable)} -P"  # files of the working folder never stand in for modules
+        try:
+            kinds = {"slurm": self.submitit.SlurmExecutor, "local": self.submitit.LocalExecutor}
+            executor = kinds[self.cluster](job.folder / "slurm", max_num_timeout=1_000_000, python=python)
+            executor.update_parameters(**{"job_name": job.folder.name, **self.settings})
+        except (ValueError, TypeError, RuntimeError) as error:
+            raise ConfigError(f"slurm={self.settings}: {' '.join(str(error).split())}") from None
+        kept = job.folder / "slurm" / "job"
+        if kept.exists() and not exit_code(job).exists():
+            found = executor.job_class(executor.folder, kept.read_text())
+            if not found.done(force_check=True) and found.state != "UNKNOWN":
+                return Running(job, Submitted(job, found))
+        exit_code(job).unlink(missing_ok=True)
+        try:
+            submitted = executor.submit(Task(job.command, job.environment, job.log, exit_code(job)))
+        except (OSError, RuntimeError) as error:
+            raise ConfigError(f"sbatch refuses {job.name}: {' '.join(str(error).split())}") from None
+        atomic_write(kept, submitted.job_id.encode())
+        return Running(job, Submitted(job, submitted))
+
+
+def exit_code(job: Job) -> Path:
+    """The file in which a job of SLURM leaves its exit code: submitit's own would have to be unpickled."""
+    return job.folder / "slurm" / "exit-code"
+
+
+@dataclass
+class Submitted:
+    """A job of SLURM, as if it were a `subprocess.Popen`."""
+
+    job: Job
+    submitted: Any
+
+    def poll(self) -> int | None:
+        """Its exit code; 1 if SLURM has ended it before it could leave one, which the log then says."""
+        if not self.submitted.done():
+            return None
+        try:
+            return int(exit_code(self.job).read_text())
+        except (OSError, ValueError):
+            with self.job.log.open("a") as log:
+                print(f"job {self.submitted.job_id} of SLURM has ended in the state {self.submitted.state}", file=log)
+            return 1
+
+    def terminate(self) -> None:
+        """Cancels it: SLURM sends SIGTERM, and SIGKILL half a minute later."""
+        self.submitted.cancel(check=False)
+
+    def wait(self) -> None:
+        """Not for a cluster, whose jobs end by themselves."""
+
+
+@dataclass
+class Task:
+    """What a job of SLURM does: it runs a command, leaves the exit code, and stops it before the job is requeued."""
+
+    command: Sequence[str]
+    environment: Mapping[str, str | None]
+    log: Path
+    code: Path
+
+    def __call__(self) -> None:
+        """Runs the command to its end."""
+        job = Job("", self.command, self.log.parent, environment=self.environment)
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(self.command, env=job.variables(), stdout=log, stderr=subprocess.STDOUT)
+        os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT)
+        if not int(os.environ.get("SLURM_PROCID", 0)):  # of the processes of one training, the first one tells
+            atomic_write(self.code, str(self.process.wait()).encode())
+
+    def checkpoint(self) -> Any:
+        """Called by submitit on the signal that comes before the time limit or a preemption."""
+        import submitit
+
+        self.process.terminate()
+        os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT)
+        return submitit.helpers.DelayedSubmission(Task(self.command, self.environment, self.log, self.code))

@@ -9,15 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from torch import Tensor
 
 from lightning_ebm import pretrained
-from lightning_ebm.config import ConfigError, merge, plain, read, read_file, resolve
-from lightning_ebm.experiments.executor import name_of
-from lightning_ebm.experiments.experiment import Cell, measured
-from lightning_ebm.experiments.grid import cells
-from lightning_ebm.files import keep
-from lightning_ebm.pretrained import FOLDER, NAME, Pretrained
+from lightning_ebm.config import ConfigError, merge, plain, read, resolve
+from lightning_ebm.experiments.experiment import Experiment, measured, name_of
+from lightning_ebm.experiments.grid import grid
+from lightning_ebm.files import atomic_write
+from lightning_ebm.pretrained import DTYPES, FOLDER, NAME, SUFFIX, Pretrained
 from lightning_ebm.registry import did_you_mean
 from lightning_ebm.training.checkpoints import load
 from lightning_ebm.training.trainer import Run, build, is_trainable, provenance, training_record
@@ -32,26 +30,29 @@ FACTS = ("identity", "commit", "date", "device", "python", "torch", "pytorch-lig
 """What is published of a run's provenance; its command may name folders of one machine."""
 
 
-def export(cell: Cell, path: Path, command: Sequence[str]) -> Pretrained:
+def export(experiment: Experiment, path: Path, command: Sequence[str], dtype: str = "float32") -> Pretrained:
     """Measures the best parameters of a trained memory, and writes both into a file.
 
     What is measured is the memory that was read back from the file's content, so that the file is known to give it.
 
     Args:
-        cell: which memory, and what it is tested with.
+        experiment: which memory, and what it is tested with.
         path: the file, as `place` gives it.
         command: what trains the memory, for an error.
+        dtype: how the file stores the parameters, one of `pretrained.DTYPES`; what is measured is what it then holds.
 
     Raises:
         ConfigError: if the memory has nothing to train, was not trained, or a checkpoint is missing or damaged.
         PretrainedError: if it cannot be published: it is of no registered class, or its parameters are not finite.
     """
-    run = build(cell.config)
-    if not is_trainable(run.memory) or not run.config.training.updates:
-        raise ConfigError(f"{cell.label} is not to be trained, and so there is nothing to export")
+    if dtype not in DTYPES:
+        raise ConfigError(f"--dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+    run = build(experiment.config)
+    if not is_trainable(run.memory) or not run.config.training.max_steps:
+        raise ConfigError(f"{experiment.label} is not to be trained, and so there is nothing to export")
     best = Path(run.config.checkpoint or run.folder / "checkpoints" / "best.ckpt")
     if not best.exists():
-        raise ConfigError(f"{cell.label} is not trained, there is no {best}: first run {shlex.join(command)}")
+        raise ConfigError(f"{experiment.label} is not trained, there is no {best}: first run {shlex.join(command)}")
     load(run.memory, best)
     if not training_record(run)[0]:
         raise ConfigError(
@@ -60,46 +61,41 @@ def export(cell: Cell, path: Path, command: Sequence[str]) -> Pretrained:
     run.memory.float()  # 64-true and bf16-true have changed it
     bare = Pretrained(
         name=path.stem,
-        memory=plain(cell.config.memory),
+        memory=plain(experiment.config.memory),
         shape=list(run.data.source.spec.shape),
         binary=run.data.source.spec.binary,
-        parameters={name: smallest(value.detach()) for name, value in run.memory.state_dict().items()},
-        config=yaml.safe_dump(published_settings(plain(cell.config)), sort_keys=False),
+        dtype=dtype,
+        parameters=run.memory.state_dict(),
+        config=yaml.safe_dump(published_settings(plain(experiment.config)), sort_keys=False),
         rows=[],
         made=origin(run),
     )
-    pretrained.refuse_imports(yaml.safe_load(bare.config), cell.config.name)
+    pretrained.refuse_imports(yaml.safe_load(bare.config), experiment.config.name)
     loaded = dataclasses.replace(run, memory=pretrained.parse(bare.content(), path.stem).build())
-    rows = [row for _, of_setting in measured(loaded, cell.settings()) for row in of_setting]
+    rows = [row.to_plain() for _, of_setting in measured(loaded, experiment.settings()) for row in of_setting]
     whole = dataclasses.replace(bare, rows=rows)
-    keep(path, whole.content())
+    atomic_write(path, whole.content())
     return whole
 
 
-def smallest(value: Tensor) -> Tensor:
-    """A copy, in float16 if that is exactly the same, as with parameters that were kept so before."""
-    half = value.half()
-    return half if half.to(value).equal(value) else value.clone()
-
-
 def place(name: str) -> Path:
-    """The file that `--as` names: a path if it ends in .pt, otherwise a name in the package.
+    """The file that `--as` names: a path if it ends in .safetensors, otherwise a name in the package.
 
     Raises:
         ConfigError: if nothing can be called so, or something is already.
     """
-    path, called = (Path(name), Path(name).stem) if name.endswith(".pt") else (FOLDER / f"{name}.pt", name)
+    path, called = (Path(name), Path(name).stem) if name.endswith(SUFFIX) else (FOLDER / f"{name}{SUFFIX}", name)
     if not NAME.fullmatch(called):
         raise ConfigError(
-            f"--as must be a name of letters and digits, with single . _ - between, or a path that ends in .pt, got"
-            f" {name!r}"
+            f"--as must be a name of letters and digits, with single . _ - between, or a path that ends in {SUFFIX},"
+            f" got {name!r}"
         )
     if path.exists():
         raise ConfigError(f"there is a pretrained memory {path}: remove it first, or choose another name")
     return path
 
 
-def wanted(config_file: Path, overrides: Mapping[str, Any], row: str) -> Cell:
+def wanted(config_file: Path, overrides: Mapping[str, Any], row: str) -> Experiment:
     """The memory that `train` makes of a configuration, or that of a row of its comparison.
 
     Args:
@@ -108,15 +104,15 @@ def wanted(config_file: Path, overrides: Mapping[str, Any], row: str) -> Cell:
         row: label of the row; of several variations or seeds, with these, as in "EBMM, halves, seed 1"; empty: none.
 
     Raises:
-        ConfigError: if the row is none of the comparison's, or is several cells of it.
+        ConfigError: if the row is none of the comparison's, or is several experiments of it.
     """
     if not row:
         config = resolve(merge(read(config_file), overrides))
-        return Cell(config.name, config.name, "", config)
-    grid = cells(read_file(config_file), overrides)
-    found = [cell for cell in grid if row in (cell.label, name_of(cell))]
+        return Experiment(config.name, config.name, "", config)
+    rows = grid(config_file, overrides)
+    found = [one for one in rows if row in (one.label, name_of(one))]
     if not found:
-        raise ConfigError(f"{config_file} has no row {row!r}.{did_you_mean(row, {cell.label for cell in grid})}")
+        raise ConfigError(f"{config_file} has no row {row!r}.{did_you_mean(row, {one.label for one in rows})}")
     if len(found) > 1:
         raise ConfigError(f"--row must be one of {'; '.join(map(name_of, found))}, got {row!r}")
     return found[0]

@@ -9,6 +9,7 @@ import torch
 
 from lightning_ebm.data.episodes import Episode
 from lightning_ebm.memory import AssociativeMemory
+from lightning_ebm.metrics import to_numpy
 
 
 def recalled(
@@ -35,4 +36,4 @@ def recalled(
         with contextlib.suppress(NotImplementedError):
             points = [patterns[:, :shown], queries, *trajectory]
             found["energies"] = torch.stack([memory.energy(state, point)[0] for point in points])
-    return {name: values.cpu().numpy() for name, values in found.items()}
+    return {name: to_numpy(values) for name, values in found.items()}

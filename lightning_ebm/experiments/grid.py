@@ -1,4 +1,4 @@
-"""The grid of a comparison: memories x their sizes x variations of the task x seeds, as a list of cells."""
+"""The grid of a comparison: memories x their sizes x variations of the task x seeds, as a list of experiments."""
 
 from __future__ import annotations
 
@@ -6,38 +6,50 @@ import dataclasses
 import fnmatch
 import itertools
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
-from lightning_ebm.config import ConfigError, distortion_in_test, get, merge, resolve, with_recipe
-from lightning_ebm.experiments.experiment import Cell
+from lightning_ebm.config import (
+    ConfigError,
+    Overrides,
+    Source,
+    distortion_in_test,
+    get,
+    layers,
+    merge,
+    resolve,
+    with_recipe,
+)
+from lightning_ebm.experiments.experiment import Experiment
+from lightning_ebm.files import slug
 from lightning_ebm.registry import Choice
 from lightning_ebm.schema import RunConfig
 
 
-def cells(plain: Mapping[str, Any], overrides: Mapping[str, Any]) -> list[Cell]:
-    """All cells, in the order of rows, sizes, variations and seeds: file < row < size < variation < command line.
+def grid(source: Source, overrides: Overrides = ()) -> list[Experiment]:
+    """All experiments, in the order of rows, sizes, variations and seeds: file < row < size < variation < command line.
 
     A row of `compare.rows` may hold `sizes:`, label -> what makes a memory of that size; its points are joined by a
     line. `compare.vary` maps axes, such as data or distortion, to label -> changes; each combination gives a table
-    of its own. `compare.seeds` repeats every cell.
+    of its own. `compare.seeds` repeats every experiment.
 
     On the command line `memory=PATTERN`, a bare name or glob, keeps the rows whose label or memory matches;
     in a file without rows it is the memory itself.
 
     Args:
-        plain: the file's configuration.
+        source: the file.
         overrides: the command line's.
 
     Raises:
-        ConfigError: if a cell does not resolve, no row is left, or rows of one table differ in their test; the
+        ConfigError: if an experiment does not resolve, no row is left, or rows of one table differ in their test; the
             message names the row.
     """
-    overrides = dict(overrides)
+    plain, overrides = layers(source, overrides)
     first = resolve(merge(plain, without_memory_filter(overrides)))
     rows: dict[str, Any] = first.compare.rows
     if not rows:
         config = resolve(merge(plain, overrides))
-        return [Cell(config.memory.name, config.memory.name, "", config)]
+        return [Experiment(config.memory.name, config.memory.name, "", config)]
     wanted = overrides.pop("memory") if isinstance(overrides.get("memory"), str) else "*"
     group = first.wandb.group or first.name
     found = []
@@ -59,7 +71,7 @@ def cells(plain: Mapping[str, Any], overrides: Mapping[str, Any]) -> list[Cell]:
                     except ConfigError as error:
                         raise ConfigError(f"compare.rows.{label}: {error}") from None
                     if any(fnmatch.fnmatch(name, wanted) for name in (label, series, config.name, config.memory.name)):
-                        found.append(Cell(label, series, variation, config))
+                        found.append(Experiment(label, series, variation, config))
     if not found:
         raise ConfigError(f"memory={wanted} matches no row; the rows are {', '.join(rows)}")
     check_tests(found)
@@ -105,21 +117,21 @@ def variations(vary: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]
         yield ", ".join(str(label) for label, _ in combination), merged
 
 
-def check_tests(found: list[Cell]) -> None:
+def check_tests(found: list[Experiment]) -> None:
     """Refuses a table whose rows are not tested on the same episodes.
 
     Raises:
         ConfigError: naming the row and the key.
     """
     firsts: dict[str, RunConfig] = {}
-    for cell in found:
-        first = firsts.setdefault(cell.variation, cell.config)
+    for one in found:
+        first = firsts.setdefault(one.variation, one.config)
         for key in ("data", "episodes.seed", "episodes.test"):
-            if tested(cell.config, key) != tested(first, key):
-                raise ConfigError(f"compare.rows.{cell.label}: {key} must be the same in all rows of one table")
-        if distortion_in_test(cell.config) != distortion_in_test(first):
+            if tested(one.config, key) != tested(first, key):
+                raise ConfigError(f"compare.rows.{one.label}: {key} must be the same in all rows of one table")
+        if distortion_in_test(one.config) != distortion_in_test(first):
             raise ConfigError(
-                f"compare.rows.{cell.label}: test_distortion, or distortion where that is empty, must be the same in"
+                f"compare.rows.{one.label}: test_distortion, or distortion where that is empty, must be the same in"
                 " all rows of one table"
             )
 
@@ -137,7 +149,6 @@ def without_memory_filter(overrides: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in overrides.items() if key != "memory" or not isinstance(value, str)}
 
 
-def slug(label: str) -> str:
-    """A label as the name of a folder: lower-case letters, digits and single hyphens."""
-    words = "".join(letter if letter.isalnum() else " " for letter in label.lower()).split()
-    return "-".join(words) or "row"
+def name_of_source(source: Source) -> str:
+    """What a comparison is called: the file's name, or the `name` of a mapping."""
+    return slug(str(source.get("name", "run"))) if isinstance(source, Mapping) else Path(source).stem

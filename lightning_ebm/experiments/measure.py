@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from statistics import mean, median
 from typing import Any, TypeVar
 
@@ -15,8 +14,9 @@ from torch import Tensor
 
 from lightning_ebm.data.episodes import Episode
 from lightning_ebm.memory import AssociativeMemory, PatternSpec, State
-from lightning_ebm.metrics import pattern_errors, recalled, similarity
+from lightning_ebm.metrics import pattern_errors, recalled, similarity, unit
 from lightning_ebm.quantization import rounded, state_bits
+from lightning_ebm.reporting.record import Record
 
 T = TypeVar("T")
 Written = list[tuple[State, float]]
@@ -26,37 +26,6 @@ CPU = torch.device("cpu")
 
 KEPT = 2**28
 """Bytes of states that are kept to be read once more."""
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """What a memory did on a set of episodes.
-
-    Attributes:
-        error: error of each episode, averaged over its patterns, on all values; in `metrics.unit`.
-        error_corrupted: the same, on the distorted values only.
-        floats: float32 values in the state of one episode, as the literature counts them.
-        floats_strict: the same, of everything in that state.
-        write_ms: median milliseconds to write one episode.
-        read_ms: median milliseconds to read all queries of one episode.
-        precision: how the state was kept between writing and reading, as in `schema.PRECISIONS`.
-        bits: bits of the state of one episode, as the literature counts, at that precision.
-        mse: squared error of a value, averaged over all values of all episodes.
-        ssim: structural similarity, averaged over all patterns; NaN where patterns are no images.
-        exact: share of patterns that were recalled, as in `metrics.recalled`.
-    """
-
-    error: list[float]
-    error_corrupted: list[float]
-    floats: int
-    floats_strict: int
-    write_ms: float
-    read_ms: float
-    precision: str
-    bits: int
-    mse: float
-    ssim: float
-    exact: float
 
 
 def measure(
@@ -69,8 +38,8 @@ def measure(
     precision: str = "float32",
     written: Written | None = None,
     device: torch.device = CPU,
-) -> Measurement:
-    """Writes and reads each episode.
+) -> Record:
+    """Writes and reads each episode. What it returns has yet to be labelled.
 
     Args:
         memory: any memory, on the CPU; it is not changed.
@@ -121,7 +90,10 @@ def measure(
             similar += per_episode(similarity(answer, batch.patterns))
             exact += per_episode(recalled(answer, batch.patterns, spec))
     literature, strict = count_floats(memory, state)
-    return Measurement(
+    return Record(
+        items=batch.patterns.shape[1],
+        mask_known=mask_known,
+        unit=unit(spec),
         error=errors,
         error_corrupted=corrupted,
         floats=literature,

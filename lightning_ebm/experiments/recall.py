@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from PIL import Image
 from lightning_ebm.config import ConfigError, build, distortion_in_test, merge, parse_overrides, plain
 from lightning_ebm.data.episodes import DataError, Episode
 from lightning_ebm.data.user_images import as_pattern, read_image
-from lightning_ebm.experiments.analysis import Answer
+from lightning_ebm.experiments.analysis import AnalysisResult, write_csv
 from lightning_ebm.experiments.gallery import recalled
 from lightning_ebm.experiments.measure import count_floats
 from lightning_ebm.experiments.reproduce import published, run_config
@@ -23,7 +24,10 @@ from lightning_ebm.metrics import pattern_errors, unit
 from lightning_ebm.pretrained import Pretrained
 from lightning_ebm.registry import choice, datasets, distortions
 from lightning_ebm.reporting.figures.strips import read_path
+from lightning_ebm.reporting.figures.style import save
 from lightning_ebm.reporting.record import CONTROL
+from lightning_ebm.reporting.report import write_recall
+from lightning_ebm.settings import setting
 
 MASKS = ("known", "unknown")
 GLYPHS = range(16, 65)  # pixels a side that glyphs can be drawn in
@@ -45,12 +49,12 @@ class RecallConfig:
         output: folder that the report's folder is made in.
     """
 
-    distortion: Any = choice(distortions, "noise_block")
+    distortion: Any = choice(distortions, "block")
     company: Any = choice(datasets, "")
     seed: int = 0
     mask: str = ""
     invert: bool = False
-    output: str = "runs"
+    output: str = setting("runs", path=True)
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ class Recalled:
         config: the settings.
     """
 
-    answer: Answer
+    answer: AnalysisResult
     images: dict[str, Image.Image]
     steps: np.ndarray
     energies: np.ndarray | None
@@ -128,7 +132,7 @@ def recall(saved: Pretrained, files: Sequence[Path], words: Sequence[str] = ()) 
     several, with_others = f"{len(own)} image{'s' * (len(own) > 1)}", ""
     if len(others):
         with_others = f", with {len(others)} patterns of {config.company} beside them"
-    answer = Answer(
+    answer = AnalysisResult(
         title=f"What {saved.name} recalls of {several}",
         caption=(
             f"All were written together{with_others}, into {count_floats(memory, memory.initial_state(1))[0]:,} floats,"
@@ -157,7 +161,9 @@ def company(saved: Pretrained, config: RecallConfig, count: int, random: np.rand
         DataError: if a file of its data set is missing or damaged, or a setting of it is out of range.
     """
     episodes = run_config(saved).episodes
-    missing = (episodes.train_items[0] if episodes.train_items else episodes.items) - count
+    missing = (
+        episodes.train_patterns_per_episode[0] if episodes.train_patterns_per_episode else episodes.patterns_per_episode
+    ) - count
     if missing <= 0 or not config.company:
         return np.empty((0, *saved.shape), np.float32)
     try:
@@ -196,3 +202,33 @@ def rows(
     if "energies" in found:
         columns += [found["energies"][step].tolist() for step in (0, 1, -1)]
     return [list(row) for row in zip(labels, *columns, strict=True)]
+
+
+def write_report(saved: Pretrained, found: Recalled) -> Path:
+    """Writes report.html, one page that needs no network, and beside it table.csv and recall.png.
+
+    Returns:
+        The path of the page, `<output>/recall-<name>/report.html`.
+    """
+    folder = Path(found.config.output) / f"recall-{saved.name}"
+    folder.mkdir(parents=True, exist_ok=True)
+    write_csv(found.answer, folder / "table.csv")
+    save(found.answer.figure(False), folder / "recall")
+    known = [
+        f"On its own test episodes, {row.items} patterns of {row.data} corrupted by {row.distortion}, the memory is"
+        f" published with a mean error of {row.mean():.4g} on corrupted values and {row.mean('error'):.4g} on all"
+        " values of a pattern."
+        for row in published(saved)
+        if not row.is_control
+    ]
+    return write_recall(
+        found.answer.table(),
+        found.images,
+        found.steps,
+        found.energies,
+        folder,
+        lead=[found.answer.caption, *known],
+        command=" ".join(["lightning-ebm", *sys.argv[1:]]),
+        provenance={str(fact): str(value) for fact, value in saved.made.items()},
+        config=saved.config,
+    )

@@ -15,8 +15,7 @@ import yaml
 from lightning_ebm.config import ConfigError, distortion_in_test, merge, parse_overrides, resolve
 from lightning_ebm.experiments.experiment import Setting, measured
 from lightning_ebm.pretrained import Pretrained, PretrainedError, refuse_imports
-from lightning_ebm.reporting.record import CONTROL, QUERY, Comparison, Result
-from lightning_ebm.reporting.tables import MEASURES, mean
+from lightning_ebm.reporting.record import CONTROL, MEASURES, QUERY, Comparison, Record
 from lightning_ebm.schema import RunConfig
 from lightning_ebm.training.trainer import build, provenance
 
@@ -72,7 +71,7 @@ def reproduce(saved: Pretrained, words: Sequence[str] = ()) -> Reproduction:
     return Reproduction(comparison, [line for pair in pairs for line in deviations(*pair)])
 
 
-def table(saved: Pretrained, config: RunConfig, results: list[Result], of: str = "") -> Comparison:
+def table(saved: Pretrained, config: RunConfig, results: list[Record], of: str = "") -> Comparison:
     """Rows of a pretrained memory, put together for a table.
 
     Args:
@@ -114,14 +113,14 @@ def run_config(saved: Pretrained) -> RunConfig:
     return resolve(configuration(saved))
 
 
-def published(saved: Pretrained) -> list[Result]:
+def published(saved: Pretrained) -> list[Record]:
     """The rows that a memory is published with, its controls among them.
 
     Raises:
         PretrainedError: if there are none, or they are not those of this version.
     """
     try:
-        found = [labelled(saved, row, "published") for row in saved.rows]
+        found = [labelled(saved, Record.from_plain(row), "published") for row in saved.rows]
         for result in found:
             check_types(result)
     except (TypeError, KeyError, ValueError, AttributeError) as error:
@@ -131,13 +130,13 @@ def published(saved: Pretrained) -> list[Result]:
     return found
 
 
-def check_types(result: Result) -> None:
+def check_types(result: Record) -> None:
     """Refuses a result whose fields are of other types than they should be, or that has no errors.
 
     Raises:
         ValueError: naming the field.
     """
-    for name, kind in typing.get_type_hints(Result).items():
+    for name, kind in typing.get_type_hints(Record).items():
         value = getattr(result, name)
         if kind == list[float]:
             fits = isinstance(value, list) and all(type(one) is float for one in value)
@@ -149,15 +148,14 @@ def check_types(result: Result) -> None:
         raise ValueError("error and error_corrupted must have a value for each episode")
 
 
-def labelled(saved: Pretrained, row: dict[str, Any], when: str) -> Result:
+def labelled(saved: Pretrained, row: Record, when: str) -> Record:
     """A row of `measured`, under the memory's name."""
-    precision = "" if row["precision"] == "float32" else f", {row['precision']}"
-    label = row["role"] if row["role"] == QUERY else f"{saved.name}{precision}, {row['role'] or when}"
-    fields = {name: value for name, value in row.items() if name != "role"}
-    return Result(label=label, series=saved.name, **fields)
+    precision = "" if row.precision == "float32" else f", {row.precision}"
+    label = QUERY if row.role == QUERY else f"{saved.name}{precision}, {row.role or when}"
+    return dataclasses.replace(row, label=label, series=saved.name)
 
 
-def first_episodes(result: Result, count: int) -> Result:
+def first_episodes(result: Record, count: int) -> Record:
     """A result with the errors of its first episodes only."""
     return dataclasses.replace(result, error=result.error[:count], error_corrupted=result.error_corrupted[:count])
 
@@ -184,14 +182,14 @@ def interval(errors: Sequence[float], items: int) -> tuple[float, float]:
     return average - room, average + room
 
 
-def deviations(old: Result, new: Result) -> list[str]:
+def deviations(old: Record, new: Record) -> list[str]:
     """What a published row and the same row of now disagree on, a line for each of the two errors."""
     lines = []
     for measure, words in MEASURES.items():
         low, high = interval(getattr(old, measure), old.items)
-        if not low <= mean(new, measure) <= high:  # written so that NaN fails too
+        if not low <= new.mean(measure) <= high:  # written so that NaN fails too
             lines.append(
-                f"{new.label}: the mean {words} is {mean(new, measure):.6g}, outside of {low:.6g} to {high:.6g} around"
-                f" the published {mean(old, measure):.6g}"
+                f"{new.label}: the mean {words} is {new.mean(measure):.6g}, outside of {low:.6g} to {high:.6g} around"
+                f" the published {old.mean(measure):.6g}"
             )
     return lines

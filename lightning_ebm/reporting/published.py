@@ -1,4 +1,4 @@
-"""Published numbers, laid over those of a comparison: `compare.published`."""
+"""Published numbers, laid over those of a comparison: `compare.paper_results`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Published:
 
 
 def published(name: str) -> Published:
-    """The numbers that `compare.published` names.
+    """The numbers that `compare.paper_results` names.
 
     Args:
         name: figure3-omniglot, figure3-cifar or table1 for those that come with the package, or the path of a CSV file
@@ -49,19 +49,19 @@ def published(name: str) -> Published:
         ConfigError: if there is no such name or file, or the file has other columns or holds no numbers.
     """
     if name not in NAMES and not name.endswith(".csv"):
-        raise ConfigError(f"compare.published must be one of {', '.join(NAMES)}, or a CSV file, got {name!r}")
+        raise ConfigError(f"compare.paper_results must be one of {', '.join(NAMES)}, or a CSV file, got {name!r}")
     file, dataset, source = NAMES.get(name, (name, "", Path(name).name))
     path = FOLDER / file if name in NAMES else Path(file)
     try:
         with path.open(newline="", encoding="utf-8") as opened:
             head, *rows = csv.reader(opened)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"compare.published: cannot read {path}: {error}") from None
+        raise ConfigError(f"compare.paper_results: cannot read {path}: {error}") from None
     try:
         if head == SIZES:
             rows = [row for row in rows if not dataset or row[0] == dataset]
             if len({row[0] for row in rows}) > 1:
-                raise ConfigError(f"compare.published: {path} must hold one data set only")
+                raise ConfigError(f"compare.paper_results: {path} must hold one data set only")
             return Published(source, "floats", by_size(rows), 64 if name in NAMES else 0)
         if head[0] == "memory" and len(head) > 1 and all(count.isdigit() for count in head[1:]):
             counts = [int(count) for count in head[1:]]
@@ -69,9 +69,11 @@ def published(name: str) -> Published:
             lines = {label: [(n, value(text), math.nan, math.nan) for n, text in row] for label, row in cells.items()}
             return Published(source, "items", lines)
     except (ValueError, IndexError) as error:
-        raise error if isinstance(error, ConfigError) else ConfigError(f"compare.published: {path}: {error}") from None
+        raise (
+            error if isinstance(error, ConfigError) else ConfigError(f"compare.paper_results: {path}: {error}")
+        ) from None
     raise ConfigError(
-        f"compare.published: the columns of {path} must be {','.join(SIZES)}, or memory and numbers of patterns"
+        f"compare.paper_results: the columns of {path} must be {','.join(SIZES)}, or memory and numbers of patterns"
     )
 
 

@@ -1,4 +1,4 @@
-"""What a comparison found, as plain data: the one thing that tables, plots and the report are made from."""
+"""What was measured, as plain data: a number has one shape from measuring it to showing it, the `Record`."""
 
 from __future__ import annotations
 
@@ -7,80 +7,168 @@ import csv
 import dataclasses
 import importlib
 import math
-from collections.abc import Iterable
+import typing
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 
+from lightning_ebm.config import ConfigError
 from lightning_ebm.reporting.published import Published
+from lightning_ebm.reporting.table import count, three_digits
 
-CONTROL = "control"  # what `Result.memory` says of a row that stores nothing
-QUERY = "query itself"  # the label of the control that answers with the query
+CONTROL = "control"
+"""`Record.memory` of a row that measures no memory."""
+QUERY = "query itself"
+"""Role and label of the control that answers with the query."""
+PRIOR = "prior state"
+"""Role of the control that reads a state into which nothing was written; it ends the label of such a row."""
+FORMER_NAMES = {"nothing written": PRIOR}
+"""Roles in older files."""
+
+Measure = Literal["error_corrupted", "error"]
+MEASURES: dict[Measure, str] = {"error_corrupted": "error on corrupted values", "error": "error on all values"}
 
 
 @dataclass(frozen=True)
-class Result:
-    """One memory on one set of test episodes.
+class Metric:
+    """How a field of `Record` is shown.
 
     Attributes:
-        label: name of the table's row.
-        memory: registered name of the memory, or "control".
-        items: patterns stored in each episode.
-        mask_known: whether the memory was told which values were distorted.
-        floats: float32 values in the state, as the literature counts them.
-        floats_strict: the same, with everything that reading needs per episode.
-        error: error of each test episode, averaged over its patterns, on all values; in `Comparison.unit`.
-        error_corrupted: the same, on the distorted values only.
-        write_ms: median milliseconds to write one episode.
-        read_ms: median milliseconds to read all queries of one episode.
-        updates: meta-training updates; 0 for a memory that is not trained.
-        train_seconds: seconds of meta-training.
-        parameters: number of meta-trained values, which all episodes share.
-        series: the line of a figure that the row is a point of: rows that differ in the size of their state
-            only share it.
-        precision: how the state was kept, as in `schema.PRECISIONS`.
-        bits: bits of the state of one episode, as the literature counts, at that precision.
-        mse: squared error of a value, averaged over all values of all episodes.
-        ssim: structural similarity of images, averaged over all patterns; NaN where patterns are no images.
-        exact: share of patterns that were recalled, as in `metrics.recalled`.
-        unit: what errors count, as in `metrics.unit`.
-        data: name of the data set.
-        distortion: name of the distortion.
-        seed: seed of the parameters.
-        cell: name of the run's folder; of several seeds that were pooled, all of them with blanks between.
-        commit: commit of the code that measured.
-        error_by_seed: mean of `error` of each seed, where several were pooled.
-        corrupted_by_seed: mean of `error_corrupted` of each seed, where several were pooled.
+        head: of its column; may have line breaks.
+        meaning: definition, for "How to read this".
+        form: value to text.
+        value: what is shown and sorted by; NaN: a dash; None: the field itself.
+        note: small print below the value; empty: none.
+        brief: whether it is also shown in a terminal.
     """
 
-    label: str
-    memory: str
-    items: int
-    mask_known: bool
-    floats: int
-    floats_strict: int
-    error: list[float]
-    error_corrupted: list[float]
-    write_ms: float
-    read_ms: float
-    updates: int = 0
-    train_seconds: float = 0.0
-    parameters: int = 0
+    head: str
+    meaning: str
+    form: Callable[[float], str]
+    value: Callable[[Record], float] | None
+    note: Callable[[Record], str]
+    brief: bool
+
+
+def metric(
+    default: Any,
+    head: str,
+    meaning: str = "",
+    form: Callable[[float], str] = "{:,.0f}".format,
+    value: Callable[[Record], float] | None = None,
+    note: Callable[[Record], str] = lambda record: "",
+    brief: bool = False,
+) -> Any:
+    """A field of `Record` that tables show, see `Metric`."""
+    return field(default=default, metadata={"metric": Metric(head, meaning, form, value, note, brief)})
+
+
+def of_state(value: Callable[[Record], float]) -> Callable[[Record], float]:
+    """A value of memories only: a control has no state."""
+    return lambda record: math.nan if record.is_control else value(record)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One memory, or control, in one test setting.
+
+    Fields that identify the row come first, then what was measured. `error` and `error_corrupted` hold one value for
+    each test episode, which is averaged over its patterns; a record read from cells.csv holds their mean only.
+    """
+
+    label: str = ""
+    """Name of the table's row."""
     series: str = ""
+    """Line of a figure that the row is a point of: rows that differ only in the size of their state share it."""
+    role: str = ""
+    """What a control measures, `PRIOR` or `QUERY`; empty for a memory."""
+    memory: str = ""
+    """Registered name of the memory, or `CONTROL`."""
+    items: int = 0
+    """Patterns stored in each episode."""
+    mask_known: bool = False
+    """Whether the memory was given the mask of corrupted values."""
     precision: str = "float32"
-    bits: int = 0
-    mse: float = math.nan
-    ssim: float = math.nan
-    exact: float = math.nan
-    unit: str = ""
+    """How the state was kept between writing and reading, as in `schema.PRECISIONS`."""
     data: str = ""
+    """Name of the data set."""
     distortion: str = ""
+    """Name of the distortion, with its settings."""
+    unit: str = ""
+    """Unit of the errors, as in `metrics.unit`."""
     seed: int = 0
+    """Seed of the parameters."""
+    seeds: int = 1
+    """Number of seeds that were pooled; the errors of the first seed's episodes come first."""
     cell: str = ""
+    """Name of the run's folder; of pooled seeds, all of them, separated by blanks."""
     commit: str = ""
-    error_by_seed: list[float] = field(default_factory=list)
-    corrupted_by_seed: list[float] = field(default_factory=list)
+    """Commit of the code that measured."""
+    error_corrupted: list[float] = field(default_factory=list)
+    """Error of each test episode, averaged over its patterns, on the corrupted values; in `unit`."""
+    error: list[float] = field(default_factory=list)
+    """The same, on all values."""
+    floats: int = metric(
+        0, "floats", "Values of 32 bits in the written state, the only path from an episode to reading. The strict "
+        "count, given where it differs from the literature's, adds everything else that reading needs per episode.",
+        value=of_state(lambda record: record.floats), brief=True,
+        note=lambda record: "" if record.floats_strict == record.floats or record.is_control
+        else f"(strict {record.floats_strict:,})",
+    )  # fmt: skip
+    """Size of the state of one episode in float32 values, as the literature counts."""
+    floats_strict: int = 0
+    """The same, of everything in that state."""
+    bits: int = metric(
+        0, "bits per\npattern", "Bits of the written state, at the precision it was kept in, divided by the number of "
+        "stored patterns.", value=of_state(lambda record: record.bits_per_pattern), brief=True,
+    )  # fmt: skip
+    """Bits of the state of one episode, as the literature counts, at `precision`."""
+    write_ms: float = metric(0.0, "write\nms", "Median milliseconds to write one episode.", three_digits, brief=True)
+    """Median milliseconds to write one episode."""
+    read_ms: float = metric(
+        0.0, "read\nms", "Median milliseconds to read all queries of one episode.", three_digits, brief=True
+    )
+    """Median milliseconds to read all queries of one episode."""
+    exact: float = metric(
+        math.nan, "recalled\nexactly", "Share of patterns without a wrong value; of grey and colour images, without a "
+        "visible error.", "{:.1%}".format,
+    )  # fmt: skip
+    """Share of patterns that were recalled, as in `metrics.recalled`."""
+    mse: float = metric(
+        math.nan, "PSNR\ndB", "Peak signal-to-noise ratio of the answers.",
+        lambda value: f"{value:.1f}" if math.isfinite(value) else "∞", lambda record: record.psnr,
+    )  # fmt: skip
+    """Squared error of a value, averaged over all values of all episodes."""
+    ssim: float = metric(math.nan, "SSIM", "Structural similarity of the answers to the patterns.", "{:.3f}".format)
+    """Structural similarity, averaged over all patterns; NaN where patterns are not images."""
+    updates: int = metric(0, "updates", "Steps of meta-training.", count)
+    """Steps of meta-training; 0 for a memory that is not trained."""
+    train_seconds: float = metric(0.0, "training\nseconds", "Seconds of meta-training.", three_digits)
+    """Seconds of meta-training."""
+    parameters: int = metric(
+        0, "parameters", "Values found by meta-training, which all episodes share. They are not part of the state.",
+        count,
+    )  # fmt: skip
+    """Number of meta-trained values, which all episodes share."""
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it measures no memory; such rows do not compete."""
+        return self.memory == CONTROL
+
+    @property
+    def setting(self) -> tuple[int, bool]:
+        """What it was tested with, (items, mask_known): only rows of one setting compare."""
+        return self.items, self.mask_known
+
+    @property
+    def episodes(self) -> int:
+        """Number of test episodes."""
+        return len(self.error)
 
     @property
     def bits_per_pattern(self) -> float:
@@ -91,6 +179,36 @@ class Result:
     def psnr(self) -> float:
         """Peak signal-to-noise ratio in decibels, of the mean squared error; infinite without an error."""
         return -10 * math.log10(self.mse) if self.mse else math.inf
+
+    def mean(self, measure: Measure = "error_corrupted") -> float:
+        """Mean error over the test episodes."""
+        return mean_and_band(getattr(self, measure))[0]
+
+    def spread(self, measure: Measure = "error_corrupted") -> float:
+        """Half the 95 % interval of the mean error over seeds; NaN for one seed."""
+        return spread([float(np.mean(part)) for part in np.split(np.array(getattr(self, measure)), self.seeds)])
+
+    def to_plain(self) -> dict[str, Any]:
+        """Its fields, as JSON keeps them."""
+        return dataclasses.asdict(self)
+
+    @staticmethod
+    def from_plain(values: dict[str, Any]) -> Record:
+        """The record of `to_plain`, or of an older version's file.
+
+        Raises:
+            TypeError, KeyError: if these are not the fields of a record.
+        """
+        role = values["role"]
+        return Record(**(values | {"role": FORMER_NAMES.get(role, role)}))
+
+
+METRICS: dict[str, Metric] = {
+    one.name: dataclasses.replace(one.metadata["metric"], value=one.metadata["metric"].value or attrgetter(one.name))
+    for one in dataclasses.fields(Record)
+    if "metric" in one.metadata
+}
+"""Field -> how tables show it, in the order of their columns."""
 
 
 def mean_and_band(values: list[float]) -> tuple[float, float, float]:
@@ -104,38 +222,137 @@ def spread(by_seed: list[float]) -> float:
     """Half the 95 % interval of the mean over seeds, by Student's t; NaN for less than two seeds."""
     if len(by_seed) < 2:
         return math.nan
-    quantiles = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
-    t = quantiles[len(by_seed) - 2] if len(by_seed) <= 10 else 1.96
-    return t * float(np.std(by_seed, ddof=1)) / math.sqrt(len(by_seed))
+    return students_t(len(by_seed) - 1) * float(np.std(by_seed, ddof=1)) / math.sqrt(len(by_seed))
 
 
-def pooled(results: Iterable[Result]) -> list[Result]:
-    """Results that differ in their seed only, as one: episodes of all seeds together, times and sizes of the first."""
-    groups: dict[tuple[object, ...], list[Result]] = {}
-    for result in results:
-        key = (
-            *(result.label, result.memory, result.items, result.mask_known),
-            *(result.precision, result.data, result.distortion),
-        )
-        groups.setdefault(key, []).append(result)
+def students_t(freedom: int, probability: float = 0.95) -> float:
+    """The value that |t| stays below with a probability, for a whole number of degrees of freedom.
+
+    Bisects the finite sum for that probability (Abramowitz and Stegun, 26.7.3 and 26.7.4).
+    """
+
+    def within(angle: float) -> float:
+        cosine, odd = math.cos(angle), freedom % 2
+        term, total = (cosine if odd else 1.0), 0.0
+        for power in range(1 + odd, freedom, 2):
+            total += term
+            term *= cosine**2 * power / (power + 1)
+        total *= math.sin(angle)
+        return 2 / math.pi * (angle + total) if odd else total
+
+    low, high = 0.0, math.pi / 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if within(middle) < probability else (low, middle)
+    return math.tan(low) * math.sqrt(freedom)
+
+
+def settings(records: Iterable[Record]) -> list[tuple[int, bool]]:
+    """The (items, mask_known) that occur, those without the mask first."""
+    return sorted({record.setting for record in records}, key=lambda setting: setting[::-1])
+
+
+def of_setting(records: Iterable[Record], items: int, mask_known: bool) -> list[Record]:
+    """The records of one setting."""
+    return [record for record in records if record.setting == (items, mask_known)]
+
+
+def best(records: Iterable[Record], measure: Measure = "error_corrupted") -> list[Record]:
+    """The memories of least mean error: several if they tie, none if all diverged; controls do not compete."""
+    means = [(record.mean(measure), record) for record in records if not record.is_control]
+    least = min((value for value, _ in means if math.isfinite(value)), default=math.nan)
+    return [record for value, record in means if value == least]
+
+
+def pooled(records: Iterable[Record]) -> list[Record]:
+    """Records that differ only in their seed, as one: all episodes together, the mean of what is measured as float."""
+    groups: dict[tuple[object, ...], list[Record]] = {}
+    for record in records:
+        key = (record.label, record.memory, *record.setting, record.precision, record.data, record.distortion)
+        groups.setdefault((*key, record.episodes), []).append(record)
     together = []
     for members in groups.values():
-        several = len(members) > 1
-        together.append(
-            dataclasses.replace(
-                members[0],
-                error=[error for member in members for error in member.error],
-                error_corrupted=[error for member in members for error in member.error_corrupted],
-                error_by_seed=[float(np.mean(member.error)) for member in members] if several else [],
-                corrupted_by_seed=[float(np.mean(member.error_corrupted)) for member in members] if several else [],
-                mse=float(np.mean([member.mse for member in members])),
-                ssim=float(np.mean([member.ssim for member in members])),
-                exact=float(np.mean([member.exact for member in members])),
-                cell=" ".join(dict.fromkeys(member.cell for member in members)),
-                train_seconds=float(np.mean([member.train_seconds for member in members])),
-            )
-        )
+        changes: dict[str, Any] = {"seeds": len(members), "cell": " ".join(dict.fromkeys(one.cell for one in members))}
+        for name, kind in KINDS.items():
+            values = [getattr(member, name) for member in members]
+            if kind == list[float]:
+                changes[name] = [value for one in values for value in one]
+            elif kind is float:
+                changes[name] = float(np.mean(values))
+        together.append(dataclasses.replace(members[0], **changes))
     return together
+
+
+KINDS: dict[str, Any] = typing.get_type_hints(Record)
+"""Field -> its type."""
+PREFIXES = {"error": "error", "error_corrupted": "corrupted"}
+DERIVED = ("episodes", "bits_per_pattern", "psnr")
+COLUMNS = (
+    *(name for name, kind in KINDS.items() if kind != list[float]),
+    *(f"{prefix}_{part}" for prefix in PREFIXES.values() for part in ("mean", "p5", "p95")),
+    *DERIVED,
+)
+"""Columns of results.csv and cells.csv: the fields of `Record`, errors as mean and percentiles, then `DERIVED`."""
+NEEDED = (*("label", "series", "memory", "items", "mask_known", "floats", "error_mean", "corrupted_mean"),
+          *("unit", "data", "distortion", "seed", "cell"))  # fmt: skip
+
+
+def row(record: Record) -> dict[str, str | int | float | bool]:
+    """One line of the flat table, keyed by `COLUMNS`."""
+    values = {name: getattr(record, name) for name in (*KINDS, *DERIVED)}
+    for name, prefix in PREFIXES.items():
+        numbers = mean_and_band(values.pop(name))
+        values |= {f"{prefix}_{part}": value for part, value in zip(("mean", "p5", "p95"), numbers, strict=True)}
+    return {name: values[name] for name in COLUMNS}
+
+
+def write_csv(records: Iterable[Record], path: Path) -> None:
+    """Writes the flat table, one line for each record."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        for record in records:
+            writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row(record).items()})
+
+
+def write_cells(records: Iterable[Record], folder: Path) -> None:
+    """Writes every record of every cell, seeds apart: cells.csv, and cells.parquet where PyArrow is installed."""
+    records = list(records)
+    write_csv(records, folder / "cells.csv")
+    with contextlib.suppress(ModuleNotFoundError):
+        arrow, parquet = (importlib.import_module(name) for name in ("pyarrow", "pyarrow.parquet"))
+        parquet.write_table(arrow.Table.from_pylist([row(record) for record in records]), folder / "cells.parquet")
+
+
+def read_csv(path: Path) -> list[Record]:
+    """The records of a cells.csv, of this version or an older one; of their errors, the means only.
+
+    Raises:
+        ConfigError: if it cannot be read, or is no such file.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            lines = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"cannot read {path}: {reason}; `lightning-ebm compare` writes it") from None
+    if not lines or not set(NEEDED) <= lines[0].keys() or any(None in line or None in line.values() for line in lines):
+        raise ConfigError(f"{path} must be a cells.csv with the columns {', '.join(sorted(NEEDED))}")
+    records = []
+    for number, line in enumerate(lines, start=2):
+        values: dict[str, Any] = {}
+        try:
+            for name, kind in KINDS.items():
+                if name in PREFIXES:
+                    values[name] = [float(line[f"{PREFIXES[name]}_mean"])]
+                elif name in line:
+                    values[name] = line[name] == "True" if kind is bool else kind(line[name])
+        except ValueError as error:
+            raise ConfigError(f"{path}, line {number}: {error}") from None
+        if values["memory"] == CONTROL and not values.get("role"):
+            values["role"] = QUERY if values["label"] == QUERY else PRIOR
+        records.append(Record(**values))
+    return records
 
 
 @dataclass(frozen=True)
@@ -143,7 +360,7 @@ class Recall:
     """What one memory recalled in the gallery's episode.
 
     Attributes:
-        label: row name, as in `Result`.
+        label: row name, as in `Record`.
         trajectory: (steps, items, *shape), values in [0, 1]; the last step is the answer.
         energies: of the stored pattern, the query and each step, (2 + steps, items); None without an energy.
     """
@@ -159,7 +376,7 @@ class Gallery:
 
     Attributes:
         patterns: (items, *shape), values in [0, 1].
-        queries: the same, distorted.
+        queries: the same, corrupted.
         recalls: one for each memory.
     """
 
@@ -173,7 +390,7 @@ class Curve:
     """How a memory learned.
 
     Attributes:
-        label: row name, as in `Result`.
+        label: row name, as in `Record`.
         points: (update, seconds of training until then, error on the validation episodes in `Comparison.unit`).
     """
 
@@ -189,19 +406,19 @@ class Comparison:
         title: what was compared, in a few words.
         unit: unit of the errors, such as "wrong bits of 128".
         results: one for each memory, number of items, and mask setting.
-        gallery: recalled patterns; None where patterns are no pictures.
+        gallery: recalled patterns; None where patterns cannot be shown as images.
         command: the command line that made it.
         config: the resolved configuration, as YAML text.
         provenance: versions, commit, hardware, seed, date: name to value.
         curves: learning curves of the rows that were trained.
         failed: rows that could not be finished, and why: label to message.
-        runs: configuration of each run, as YAML text, by its folder's name, as in `Result.cell`.
+        runs: configuration of each run, as YAML text, by its folder's name, as in `Record.cell`.
         published: a paper's numbers, to lay over these; None: no such numbers.
     """
 
     title: str
     unit: str
-    results: list[Result]
+    results: list[Record]
     gallery: Gallery | None
     command: str
     config: str
@@ -210,42 +427,3 @@ class Comparison:
     failed: dict[str, str] = field(default_factory=dict)
     runs: dict[str, str] = field(default_factory=dict)
     published: Published | None = None
-
-
-COLUMNS = (
-    "label", "memory", "items", "mask_known", "floats", "floats_strict", "bits_per_pattern",
-    "error_mean", "error_p5", "error_p95", "corrupted_mean", "corrupted_p5", "corrupted_p95",
-    "episodes", "write_ms", "read_ms", "updates", "train_seconds", "parameters",
-    "series", "unit", "data", "distortion", "precision", "bits", "psnr", "ssim", "exact", "seed", "cell", "commit",
-)  # fmt: skip
-
-
-def row(result: Result) -> dict[str, str | int | float | bool]:
-    """One flat row of the table, keyed by `COLUMNS`."""
-    error, corrupted = mean_and_band(result.error), mean_and_band(result.error_corrupted)
-    values = (
-        result.label, result.memory, result.items, result.mask_known, result.floats, result.floats_strict,
-        result.bits_per_pattern, *error, *corrupted, len(result.error), result.write_ms, result.read_ms,
-        result.updates, result.train_seconds, result.parameters,
-        result.series, result.unit, result.data, result.distortion, result.precision, result.bits,
-        result.psnr, result.ssim, result.exact, result.seed, result.cell, result.commit,
-    )  # fmt: skip
-    return dict(zip(COLUMNS, values, strict=True))
-
-
-def write_csv(results: Iterable[Result], path: Path) -> None:
-    """Writes the flat table, one line for each result."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        for result in results:
-            writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row(result).items()})
-
-
-def write_cells(results: Iterable[Result], folder: Path) -> None:
-    """Writes every result of every cell, seeds apart: cells.csv, and cells.parquet where PyArrow is installed."""
-    results = list(results)
-    write_csv(results, folder / "cells.csv")
-    with contextlib.suppress(ModuleNotFoundError):
-        arrow, parquet = (importlib.import_module(name) for name in ("pyarrow", "pyarrow.parquet"))
-        parquet.write_table(arrow.Table.from_pylist([row(result) for result in results]), folder / "cells.parquet")

@@ -2,80 +2,122 @@
 
 from __future__ import annotations
 
+import io
+import math
 import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
+from PIL import Image, ImageDraw
 from pytorch_lightning.loggers import WandbLogger
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.progress import (
-    Progress as RichProgress,
-)
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
 from rich.table import Column
 
-from lightning_ebm.reporting.figures.strips import read_path
-from lightning_ebm.reporting.figures.style import png
+from lightning_ebm.files import atomic_write
+from lightning_ebm.metrics import to_numpy
+
+SHOWN = {"train/loss": "loss", "val/error": "val error", "val/error_corrupted": "on corrupted"}
+"""Metrics that progress shows, and what it calls them."""
 
 
 class Progress(pl.Callback):
-    """One line: updates done, loss, the last validation's error in the units of the tables, time left.
+    """Updates done, loss, the last validation's error in the units of the tables, time left; totals at the end.
 
-    About once a second, the updates done are also put into a file, for whoever waits for this process. Where a budget
-    of seconds is spent faster than that of updates, bar and file show what share of the updates it amounts to.
+    In a terminal it is one line that moves; elsewhere, as in a log file, a new line every so often. About once a
+    second, the updates done are also put into a file, for whoever waits for this process. Where a budget of seconds is
+    spent faster than that of updates, all of them show what share of the updates it amounts to.
 
     Args:
         name: begins the line.
         updates: updates in all.
         path: the file.
+        every: seconds between lines that are not in a terminal; the first one comes sooner.
     """
 
-    def __init__(self, name: str, updates: int, path: Path) -> None:
-        self.name, self.updates, self.path = name, updates, path
+    def __init__(self, name: str, updates: int, path: Path, every: float = 60.0) -> None:
+        self.name, self.updates, self.path, self.every = name, updates, path, every
+        self.console = Console(highlight=False)
+        self.bar: RichProgress | None = None
         self.written = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Starts the line, at the update that training resumes from."""
-        whole = Column(min_width=len(f"{self.updates}/{self.updates}"))  # a narrow window may cut all else
-        self.bar = RichProgress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(table_column=whole),
-            TextColumn("{task.fields[numbers]}"),
-            TimeRemainingColumn(),
-            disable=not trainer.is_global_zero,
-        )
-        self.task = self.bar.add_task(self.name, total=self.updates, completed=self._done(trainer, module), numbers="")
-        self.bar.start()
+        self.began, self.first = time.monotonic(), self._done(trainer, module)
+        self.next_line = self.began + self.every / 6
+        if trainer.is_global_zero and self.console.is_terminal:
+            whole = Column(min_width=len(f"{self.updates}/{self.updates}"))  # a narrow window may cut all else
+            self.bar = RichProgress(
+                TextColumn("{task.description}", markup=False),
+                BarColumn(bar_width=20),
+                MofNCompleteColumn(table_column=whole),
+                TextColumn("{task.fields[numbers]}", markup=False),
+                TimeRemainingColumn(),
+                console=self.console,
+            )
+            self.task = self.bar.add_task(self.name, total=self.updates, completed=self.first, numbers="")
+            self.bar.start()
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
-        """Moves the line on."""
-        metrics = trainer.progress_bar_metrics
-        shown = {"train/loss": "loss", "val/error": "val error", "val/error_corrupted": "on corrupted"}
-        numbers = "  ".join(f"{label} {metrics[key]:.2f}" for key, label in shown.items() if key in metrics)
-        done = self._done(trainer, module)
-        self.bar.update(self.task, completed=done, numbers=numbers)
-        if trainer.is_global_zero and time.monotonic() > self.written + 1:
-            self.written = time.monotonic()
-            self.path.write_text(str(done))
+        """Moves the line on, or writes the next one."""
+        if not trainer.is_global_zero:
+            return
+        now, done = time.monotonic(), self._done(trainer, module)
+        if self.bar:
+            self.bar.update(self.task, completed=done, numbers="  ".join(numbers(trainer)))
+        elif now > self.next_line and self.first < done < self.updates:
+            self.next_line = now + self.every
+            left = (now - self.began) * (self.updates - done) / (done - self.first)
+            self._write(f"{done:,} of {self.updates:,} updates", *numbers(trainer), f"{clock(left)} left")
+        if now > self.written + 1:
+            self.written = now
+            if self.path.parent.exists():  # one that was moved away is not made again, so that training sees it
+                atomic_write(self.path, str(done).encode())
+
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Shows the new errors at once."""
+        if self.bar:
+            self.on_train_batch_end(trainer, module)
+
+    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Totals."""
+        if trainer.is_global_zero:
+            self._stop()
+            seconds = (
+                f"{clock(time.monotonic() - self.began)} for the last {trainer.global_step - self.first:,} of them"
+            )
+            self._write(f"{trainer.global_step:,} updates", seconds, *numbers(trainer))
+
+    def teardown(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
+        """Leaves the line as it stands, after an error too."""
+        self._stop()
 
     def _done(self, trainer: pl.Trainer, module: Any) -> int:
         return min(self.updates, int(module.position(trainer.global_step)))
 
-    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Shows the new errors at once."""
-        self.on_train_batch_end(trainer, module)
+    def _write(self, *words: str) -> None:
+        self.console.print(f"{self.name}: {', '.join(words)}", markup=False, soft_wrap=True)
 
-    def teardown(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
-        """Leaves the line as it stands, after an error too."""
-        if hasattr(self, "bar"):
+    def _stop(self) -> None:
+        if self.bar:
             self.bar.stop()
+            self.bar = None
+
+
+def numbers(trainer: pl.Trainer) -> list[str]:
+    """The metrics that there are so far, with their names."""
+    metrics = trainer.progress_bar_metrics
+    return [f"{label} {metrics[key]:.2f}" for key, label in SHOWN.items() if key in metrics]
+
+
+def clock(seconds: float) -> str:
+    """Hours, minutes and seconds: 1:02:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
 
 
 class Pictures(pl.Callback):
@@ -104,11 +146,50 @@ class Pictures(pl.Callback):
         with torch.no_grad():
             memory: Any = module.memory
             trajectory = memory.read(memory.write(batch.patterns[:1]), batch.queries[:1, : self.items])
-        patterns, queries = (x[0, : self.items].cpu().numpy() for x in (batch.patterns, batch.queries))
-        self.folder.mkdir(parents=True, exist_ok=True)
-        figure = read_path(patterns, queries, trajectory[:, 0].cpu().numpy())
+        columns = {"pattern": batch.patterns[0, : self.items], "query": batch.queries[0, : self.items]}
+        columns |= {f"read {1 + step}": read[0] for step, read in enumerate(trajectory)}
         path = self.folder / f"step-{trainer.global_step:07d}.png"
-        path.write_bytes(png(figure))
+        atomic_write(path, strips({name: to_numpy(values) for name, values in columns.items()}))
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.log_image("recall", [str(path)], trainer.global_step)
+
+
+def strips(columns: dict[str, np.ndarray], width: int = 64) -> bytes:
+    """A table of patterns, small and plain enough to be drawn while training.
+
+    Args:
+        columns: name -> (items, *shape), values in [0, 1]; one row an item.
+        width: least width of a pattern, in pixels of the picture.
+
+    Returns:
+        A PNG.
+    """
+    tiles = [[np.pad(pixels(pattern), ((0, 1), (0, 1), (0, 0))) for pattern in column] for column in columns.values()]
+    table = np.concatenate([np.concatenate(column) for column in tiles], axis=1)
+    zoom = math.ceil(width / tiles[0][0].shape[1])
+    image = Image.fromarray(table.repeat(zoom, 0).repeat(zoom, 1))
+    heads = 14
+    sheet = Image.new("RGB", (image.width, image.height + heads), "white")
+    sheet.paste(image, (0, heads))
+    for place, name in enumerate(columns):
+        ImageDraw.Draw(sheet).text((place * image.width // len(columns) + 1, 1), name, fill="black")
+    data = io.BytesIO()
+    sheet.save(data, "PNG")
+    return data.getvalue()
+
+
+def pixels(pattern: np.ndarray) -> np.ndarray:
+    """A pattern of any shape as (height, width, 3) bytes: three channels are colours, others stand side by side."""
+    values = np.clip(np.nan_to_num(pattern, nan=0.5), 0, 1)
+    if values.ndim == 3 and len(values) == 3:
+        colours = np.moveaxis(values, 0, -1)
+    else:
+        if values.ndim == 3:
+            values = np.concatenate(values, axis=-1)
+        elif values.ndim != 2:  # a near square, row by row
+            side = math.ceil(math.sqrt(values.size))
+            rows = math.ceil(values.size / side)
+            values = np.pad(values.ravel(), (0, rows * side - values.size)).reshape(rows, side)
+        colours = np.repeat(values[..., None], 3, axis=-1)
+    return (255 * colours).round().astype(np.uint8)

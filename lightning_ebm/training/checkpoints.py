@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import os
-import pickle
 import random
 import warnings
-import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.plugins.io import CheckpointIO
+from torch import Tensor
 
 from lightning_ebm.config import ConfigError, one_line
-from lightning_ebm.files import write_through
+from lightning_ebm.files import atomic_write, sync_names
 from lightning_ebm.memory import AssociativeMemory
 
 
@@ -44,14 +46,42 @@ class DurableCheckpoints(CheckpointIO):
             file.unlink(missing_ok=True)
 
 
+class MovableCheckpoint(ModelCheckpoint):
+    """Lightning's, but its state holds no folder: a run that was moved keeps its best checkpoint so far."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Scores, and paths within the folder."""
+        return placed(super().state_dict(), "")
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes them for those in the folder of this start, unless the best checkpoint is gone."""
+        state = placed(state_dict, str(self.dirpath))
+        best = Path(state["best_model_path"])
+        if self.monitor and state["best_model_path"] and not is_whole(best):
+            warnings.warn(f"{best} is missing or damaged; the next validation's takes its place", stacklevel=2)
+        else:
+            super().load_state_dict(state)
+
+
+def placed(state: dict[str, Any], folder: str) -> dict[str, Any]:
+    """The state of a ModelCheckpoint, with all files in `folder`."""
+
+    def place(path: str) -> str:
+        return path and os.path.join(folder, os.path.basename(path))
+
+    paths = {key: place(state[key]) for key in ("best_model_path", "kth_best_model_path", "last_model_path")}
+    scores = {place(path): score for path, score in state["best_k_models"].items()}
+    return state | paths | {"dirpath": folder, "best_k_models": scores}
+
+
 def before(path: Path) -> Path:
     """Where the checkpoint is kept that `path` held before: `last.ckpt` -> `last.previous.ckpt`."""
     return path.with_suffix(".previous.ckpt")
 
 
 def hashes(path: Path) -> Path:
-    """The file with the SHA-256 of `path` and of the one before it, as `sha256sum -c` reads it."""
-    return path.with_suffix(".sha256")
+    """The file with the SHA-256 of a checkpoint and of the one before it, as `sha256sum -c` reads it."""
+    return path.with_name(path.name.replace(".previous.", ".")).with_suffix(".sha256")
 
 
 def write(path: Path, data: bytes) -> None:
@@ -67,28 +97,23 @@ def write(path: Path, data: bytes) -> None:
     Raises:
         OSError: if it cannot be written; what was there is as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    kept = next((file for file in (path, before(path)) if file.is_file() and is_whole(path, file.read_bytes())), None)
-    lines = [f"{digest(data)}  {path.name}\n"]
-    if kept:
-        lines.append(f"{digest(kept.read_bytes())}  {before(path).name}\n")
-    partial, partial_hashes = path.with_suffix(".partial"), hashes(path).with_suffix(".sha256.partial")
+    for left in path.parent.glob(f"{path.stem}.*partial"):  # by a kill
+        left.unlink(missing_ok=True)
+    partial = path.with_suffix(".partial")
+    atomic_write(partial, data)
     try:
-        write_through(partial, data)
-        write_through(partial_hashes, "".join(lines).encode())
-        os.replace(partial_hashes, hashes(path))
+        kept = next((file for file in (path, before(path)) if is_whole(file)), None)
+        lines = [f"{digest(data)}  {path.name}\n"]
+        if kept:
+            lines.append(f"{digest(kept.read_bytes())}  {before(path).name}\n")
+        atomic_write(hashes(path), "".join(lines).encode())
         if kept == path:
             os.replace(path, before(path))
         os.replace(partial, path)
     except OSError:
         partial.unlink(missing_ok=True)
-        partial_hashes.unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the names too, not only what they stand for
-    finally:
-        os.close(folder)
+    sync_names(path.parent)
 
 
 def digest(data: bytes) -> str:
@@ -96,36 +121,79 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def is_whole(path: Path, data: bytes) -> bool:
-    """Whether a checkpoint that stands at `path` or before it is one that was written there.
+def is_whole(path: Path, data: bytes | None = None) -> bool:
+    """Whether a checkpoint is there that was written there; one without a file of hashes (from elsewhere) passes.
 
-    One without a file of hashes (copied from elsewhere) passes.
+    Args:
+        path: a checkpoint's, or that of one before.
+        data: its content, if it is read already.
     """
-    return not hashes(path).exists() or digest(data) in hashes(path).read_text(encoding="utf-8").split()
+    if data is None:
+        if not path.is_file():
+            return False
+        data = path.read_bytes()
+    return not hashes(path).exists() or digest(data).encode() in hashes(path).read_bytes().split()
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """A checkpoint's content, in host memory. Nothing but tensors and plain values is unpickled.
 
     Raises:
-        ConfigError: if the file is missing or damaged; the message names it.
+        ConfigError: if the file is missing, damaged, or no checkpoint of ours; the message names it.
     """
-    written_as = path.with_name(path.name.replace(".previous.", "."))
     try:
         data = path.read_bytes()
-        if not is_whole(written_as, data):
-            raise EOFError(f"its SHA-256 is not in {hashes(written_as).name}")
-        saved: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        if not is_whole(path, data):
+            raise ValueError(f"its SHA-256 is not in {hashes(path).name} (without that file, it is not compared)")
+        saved = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        check(saved)
     except FileNotFoundError:
-        raise ConfigError(f"there is no checkpoint {path}: train this configuration first") from None
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        raise ConfigError(
+            f"there is no checkpoint {path}: train this configuration first, or, if it was, remove {path.parent}"
+        ) from None
+    except Exception as error:  # damage can show as almost any
         why = one_line(error) if str(error) else type(error).__name__
         raise ConfigError(f"cannot read the checkpoint {path}: {why}. To begin anew, remove {path.parent}") from error
-    return saved
+    return dict(saved)
 
 
-def last_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
-    """The last checkpoint in a folder and its content; the one before, with a warning, if the last is damaged.
+def check(saved: Any) -> None:
+    """Checks what others than Lightning read of a checkpoint, and that no tensor claims more than the file holds.
+
+    Raises:
+        ValueError: if something is missing or cannot be; the message says what.
+    """
+    if not isinstance(saved, dict):
+        raise ValueError(f"it holds a {type(saved).__name__} in place of a dict")
+    for key, kind in {"state_dict": dict, "global_step": int, "training_seconds": float}.items():
+        if not isinstance(saved.get(key), kind):
+            raise ValueError(f"{key} must be a {kind.__name__}, got {type(saved.get(key)).__name__}")
+    for key in ("global_step", "training_seconds"):
+        if not 0 <= saved[key] < math.inf:
+            raise ValueError(f"{key} must be from 0, got {saved[key]}")
+    for value in tensors(saved):  # a few bytes, repeated by strides of zero, could fill any memory
+        if value.layout != torch.strided or value.is_meta:
+            raise ValueError("it holds a tensor without values")
+        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise ValueError(f"it holds a tensor of shape {[*value.shape]}, but not its values")
+    for name, value in saved["state_dict"].items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise ValueError(f"state_dict[{name!r}] must be a tensor, got {type(value).__name__}")
+        if not value.isfinite().all():
+            raise ValueError(f"state_dict[{name!r}] is NaN or infinite")
+
+
+def tensors(value: Any) -> Iterator[Tensor]:
+    """All tensors in nested dicts, lists and tuples."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from tensors(one)
+
+
+def newest(path: Path) -> tuple[Path, dict[str, Any]] | None:
+    """The checkpoint at `path` and its content; the one before it, with a warning, if that is damaged.
 
     Returns:
         None if there is neither.
@@ -133,42 +201,50 @@ def last_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     Raises:
         ConfigError: if there is one, and none that can be read.
     """
-    last = folder / "last.ckpt"
     damage: ConfigError | None = None  # the first
-    for path in (last, before(last)):
-        if path.exists():
+    for file in (path, before(path)):
+        if file.exists():
             try:
-                saved = read_checkpoint(path)
+                saved = read_checkpoint(file)
             except ConfigError as error:
                 damage = damage or error
             else:
                 if damage:
-                    warnings.warn(f"{last} is damaged; the one before it, {path.name}, is taken", stacklevel=2)
-                return path, saved
+                    warnings.warn(f"{damage}; the one before it, {file.name}, is taken", stacklevel=3)
+                return file, saved
     if damage:
         raise damage
     return None
 
 
+def last_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
+    """The last checkpoint in a folder, as `newest` finds it."""
+    return newest(folder / "last.ckpt")
+
+
 def load(memory: AssociativeMemory, checkpoint: Path) -> None:
-    """Gives a memory the parameters of a checkpoint.
+    """Gives a memory the parameters of a checkpoint; of the one before it, with a warning, if it is damaged.
 
     Raises:
         ConfigError: if the file is missing, damaged, or of another memory.
     """
-    saved = read_checkpoint(checkpoint)["state_dict"]
-    mine = {name.removeprefix("memory."): value for name, value in saved.items() if name.startswith("memory.")}
+    found = newest(checkpoint) if checkpoint.exists() else None
+    path, saved = found or (checkpoint, read_checkpoint(checkpoint))
+    parameters = {
+        name.removeprefix("memory."): value for name, value in saved["state_dict"].items() if name.startswith("memory.")
+    }
     try:
-        memory.load_state_dict(mine)
+        memory.load_state_dict(parameters)
     except RuntimeError as error:
-        raise ConfigError(f"the checkpoint {checkpoint} is of another memory: {one_line(error)}") from error
+        raise ConfigError(f"the checkpoint {path} is of another memory: {one_line(error)}") from error
 
 
 class RandomStates(pl.Callback):
     """Keeps the states of the random generators of Python, NumPy and torch in checkpoints, for each process.
 
-    Nothing of ours draws from them while training, but a memory of yours may. A process that the run did not have
-    when the checkpoint was made keeps the state that the seed gave it.
+    Episodes do not depend on them, but some memories draw from them while training: the Kanerva machines sample
+    their latents, and mixtures disturb codes in their auxiliary loss. A process that the run did not have when the
+    checkpoint was made keeps the state that the seed gave it.
     """
 
     def __init__(self) -> None:
@@ -204,6 +280,8 @@ def random_state() -> dict[str, Any]:
 def set_random_state(state: dict[str, Any]) -> None:
     """Puts the generators of this process into the states that `random_state` gave."""
     random.setstate(state["python"])
+    if not 0 <= state["numpy"][2] <= 624:  # NumPy would read beyond its keys
+        raise ValueError("the position of NumPy's random generator is out of range")
     np.random.set_state(state["numpy"])
     torch.set_rng_state(state["torch"])
     if "cuda" in state and torch.cuda.is_available():

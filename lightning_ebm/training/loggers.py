@@ -1,64 +1,125 @@
-"""Weights & Biases as a view of a run: curves, pictures, tables. What is in the run's folder is complete without it."""
+"""What a run tells of itself: metrics as CSV, of which no row is lost, and Weights & Biases as a view of them."""
 
 from __future__ import annotations
 
 import os
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
-from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.loggers import CSVLogger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from lightning_ebm.config import plain, run_folder
+from lightning_ebm.files import atomic_write
+from lightning_ebm.launcher import rank
 from lightning_ebm.schema import RunConfig
-from lightning_ebm.signals import process_number
+from lightning_ebm.signals import Stopped
 
-PATIENCE = 60
-"""Seconds that the server is waited for at the start; after that the run is kept offline."""
+COLUMNS = ("epoch", "step", "train/loss", "train/seconds", "val/error", "val/error_corrupted")
+WANDB_DEFAULTS = {
+    "WANDB_INIT_TIMEOUT": "60",  # seconds that the server has to answer at the start, or the run is kept offline
+    "WANDB_FINISH_TIMEOUT": "30",  # seconds that it has for the rest at the end
+    "WANDB_FINISH_TIMEOUT_RAISES": "true",
+    "WANDB_SILENT": "true",
+}
+"""W&B's own environment variables, where the user has not set them."""
+
+
+class MetricsFile(CSVLogger):
+    """Lightning's `metrics/version_<start>/metrics.csv`, one for each start of a run; `step` is the update minus one.
+
+    Each row is on the disk before the checkpoint that follows it, so a run that goes on has all rows up to its
+    checkpoint. Those after it are made again: of two rows of one step, that of the later start counts.
+
+    Args:
+        folder: the run's.
+        name: of the folder in it.
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        super().__init__(folder, name, flush_logs_every_n_steps=1)
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
+        """Writes a row."""
+        if not self.experiment.metrics_keys:  # else the file is written anew when the first validation brings columns
+            self.experiment.metrics_keys = list(COLUMNS)
+        super().log_metrics(metrics, step)
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Waits until all rows are on the disk."""
+        super().save()
+        path = Path(self.log_dir, "metrics.csv")
+        if path.exists():
+            with path.open("a") as file:
+                os.fsync(file.fileno())
 
 
 class Tracker(WandbLogger):
-    """Lightning's logger, but for two things: a run that starts anew goes on, and no update is logged twice.
+    """Lightning's logger of a W&B run, with two differences: no update is logged twice, and no error gets out.
 
-    The id of the W&B run is the name of the run's folder, or the one that an agent of a sweep asks for. After a kill
-    the updates since the last checkpoint are made again; those that were logged before are left out.
+    After a kill the updates since the last checkpoint are made again; those that were logged before are left out.
+    After an error nothing more is sent to W&B.
 
     Args:
-        config: the run's configuration.
-        offline: whether to keep everything in the run's folder, for `wandb sync`.
+        run: the W&B run.
+        logged: file with the last update that was logged.
     """
 
-    def __init__(self, config: RunConfig, offline: bool) -> None:
-        import wandb  # a second and a half, which runs without it need not wait for
+    def __init__(self, run: Any, logged: Path) -> None:
+        super().__init__(experiment=run, log_model=not run.offline)
+        self.logged, self.works = logged, True
+        self.attempt(run.define_metric, "trainer/global_step")
+        self.attempt(lambda: run.define_metric("*", step_metric="trainer/global_step", step_sync=True))
+        self.before = -1
+        try:
+            self.before = int(logged.read_bytes())
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError) as error:
+            warnings.warn(f"{logged} is damaged ({reason(error)}) and is made anew", stacklevel=2)
 
-        folder = run_folder(config)
-        folder.mkdir(parents=True, exist_ok=True)
-        super().__init__(
-            name=folder.name,
-            save_dir=folder,
-            offline=offline,
-            id=os.environ.get("WANDB_RUN_ID") or folder.name,
-            project=config.wandb.project,
-            log_model=not offline,
-            entity=config.wandb.entity or None,
-            group=config.wandb.group or None,
-            tags=list(config.wandb.tags),
-            config=plain(config),
-            resume="allow",
-            settings=wandb.Settings(init_timeout=PATIENCE, silent=True),
-        )
-        self.logged = folder / "wandb-logged"
-        self.before = int(self.logged.read_text()) if self.logged.exists() else -1
+    def attempt(self, work: Callable[..., None], *arguments: Any) -> None:
+        """Does something that may fail without stopping the run; a warning the first time, nothing from then on."""
+        if self.works:
+            try:
+                work(*arguments)
+            except Exception as error:  # whatever wandb raises: it is only a view
+                self.works = False
+                warnings.warn(f"W&B stopped working and gets nothing more of this run ({reason(error)})", stacklevel=2)
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Logs what was not logged before."""
         if step is None or step > self.before:
-            super().log_metrics(metrics, step)
+            self.attempt(super().log_metrics, metrics, step)
             if step is not None:
-                self.logged.write_text(str(step))
+                self.attempt(atomic_write, self.logged, str(step).encode())
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any) -> None:
+        """Adds to the configuration."""
+        self.attempt(super().log_hyperparams, params)
+
+    @rank_zero_only
+    def log_image(self, key: str, images: list[Any], step: int | None = None, **options: Any) -> None:
+        """Logs pictures."""
+        self.attempt(lambda: super(Tracker, self).log_image(key, images, step, **options))
+
+    @rank_zero_only
+    def after_save_checkpoint(self, checkpoint_callback: Any) -> None:
+        """Remembers a checkpoint, for the end."""
+        self.attempt(super().after_save_checkpoint, checkpoint_callback)
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Sends the best checkpoint."""
+        self.attempt(super().finalize, status)
 
 
 def mode(config: RunConfig) -> str:
@@ -69,27 +130,58 @@ def mode(config: RunConfig) -> str:
     return chosen
 
 
-def tracker(config: RunConfig) -> Tracker | None:
-    """The logger of a run, started in the first process; None if it is disabled.
+def start(config: RunConfig, folder: Path, /, **options: Any) -> Any:
+    """Starts a W&B run. What does not work costs a warning, never the run.
 
-    A server that does not answer, or does not know the user, costs a warning and not the run: it is kept offline.
+    Args:
+        config: says in which project, group and mode.
+        folder: where W&B keeps its files.
+        options: of `wandb.init`.
+
+    Returns:
+        The W&B run: as `wandb.mode` says or, where that fails, offline and without the user's settings of W&B. None if
+        W&B is disabled or cannot even do that.
     """
     chosen = mode(config)
     if chosen == "disabled":
         return None
-    logger = Tracker(config, offline=chosen == "offline")
-    if process_number() == 0:
+    for name, value in WANDB_DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    chosen_by_user = {name: getattr(config.wandb, name) or None for name in ("project", "entity", "group")}
+    without_home = {"WANDB_CONFIG_DIR": str(folder / "wandb"), "NETRC": os.devnull}
+    failures: list[str] = []
+    run: Any = None
+    for attempt, variables in ((chosen, {}), ("offline", without_home)):
         try:
-            _ = logger.experiment
+            import wandb  # a second and a half, which runs without it need not wait for
+
+            folder.mkdir(parents=True, exist_ok=True)
+            with patch.dict(os.environ, variables):
+                run = wandb.init(**{"mode": attempt, "dir": folder, **chosen_by_user, **options})
         except Exception as error:  # whatever wandb raises: it is only a view
-            warnings.warn(
-                f"wandb.mode={chosen} does not work ({' '.join(str(error).split())}); the run is kept offline, in"
-                f" {run_folder(config)}, for `wandb sync`",
-                stacklevel=2,
-            )
-            logger = Tracker(config, offline=True)
-            _ = logger.experiment
-    return logger
+            failures.append(reason(error))
+            end_service()
+        else:
+            break
+    if failures:
+        instead = f"kept offline, in {folder}, for `wandb sync`" if run else f"not shown in W&B ({failures[-1]})"
+        warnings.warn(f"wandb.mode={chosen} does not work ({failures[0]}); the run is {instead}", stacklevel=3)
+    return run
+
+
+def tracker(config: RunConfig) -> Tracker | None:
+    """The W&B logger of a run, in its first process; None in others, and where W&B is disabled or cannot start.
+
+    The id of the W&B run is the name of the run's folder, or the one that an agent of a sweep asks for, so a run that
+    is started again goes on with it.
+    """
+    folder = run_folder(config)
+    name, tags = folder.name, list(config.wandb.tags)
+    run_id = os.environ.get("WANDB_RUN_ID") or name
+    run = None
+    if rank() == 0:
+        run = start(config, folder, name=name, id=run_id, tags=tags, config=plain(config), resume="allow")
+    return Tracker(run, folder / "wandb-logged") if run else None
 
 
 def log_table(config: RunConfig, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -101,27 +193,40 @@ def log_table(config: RunConfig, name: str, columns: Sequence[str], rows: Sequen
         columns: heads.
         rows: numbers and words.
     """
-    chosen = mode(config)
-    if chosen == "disabled":
-        return
-    import wandb
+    run = start(config, Path(config.output), name=name, job_type="table")
+    if run:
+        import wandb
 
-    settings = wandb.Settings(init_timeout=PATIENCE, silent=True)
-    common: dict[str, Any] = {
-        **{"project": config.wandb.project, "entity": config.wandb.entity or None, "group": config.wandb.group or None},
-        **{"name": name, "job_type": "table", "dir": config.output, "settings": settings},
-    }
-    try:
-        run = wandb.init(mode="offline" if chosen == "offline" else "online", **common)
-    except Exception as error:  # as above
-        warnings.warn(f"the table is kept offline, W&B does not answer: {' '.join(str(error).split())}", stacklevel=2)
-        run = wandb.init(mode="offline", **common)
-    run.log({"results": wandb.Table(columns=list(columns), data=[list(row) for row in rows])})
-    run.finish()
+        try:
+            run.log({"results": wandb.Table(columns=list(columns), data=[list(row) for row in rows])})
+        except Exception as error:  # as above
+            warnings.warn(f"the table is not shown in W&B ({reason(error)})", stacklevel=2)
+        finish()
 
 
 def finish() -> None:
-    """Ends the run of this process, if there is one, so that the next one begins anew."""
+    """Ends the W&B run of this process, if there is one, so that the next one begins anew."""
     wandb = sys.modules.get("wandb")
     if wandb is not None and wandb.run is not None:
-        wandb.finish()
+        try:
+            wandb.finish()
+        except Exception as error:  # as above
+            warnings.warn(f"W&B did not get everything ({reason(error)}); `wandb sync` sends the rest", stacklevel=2)
+            end_service()
+
+
+def end_service() -> None:
+    """Ends W&B's service after a failure: it keeps a run that could not start, and takes no other of the same id."""
+    wandb = sys.modules.get("wandb")
+    try:
+        if wandb is not None:
+            wandb.teardown()
+    except Stopped:
+        raise
+    except (Exception, SystemExit):  # what was to be ended has ended already; it exits with the code of its service
+        pass
+
+
+def reason(error: BaseException) -> str:
+    """What an error says, in one line."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -58,7 +58,8 @@ class MetaTraining(pl.LightningModule):
         self.save_hyperparameters({"config": record or {}})
         self.memory, self.config = memory, config
         self.seconds = 0.0
-        self.meta_loss_since = config.pretrain
+        self.updated = False  # whether this start has made an update
+        self.meta_loss_since = config.pretrain_steps
         self.spec, self.said_not_started = spec, False
         self.error, self.error_corrupted = RecallError(spec), RecallError(spec, corrupted=True)
         check(memory, config)
@@ -77,15 +78,16 @@ class MetaTraining(pl.LightningModule):
             NonFiniteLossError: if it is NaN or infinite.
         """
         episodes = batch.patterns, batch.queries, batch.mask
-        if self.config.chunk:
+        if self.config.episodes_per_backward:
             parameters = [parameter for parameter in self.memory.parameters() if parameter.requires_grad]
-            loss = chunked(self.meta_loss, parameters, self.config.chunk, *episodes)
+            loss = chunked(self.meta_loss, parameters, self.config.episodes_per_backward, *episodes)
         else:
             loss = self.meta_loss(*episodes)
         if not loss.isfinite():
             raise NonFiniteLossError(
                 f"the meta-loss became {loss.item()} at update {self.global_step}; the last checkpoint is kept."
-                f" A lower training.rate (now {self.config.rate}) or training.clip (now {self.config.clip}) may help"
+                f" A lower training.learning_rate (now {self.config.learning_rate}) or training.clip (now"
+                f" {self.config.clip}) may help"
             )
         self.log("train/loss", loss, prog_bar=True, sync_dist=True)
         return loss
@@ -96,8 +98,8 @@ class MetaTraining(pl.LightningModule):
             return self.pretrain_loss(patterns, queries, distorted)
         mask = distorted if self.config.mask else None
         loss = self.memory.meta_loss(patterns, queries, mask, self.keep)
-        if self.config.auxiliary:
-            loss = loss + self.config.auxiliary * self.pretrain_loss(patterns, queries, distorted)
+        if self.config.auxiliary_weight:
+            loss = loss + self.config.auxiliary_weight * self.pretrain_loss(patterns, queries, distorted)
         return loss
 
     def pretrain_loss(self, patterns: Tensor, queries: Tensor, distorted: Tensor) -> Tensor:
@@ -113,7 +115,9 @@ class MetaTraining(pl.LightningModule):
             assert self.ebmm
             return OBJECTIVES[name](self.ebmm, patterns, queries, distorted)
         except NotImplementedError as error:
-            raise ConfigError(f"training.pretrain and training.auxiliary must be 0 here: {error}") from None
+            raise ConfigError(
+                f"training.pretrain_steps and training.auxiliary_weight must be 0 here: {error}"
+            ) from None
         except UncalledLayerError as error:
             raise ConfigError(f"training.pretrain_objective={name}: {error}") from None
 
@@ -151,14 +155,14 @@ class MetaTraining(pl.LightningModule):
             self.said_not_started = True
             rank_zero_warn(
                 f"after {self.global_step} updates the memory has not started: recall errs by {values['error']:.4g},"
-                f" with nothing written by {values['error_prior']:.4g}. training.pretrain with"
+                f" with nothing written by {values['error_prior']:.4g}. training.pretrain_steps with"
                 " training.pretrain_objective=keys or alignment starts it; see docs/own_energy.md"
             )
 
     def position(self, update: int) -> float:
         """Where the schedule stands after `update` updates, in updates: further, where seconds run out faster."""
-        budget = self.config.seconds
-        return max(update, self.seconds / budget * self.config.updates) if budget else update
+        budget = self.config.max_seconds
+        return max(update, self.seconds / budget * self.config.max_steps) if budget else update
 
     def on_train_batch_start(self, batch: Episode, batch_index: int) -> None:
         """Starts the clock of this update, and changes what is minimised where the schedule says so.
@@ -168,9 +172,9 @@ class MetaTraining(pl.LightningModule):
         """
         self.started = time.perf_counter()
         config, update, state = self.config, self.global_step, self.optimizers().optimizer.state  # type: ignore[union-attr]
-        if self.position(update) >= config.pretrain:
+        if self.position(update) >= config.pretrain_steps:
             self.meta_loss_since = min(self.meta_loss_since, update)
-        if config.pretrain and update == self.meta_loss_since:
+        if config.pretrain_steps and update == self.meta_loss_since:
             state.clear()
             if config.pretrain_objective != "auxiliary":
                 self.search_rates(batch)
@@ -189,10 +193,11 @@ class MetaTraining(pl.LightningModule):
 
     def on_train_batch_end(self, outputs: Any, batch: Episode, batch_index: int) -> None:
         """Stops it, and training when the seconds are spent. Validation does not count as training."""
+        self.updated = True
         self.seconds += time.perf_counter() - self.started
-        if self.config.seconds:
+        if self.config.max_seconds:
             self.seconds = self.trainer.strategy.broadcast(self.seconds)  # all processes go by the first one's clock
-            self.trainer.should_stop = self.seconds >= self.config.seconds
+            self.trainer.should_stop = self.seconds >= self.config.max_seconds
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keeps the seconds spent on updates, over all restarts, and since which update the meta-loss is minimised."""
@@ -205,8 +210,12 @@ class MetaTraining(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """AdamW, warmed up for each loss; the rate of the first falls to that of the second, then to zero."""
         config = self.config
-        first = config.pretrain_rate if config.pretrain and config.pretrain_rate else config.rate
-        highest = max(first, config.rate)
+        first = (
+            config.pretrain_learning_rate
+            if config.pretrain_steps and config.pretrain_learning_rate
+            else config.learning_rate
+        )
+        highest = max(first, config.learning_rate)
         groups: list[dict[str, Any]] = [{"params": list(self.memory.parameters())}]
         if self.ebmm and config.inner_rate_factor != 1:
             inner = [*self.ebmm.writing.parameters(), *self.ebmm.reading.parameters()]
@@ -216,13 +225,13 @@ class MetaTraining(pl.LightningModule):
 
         def share(update: int) -> float:
             position = self.position(update)
-            coding = position < config.pretrain
+            coding = position < config.pretrain_steps
             since = update if coding else max(0, update - self.meta_loss_since)
-            rising = (since + 1) / config.warmup if config.warmup else 1.0
-            falling = (config.updates - position) / max(1.0, config.cooldown * config.updates)
-            left = 1 - position / config.pretrain if coding else 0.0
-            rate = config.rate + left * (first - config.rate)
-            return rate / highest * min(1.0, rising, falling if config.cooldown else 1.0) if highest else 0.0
+            rising = (since + 1) / config.warmup_steps if config.warmup_steps else 1.0
+            falling = (config.max_steps - position) / max(1.0, config.cooldown_fraction * config.max_steps)
+            left = 1 - position / config.pretrain_steps if coding else 0.0
+            rate = config.learning_rate + left * (first - config.learning_rate)
+            return rate / highest * min(1.0, rising, falling if config.cooldown_fraction else 1.0) if highest else 0.0
 
         return {
             "optimizer": optimizer,

@@ -1,25 +1,31 @@
-"""How a run of one or more processes ends before its time: when it is asked to, or when one of them dies."""
+"""How a run ends before its time: it is asked to, one of its processes dies, or memory, disk or a worker fails."""
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 
+from lightning_ebm.data.datamodule import end_workers
+from lightning_ebm.schema import RunConfig
 from lightning_ebm.signals import STOP_SIGNALS, Stopped
 
 GRACE = 3.0
 """Seconds that a process has to end by its own error after another one died (Lightning kills it after 5)."""
+KEPT = "the last checkpoint is kept, and the same command goes on from it"
 
 
 class StopOnSignal(Checkpoint):
@@ -102,14 +108,9 @@ def watch(wait: Callable[[], str]) -> None:
 
 def wait_for_child(child: subprocess.Popen[bytes], number: int) -> str:
     """Waits until a process that this one started ends; a message if that was no success."""
-    try:
-        end = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # its code is left for Lightning to see
-    except ChildProcessError:  # Lightning has seen it
-        end = None
-    if end is None or end.si_status == 0:
-        return ""
-    how = "was killed by signal" if end.si_code in (os.CLD_KILLED, os.CLD_DUMPED) else "ended with exit code"
-    return f"process {number} ({child.pid}) {how} {end.si_status}"
+    code = child.wait()  # Lightning, which asks too, still gets it
+    how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+    return f"process {number} ({child.pid}) {how}" if code else ""
 
 
 def wait_for_parent(pause: float = 1.0) -> str:
@@ -118,3 +119,82 @@ def wait_for_parent(pause: float = 1.0) -> str:
     while os.getppid() == parent:
         time.sleep(pause)
     return f"the process that started this one ({parent}) is gone"
+
+
+class TrainingFailureError(RuntimeError):
+    """Training ended before its time; the message says why, what to do, and what is kept."""
+
+
+@contextmanager
+def explained(config: RunConfig, folder: Path) -> Iterator[None]:
+    """Turns failures of memory, disk, workers and other processes within it into one line.
+
+    Args:
+        config: of the run; its keys are named.
+        folder: where the run writes.
+
+    Raises:
+        TrainingFailureError: for these; any other error passes as it is.
+    """
+    try:
+        yield
+    except Exception as error:
+        why = of_worker(error, config) or of_memory(error, config) or of_disk(error, folder) or of_others(error, config)
+        if not why:
+            raise
+        raise TrainingFailureError(f"{why}; {KEPT}") from error
+
+
+def of_worker(error: Exception, config: RunConfig) -> str:
+    """A worker that loads episodes met an error, was killed, or is silent; empty for anything else."""
+    text = str(error)
+    if "in DataLoader worker process" in text:  # after its traceback, the error itself
+        return text.strip().splitlines()[-1].partition(": ")[2] or " ".join(text.split())
+    if isinstance(error, RuntimeError) and text.startswith("DataLoader"):
+        end_workers()
+        return (
+            f"episodes.workers={config.episodes.workers}: a worker is gone or hangs ({' '.join(text.split())})."
+            " If memory ran out, fewer of them need less; episodes.workers=0 loads in the main process"
+        )
+    return ""
+
+
+def of_memory(error: Exception, config: RunConfig) -> str:
+    """There is not enough of it. Only more processes make an update smaller and leave what is learned as it is."""
+    kinds = MemoryError, torch.OutOfMemoryError
+    in_words = isinstance(error, RuntimeError) and "allocate memory" in str(error)
+    if not (isinstance(error, kinds) or in_words or (isinstance(error, OSError) and error.errno == errno.ENOMEM)):
+        return ""
+    return (
+        f"out of memory. More processes (trainer.devices, now {config.trainer.devices}) share the episodes of an update"
+        f" out; a smaller episodes.batch (now {config.episodes.batch}), episodes.patterns_per_episode (now"
+        f" {config.episodes.patterns_per_episode}) or memory makes it smaller, as another run"
+    )
+
+
+def of_disk(error: Exception, folder: Path) -> str:
+    """The run's folder cannot be written to."""
+    if not isinstance(error, OSError):
+        return ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        reason = "the disk is full, or your quota of it"
+    elif error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        reason = "it cannot be written to"
+    elif error.errno == errno.ENOENT and not folder.exists():
+        reason = "the folder is gone"
+    else:
+        return ""
+    where = f" ({error.filename})" if error.filename else ""
+    return f"{folder}: {reason}{where}; make room, or choose another output=…"
+
+
+def of_others(error: Exception, config: RunConfig) -> str:
+    """Another process of the run does not answer."""
+    if not isinstance(error, RuntimeError):
+        return ""
+    if not (isinstance(error, torch.distributed.DistError) or "gloo" in str(error)):
+        return ""
+    return (
+        f"another process of this run is gone, or did not answer for trainer.timeout={config.trainer.timeout:g}"
+        " seconds; its own message says why"
+    )

@@ -7,6 +7,8 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
@@ -16,22 +18,30 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 import yaml
-from pytorch_lightning.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
+from pytorch_lightning.callbacks import Callback, EMAWeightAveraging
 from pytorch_lightning.strategies import DDPStrategy
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from lightning_ebm.config import ConfigError, distortion_in_test, identity, plain, run_folder, to_yaml
+from lightning_ebm.config import ConfigError, distortion_in_test, identity, one_line, plain, run_folder, to_yaml
 from lightning_ebm.data.datamodule import EpisodeDataModule
+from lightning_ebm.data.episodes import DataError
+from lightning_ebm.files import LockedError, atomic_write, lock
+from lightning_ebm.launcher import check
 from lightning_ebm.memory import AssociativeMemory
 from lightning_ebm.registry import datasets, distortions, memories
 from lightning_ebm.schema import RunConfig, TrainingConfig
-from lightning_ebm.signals import process_number
+from lightning_ebm.signals import Stopped, launched, process_number
 from lightning_ebm.training.callbacks import Pictures, Progress
-from lightning_ebm.training.checkpoints import DurableCheckpoints, RandomStates, last_checkpoint, load
-from lightning_ebm.training.failures import explained
-from lightning_ebm.training.loggers import finish, tracker
-from lightning_ebm.training.metrics_file import MetricsFile
-from lightning_ebm.training.module import MetaTraining
-from lightning_ebm.training.preemption import EndTogether, StopOnSignal
+from lightning_ebm.training.checkpoints import (
+    DurableCheckpoints,
+    MovableCheckpoint,
+    RandomStates,
+    last_checkpoint,
+    load,
+)
+from lightning_ebm.training.loggers import MetricsFile, finish, tracker
+from lightning_ebm.training.module import MetaTraining, NonFiniteLossError
+from lightning_ebm.training.preemption import EndTogether, StopOnSignal, TrainingFailureError, explained
 
 
 @dataclass(frozen=True)
@@ -100,33 +110,82 @@ def train(run: Run) -> Path | None:
         ConfigError: if the run exists and `resume` is never, or validation episodes do not divide.
         NonFiniteLossError: if the loss is NaN or infinite; checkpoints made before are kept.
         TrainingFailureError: if memory or disk do not suffice, or another process is gone; they are kept too.
-        Stopped: if a signal of `STOP_SIGNALS` came; a checkpoint of the last update is made.
+        Stopped: if a signal of `STOP_SIGNALS` came; a checkpoint of the last update is made. Or, see `held`, if
+            another process trains the run.
     """
-    config = run.config
-    if not is_trainable(run.memory) or config.training.updates == 0:
+    if not is_trainable(run.memory) or run.config.training.max_steps == 0:
         return None
     checkpoints = run.folder / "checkpoints"
-    last = last_checkpoint(checkpoints)
-    if last and config.resume == "never":
-        raise ConfigError(f"{run.folder} holds a run of this configuration, and resume=never. Choose another name=…")
-    if not last or left(config.training, *recorded(last[1])):
-        with explained(config, run.folder):
-            record_run(run)
-            module = MetaTraining(run.memory, run.data.source.spec, config.training, plain(config))
-            trainer = make_trainer(run)
-            try:
-                trainer.fit(module, datamodule=run.data, ckpt_path=last[0] if last else None, weights_only=True)
-            finally:
-                finish()
-    best = checkpoints / "best.ckpt"
+    if updates_left(run) or run.config.resume == "never":
+        with explained(run.config, run.folder), held(run.folder):
+            last = last_checkpoint(checkpoints)
+            if last and run.config.resume == "never":
+                raise ConfigError(
+                    f"{run.folder} holds a run of this configuration, and resume=never. Choose another name=…"
+                )
+            if not last or left(run.config.training, *recorded(last[1])):  # else another process has done it meanwhile
+                record_run(run)
+                fit(run, last[0] if last else None)
     run.memory.float()  # 64-true and bf16-true have changed it; patterns are float32
-    load(run.memory, best)
-    return best
+    load(run.memory, checkpoints / "best.ckpt")
+    return checkpoints / "best.ckpt"
+
+
+class InUse(Stopped):
+    """Another process trains the run, and the group that this one belongs to cannot wait: it ends as a whole."""
+
+    def __init__(self, words: str) -> None:
+        SystemExit.__init__(self, 1)
+        self.words = words
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keeps other processes out of a run's folder; waits, with a message, for one that is in it.
+
+    The first process of a group holds it for all. The others of a group that a launcher started do not see that it
+    waits, and would go on without it: such a group ends instead.
+
+    Raises:
+        InUse: in such a group.
+    """
+    with ExitStack() as stack:
+        if process_number() == 0:
+            try:
+                stack.enter_context(lock(folder / "lock", wait=not launched()))
+            except LockedError as error:
+                raise InUse(str(error)) from None
+        yield
+
+
+def fit(run: Run, checkpoint: Path | None) -> None:
+    """Makes the updates that are left.
+
+    Raises:
+        ConfigError: if the checkpoint cannot be resumed from; the message names it. Errors of training pass.
+    """
+    module = MetaTraining(run.memory, run.data.source.spec, run.config.training, plain(run.config))
+    try:
+        with explained(run.config, run.folder):
+            make_trainer(run).fit(module, datamodule=run.data, ckpt_path=checkpoint, weights_only=True)
+    except (ConfigError, DataError, NonFiniteLossError, TrainingFailureError):
+        raise
+    except MisconfigurationException as error:
+        devices = f"trainer.accelerator={run.config.trainer.accelerator}, trainer.devices={run.config.trainer.devices}"
+        here = f"This machine has {torch.cuda.device_count()} CUDA devices, and its CPU"
+        raise ConfigError(f"{devices}: {one_line(error)} {here}") from error
+    except Exception as error:  # what Lightning restores can be wrong in any way, and may show in the first update
+        if checkpoint is None or module.updated:
+            raise
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ConfigError(f"cannot go on from the checkpoint {checkpoint}: {why[:300]}") from error
+    finally:
+        finish()
 
 
 def parallel(config: RunConfig) -> DDPStrategy:
     """Several processes; while only single patterns are coded, what writes and reads gets no gradient."""
-    unused = config.training.pretrain > 0
+    unused = config.training.pretrain_steps > 0
     return DDPStrategy(timeout=timedelta(seconds=config.trainer.timeout), find_unused_parameters=unused)
 
 
@@ -135,19 +194,20 @@ def make_trainer(run: Run) -> pl.Trainer:
     config, training = run.config, run.config.training
     folder = run.folder / "checkpoints"
     options: Any = {"enable_version_counter": False, "save_on_train_epoch_end": False}
-    best = ModelCheckpoint(folder, "best", monitor="val/error", **options)
-    last = ModelCheckpoint(folder, "last", **options)  # after `best`, so that it holds what that one knows
-    validate_every, log_every = (min(count, training.updates) for count in (training.validate_every, 50))
+    best = MovableCheckpoint(folder, "best", monitor="val/error", **options)
+    last = MovableCheckpoint(folder, "last", **options)  # after `best`, so that it holds what that one knows
+    validate_every, log_every = (min(count, training.max_steps) for count in (training.validate_every, 50))
     # after `last`, so that a validation's checkpoint is made before
     stop = StopOnSignal(folder / "last.ckpt", validate_every, log_every)
     callbacks: list[Callback] = [
         *(best, last, stop),
-        *(RandomStates(), EndTogether(), Progress(config.name, training.updates, run.folder / "progress")),
+        *(RandomStates(), EndTogether(), Progress(config.name, training.max_steps, run.folder / "progress")),
     ]
-    if training.pictures:
+    if training.log_images:
         callbacks.append(Pictures(run.folder / "pictures"))
-    if training.average:
-        callbacks.append(EMAWeightAveraging(decay=training.average))
+    if training.ema_decay:
+        callbacks.append(EMAWeightAveraging(decay=training.ema_decay))
+    check(config.trainer.devices, config.trainer.num_nodes)
     several = config.trainer.devices * config.trainer.num_nodes > 1
     return pl.Trainer(
         strategy=parallel(config) if several else "auto",
@@ -156,7 +216,7 @@ def make_trainer(run: Run) -> pl.Trainer:
         devices=config.trainer.devices,
         num_nodes=config.trainer.num_nodes,
         precision=config.trainer.precision,  # type: ignore[arg-type]
-        max_steps=training.updates,
+        max_steps=training.max_steps,
         max_epochs=-1,
         val_check_interval=validate_every,
         check_val_every_n_epoch=None,
@@ -190,18 +250,21 @@ def updates_left(run: Run) -> int:
 
 def left(training: TrainingConfig, updates: int, seconds: float) -> int:
     """Updates that may follow so many, on which so many seconds were spent; none when the budget of seconds is."""
-    spent = training.seconds and seconds >= training.seconds
-    return 0 if spent else max(0, training.updates - updates)
+    spent = training.max_seconds and seconds >= training.max_seconds
+    return 0 if spent else max(0, training.max_steps - updates)
 
 
 def record_run(run: Run) -> None:
     """Keeps the configuration, and adds to provenance.yaml, which has one document for each start of the run."""
     if process_number():
         return
-    run.folder.mkdir(parents=True, exist_ok=True)
-    (run.folder / "config.yaml").write_text(to_yaml(run.config), encoding="utf-8")
-    with (run.folder / "provenance.yaml").open("a", encoding="utf-8") as file:
-        yaml.safe_dump(provenance(run.config), file, sort_keys=False, explicit_start=True)
+    atomic_write(run.folder / "config.yaml", to_yaml(run.config).encode())
+    path = run.folder / "provenance.yaml"
+    earlier = path.read_bytes() if path.exists() else b""
+    if earlier and not earlier.endswith(b"\n"):  # cut off
+        earlier += b"\n"
+    start = yaml.safe_dump(provenance(run.config), sort_keys=False, explicit_start=True)
+    atomic_write(path, earlier + start.encode())
 
 
 def provenance(config: RunConfig) -> dict[str, str]:

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 SETTINGS = (
-    "training.updates=20", "training.validate_every=20", "training.pictures=false", "episodes.val=2",
-    "episodes.items=64", "trainer.accelerator=cpu", "trainer.threads=1",
+    "training.max_steps=20", "training.validate_every=20", "training.log_images=false", "episodes.val=2",
+    "episodes.patterns_per_episode=64", "trainer.accelerator=cpu", "trainer.threads=1",
 )  # fmt: skip
 
 

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from baselines.coders import Autoencoded, Coders, CodersConfig
+from baselines.coders import AutoencoderMixin, Coders, CodersConfig
 from baselines.mann import MANN
 from baselines.no_memory import NoMemory
 from baselines.plasticity import Plasticity
-from lightning_ebm.memory import PatternSpec
-from lightning_ebm.registry import Choice, memories
+from lightning_ebm.registry import memories
+from tests.contract import build
 
 
-def build(shape=(1, 16, 16), width=None, seed=0, **settings):
+def coders_of(shape=(1, 16, 16), width=None, seed=0, **settings):
     torch.manual_seed(seed)
     return Coders(shape, width, CodersConfig(hidden=16, channels=[], **({"code": 20} | settings)))
 
@@ -35,7 +35,7 @@ def smooth(shape, seed=0):
 
 @pytest.mark.parametrize(("shape", "width"), [((1, 16, 16), None), ((3, 7, 10), 31), ((1, 4, 6), 40)])
 def test_shapes_of_any_images_and_widths(shape, width):
-    coders = build(shape, width)
+    coders = coders_of(shape, width)
     patterns = torch.rand(2, 3, *shape)
     codes = coders.encode(patterns)
     assert codes.shape == (2, 3, width or 20)
@@ -46,7 +46,7 @@ def test_shapes_of_any_images_and_widths(shape, width):
 def test_a_smooth_image_is_at_first_decoded_to_its_low_frequencies(seed):
     shape, width = (2, 16, 16), 2 * 52
     images = smooth(shape, seed)
-    coders = build(shape, width, seed)
+    coders = coders_of(shape, width, seed)
     spectrum = waves(16) @ (2 * images.double().numpy() - 1) @ waves(16).T
     squares = torch.arange(16)[:, None].square() + torch.arange(16).square()
     low = squares < squares.flatten().sort().values[52]
@@ -60,7 +60,7 @@ def test_a_smooth_image_is_at_first_decoded_to_its_low_frequencies(seed):
 
 
 def test_without_the_perceptrons_all_waves_give_back_the_image():
-    coders = build((1, 8, 8), 64)
+    coders = coders_of((1, 8, 8), 64)
     with torch.no_grad():
         for net in (coders.encoder[1], coders.decoder[0]):
             net.outer.weight.zero_()
@@ -70,7 +70,7 @@ def test_without_the_perceptrons_all_waves_give_back_the_image():
 
 def test_codes_and_logits_are_of_order_one():
     images = (smooth((1, 32, 32)) > 0.6).float()  # 0 and 1, mostly paper
-    coders = build((1, 32, 32), 256)
+    coders = coders_of((1, 32, 32), 256)
     with torch.no_grad():
         codes = coders.encode(images)
         assert 0.8 < codes.square().mean().sqrt() < 1.1
@@ -79,23 +79,23 @@ def test_codes_and_logits_are_of_order_one():
 
 def test_the_typical_image_is_learned_and_taken_off():
     """Its gradient vanishes at the mean image, and codes of that are those of grey paper before."""
-    memory = NoMemory((1, 4, 4), coders=CodersConfig(hidden=2, channels=[], code=6))
+    memory = build(NoMemory, (1, 4, 4), coders=CodersConfig(hidden=2, channels=[], code_dim=6))
     images = torch.rand(2, 3, 1, 4, 4)
     grey = memory.coders.encode(torch.full_like(images, 0.5))
     mean = images.mean((0, 1))
     spread = memory.coders.spread(images)
     assert spread[1, 2].item() == pytest.approx(((images[1, 2] - 0.5) ** 2).sum().item(), rel=1e-5)
     with torch.no_grad():
-        memory.coders.typical.copy_(mean)
+        memory.coders.mean_pattern.copy_(mean)
     torch.testing.assert_close(memory.coders.encode(mean.expand_as(images)), grey)
-    (slope,) = torch.autograd.grad(memory.coders.spread(images).sum(), memory.coders.typical)
+    (slope,) = torch.autograd.grad(memory.coders.spread(images).sum(), memory.coders.mean_pattern)
     torch.testing.assert_close(slope, torch.zeros_like(slope), atol=1e-5, rtol=0)
     memory.auxiliary_loss(images, images, images > 2).backward()
-    assert (memory.coders.typical.grad != 0).any()
+    assert (memory.coders.mean_pattern.grad != 0).any()
 
 
 def test_what_exceeds_the_number_of_values_starts_close_to_zero():
-    coders = build((1, 4, 4), 20)
+    coders = coders_of((1, 4, 4), 20)
     assert (coders.encoder[1].straight.weight[16:] == 0).all()
     assert (coders.decoder[0].straight.weight[:, 16:] == 0).all()
     assert coders.overlap == 16
@@ -103,7 +103,7 @@ def test_what_exceeds_the_number_of_values_starts_close_to_zero():
 
 @pytest.mark.parametrize("width", [12, 80])
 def test_gradients_reach_all_parameters(width):
-    coders = build((1, 8, 8), width)
+    coders = coders_of((1, 8, 8), width)
     coders.logits(coders.encode(torch.rand(1, 4, 1, 8, 8))).square().sum().backward()
     for name, parameter in coders.named_parameters():
         assert parameter.grad.isfinite().all(), name
@@ -111,17 +111,17 @@ def test_gradients_reach_all_parameters(width):
 
 
 def test_a_code_may_be_wider_than_that_of_the_images_encoder():
-    assert build(width=100).width == 100
+    assert coders_of(width=100).width == 100
     with pytest.raises(ValueError, match=r"width must be at most coders\.code=20"):
-        Coders((1, 16, 16), 100, CodersConfig(code=20))
+        Coders((1, 16, 16), 100, CodersConfig(code_dim=20))
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"width": 0}, "width must be at least 1, got 0"),
-        ({"hidden": 0}, "coders.hidden must be at least 1, got 0"),
-        ({"code": 0}, "coders.code must be at least 1, got 0"),
+        ({"hidden": 0}, "hidden must be at least 1, got 0"),
+        ({"code": 0}, "code must be at least 1, got 0"),
+        ({"channels": [4, 0]}, r"channels must be at least 1, got \[4, 0\]"),
         ({"shape": (8, 8)}, r"vectors or images, not patterns of shape \(8, 8\)"),
     ],
 )
@@ -136,7 +136,7 @@ WITH_CODERS = [name for name in memories.names() if hasattr(memories.load(name).
 
 class TestAuxiliaryLoss:
     def test_cross_entropy_by_hand(self):
-        memory = NoMemory((3,), coders=CodersConfig(hidden=2))
+        memory = build(NoMemory, (3,), coders=CodersConfig(hidden=2))
         with torch.no_grad():
             for net in (memory.coders.encoder, memory.coders.decoder):
                 net.outer.weight.zero_()
@@ -150,17 +150,16 @@ class TestAuxiliaryLoss:
 
     def test_every_memory_with_coders_is_here(self):
         assert len(WITH_CODERS) >= 9
-        assert all(issubclass(memories.load(name), Autoencoded) for name in WITH_CODERS)
+        assert all(issubclass(memories.load(name), AutoencoderMixin) for name in WITH_CODERS)
 
     @pytest.mark.parametrize("channels", [[], [2, 3]])
     @pytest.mark.parametrize("name", WITH_CODERS)
     def test_gradients_reach_encoder_and_decoder(self, name, channels):
         torch.manual_seed(0)
-        config = memories.load(name).config(coders=CodersConfig(hidden=8, channels=channels, code=24))
+        kind = memories.load(name)
         sizes = {"neurons": 20, "key": 6, "value": 5, "slots": 4, "rows": 4}
-        for key in sizes.keys() & vars(config).keys():
-            setattr(config, key, sizes[key])
-        memory = memories.build(Choice(name, config), PatternSpec((1, 8, 8), binary=True))
+        sizes = {key: size for key, size in sizes.items() if hasattr(kind.config(), key)}
+        memory = build(kind, (1, 8, 8), coders=CodersConfig(hidden=8, channels=channels, code_dim=24), **sizes)
         patterns = torch.rand(2, 3, 1, 8, 8).round()
         loss = memory.auxiliary_loss(patterns, 1 - patterns, patterns >= 0)
         assert loss.shape == ()
@@ -173,19 +172,20 @@ class TestAuxiliaryLoss:
 
     def test_mann_decodes_what_a_slot_with_one_pattern_gives(self):
         torch.manual_seed(0)
-        memory = MANN((12,), slots=1, hidden=3, gate=-40.0)
+        memory = build(MANN, (12,), slots=1, hidden=3)
         with torch.no_grad():
+            memory.hidden_to_gate.bias.fill_(-40.0)
             for layer in (memory.code_to_add, memory.read_to_output):
                 layer.weight.add_(0.1 * torch.randn(12, 12))
             for layer in (memory.hidden_to_add, memory.hidden_to_output):
                 layer.weight.zero_()
         patterns = torch.rand(2, 1, 12).round()
-        decoded = memory.coders.decode(memory.as_recalled(memory.coders.encode(patterns)))
+        decoded = memory.coders.decode(memory.after_memory(memory.coders.encode(patterns)))
         torch.testing.assert_close(memory.read(memory.write(patterns), patterns)[-1], decoded)
 
     def test_plasticity_decodes_the_activity_that_a_pattern_alone_causes(self):
         torch.manual_seed(0)
-        memory = Plasticity((12,))
+        memory = build(Plasticity, (12,))
         codes, neurons = memory.coders.encode(torch.rand(2, 3, 12)), memory.neurons
         alone = memory.step(torch.zeros(2, neurons, neurons), torch.zeros(2, 3, neurons), codes)
-        torch.testing.assert_close(memory.as_recalled(codes), alone[..., :-1])
+        torch.testing.assert_close(memory.after_memory(codes), alone[..., :-1])

@@ -9,15 +9,15 @@ from baselines.coders import CodersConfig
 from baselines.dynamic_kanerva import DynamicKanervaConfig, DynamicKanervaMachine
 from lightning_ebm.memory import PatternSpec
 from tests.baselines.test_kanerva import bits, distorted, train
-from tests.contract import MemoryContract
+from tests.contract import MemoryContract, build
 
 
 class TestBits(MemoryContract):
     spec = PatternSpec((24,), binary=True)
 
     def build(self):
-        settings = DynamicKanervaConfig(rows=6, iterations=2, coders=CodersConfig(hidden=16))
-        return DynamicKanervaMachine.from_config(settings, self.spec)
+        settings = DynamicKanervaConfig(slots=6, iterations=2, coders=CodersConfig(hidden=16))
+        return DynamicKanervaMachine(self.spec, settings)
 
 
 class TestImages(MemoryContract):
@@ -26,9 +26,9 @@ class TestImages(MemoryContract):
     def build(self):
         settings = DynamicKanervaConfig(
             **{"rows": 5, "width": 12, "steps": 2, "objective": "elbo"},
-            coders=CodersConfig(channels=[4, 8], code=16),
+            coders=CodersConfig(channels=[4, 8], code_dim=16),
         )
-        return DynamicKanervaMachine.from_config(settings, self.spec)
+        return DynamicKanervaMachine(self.spec, settings)
 
     def test_an_intact_query_is_not_recalled_worse_than_a_corrupted_one(self, memory, episode):
         """Untrained image coders recall nothing; so they first learn these patterns."""
@@ -40,7 +40,7 @@ class TestImages(MemoryContract):
 def test_writing_is_the_loop_with_inverses(iterations):
     """One episode, in NumPy: weights from the memory as it then is, always written into the old one."""
     torch.manual_seed(0)
-    memory = DynamicKanervaMachine((6,), rows=3, prior=0.5, noise=0.4, iterations=iterations).double()
+    memory = build(DynamicKanervaMachine, (6,), rows=3, prior=0.5, noise=0.4, iterations=iterations).double()
     patterns = bits(2, 5, 6, dtype=torch.float64)
     state = {name: tensor[1].detach().numpy() for name, tensor in memory.write(patterns).items()}
     noise = 0.4**2 + 1e-6
@@ -59,7 +59,10 @@ def test_writing_is_the_loop_with_inverses(iterations):
 def test_energy_is_the_negative_log_density_of_a_code():
     """Weights integrated out, z ~ N(0, R'R + σ² I): for Gaussians the best weight gives the same but for a constant."""
     torch.manual_seed(0)
-    memory, patterns = DynamicKanervaMachine((6,), rows=3, prior=1.0).double(), bits(2, 5, 6, dtype=torch.float64)
+    memory, patterns = (
+        build(DynamicKanervaMachine, (6,), rows=3, prior=1.0).double(),
+        bits(2, 5, 6, dtype=torch.float64),
+    )
     state = memory.write(patterns)
     noise = memory.log_noise.exp() ** 2 + 1e-6
     density = MultivariateNormal(
@@ -72,7 +75,7 @@ def test_energy_is_the_negative_log_density_of_a_code():
 
 def test_stored_patterns_lie_lower_than_their_distortions():
     torch.manual_seed(0)
-    memory, patterns = DynamicKanervaMachine((128,)), bits(4, 16, 128)
+    memory, patterns = build(DynamicKanervaMachine, (128,)), bits(4, 16, 128)
     state = memory.write(patterns)
     assert (memory.energy(state, patterns) < memory.energy(state, distorted(patterns)) - 1).all()
 
@@ -86,7 +89,7 @@ def wrong_bits(memory, patterns, queries, mask=None):
 def test_untrained_it_is_an_attractor_on_the_span_of_few_patterns():
     """Half of the bits re-drawn: 16 of 128 patterns come back; the more, the worse; the mask helps."""
     torch.manual_seed(0)
-    memory, patterns = DynamicKanervaMachine((128,)), bits(4, 64, 128)
+    memory, patterns = build(DynamicKanervaMachine, (128,)), bits(4, 64, 128)
     mask = torch.rand(patterns.shape).argsort(-1) < 64
     queries = torch.where(mask, torch.rand(patterns.shape).round(), patterns)
     unknown, known = (
@@ -103,6 +106,6 @@ def test_rows_that_were_not_written_are_silent_if_the_prior_is_small():
     torch.manual_seed(0)
     patterns = bits(4, 16, 128)
     queries = distorted(patterns)
-    assert wrong_bits(DynamicKanervaMachine((128,)), patterns, queries) < 0.1
+    assert wrong_bits(build(DynamicKanervaMachine, (128,)), patterns, queries) < 0.1
     torch.manual_seed(0)
-    assert wrong_bits(DynamicKanervaMachine((128,), prior=1.0), patterns, queries) > 5
+    assert wrong_bits(build(DynamicKanervaMachine, (128,), prior=1.0), patterns, queries) > 5

@@ -7,7 +7,7 @@ from baselines.coders import CodersConfig
 from baselines.fast_weights import FastWeights, FastWeightsConfig
 from lightning_ebm.memory import PatternSpec
 from tests.baselines.test_memory_network import bits, train
-from tests.contract import MemoryContract
+from tests.contract import MemoryContract, build
 
 
 class TestBits(MemoryContract):
@@ -15,7 +15,7 @@ class TestBits(MemoryContract):
 
     def build(self):
         settings = FastWeightsConfig(key=16, coders=CodersConfig(hidden=16))
-        return FastWeights.from_config(settings, self.spec)
+        return FastWeights(self.spec, settings)
 
     def test_untrained_it_recalls_few_patterns(self, memory, episode):
         patterns, queries, _ = episode
@@ -30,16 +30,16 @@ class TestSoftmax(MemoryContract):
         settings = FastWeightsConfig(
             key=24, hidden=8, activation="softmax", rate=0.25, hops=2, coders=CodersConfig(hidden=16)
         )
-        return FastWeights.from_config(settings, self.spec)
+        return FastWeights(self.spec, settings)
 
 
 class TestImages(MemoryContract):
     spec = PatternSpec((1, 8, 8), binary=False)
 
     def build(self):
-        coders = CodersConfig(channels=[4, 8], code=16)
+        coders = CodersConfig(channels=[4, 8], code_dim=16)
         settings = FastWeightsConfig(key=12, hidden=10, activation="gelu", steps=2, hops=2, width=14, coders=coders)
-        return FastWeights.from_config(settings, self.spec)
+        return FastWeights(self.spec, settings)
 
     def test_an_intact_query_is_not_recalled_worse_than_a_corrupted_one(self, memory, episode):
         """Untrained image coders recall nothing; so they first learn these patterns, distorted otherwise."""
@@ -54,7 +54,7 @@ class TestImages(MemoryContract):
 
 def small(**settings):
     torch.manual_seed(0)
-    return FastWeights((6,), FastWeightsConfig(coders=CodersConfig(hidden=3), **settings)).double()
+    return build(FastWeights, (6,), coders=CodersConfig(hidden=3), **settings).double()
 
 
 def test_a_linear_net_is_written_by_the_delta_rule():
@@ -98,7 +98,7 @@ def test_the_meta_gradient_is_that_of_finite_differences(hidden, activation):
 
 @pytest.mark.parametrize(("settings", "floats"), [({}, 128 * 32 + 32 + 32 * 128), ({"key": 64, "hidden": 0}, 64 * 128)])
 def test_the_state_is_all_fast_weights(settings, floats):
-    state = FastWeights((128,), FastWeightsConfig(**settings)).initial_state(2)
+    state = build(FastWeights, (128,), **settings).initial_state(2)
     assert sum(x[0].numel() for x in state.values()) == floats
 
 
@@ -106,7 +106,7 @@ def test_the_state_is_all_fast_weights(settings, floats):
 def test_at_the_defaults_training_reduces_the_loss_of_new_episodes(items, share):
     """With half as many patterns as bits, and as many. With a few, the start is good and training adds noise."""
     torch.manual_seed(0)
-    memory = FastWeights((32,))
+    memory = build(FastWeights, (32,))
     with torch.no_grad():
         before = memory.meta_loss(*bits(16, items, 32, 1000)[:2])
     train(memory, lambda seed: bits(8, items, 32, seed)[:2])
@@ -118,7 +118,7 @@ def test_writing_is_stable_for_any_number_of_patterns():
     """The error of what is written falls with the first step, however many patterns share a key's 16 values."""
     for items in (2, 16, 64, 256):
         memory, patterns = (
-            FastWeights((16,), FastWeightsConfig(key=16, hidden=0, steps=1)).double(),
+            build(FastWeights, (16,), key=16, hidden=0, steps=1).double(),
             bits(2, items, 16)[0].double(),
         )
         codes = memory.coders.encode(patterns)
@@ -133,7 +133,7 @@ def test_writing_is_stable_for_any_number_of_patterns():
 def test_a_fit_that_diverges_stays_finite():
     """Rates a hundred times the largest stable one, ten steps: unbounded, weights would overflow."""
     torch.manual_seed(0)
-    memory = FastWeights((32,), FastWeightsConfig(key=32, hidden=8, steps=10, rate=1e6))
+    memory = build(FastWeights, (32,), key=32, hidden=8, steps=10, rate=1e6)
     state = memory.write(torch.rand(2, 20, 32).round())
     assert max(x.abs().max() for x in state.values()) == 1e4
     assert memory.read(state, torch.rand(2, 20, 32).round()).isfinite().all()
@@ -146,7 +146,7 @@ def test_more_steps_recall_more_and_better_than_the_outer_product():
     with torch.no_grad():
         for steps in (1, 4, 16, 64):
             torch.manual_seed(0)
-            memory = FastWeights((32,), FastWeightsConfig(key=32, hidden=0, steps=steps))
+            memory = build(FastWeights, (32,), key=32, hidden=0, steps=steps)
             state, codes = memory.write(patterns), memory.coders.encode(patterns)
             keys, values = memory.key(codes), memory.to_value(codes)
             errors.append((keys @ state["layer0"].mT - values).square().mean().item())
@@ -155,21 +155,3 @@ def test_more_steps_recall_more_and_better_than_the_outer_product():
         outer = (scale * keys @ hebb.mT - values).square().mean().item()
     assert errors == sorted(errors, reverse=True)
     assert errors[-1] < 0.5 * outer
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"key": 0}, "key must be at least 1, got 0"),
-        ({"steps": 0}, "steps must be at least 1, got 0"),
-        ({"hops": 0}, "hops must be at least 1, got 0"),
-        ({"hidden": -1}, "hidden must be at least 0, got -1"),
-        ({"value": 0}, "value must be at least 1, got 0"),
-        ({"activation": "relu"}, "activation must be one of softmax, gelu, tanh, silu, got 'relu'"),
-        ({"rate": float("nan")}, "rate must be above 0 and finite, got nan"),
-        ({"width": 0}, "width must be at least 1, got 0"),
-    ],
-)
-def test_bad_settings_are_refused_by_name(settings, message):
-    with pytest.raises(ValueError, match=message):
-        FastWeights((8,), FastWeightsConfig(**settings))

@@ -8,28 +8,27 @@ from lightning_ebm.data.images import SHIFT, mirrored, shifted
 from lightning_ebm.registry import Choice, datasets
 from tests.data import roots
 
-SETS = {"omniglot": True, "glyphs": True, "cifar10": False, "photographs": False, "tiny_imagenet": False}
-"""Sets that have the option, and whether their images may be turned."""
-ANY_REPEATED = Sampling(repeats=True)
+TURNABLE = {"omniglot", "glyphs"}
+"""Sets whose images may be turned."""
+ANY_REPEATED = Sampling(with_replacement=True)
 
 
-@pytest.fixture(scope="module", params=SETS)
+@pytest.fixture(
+    scope="module", params=[name for name in roots.SETS if hasattr(datasets.load(name).config(), "augment")]
+)
 def pair(request, tmp_path_factory):
     """A set without and with augmentation, and whether its images may be turned."""
     if request.param == "photographs":
         pytest.importorskip("skimage")
         pytest.importorskip("sklearn")
-    settings = {}
     root = tmp_path_factory.mktemp("root")
-    if request.param in roots.SETTINGS:
-        roots.write(request.param, root)
-        settings = {"root": str(root), **roots.SETTINGS[request.param]}
+    settings = roots.small(request.param, root)
     config = datasets.load(request.param).config
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(root / "cache"))
         plain = datasets.build(Choice(request.param, config(**settings)))
         augmented = datasets.build(Choice(request.param, config(**settings, augment=True)))
-    return plain, augmented, SETS[request.param]
+    return plain, augmented, request.param in TURNABLE
 
 
 def draw(source, split, index, count=32):

@@ -2,15 +2,13 @@
 
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
 
-from lightning_ebm.data.bits import RandomBits
+from lightning_ebm.data.bits import RandomBits, RandomBitsConfig
 from lightning_ebm.data.episodes import episode_random
-from lightning_ebm.registry import datasets
 
 
 def test_shape_type_and_values():
-    bits = RandomBits(size=10).draw("train", 7, np.random.default_rng(0))
+    bits = RandomBits(RandomBitsConfig(size=10)).draw("train", 7, np.random.default_rng(0))
     assert bits.shape == (7, 10)
     assert bits.dtype == np.float32
     assert set(np.unique(bits)) == {0, 1}
@@ -30,13 +28,6 @@ def test_splits_differ():
         assert 32 < wrong.min() <= wrong.max() < 96  # 64 are expected, give or take 5.7
 
 
-def test_from_config():
-    loaded = datasets.load("bits")
-    source = loaded.from_config(OmegaConf.structured(loaded.config(size=9)))
-    assert source.spec.shape == (9,)
-    assert source.spec.binary
-
-
 def test_size_is_checked():
-    with pytest.raises(ValueError, match=r"data\.size must be at least 1 bit, got 0"):
-        RandomBits(size=0)
+    with pytest.raises(ValueError, match=r"size must be at least 1, got 0"):
+        RandomBitsConfig(size=0)

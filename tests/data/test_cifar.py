@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from lightning_ebm.data import cifar
-from lightning_ebm.data.cifar import CIFAR10, read_batch
-from lightning_ebm.data.download import Remote
+from lightning_ebm.data.cifar import CIFAR10, CIFAR10Config, read_batch
 from lightning_ebm.data.episodes import DataError
 from tests.data.roots import batch, cifar10
 
@@ -36,12 +35,16 @@ def folder(root):
 
 
 class TestReading:
-    @pytest.mark.parametrize("protocol", [2, 3, 4])
+    @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
     def test_equals_the_unrestricted_unpickler(self, protocol):
         whole = batch(20, seed=0)
-        part = read_batch(pickle.dumps(whole, protocol), "a batch")
-        assert (part.images == whole[b"data"].reshape(20, 3, 32, 32)).all()
-        assert part.labels.tolist() == whole[b"labels"]
+        frozen = batch(20, seed=0)  # is pickled otherwise by protocol 5
+        frozen[b"data"].flags.writeable = False
+        anew = {key.decode(): value for key, value in whole.items()}  # as those do who read it with latin1
+        for one in (whole, frozen, anew):
+            part = read_batch(pickle.dumps(one, protocol), "a batch")
+            assert (part.images == whole[b"data"].reshape(20, 3, 32, 32)).all()
+            assert part.labels.tolist() == whole[b"labels"]
 
     def test_what_python_2_wrote(self):
         part = read_batch(BY_PYTHON_2, "a batch")
@@ -50,7 +53,7 @@ class TestReading:
         assert (part.images.reshape(2, -1) == pickle.loads(BY_PYTHON_2, encoding="bytes")[b"data"]).all()
 
     def test_splits(self, root):
-        source = CIFAR10(str(root))
+        source = CIFAR10(CIFAR10Config(str(root)))
         names = ("data_batch_1", "data_batch_3", "test_batch")
         first, third, test = (read_batch((folder(root) / name).read_bytes(), name).images for name in names)
         together = np.concatenate([first, third])
@@ -61,7 +64,7 @@ class TestReading:
         assert {(image * 255).round().astype(np.uint8).tobytes() for image in drawn} == {i.tobytes() for i in test}
 
     def test_values_end_at_one(self, root):
-        everything = CIFAR10(str(root)).draw("train", 72, np.random.default_rng(0))
+        everything = CIFAR10(CIFAR10Config(str(root))).draw("train", 72, np.random.default_rng(0))
         assert everything.dtype == np.float32
         assert (everything.min(), everything.max()) == (0, 1)
 
@@ -74,24 +77,27 @@ class Harmful:
         return self.call
 
 
-def nested(depth):
+def nested(depth, nothing=b""):
     """A pickle of {t: 1} where t is a tuple of tuples whose hash takes 2^depth steps."""
-    return b"\x80\x02}()" + b"q\x00h\x00h\x00\x86" * depth + b"K\x01u."
+    return b"\x80\x02}()" + (nothing + b"q\x00h\x00h\x00\x86") * depth + b"K\x01u."
 
 
 BAD = {
-    "empty": (b"", "EOFError"),
-    "text": (b"<html>not found</html>", "instruction that no batch needs"),
+    "empty": (b"", "exhausted"),
+    "text": (b"<html>not found</html>", "unknown"),
     "cut off": (pickle.dumps(batch(20, 0), 2)[:-30_000], "no whole batch"),
     "no dict": (pickle.dumps([1, 2], 2), "it holds no dict but a list"),
     "os.system": (pickle.dumps({b"data": Harmful(os.system, ("touch escaped",))}, 2), r"names '(posix|os)\.system'"),
     "eval": (pickle.dumps({b"data": Harmful(eval, ("1 + 1",))}, 2), r"names '(__builtin__|builtins)\.eval'"),
     "a part of numpy": (b"\x80\x02cnumpy.lib.npyio\nload\nU\x05x.npy\x85R.", r"names 'numpy\.lib\.npyio\.load'"),
     "a name with dots": (b"\x80\x04\x8c\x05numpy\x8c\x0cndarray.dump\x93.", r"names 'numpy\.ndarray\.dump'"),
-    "extension": (b"\x80\x02\x82\x01.", "instruction that no batch needs"),
-    "persistent": (b"\x80\x02U\x01xQ.", "instruction that no batch needs"),
-    "a slow hash": (nested(200), "keys are no text"),
-    "a huge memo": (b"\x80\x02}r\xff\xff\xff\x7f.", "its data is no array"),
+    "extension": (b"\x80\x02\x82\x01.", "instruction EXT1, which no batch needs"),
+    "persistent": (b"\x80\x02U\x01xQ.", "instruction BINPERSID, which no batch needs"),
+    "a slow hash": (nested(200), "repeats what no batch repeats"),
+    "a slow hash in disguise": (nested(200, b"(e"), "repeats what no batch repeats"),
+    "a slow hash in another": (nested(200, b"Nb"), "repeats what no batch repeats"),
+    "a deep hash": (b"\x80\x02})" + b"\x85" * 2**14 + b"K\x01u.", "more instructions than any batch"),
+    "a huge memo": (b"\x80\x02}r\xff\xff\xff\x7f.", "numbers more things than any batch"),
     "a huge string": (b"\x80\x04}\x8e\xff\xff\xff\xff\xff\x00\x00\x00x.", "no whole batch"),
     "many lists": (b"\x80\x02" + b"]" * 2**14 + b".", "more instructions than any batch"),
     "many lists in a frame": (
@@ -102,6 +108,7 @@ BAD = {
     "no data": (pickle.dumps({b"labels": [1, 2], b"more": 3}, 2), "its data is no array"),
     "floats": (pickle.dumps(batch(2, 0, data=np.zeros((2, 3072), np.float32)), 2), "no array of unsigned bytes"),
     "objects": (pickle.dumps(batch(1, 0, data=np.array([[{}]], object)), 2), "no array of unsigned bytes"),
+    "another order": (pickle.dumps(batch(2, 0, data=np.zeros((2, 3072), np.uint8, "F")), 5), "in C order"),
     "other order": (pickle.dumps(batch(2, 0, data=np.zeros((2, 3072), np.uint8, "F")), 2), "in C order"),
     "grey": (pickle.dumps(batch(2, 0, data=np.zeros((2, 1024), np.uint8)), 2), r"not the shape \(count, 3072\)"),
     "a lie": (BY_PYTHON_2.replace(b"K\x02M\x00\x0c", b"K\x03M\x00\x0c"), "not the 3 x 3072 bytes"),
@@ -115,12 +122,12 @@ class TestErrors:
     @pytest.mark.parametrize("case", BAD)
     def test_a_bad_batch(self, root, case, monkeypatch):
         monkeypatch.chdir(root)
-        monkeypatch.setattr(cifar.Instructions, "left", 2**13)
+        monkeypatch.setattr(cifar, "MOST", 2**13)
         content, message = BAD[case]
         (folder(root) / "data_batch_3").write_bytes(content)
         started = time.monotonic()
         with pytest.raises(DataError, match=rf"data_batch_3 .*{message}.* https://") as caught:
-            CIFAR10(str(root))
+            CIFAR10(CIFAR10Config(str(root)))
         assert "\n" not in str(caught.value)
         assert time.monotonic() - started < 10
         assert not (root / "escaped").exists()
@@ -129,22 +136,27 @@ class TestErrors:
     def test_too_large(self, root, monkeypatch):
         monkeypatch.setattr(cifar, "LARGEST", 1000)
         with pytest.raises(DataError, match="data_batch_1 is larger than 1000 bytes"):
-            CIFAR10(str(root))
+            CIFAR10(CIFAR10Config(str(root)))
 
     def test_no_training_batch(self, root):
         for number in (1, 3):
             (folder(root) / f"data_batch_{number}").unlink()
-        with pytest.raises(DataError, match=r"has none of data_batch_1 to data_batch_5: get .* https://"):
-            CIFAR10(str(root))
+        with pytest.raises(
+            DataError, match=r"has none of data_batch_1 to data_batch_5: remove .*-py, and get .* https://"
+        ):
+            CIFAR10(CIFAR10Config(str(root)))
 
     def test_no_test_batch(self, root):
         (folder(root) / "test_batch").unlink()
         with pytest.raises(DataError, match=r"test_batch cannot be read \(No such file"):
-            CIFAR10(str(root))
+            CIFAR10(CIFAR10Config(str(root)))
 
     def test_nothing(self, root):
-        with pytest.raises(DataError, match=r"cifar-10-batches-py is missing: set data\.root"):
-            CIFAR10(str(root / "cache"))
+        with pytest.raises(
+            DataError,
+            match=r"has no cifar10/cifar-10-batches-py but |cifar-10-batches-py is missing .*: set data\.root",
+        ):
+            CIFAR10(CIFAR10Config(str(root / "cache")))
         with pytest.raises(DataError, match=r"Set data\.root or \$LIGHTNING_EBM_DATA"):
             CIFAR10()
 
@@ -160,29 +172,31 @@ def packed(names):
     return file.getvalue()
 
 
-class TestUnpacking:
-    """What was downloaded is unpacked by name alone, and whole or not at all."""
+class TestArchive:
+    """The authors' archive is read where it lies: nothing is unpacked to the disk."""
 
-    def unpack(self, root, monkeypatch, content):
-        path = root / "elsewhere" / "cifar10" / "packed.tar.gz"
+    def read(self, root, content, place="elsewhere/cifar10"):
+        path = root / place / "cifar-10-python.tar.gz"
         path.parent.mkdir(parents=True)
         path.write_bytes(content)
-        monkeypatch.setattr(cifar, "PUBLISHED", Remote("https://127.0.0.1/packed.tar.gz", "0"))  # is there already
-        return CIFAR10(str(root / "elsewhere"), download=True)
+        return CIFAR10(CIFAR10Config(str(root / "elsewhere")))
 
-    def test_a_whole_archive(self, root, monkeypatch):
+    @pytest.mark.parametrize("place", ["elsewhere/cifar10", "elsewhere"])
+    def test_a_whole_archive(self, root, place):
         names = [f"cifar-10-batches-py/{name}" for name in (*cifar.BATCHES, "test_batch")]
-        source = self.unpack(root, monkeypatch, packed([*names, "../escaped", "/tmp/escaped"]))
+        source = self.read(root, packed([*names, "../escaped", "/tmp/escaped"]), place)
         assert [len(source.splits[split]) for split in ("train", "val", "test")] == [45, 5, 10]
-        assert sorted(path.name for path in (root / "elsewhere").rglob("*")) == sorted(
-            ["cifar10", "cifar-10-batches-py", *cifar.BATCHES, "test_batch"]
-        )
-        assert CIFAR10(str(root / "elsewhere"), download=True).splits["test"].labels.size == 10  # nothing to fetch
+        assert [path.name for path in (root / "elsewhere").rglob("*") if path.is_file()] == ["cifar-10-python.tar.gz"]
 
     @pytest.mark.parametrize(
-        "content", [b"", b"<html>", packed(["cifar-10-batches-py/data_batch_1"]), packed(["x"])[:-9]]
+        ("content", "message"),
+        [
+            (b"", "is no whole archive of CIFAR-10"),
+            (b"<html>", "is no whole archive of CIFAR-10"),
+            (packed(["x"])[:5000], "is no whole archive of CIFAR-10"),
+            (packed(["cifar-10-batches-py/data_batch_1"]), "has no file cifar-10-batches-py/data_batch_2"),
+        ],
     )
-    def test_a_damaged_archive(self, root, monkeypatch, content):
-        with pytest.raises(DataError, match=r"packed\.tar\.gz is no whole archive of CIFAR-10 .*remove it, and get"):
-            self.unpack(root, monkeypatch, content)
-        assert [path.name for path in (root / "elsewhere" / "cifar10").iterdir()] == ["packed.tar.gz"]
+    def test_a_damaged_archive(self, root, content, message):
+        with pytest.raises(DataError, match=rf"python\.tar\.gz {message}.*: remove .*python\.tar\.gz, and get"):
+            self.read(root, content)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_ebm.data.bits import RandomBits
+from lightning_ebm.data.bits import RandomBits, RandomBitsConfig
 from lightning_ebm.data.curriculum import Curriculum
 from lightning_ebm.data.datamodule import EpisodeDataModule
-from lightning_ebm.data.distortions import Occlusion, RedrawnBits
+from lightning_ebm.data.distortions import Block, BlockConfig, Pixels, PixelsConfig
 from lightning_ebm.data.episodes import Episode, EpisodeDataset
 from lightning_ebm.data.glyphs import Glyphs
 from lightning_ebm.schema import EpisodesConfig
@@ -24,10 +24,18 @@ class Process:
 
 def module(rank=0, world=1, position=0, workers=0, **settings):
     """Bits of which a range is re-drawn, 3 to 9 patterns, rising for 8 updates."""
-    source = RandomBits(size=24)
-    settings = {"train_items": [3, 9], "curriculum": 8, "items": 5, "batch": 4, "val": 4, "test": 4, **settings}
+    source = RandomBits(RandomBitsConfig(size=24))
+    settings = {
+        "train_patterns_per_episode": [3, 9],
+        "curriculum": 8,
+        "items": 5,
+        "batch": 4,
+        "val": 4,
+        "test": 4,
+        **settings,
+    }
     config = EpisodesConfig(workers=workers, **settings)
-    data = EpisodeDataModule(source, RedrawnBits(source.spec, [4, 12]), config)
+    data = EpisodeDataModule(source, Pixels(source.spec, PixelsConfig([4, 12])), config)
     data.trainer = Process(rank, world)
     data.load_state_dict({"position": position})
     return data
@@ -103,23 +111,24 @@ class TestEpisodes:
             assert one.patterns.shape == (4, 5, 24) and same(one, other)
 
     def test_episodes_of_one_batch_must_agree(self):
-        source = RandomBits(size=24)
-        episodes = EpisodeDataset(source, RedrawnBits(source.spec, 3), Curriculum(1, 1000, 2), "train")
+        source = RandomBits(RandomBitsConfig(size=24))
+        episodes = EpisodeDataset(source, Pixels(source.spec, PixelsConfig(3)), Curriculum(1, 1000, 2), "train")
         assert episodes.batch([2, 3]).patterns.shape[0] == 2
         with pytest.raises(ValueError, match="of one batch must have the same number of patterns"):
             episodes.batch([1, 2])
 
     def test_too_many_and_too_few_are_noticed_before_training(self):
         source = Glyphs()
-        with pytest.raises(ValueError, match=r"episodes\.train_items: .* must be at most"):
-            EpisodeDataModule(source, Occlusion(source.spec), EpisodesConfig(train_items=[2, 10**6]))
-        with pytest.raises(ValueError, match=r"episodes\.train_items: occlusion .* at least 2"):
-            EpisodeDataModule(source, Occlusion(source.spec), EpisodesConfig(train_items=[1, 4]))
+        occlusion = Block(source.spec, BlockConfig(fill="pattern"))
+        with pytest.raises(ValueError, match=r"episodes\.train_patterns_per_episode: .* must be at most"):
+            EpisodeDataModule(source, occlusion, EpisodesConfig(train_patterns_per_episode=[2, 10**6]))
+        with pytest.raises(ValueError, match=r"episodes\.train_patterns_per_episode: fill: pattern .* at least 2"):
+            EpisodeDataModule(source, occlusion, EpisodesConfig(train_patterns_per_episode=[1, 4]))
 
 
 def test_test_episodes_may_have_another_distortion():
-    source = RandomBits(size=24)
-    many, few = RedrawnBits(source.spec, 20), RedrawnBits(source.spec, 2)
-    data = EpisodeDataModule(source, many, EpisodesConfig(items=3, batch=2, val=2, test=2), few)
+    source = RandomBits(RandomBitsConfig(size=24))
+    many, few = (Pixels(source.spec, PixelsConfig(count)) for count in (20, 2))
+    data = EpisodeDataModule(source, many, EpisodesConfig(patterns_per_episode=3, batch=2, val=2, test=2), few)
     for loader, count in ((data.train_dataloader, 20), (data.val_dataloader, 20), (data.test_dataloader, 2)):
         assert (next(iter(loader())).mask.sum(2) == count).all()

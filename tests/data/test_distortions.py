@@ -5,18 +5,21 @@ import math
 
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
 
+from lightning_ebm.config import build_choice, merge, parse_overrides, resolve
 from lightning_ebm.data.distortions import (
+    FILLS,
     AnyOf,
-    ErasedBlock,
+    AnyOfConfig,
+    Block,
+    BlockConfig,
     Gaussian,
+    GaussianConfig,
     Half,
-    NoiseBlock,
-    Occlusion,
-    RandomPixels,
-    RedrawnBits,
-    SaltAndPepper,
+    HalfConfig,
+    Pixels,
+    PixelsConfig,
+    Strength,
 )
 from lightning_ebm.memory import PatternSpec
 from lightning_ebm.registry import Choice, distortions
@@ -26,44 +29,73 @@ DRAWING = PatternSpec((1, 32, 32), binary=True)
 PHOTO = PatternSpec((3, 20, 28), binary=False)
 SIGNAL = PatternSpec((40,), binary=False)
 
+
+def block(spec, *settings, **more):
+    return Block(spec, BlockConfig(*settings, **more)), spec
+
+
+def pixels(spec, *settings, **more):
+    return Pixels(spec, PixelsConfig(*settings, **more)), spec
+
+
+def half(spec, *settings, **more):
+    return Half(spec, HalfConfig(*settings, **more)), spec
+
+
 NOISE = {  # distortions that put in uniform noise, or bits
-    "bits": (RedrawnBits(BITS, count=64), BITS),
-    "bits of a drawing": (RedrawnBits(DRAWING, count=100), DRAWING),
-    "all bits": (RedrawnBits(BITS, count=128), BITS),
-    "one bit": (RedrawnBits(BITS, count=1), BITS),
-    "some bits": (RedrawnBits(BITS, count=[1, 128]), BITS),
-    "block": (NoiseBlock(DRAWING, size=16), DRAWING),
-    "block of a photo": (NoiseBlock(PHOTO, size=7), PHOTO),
-    "largest block": (NoiseBlock(PHOTO, size=20), PHOTO),
-    "smallest block": (NoiseBlock(PHOTO, size=1), PHOTO),
-    "any block": (NoiseBlock(PHOTO, size=[1, 20]), PHOTO),
-    "stretch": (NoiseBlock(SIGNAL, size=[5, 9]), SIGNAL),
-    "pixels": (RandomPixels(PHOTO, share=0.3), PHOTO),
-    "values": (RandomPixels(SIGNAL, share=[0, 0.5]), SIGNAL),
-    "all pixels": (RandomPixels(DRAWING, share=1), DRAWING),
-    "half": (Half(PHOTO), PHOTO),
-    "half of the bits": (Half(BITS), BITS),
-    "left half": (Half(DRAWING, "left"), DRAWING),
+    "bits": pixels(BITS, 64),
+    "all bits": pixels(BITS, 128),
+    "one bit": pixels(BITS, 1 / 128),
+    "some bits": pixels(BITS, [1, 128]),
+    "block": block(DRAWING, 16),
+    "block of a photo": block(PHOTO, 7),
+    "largest block": block(PHOTO, 20),
+    "smallest block": block(PHOTO, 1),
+    "any block": block(PHOTO, [1, 20]),
+    "stretch": block(SIGNAL, [5, 9]),
+    "pixels": pixels(PHOTO, 0.3),
+    "counted pixels": pixels(PHOTO, 100),
+    "values": pixels(SIGNAL, [0, 0.5]),
+    "all pixels": pixels(DRAWING, 1),
+    "half": half(PHOTO),
+    "half of the bits": half(BITS),
+    "left half": half(DRAWING, "left"),
 }
 CASES = NOISE | {
-    "erased block": (ErasedBlock(PHOTO, [3, 7], 0.5), PHOTO),
-    "erased stretch": (ErasedBlock(BITS, 16, 0), BITS),
-    "salt and pepper": (SaltAndPepper(PHOTO, 0.2), PHOTO),
-    "salt and pepper on values": (SaltAndPepper(SIGNAL, [0, 1]), SIGNAL),
-    "gaussian": (Gaussian(PHOTO, [0, 0.4]), PHOTO),
-    "gaussian on bits": (Gaussian(BITS), BITS),
-    "erased half": (Half(PHOTO, "random", 0.5), PHOTO),
-    "occlusion": (Occlusion(PHOTO, [5, 10]), PHOTO),
-    "occluded bits": (Occlusion(BITS, 40), BITS),
-    "any of three": (AnyOf([NoiseBlock(PHOTO, 9), Half(PHOTO), Occlusion(PHOTO, 5)]), PHOTO),
+    f"{make.__name__} of {spec.shape} with {fill}": make(spec, fill=fill)
+    for make in (block, pixels, half)
+    for spec in (PHOTO, BITS)
+    for fill in FILLS
+    if fill != "noise"
 }
+CASES |= {
+    "gaussian": (Gaussian(PHOTO), PHOTO),
+    "gaussian bits": (Gaussian(BITS, GaussianConfig([0.1, 0.5])), BITS),
+    "any of three": (AnyOf(PHOTO, AnyOfConfig([Choice("block", BlockConfig(9)), Choice("half", HalfConfig()),
+                                               Choice("block", BlockConfig(5, "pattern"))])), PHOTO),
+}  # fmt: skip
+RECORDED = [  # of 9 patterns, the second draw of generator 3: other bytes are other episodes
+    ({"name": "block", "fill": "noise", "size": 16}, DRAWING, "d81a661ddd9d477b"),
+    ({"name": "block", "fill": "noise", "size": [2, 9]}, PHOTO, "36e9191d5f17aa71"),
+    ({"name": "block", "fill": "pattern", "size": [2, 9]}, PHOTO, "5a208dbdc7eb6de9"),
+    ({"name": "block", "fill": "pattern", "size": 16}, BITS, "d8f56a18eac00edf"),
+    ({"name": "block", "fill": 0.5, "size": [2, 9]}, PHOTO, "f6cb720418f1acdd"),
+    ({"name": "pixels", "amount": 64, "fill": "noise"}, BITS, "252ab96d2e6e039b"),
+    ({"name": "pixels", "amount": [3, 30], "fill": "noise"}, DRAWING, "8efe6ee2c4130cc6"),
+    ({"name": "pixels", "fill": "noise", "amount": 0.3}, PHOTO, "30ae1cc99bda242c"),
+    ({"name": "pixels", "fill": "noise", "amount": [0.1, 0.5]}, DRAWING, "b39c3e97bd02663e"),
+    ({"name": "pixels", "fill": "salt_and_pepper", "amount": [0, 1]}, PHOTO, "1f59daa5a5c146ac"),
+    ({"name": "gaussian", "deviation": [0, 1]}, PHOTO, "5f80eb328634756d"),
+    ({"name": "half", "side": "random", "fill": "noise"}, PHOTO, "f4a3b8a663df9fd9"),
+    ({"name": "half", "side": "left", "fill": "noise"}, BITS, "28fe283e963b0784"),
+]
+
+
+def built(settings, spec):
+    return distortions.build(build_choice(distortions, "", settings, "distortion"), spec)
+
+
 SIDES = {"left": np.s_[..., :14], "right": np.s_[..., 14:], "top": np.s_[..., :10, :], "bottom": np.s_[..., 10:, :]}
-RECORDED = {  # of 9 patterns and generator 3: other bytes are other episodes, and old numbers no longer hold
-    "bits": "acdf1f3699a6b7ed",
-    "bits of a drawing": "987b2552854f7d2b",
-    "block": "6f07d7870476e95c",
-    "block of a photo": "d69168f10a2a4a72",
-}
 
 
 def patterns_of(spec: PatternSpec, items: int) -> np.ndarray:
@@ -115,51 +147,58 @@ def test_values_inside_the_mask_are_new(case):
         assert abs(queries[mask].var() - 1 / 12) < 5 * np.sqrt(1 / 180 / mask.sum())
 
 
-@pytest.mark.parametrize("case", RECORDED)
-def test_the_bytes_are_those_that_were_recorded(case):
-    distort, spec = CASES[case]
-    queries, mask = distort(patterns_of(spec, 9), np.random.default_rng(3))
-    assert hashlib.sha256(queries.tobytes() + mask.tobytes()).hexdigest()[:16] == RECORDED[case]
+@pytest.mark.parametrize(("settings", "spec", "expected"), RECORDED)
+def test_the_bytes_are_those_that_were_recorded(settings, spec, expected):
+    distort, random = built(settings, spec), np.random.default_rng(3)
+    for _ in range(2):
+        queries, mask = distort(patterns_of(spec, 9), random)
+    assert hashlib.sha256(queries.tobytes() + mask.tobytes()).hexdigest()[:16] == expected
 
 
-class TestRedrawnBits:
+class TestCounts:
     def test_the_count_is_exact(self):
-        for count in (1, 64, 127, 128):
-            _, mask = RedrawnBits(BITS, count)(patterns_of(BITS, 200), np.random.default_rng(0))
+        for count in (2, 64, 127, 128):
+            _, mask = pixels(BITS, count)[0](patterns_of(BITS, 200), np.random.default_rng(0))
             assert (mask.sum(1) == count).all()
 
     def test_counts_of_a_range_are_equally_likely(self):
-        _, mask = RedrawnBits(BITS, [32, 64])(patterns_of(BITS, 6600), np.random.default_rng(0))
+        _, mask = pixels(BITS, [32, 64])[0](patterns_of(BITS, 6600), np.random.default_rng(0))
         counts = np.bincount(mask.sum(1))
         assert counts[:32].sum() == 0 and len(counts) == 65
         assert 32 - 5 * 8 < ((counts[32:] - 200) ** 2 / 200).sum() < 32 + 5 * 8  # chi square, 32 degrees of freedom
 
     @pytest.mark.parametrize("count", [64, [64, 65]])
     def test_every_position_is_as_likely_as_any_other(self, count):
-        _, mask = RedrawnBits(BITS, count)(patterns_of(BITS, 4000), np.random.default_rng(0))
+        _, mask = pixels(BITS, count)[0](patterns_of(BITS, 4000), np.random.default_rng(0))
         assert np.abs(mask.mean(0) - np.mean(count) / 128).max() < 5 * 0.5 / np.sqrt(4000)
 
     def test_every_pattern_has_its_own_positions(self):
-        _, mask = RedrawnBits(BITS, 64)(patterns_of(BITS, 4000), np.random.default_rng(0))
+        _, mask = pixels(BITS, 64)[0](patterns_of(BITS, 4000), np.random.default_rng(0))
         shared = (mask[1:] & mask[:-1]).sum(1)  # hypergeometric: mean 64 * 64 / 128, variance 8.06
         assert abs(shared.mean() - 32) < 5 * np.sqrt(8.06 / 4000)
         assert abs(shared.var() - 8.06) < 1
 
-    @pytest.mark.parametrize("count", [0, -1, 129])
-    def test_the_count_is_checked(self, count):
-        with pytest.raises(ValueError, match=rf"distortion\.count must lie between 1 and .*128.*got {count}"):
-            RedrawnBits(BITS, count)
+    @pytest.mark.parametrize(
+        ("amount", "message"),
+        [
+            (-1, "lie between 0 and 1, got -1"), (129, "lie between 1 and the 128 pixels there are, got 129"),
+            (1.5, "be a whole number or a range"), ([0.5, 64], "be a whole number or a range"),
+            (math.nan, "be a whole number or a range"), ([0, math.nan], "be a whole number or a range"),
+            (math.inf, "be a whole number or a range"), ([9, 3], "be a range [low, high] that rises"),
+            (True, "be a number"), ("much", "be a whole number"), (None, "be a whole number"), ([], "be a number"),
+        ],
+    )  # fmt: skip
+    def test_the_amount_is_checked(self, amount, message):
+        with pytest.raises(ValueError) as caught:
+            pixels(BITS, amount)
+        assert str(caught.value).startswith(f"distortion.amount must {message}")
 
-    def test_it_refuses_photos(self):
-        with pytest.raises(ValueError, match=r"binary patterns only.*noise_block"):
-            RedrawnBits(PHOTO)
 
-
-@pytest.mark.parametrize("kind", [NoiseBlock, ErasedBlock, Occlusion])
+@pytest.mark.parametrize("fill", ["noise", 0.5, "pattern"])
 class TestBlocks:
     @pytest.mark.parametrize(("spec", "size"), [(DRAWING, 16), (PHOTO, 7), (PHOTO, 20), (PHOTO, 1), (PHOTO, [2, 9])])
-    def test_the_mask_is_one_square_in_all_channels(self, kind, spec, size):
-        _, mask = kind(spec, size)(patterns_of(spec, 100), np.random.default_rng(0))
+    def test_the_mask_is_one_square_in_all_channels(self, fill, spec, size):
+        _, mask = block(spec, size, fill)[0](patterns_of(spec, 100), np.random.default_rng(0))
         sides = set()
         for item in mask:
             assert (item == item[0]).all()
@@ -169,67 +208,67 @@ class TestBlocks:
             sides.add(len(rows))
         assert sides == ({*range(2, 10)} if size == [2, 9] else {size})
 
-    def test_every_place_is_as_likely_as_any_other(self, kind):
-        _, mask = kind(PHOTO, 16)(patterns_of(PHOTO, 6500), np.random.default_rng(0))
+    def test_every_place_is_as_likely_as_any_other(self, fill):
+        _, mask = block(PHOTO, 16, fill)[0](patterns_of(PHOTO, 6500), np.random.default_rng(0))
         top, left = mask[:, 0].any(2).argmax(1), mask[:, 0].any(1).argmax(1)
         places = np.bincount(top * 13 + left)  # 5 x 13 of them
         assert len(places) == 65
         assert 65 - 5 * np.sqrt(130) < ((places - 100) ** 2 / 100).sum() < 65 + 5 * np.sqrt(130)  # chi square
 
-    def test_of_a_vector_it_is_a_stretch(self, kind):
-        _, mask = kind(BITS, 100)(patterns_of(BITS, 2900), np.random.default_rng(0))
+    def test_of_a_vector_it_is_a_stretch(self, fill):
+        _, mask = block(BITS, 100, fill)[0](patterns_of(BITS, 2900), np.random.default_rng(0))
         assert (mask.sum(1) == 100).all()
         assert (np.diff(mask.astype(int), axis=1) == 1).sum(1).max() <= 1
         places = np.bincount(mask.argmax(1), minlength=29)
         assert 28 - 5 * np.sqrt(56) < ((places - 100) ** 2 / 100).sum() < 28 + 5 * np.sqrt(56)
 
     @pytest.mark.parametrize("size", [0, 21])
-    def test_the_size_is_checked(self, kind, size):
+    def test_the_size_is_checked(self, fill, size):
         with pytest.raises(ValueError, match=rf"distortion\.size must lie between 1 and .*20, got {size}"):
-            kind(PHOTO, size)
+            block(PHOTO, size, fill)
 
-    def test_it_refuses_other_shapes(self, kind):
-        with pytest.raises(ValueError, match=r"vectors and images .* only, not patterns of shape \(4, 4\).*random_pix"):
-            kind(PatternSpec((4, 4), binary=True), 2)
+    def test_it_refuses_other_shapes(self, fill):
+        with pytest.raises(ValueError, match=r"vectors and images .* only, not patterns of shape \(4, 4\).*pixels"):
+            block(PatternSpec((4, 4), binary=True), 2, fill)
 
 
 def test_channels_have_noise_of_their_own():
-    queries, mask = NoiseBlock(PHOTO, 20)(patterns_of(PHOTO, 1), np.random.default_rng(0))
+    queries, mask = block(PHOTO, 20)[0](patterns_of(PHOTO, 1), np.random.default_rng(0))
     red, green, _ = (channel[mask[0, 0]] for channel in queries[0])
     assert abs(np.corrcoef(red, green)[0, 1]) < 5 / np.sqrt(400)
 
 
 @pytest.mark.parametrize("value", [0, 0.5, 1])
 def test_an_erased_block_has_one_value(value):
-    queries, mask = ErasedBlock(PHOTO, 5, value)(patterns_of(PHOTO, 20), np.random.default_rng(0))
+    queries, mask = block(PHOTO, 5, value)[0](patterns_of(PHOTO, 20), np.random.default_rng(0))
     assert (queries[mask] == value).all()
-    with pytest.raises(ValueError, match=r"distortion\.value must be one of 0, 0\.5, 1, got 0\.3"):
-        ErasedBlock(PHOTO, 5, 0.3)
+    with pytest.raises(ValueError, match=r"fill must be one of noise, salt_and_pepper, pattern, 0, 0\.5, 1, got 0\.3"):
+        BlockConfig(5, 0.3)
 
 
-@pytest.mark.parametrize("kind", [RandomPixels, SaltAndPepper])
+@pytest.mark.parametrize("fill", ["noise", "salt_and_pepper"])
 class TestPixels:
-    def test_the_share_is_that_of_whole_pixels_and_places_are_equally_likely(self, kind):
-        _, mask = kind(PHOTO, 0.3)(patterns_of(PHOTO, 2000), np.random.default_rng(0))
+    def test_the_share_is_that_of_whole_pixels_and_places_are_equally_likely(self, fill):
+        _, mask = pixels(PHOTO, 0.3, fill)[0](patterns_of(PHOTO, 2000), np.random.default_rng(0))
         assert (mask == mask[:, :1]).all()
         assert (mask[:, 0].sum((1, 2)) == 0.3 * 20 * 28).all()
         assert np.abs(mask[:, 0].mean(0) - 0.3).max() < 5 * np.sqrt(0.3 * 0.7 / 2000)
 
-    def test_none_and_all(self, kind):
+    def test_none_and_all(self, fill):
         for share in (0, 1):
-            queries, mask = kind(DRAWING, share)(patterns_of(DRAWING, 9), np.random.default_rng(0))
+            queries, mask = pixels(DRAWING, share, fill)[0](patterns_of(DRAWING, 9), np.random.default_rng(0))
             assert (mask == bool(share)).all()
         assert (queries != patterns_of(DRAWING, 9)).any()
 
-    def test_any_shape(self, kind):
+    def test_any_shape(self, fill):
         spec = PatternSpec((5, 4), binary=True)
-        queries, mask = kind(spec, 0.5)(patterns_of(spec, 400), np.random.default_rng(0))
+        queries, mask = pixels(spec, 0.5, fill)[0](patterns_of(spec, 400), np.random.default_rng(0))
         assert (mask.sum((1, 2)) == 10).all()
         assert abs((queries != patterns_of(spec, 400)).mean() - 0.25) < 5 * np.sqrt(0.1875 / 8000)
 
 
 def test_salt_and_pepper_are_white_and_black_pixels():
-    queries, mask = SaltAndPepper(PHOTO, 0.5)(patterns_of(PHOTO, 100), np.random.default_rng(0))
+    queries, mask = pixels(PHOTO, 0.5, "salt_and_pepper")[0](patterns_of(PHOTO, 100), np.random.default_rng(0))
     values = queries[mask].reshape(100, 3, -1)
     assert (values == values[:, :1]).all()
     assert set(np.unique(values)) == {0, 1}
@@ -239,7 +278,7 @@ def test_salt_and_pepper_are_white_and_black_pixels():
 class TestGaussian:
     def test_far_from_the_bounds_it_is_normal(self):
         patterns = np.full((50, 3, 20, 28), 0.5, np.float32)
-        queries, mask = Gaussian(PHOTO, 0.1)(patterns, np.random.default_rng(0))
+        queries, mask = Gaussian(PHOTO, GaussianConfig(0.1))(patterns, np.random.default_rng(0))
         noise = queries - patterns
         assert mask.all()
         assert abs(noise.mean()) < 5 * 0.1 / np.sqrt(noise.size)
@@ -247,14 +286,14 @@ class TestGaussian:
 
     def test_bits_become_real_values_and_half_of_them_stay(self):
         patterns = patterns_of(BITS, 400)
-        queries, _ = Gaussian(BITS, 0.25)(patterns, np.random.default_rng(0))
+        queries, _ = Gaussian(BITS, GaussianConfig(0.25))(patterns, np.random.default_rng(0))
         assert abs((queries == patterns).mean() - 0.5) < 5 * 0.5 / np.sqrt(queries.size)
         wrong = math.erfc(0.5 / 0.25 / math.sqrt(2)) / 2  # of values that cross 0.5
         assert abs(((queries > 0.5) != patterns).mean() - wrong) < 5 * np.sqrt(wrong / queries.size)
 
     def test_each_pattern_has_its_own_deviation(self):
         patterns = np.full((2000, 3, 20, 28), 0.5, np.float32)[:, :1]
-        queries, _ = Gaussian(PHOTO, [0, 0.1])(patterns, np.random.default_rng(0))
+        queries, _ = Gaussian(PHOTO, GaussianConfig([0, 0.1]))(patterns, np.random.default_rng(0))
         deviations = queries.std((1, 2, 3))
         assert deviations.min() < 0.001 and abs(deviations.mean() - 0.05) < 5 * 0.1 / math.sqrt(12 * 2000)
 
@@ -262,7 +301,7 @@ class TestGaussian:
 class TestHalf:
     @pytest.mark.parametrize("side", SIDES)
     def test_it_is_that_half(self, side):
-        queries, mask = Half(PHOTO, side, 1)(patterns_of(PHOTO, 5), np.random.default_rng(0))
+        queries, mask = half(PHOTO, side, 1)[0](patterns_of(PHOTO, 5), np.random.default_rng(0))
         expected = np.zeros(mask.shape, bool)
         expected[SIDES[side]] = True
         assert (mask == expected).all() and (queries[mask] == 1).all()
@@ -273,7 +312,7 @@ class TestHalf:
         assert sum(counts) == 2000 and np.abs(np.array(counts) - 500).max() < 5 * np.sqrt(2000 * 0.25 * 0.75)
 
     def test_of_a_vector_it_is_the_first_or_second(self):
-        _, mask = Half(PatternSpec((7,), binary=False))(
+        _, mask = half(PatternSpec((7,), binary=False))[0](
             patterns_of(PatternSpec((7,), False), 50), np.random.default_rng(0)
         )
         assert {tuple(map(int, item)) for item in mask} == {(1, 1, 1, 0, 0, 0, 0), (0, 0, 0, 0, 1, 1, 1)}
@@ -281,22 +320,21 @@ class TestHalf:
     @pytest.mark.parametrize(
         ("spec", "settings", "message"),
         [
-            (PHOTO, {"side": "up"}, r"distortion\.side must be one of random, left, right, top, bottom, got 'up'"),
+            (PHOTO, {"side": "up"}, r"side must be one of random, left, right, top, bottom, got 'up'"),
             (BITS, {"side": "top"}, r"distortion\.side must be one of random, left, right, got 'top'"),
-            (PHOTO, {"fill": 0.3}, r"distortion\.fill must be one of noise, 0, 0\.5, 1, got 0\.3"),
-            (PHOTO, {"fill": True}, r"distortion\.fill must be one of"),
+            (PHOTO, {"fill": 0.3}, r"fill must be one of noise, salt_and_pepper, pattern, 0, 0\.5, 1, got 0\.3"),
             (PatternSpec((1, 1, 8), True), {}, "sides of at least 2"),
         ],
     )
     def test_settings_are_checked(self, spec, settings, message):
         with pytest.raises(ValueError, match=message):
-            Half(spec, **settings)
+            half(spec, **settings)
 
 
 class TestOcclusion:
     def test_the_block_is_that_of_another_pattern_each_as_often(self):
         patterns = np.arange(5, dtype=np.float32)[:, None, None, None] / 10 + np.zeros((5, *PHOTO.shape), np.float32)
-        occlude, random = Occlusion(PHOTO, 4), np.random.default_rng(0)
+        occlude, random = block(PHOTO, 4, "pattern")[0], np.random.default_rng(0)
         counts = np.zeros((5, 5))
         for _ in range(400):
             queries, mask = occlude(patterns, random)
@@ -308,29 +346,30 @@ class TestOcclusion:
 
     def test_the_block_comes_from_the_same_place(self):
         patterns = patterns_of(PHOTO, 2)
-        queries, mask = Occlusion(PHOTO, 6)(patterns, np.random.default_rng(0))
+        queries, mask = block(PHOTO, 6, "pattern")[0](patterns, np.random.default_rng(0))
         assert (queries[mask] == patterns[::-1][mask]).all()
 
     def test_it_needs_another_pattern(self):
-        with pytest.raises(ValueError, match=r"episodes\.items must be at least 2"):
-            Occlusion(PHOTO, 6)(patterns_of(PHOTO, 1), np.random.default_rng(0))
+        with pytest.raises(ValueError, match=r"episodes\.patterns_per_episode must be at least 2"):
+            block(PHOTO, 6, "pattern")[0](patterns_of(PHOTO, 1), np.random.default_rng(0))
 
 
 class TestAnyOf:
     def test_each_is_as_likely_and_one_named_twice_is_twice(self):
-        parts = [ErasedBlock(PHOTO, 4, 0), *[SaltAndPepper(PHOTO, 0)] * 2, Gaussian(PHOTO)]
-        _, mask = AnyOf(parts)(patterns_of(PHOTO, 2000), np.random.default_rng(0))
+        none = Choice("pixels", PixelsConfig(0))
+        parts = [Choice("block", BlockConfig(4, 0)), none, none, Choice("gaussian", GaussianConfig())]
+        _, mask = AnyOf(PHOTO, AnyOfConfig(parts))(patterns_of(PHOTO, 2000), np.random.default_rng(0))
         counts = [(mask.sum((1, 2, 3)) == values).sum() for values in (48, 0, 1680)]
         assert np.abs(np.array(counts) - [500, 1000, 500]).max() < 5 * np.sqrt(2000 * 0.25)
 
     def test_there_must_be_some(self):
         with pytest.raises(ValueError, match=r"distortion\.of must name distortions"):
-            AnyOf([])
+            AnyOf(PHOTO, AnyOfConfig([]))
 
     def test_an_error_says_which(self):
-        config = AnyOf.config([Choice("half", Half.config()), Choice("noise_block", NoiseBlock.config(99))])
+        config = AnyOfConfig([Choice("half", HalfConfig()), Choice("block", BlockConfig(99))])
         with pytest.raises(ValueError, match=r"distortion\.of\[1\]: distortion\.size .* got 99"):
-            AnyOf.from_config(config, PHOTO)
+            AnyOf(PHOTO, config)
 
 
 @pytest.mark.parametrize("name", sorted({*distortions.names()} - {"any_of"}))
@@ -341,15 +380,62 @@ def test_every_distortion_works_with_its_default_settings(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "key", "value"),
+    ("words", "message"),
     [
-        ("redrawn_bits", "count", 3), ("redrawn_bits", "count", [3, 5]), ("noise_block", "size", 3),
-        ("erased_block", "size", [3, 5]), ("occlusion", "size", 3), ("random_pixels", "share", 0.5),
-        ("salt_and_pepper", "share", [0.1, 0.5]), ("gaussian", "deviation", 0.5),
+        (["distortion.fill=true"], "distortion.fill"),
+        (["distortion.fill=[0, 1]"], "distortion.fill"),
+        (["distortion.fill=null"], "distortion.fill"),
+        (["distortion.fill=0.3"], "distortion.fill must be one of noise, "),
+        (["distortion=half", "distortion.side=up"], "distortion.side must be one of random, left"),
     ],
-)  # fmt: skip
-def test_from_config(name, key, value):
-    loaded = distortions.load(name)
-    distort = loaded.from_config(OmegaConf.structured(loaded.config(**{key: value})), DRAWING)
-    strength = getattr(distort, key)
-    assert [strength.low, strength.high] == (value if isinstance(value, list) else [value, value])
+)
+def test_settings_from_words_are_checked(words, message):
+    with pytest.raises(ValueError) as caught:
+        resolve(merge({"distortion": "block"}, parse_overrides(words)))
+    assert str(caught.value).startswith(message)
+
+
+def test_settings_from_words():
+    config = resolve(parse_overrides(["distortion=pixels", "distortion.amount=[3, 5]", "distortion.fill=0"]))
+    distort = distortions.build(config.distortion, DRAWING)
+    assert (distort.amount, distort.fill) == (Strength(3, 5, whole=True), 0)
+
+
+def test_a_number_is_the_same_for_all_and_leaves_the_generator_alone():
+    random = np.random.default_rng(0)
+    assert (Strength.of(3, "size", 1, 9, whole=True).draw(5, random) == 3).all()
+    assert (Strength.of([0.5, 0.5], "share", 0, 1).draw(5, random) == 0.5).all()
+    assert random.random() == np.random.default_rng(0).random()
+
+
+def test_whole_numbers_of_a_range_are_equally_likely_both_ends_included():
+    drawn = Strength.of([2, 6], "size", 1, 9, whole=True).draw(5000, np.random.default_rng(0))
+    counts = np.bincount(drawn, minlength=7)
+    assert counts[:2].sum() == 0 and len(counts) == 7
+    assert np.abs(counts[2:] - 1000).max() < 5 * math.sqrt(5000 * 0.2 * 0.8)
+
+
+def test_numbers_of_a_range_are_uniform():
+    drawn = Strength.of([0.25, 0.75], "share", 0, 1).draw(5000, np.random.default_rng(0))
+    assert 0.25 <= drawn.min() < 0.26 and 0.74 < drawn.max() <= 0.75
+    assert abs(drawn.mean() - 0.5) < 5 * 0.5 / math.sqrt(12 * 5000)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("much", "must be a whole number or a range [low, high] of them, got 'much'"),
+        (True, "must be a whole number"),
+        (2.5, "must be a whole number"),
+        (None, "must be a whole number"),
+        ([3], "must be a whole number"),
+        ([1, 2, 3], "must be a whole number"),
+        ([5, 3], "must be a range [low, high] that rises, got [5, 3]"),
+        ([0, 3], "must lie between 1 and the 9 there are, got [0, 3]"),
+        (10, "must lie between 1 and the 9 there are, got 10"),
+    ],
+)
+def test_anything_else_is_refused(setting, message):
+    with pytest.raises(ValueError) as caught:
+        Strength.of(setting, "size", 1, 9, "the 9 there are", whole=True)
+    assert str(caught.value).startswith(f"distortion.size {message}")

@@ -1,22 +1,26 @@
 """Downloads against a server on this machine: resumed, verified, given up in time; never half a file under its name."""
 
+import gzip
 import hashlib
 import http.server
 import multiprocessing
 import re
+import shutil
 import socket
 import threading
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from lightning_ebm.data import download, mnist, omniglot
-from lightning_ebm.data.download import Remote, fetch, fetch_missing
+from lightning_ebm.data import cifar, download, mnist, omniglot, tiny_imagenet
+from lightning_ebm.data.download import Remote, fetch
 from lightning_ebm.data.episodes import DataError
-from lightning_ebm.data.mnist import MNIST
-from tests.data import roots
+from lightning_ebm.data.mnist import MNIST, MNISTConfig
+from lightning_ebm.registry import datasets
+from tests.data import roots, test_cifar
 
 CONTENT = np.random.default_rng(0).bytes(1_000_000)
 
@@ -65,7 +69,7 @@ def remote(server, content=CONTENT, name="set.zip"):
 
 
 def names(folder):
-    return sorted(path.name for path in folder.iterdir())
+    return sorted(path.name for path in folder.iterdir() if path.suffix != ".lock")
 
 
 @pytest.fixture
@@ -166,19 +170,78 @@ class TestFetching:
         assert names(target.parent) == ["set.zip"]
 
 
-class TestSets:
-    def test_mnist(self, tmp_path, monkeypatch):
-        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-        roots.mnist(tmp_path / "home")
-        files = {f"/{path.name}": path.read_bytes() for path in (tmp_path / "home" / "mnist").iterdir()}
-        with serving(files=files) as server:
-            published = [remote(server, content, name[1:]) for name, content in files.items()]
-            monkeypatch.setattr(mnist, "PUBLISHED", published)
-            source = MNIST(str(tmp_path / "root"), download=True)
-        assert len(source.splits["train"]) == 50
-        assert names(tmp_path / "root" / "mnist") == sorted(name[1:] for name in files)
+def packed(path):
+    content = path.read_bytes()
+    return content if content[:2] == b"\x1f\x8b" else gzip.compress(content)
 
-    def test_no_root(self, monkeypatch):
+
+def published(name, home):
+    """What the public homes of a small set serve, by name."""
+    if name == "cifar10":
+        names = [f"{cifar.FOLDER}/{batch}" for batch in (*cifar.BATCHES, "test_batch")]
+        return {cifar.PUBLISHED.name: test_cifar.packed(names)}
+    roots.small(name, home)
+    files = {path.name: path for path in sorted(home.rglob("*")) if path.is_file()}
+    if name == "mnist":
+        return {f"{name.removesuffix('.gz')}.gz": packed(path) for name, path in files.items()}
+    return {name: path.read_bytes() for name, path in files.items()}
+
+
+class TestSets:
+    @pytest.fixture
+    def home(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
         monkeypatch.delenv("LIGHTNING_EBM_DATA", raising=False)
-        with pytest.raises(DataError, match=r"where is omniglot\? Set data\.root or \$LIGHTNING_EBM_DATA"):
-            fetch_missing(omniglot.PUBLISHED, "", "omniglot", omniglot.CURE)
+        return tmp_path / "home"
+
+    @pytest.mark.parametrize(
+        ("module", "damaged", "removed"),
+        [
+            (mnist, "mnist/t10k-images-idx3-ubyte.gz", "mnist/t10k-images-idx3-ubyte.gz"),
+            (mnist, "mnist/train-labels-idx1-ubyte", "mnist/train-labels-idx1-ubyte"),
+            (omniglot, "omniglot/images_background.zip", "omniglot/images_background.zip"),
+            (cifar, "cifar10/cifar-10-batches-py/data_batch_1", "cifar10/cifar-10-batches-py"),
+            (cifar, "cifar10/cifar-10-batches-py/test_batch", "cifar10/cifar-10-batches-py"),
+            (tiny_imagenet, "tiny_imagenet/tiny-imagenet-200.zip", "tiny_imagenet/tiny-imagenet-200.zip"),
+        ],
+    )
+    def test_following_the_advice_helps(self, home, tmp_path, monkeypatch, module, damaged, removed):
+        """The file that the error names is removed, and fetched with data.download=true, as the error says."""
+        name = {mnist: "mnist", omniglot: "omniglot", cifar: "cifar10", tiny_imagenet: "tiny_imagenet"}[module]
+        root = tmp_path / "root"
+        config = datasets.load(name).config(download=True, **roots.small(name, root))
+        content = (root / damaged).read_bytes()
+        (root / damaged).write_bytes(content[: len(content) // 2])
+        with serving(files={f"/{file}": content for file, content in published(name, home).items()}) as server:
+            remotes = [remote(server, content, file[1:]) for file, content in server.files.items()]
+            monkeypatch.setattr(module, "PUBLISHED", remotes if isinstance(module.PUBLISHED, tuple) else remotes[0])
+            loaded = datasets.load(name)
+            for _ in range(2):  # download=true alone does not touch what is there
+                with pytest.raises(DataError, match=r"remove (\S+), and get .* or with data\.download=true") as caught:
+                    loaded(config)
+            told = Path(re.search(r"remove (\S+), and", str(caught.value))[1])
+            assert told == root / removed
+            shutil.rmtree(told) if told.is_dir() else told.unlink()
+            assert {"train", "val", "test"} == {*loaded(config).splits}
+
+    def test_only_what_is_missing_is_fetched(self, home, tmp_path, monkeypatch):
+        files = {f"/{file}": content for file, content in published("mnist", home).items()}
+        (home / "mnist" / "train-labels-idx1-ubyte").unlink()
+        with serving(files=files) as server:
+            monkeypatch.setattr(mnist, "PUBLISHED", [remote(server, files[name], name[1:]) for name in files])
+            with pytest.raises(
+                DataError, match=r"no mnist/train-labels-idx1-ubyte\.gz but mnist: set data\.root .*=true"
+            ):
+                MNIST(MNISTConfig(str(home)))
+            source = MNIST(MNISTConfig(str(home), download=True))
+        assert len(server.asked) == 1 and len(source.splits["train"]) == 50
+
+    @pytest.mark.parametrize("name", ["mnist", "omniglot", "cifar10", "tiny_imagenet", "imagenet"])
+    def test_no_root(self, home, name):
+        loaded = datasets.load(name)
+        message = r"where is .*\? Set data\.root or \$LIGHTNING_EBM_DATA to the folder that holds it or is to hold it"
+        with pytest.raises(DataError, match=message):
+            loaded()
+        if name != "imagenet":  # of which there is no public copy
+            with pytest.raises(DataError, match=message):
+                loaded(loaded.config(download=True))

@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from lightning_ebm.data.bits import RandomBits
-from lightning_ebm.data.distortions import RedrawnBits
+from lightning_ebm.data.bits import RandomBits, RandomBitsConfig
+from lightning_ebm.data.distortions import Pixels, PixelsConfig
 from lightning_ebm.data.episodes import Episode, EpisodeDataset, EpisodeSampler, episode_random
 
 
 def episodes(split="train", seed=0, items=5):
-    source = RandomBits(size=24)
-    return EpisodeDataset(source, RedrawnBits(source.spec, count=8), items, split, seed)
+    source = RandomBits(RandomBitsConfig(size=24))
+    return EpisodeDataset(source, Pixels(source.spec, PixelsConfig(amount=8)), items, split, seed)
 
 
 def same(a: Episode, b: Episode) -> bool:

@@ -7,11 +7,9 @@ from hashlib import sha256
 import matplotlib
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
 
 from lightning_ebm.data.episodes import DataError
-from lightning_ebm.data.glyphs import SCRIPTS, Glyphs, different, draw_glyphs, first_seen, is_of, thin
-from lightning_ebm.registry import datasets
+from lightning_ebm.data.glyphs import SCRIPTS, Glyphs, GlyphsConfig, different, draw_glyphs, first_seen, is_of, thin
 
 SPLITS = ("train", "val", "test")
 
@@ -116,7 +114,9 @@ class TestDraw:
 
     def test_more_than_there_are(self, glyphs):
         there = len(glyphs.splits["val"].characters)
-        with pytest.raises(ValueError, match=rf"episodes\.items .* {there}, the val images of Glyphs, got {there + 1}"):
+        with pytest.raises(
+            ValueError, match=rf"episodes\.patterns_per_episode .* {there}, the val images of Glyphs, got {there + 1}"
+        ):
             glyphs.draw("val", there + 1, np.random.default_rng(0))
 
 
@@ -132,7 +132,7 @@ class TestDrawing:
 
     @pytest.mark.parametrize("size", [16, 64])
     def test_other_sizes(self, size):
-        glyphs = Glyphs(size=size, hands=1)
+        glyphs = Glyphs(GlyphsConfig(size=size, hands=1))
         drawn = glyphs.draw("test", 100, np.random.default_rng(0))
         assert drawn.shape == (100, *glyphs.spec.shape) == (100, 1, size, size)
         assert 0.04 < drawn.mean() < 0.25
@@ -172,10 +172,5 @@ class TestDrawing:
 
 @pytest.mark.parametrize(("key", "value"), [("size", 15), ("size", 65), ("hands", 0), ("hands", 101)])
 def test_settings_are_checked(key, value):
-    with pytest.raises(ValueError, match=rf"data\.{key} must lie between .* got {value}"):
-        Glyphs(**{key: value})
-
-
-def test_from_config(glyphs):
-    loaded = datasets.load("glyphs")
-    assert loaded.from_config(OmegaConf.structured(loaded.config)).splits is glyphs.splits
+    with pytest.raises(ValueError, match=rf"{key} must be at least .* and at most .*, got {value}"):
+        GlyphsConfig(**{key: value})

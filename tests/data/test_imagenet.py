@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from lightning_ebm.data.episodes import DataError
-from lightning_ebm.data.imagenet import ImageNet, square
+from lightning_ebm.data.imagenet import ImageNet, ImageNetConfig, square
 from lightning_ebm.data.images import decode
-from lightning_ebm.data.tiny_imagenet import TinyImageNet
+from lightning_ebm.data.tiny_imagenet import TinyImageNet, TinyImageNetConfig
 from tests.data.roots import encoded, imagenet_files, picture, tiny_imagenet_files, write_tree, write_zip
 
 
@@ -22,12 +22,12 @@ def root(tmp_path, monkeypatch):
 
 def imagenet(root, files=None, **settings):
     write_zip(root / "imagenet.zip", imagenet_files() if files is None else files)
-    return ImageNet(str(root), **{"side": 72, **settings})
+    return ImageNet(ImageNetConfig(**{"root": str(root), "side": 72, **settings}))
 
 
 def tiny(root, files=None):
     write_zip(root / "tiny-imagenet-200.zip", tiny_imagenet_files() if files is None else files)
-    return TinyImageNet(str(root))
+    return TinyImageNet(TinyImageNetConfig(str(root)))
 
 
 class TestImageNet:
@@ -45,7 +45,7 @@ class TestImageNet:
     def test_a_folder_holds_the_same_as_its_zip(self, root):
         zipped = imagenet(root)
         write_tree(root / "elsewhere" / "imagenet", {name[5:]: content for name, content in imagenet_files().items()})
-        unpacked = ImageNet(str(root / "elsewhere"), side=72)
+        unpacked = ImageNet(ImageNetConfig(str(root / "elsewhere"), side=72))
         for split, part in zipped.splits.items():
             assert (part.images == unpacked.splits[split].images).all()
             assert (part.labels == unpacked.splits[split].labels).all()
@@ -53,7 +53,7 @@ class TestImageNet:
     def test_the_middle_square_scaled(self):
         values = picture(0, 40, 60, 3)
         assert (square(Image.fromarray(values), 40) == values[:, 10:50].transpose(2, 0, 1)).all()
-        grey = square(Image.fromarray(values[..., 0]), 40)
+        grey = square(Image.fromarray(values[..., 0]).convert("RGB"), 40)
         assert (grey == values[:, 10:50, 0]).all()
 
     def test_crops(self, root):
@@ -91,7 +91,9 @@ class TestErrors:
     @pytest.mark.parametrize("case", BAD)
     def test_a_bad_image(self, root, case):
         files = imagenet_files() | {"some/train/n07/n07_5.JPEG": BAD[case]}
-        with pytest.raises(DataError, match=r"n07_5\.JPEG in .*imagenet\.zip cannot be decoded .*image-net\.org"):
+        with pytest.raises(
+            DataError, match=r"n07_5\.JPEG in .*imagenet\.zip cannot be decoded .*: replace it, or remove it"
+        ):
             imagenet(root, files)
         files = tiny_imagenet_files() | {"tiny-imagenet-200/val/images/val_3.JPEG": BAD[case]}
         with pytest.raises(DataError, match=r"val_3\.JPEG in .*tiny-imagenet-200\.zip cannot be decoded .*cs231n"):
@@ -102,25 +104,48 @@ class TestErrors:
         with zipfile.ZipFile(root / "imagenet.zip", "w", zipfile.ZIP_DEFLATED) as packed:
             packed.writestr("train/a/x.png", bytes(10**7))
         with pytest.raises(DataError, match="would unpack from"):
-            ImageNet(str(root))
+            ImageNet(ImageNetConfig(str(root)))
 
     @pytest.mark.parametrize("missing", ["train", "val"])
     def test_a_missing_folder(self, root, missing):
         files = {name: content for name, content in imagenet_files().items() if missing not in name}
-        with pytest.raises(DataError, match=rf"has 0 classes of images {missing}/<class>/<image>: .*image-net\.org"):
+        with pytest.raises(
+            DataError,
+            match=rf"has 0 classes of images {missing}/<class>/<image>, and such files as some/.*: a tree of images",
+        ):
             imagenet(root, files)
 
     def test_a_crop_larger_than_the_image(self, root):
-        with pytest.raises(ValueError, match=r"data\.size must lie between 8 and data\.side=72 pixels, got 73"):
+        with pytest.raises(ValueError, match=r"data\.size must be at most data\.side=72 pixels, got 73"):
             imagenet(root, size=73)
-        with pytest.raises(ValueError, match=r"data\.side must lie between 8 and 512 pixels, got 513"):
+        with pytest.raises(ValueError, match=r"side must be at least 8 and at most 512, got 513"):
             imagenet(root, side=513)
 
-    def test_nothing(self, root):
-        with pytest.raises(DataError, match=r"imagenet\* is missing: .*image-net\.org: unpack ILSVRC2012"):
-            ImageNet(str(root))
-        with pytest.raises(DataError, match=r"tiny\*imagenet\* is missing: .*data\.download=true"):
-            TinyImageNet(str(root))
+    def test_nothing(self, root, monkeypatch):
+        (root / "cat").mkdir()
+        (root / "dog").mkdir()
+        there = r"no folders train and val itself, and no imagenet\*, a zip .* but cat, dog: set data\.root"
+        with pytest.raises(DataError, match=rf"{there} .* a tree of images has them at train/<class>/<image>") as own:
+            ImageNet(ImageNetConfig(str(root)))
+        assert "image-net.org" not in str(own.value)  # is of no use to those who have a tree of their own
+        with pytest.raises(DataError, match=r"tiny\*imagenet\*, a zip .* but cat, dog: .*data\.download=true"):
+            TinyImageNet(TinyImageNetConfig(str(root)))
+        monkeypatch.setenv("LIGHTNING_EBM_DATA", str(root))
+        with pytest.raises(DataError, match=r"no imagenet\*, .*image-net\.org: unpack ILSVRC2012"):
+            ImageNet()
+
+    def test_a_tree_of_ones_own(self, root):
+        """With links for classes, hidden folders, and images whose names do not say what they are."""
+        files = {name.removeprefix("some/"): content for name, content in imagenet_files().items()}
+        plain = imagenet(root).splits
+        write_tree(root / "own", {name: content for name, content in files.items() if "/n05/" not in name})
+        write_tree(root / "elsewhere", {name: content for name, content in files.items() if "/n05/" in name})
+        (root / "own" / "train" / "n05").symlink_to(root / "elsewhere" / "train" / "n05")
+        write_tree(root / "own" / "train", {".ipynb_checkpoints/a-checkpoint.jpg": b"", "n01/._n01_1.JPEG": b""})
+        write_tree(root / "own" / "train", {"n01/Thumbs.db": b"", "@eaDir/n01.jpg": b"", "lost+found/x.png": b""})
+        found = ImageNet(ImageNetConfig(str(root / "own"), side=72)).splits
+        assert all((found[split].images == plain[split].images).all() for split in plain)
+        assert all((found[split].labels == plain[split].labels).all() for split in plain)
 
 
 class TestTiny:
@@ -137,7 +162,7 @@ class TestTiny:
     def test_a_folder_holds_the_same_as_its_zip(self, root):
         zipped = tiny(root)
         write_tree(root / "elsewhere" / "tiny_imagenet", tiny_imagenet_files())
-        unpacked = TinyImageNet(str(root / "elsewhere"))
+        unpacked = TinyImageNet(TinyImageNetConfig(str(root / "elsewhere")))
         assert all((zipped.splits[s].images == unpacked.splits[s].images).all() for s in ("train", "val", "test"))
 
     @pytest.mark.parametrize(
@@ -153,5 +178,7 @@ class TestTiny:
     )
     def test_damage(self, root, name, content, message):
         files = tiny_imagenet_files() | {f"tiny-imagenet-200/{name}": content}
-        with pytest.raises(DataError, match=rf"{message}: get it from http://cs231n"):
+        with pytest.raises(
+            DataError, match=rf"{message}.*: remove .*tiny-imagenet-200\.zip, and get it from http://cs231n"
+        ):
             tiny(root, {name: content for name, content in files.items() if content is not None})

@@ -8,7 +8,7 @@ import pytest
 
 from lightning_ebm.data import mnist
 from lightning_ebm.data.episodes import DataError
-from lightning_ebm.data.mnist import MNIST, read_idx
+from lightning_ebm.data.mnist import MNIST, MNISTConfig, read_idx
 from tests.data import roots
 from tests.data.roots import idx
 
@@ -30,6 +30,20 @@ def labels(root, kind="t10k"):
 
 
 class TestReading:
+    @pytest.mark.parametrize("folder", ["mnist", ".", "MNIST/raw", "mnist/raw"])
+    @pytest.mark.parametrize("dot", [False, True])
+    @pytest.mark.parametrize("packed", [False, True])
+    def test_other_places_and_names(self, root, folder, dot, packed):
+        whole = MNIST(MNISTConfig(str(root)))
+        (root / "other" / folder).mkdir(parents=True)
+        for path in (root / "mnist").iterdir():
+            content = path.read_bytes()
+            content = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+            name = path.name.removesuffix(".gz").replace("-idx", ".idx" if dot else "-idx") + ".gz" * packed
+            (root / "other" / folder / name).write_bytes(gzip.compress(content) if packed else content)
+        found = MNIST(MNISTConfig(str(root / "other")))
+        assert all((found.splits[split].images == whole.splits[split].images).all() for split in whole.splits)
+
     @pytest.mark.parametrize("shape", [(7,), (3, 5), (2, 3, 4), (0,), (0, 28, 28)])
     def test_any_shape(self, shape):
         values = np.random.default_rng(0).integers(256, size=shape, dtype=np.uint8)
@@ -38,7 +52,7 @@ class TestReading:
             assert read_idx(content, "a file").shape == shape
 
     def test_official_splits(self, root):
-        source = MNIST(str(root), binary=False)
+        source = MNIST(MNISTConfig(str(root), binary=False))
         raw = np.frombuffer(gzip.decompress(images(root, "train").read_bytes())[16:], np.uint8).reshape(60, 28, 28)
         assert (source.splits["train"].images[:, 0, 2:30, 2:30] == raw[:50]).all()
         assert (source.splits["val"].images[:, 0, 2:30, 2:30] == raw[50:]).all()
@@ -49,20 +63,20 @@ class TestReading:
         assert not source.splits["train"].images[..., border].any()
 
     def test_binary(self, root):
-        grey, binary = MNIST(str(root), binary=False), MNIST(str(root))
+        grey, binary = MNIST(MNISTConfig(str(root), binary=False)), MNIST(MNISTConfig(str(root)))
         assert ((grey.splits["test"].images >= 128) == binary.splits["test"].images).all()
         assert binary.spec.binary
         assert not grey.spec.binary
 
     def test_t10k_alone_is_test_only(self, root):
         images(root, "train").unlink()
-        source = MNIST(str(root))
+        source = MNIST(MNISTConfig(str(root)))
         assert set(source.splits) == {"test"}
         with pytest.raises(DataError, match=r"MNIST has no train images here: get it .* data\.t10k_alone=true"):
             source.draw("train", 3, np.random.default_rng(0))
 
     def test_t10k_divided(self, root):
-        source, whole = MNIST(str(root), t10k_alone=True), MNIST(str(root))
+        source, whole = MNIST(MNISTConfig(str(root), t10k_alone=True)), MNIST(MNISTConfig(str(root)))
         parts = [source.splits[split].images for split in ("train", "val", "test")]
         assert [len(part) for part in parts] == [16, 4, 20]
         assert (np.concatenate(parts) == whole.splits["test"].images).all()
@@ -71,7 +85,7 @@ class TestReading:
         digits = np.frombuffer(gzip.decompress(images(root, "train").read_bytes())[16:], np.uint8).reshape(60, 28, 28)
         test = np.concatenate([digits[:5], digits[58:], np.zeros((33, 28, 28), np.uint8)])
         images(root).write_bytes(idx(test))
-        splits = MNIST(str(root)).splits
+        splits = MNIST(MNISTConfig(str(root))).splits
         assert [len(splits[split]) for split in ("train", "val", "test")] == [45, 8, 40]
 
 
@@ -101,8 +115,10 @@ class TestErrors:
     def test_a_bad_file(self, root, case):
         content, message = BAD[case]
         images(root).write_bytes(content)
-        with pytest.raises(DataError, match=rf"t10k-(images|labels)-idx\d-ubyte.* {message}.*: get it from") as caught:
-            MNIST(str(root))
+        with pytest.raises(
+            DataError, match=rf"t10k-(images|labels)-idx\d-ubyte.* {message}.*: remove .*, and get it from"
+        ) as caught:
+            MNIST(MNISTConfig(str(root)))
         assert "\n" not in str(caught.value)
         assert not list((root / "cache").glob("*/*"))
 
@@ -110,19 +126,21 @@ class TestErrors:
         monkeypatch.setattr(mnist, "LARGEST", 100_000)
         images(root).write_bytes(gzip.compress(bytes(1_000_000)))
         with pytest.raises(DataError, match="unpacks to more than 100000 bytes"):
-            MNIST(str(root))
+            MNIST(MNISTConfig(str(root)))
 
     def test_a_label_too_large(self, root):
         labels(root).write_bytes(idx(np.full(40, 10, np.uint8)))
         with pytest.raises(DataError, match="has a label 10, not 0 to 9"):
-            MNIST(str(root))
+            MNIST(MNISTConfig(str(root)))
 
     @pytest.mark.parametrize("kind", ["t10k", "train"])
     def test_images_without_labels(self, root, kind):
         labels(root, kind).unlink()
-        with pytest.raises(DataError, match=rf"{kind}-images-idx3-ubyte\.gz has no labels: .* is missing"):
-            MNIST(str(root))
+        with pytest.raises(
+            DataError, match=rf"{kind}-images-idx3-ubyte\.gz has no labels: .* has no mnist/{kind}-labels.* but mnist"
+        ):
+            MNIST(MNISTConfig(str(root)))
 
     def test_nothing(self, root):
-        with pytest.raises(DataError, match=r"t10k-images-idx3-ubyte\.gz is missing: set data\.root"):
-            MNIST(str(root / "nowhere"))
+        with pytest.raises(DataError, match=r"t10k-images-idx3-ubyte\.gz is missing .*: set data\.root"):
+            MNIST(MNISTConfig(str(root / "nowhere")))

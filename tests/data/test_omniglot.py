@@ -9,14 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
 from PIL import Image
 
-from lightning_ebm.data.archive import MEMBER
-from lightning_ebm.data.distortions import NoiseBlock
+from lightning_ebm.data.archive import MEMBER, find
+from lightning_ebm.data.distortions import Block
 from lightning_ebm.data.episodes import DataError, EpisodeDataset
-from lightning_ebm.data.omniglot import HELD_OUT, Omniglot, OmniglotConfig, find_zip, load, shrink
-from lightning_ebm.registry import datasets
+from lightning_ebm.data.omniglot import HELD_OUT, PUBLISHED, Omniglot, OmniglotConfig, load, places, shrink
 
 
 def png(ink: np.ndarray) -> bytes:
@@ -76,7 +74,7 @@ def root(tmp_path, monkeypatch):
 
 
 def small(root, **settings):
-    return Omniglot(**{"root": str(root), "validation": ["Korean"], **settings})
+    return Omniglot(OmniglotConfig(**{"root": str(root), "validation": ["Korean"], **settings}))
 
 
 def background(root) -> Path:
@@ -108,7 +106,15 @@ class TestSmall:
 
     def test_root_from_the_environment_and_without_subfolder(self, root, monkeypatch):
         monkeypatch.setenv("LIGHTNING_EBM_DATA", str(root / "omniglot"))
-        assert len(Omniglot(validation=[]).splits["train"]) == 8
+        assert len(Omniglot(OmniglotConfig(validation=[])).splits["train"]) == 8
+
+    def test_unpacked_as_torchvision_leaves_it(self, root):
+        zipped = small(root).splits
+        for name in ("images_background", "images_evaluation"):
+            with zipfile.ZipFile(root / "omniglot" / f"{name}.zip") as archive:
+                archive.extractall(root / "other" / "omniglot-py")
+        unpacked = small(root / "other").splits
+        assert all((unpacked[split].images == zipped[split].images).all() for split in zipped)
 
     def test_what_macos_adds_is_no_drawing(self, root):
         with zipfile.ZipFile(background(root), "a") as archive:
@@ -140,11 +146,6 @@ class TestSmall:
         if size == 105:
             assert (source.splits["train"].images[0, 0] == drawing(13)).all()
 
-    def test_from_config(self, root):
-        loaded = datasets.load("omniglot")
-        config = OmegaConf.merge(OmegaConf.structured(OmniglotConfig), {"root": str(root), "validation": ["Greek"]})
-        assert (loaded.from_config(config).splits["val"].images == small(root).splits["train"].images).all()
-
 
 class TestShrink:
     def test_a_pixel_is_ink_where_at_least_half_of_its_area_is(self):
@@ -172,7 +173,7 @@ class TestErrors:
     @pytest.mark.parametrize("name", ["images_background.zip", "images_evaluation.zip"])
     def test_a_missing_zip(self, root, name):
         (root / "omniglot" / name).unlink()
-        self.check(root, rf"{name} is missing: set data\.root .* https://")
+        self.check(root, rf"has no omniglot/{name} but cache, omniglot: set data\.root .* https://|{name} but .*: set")
 
     def test_a_missing_folder(self, root):
         self.check(root / "nowhere", r"nowhere.*images_background\.zip is missing")
@@ -209,13 +210,15 @@ class TestErrors:
 
     def test_more_than_there_are(self, root):
         source = small(root)
-        with pytest.raises(DataError, match=r"episodes\.items must be at most 4, the train images.*got 5"):
+        with pytest.raises(
+            DataError, match=r"episodes\.patterns_per_episode must be at most 4, the train images.*got 5"
+        ):
             source.draw("train", 5, np.random.default_rng(0))
 
     @pytest.mark.parametrize("size", [27, 106])
     def test_the_size_is_checked(self, size):
-        with pytest.raises(ValueError, match=rf"data\.size must lie between 28 and 105 pixels, got {size}"):
-            Omniglot(size=size)
+        with pytest.raises(ValueError, match=rf"size must be at least 28 and at most 105, got {size}"):
+            OmniglotConfig(size=size)
 
 
 @pytest.fixture(scope="module")
@@ -231,9 +234,7 @@ class TestReal:
         assert characters == [818, 146, 659]
 
     def test_alphabets(self):
-        background, evaluation = (
-            load(find_zip("", f"images_{part}.zip"), 32)[1] for part in ("background", "evaluation")
-        )
+        background, evaluation = (load(find("", places(zipped), ""), 32)[1] for zipped in PUBLISHED)
         assert (len(background), len(evaluation)) == (964 * 20, 659 * 20)
         assert (len(set(background)), len(set(evaluation))) == (30, 20)
         assert not set(background) & set(evaluation)
@@ -252,6 +253,6 @@ class TestReal:
         assert images.any((1, 2, 3)).all()
 
     def test_episodes(self, omniglot):
-        episode = EpisodeDataset(omniglot, NoiseBlock(omniglot.spec), items=64, split="test").batch([0, 1])
+        episode = EpisodeDataset(omniglot, Block(omniglot.spec), items=64, split="test").batch([0, 1])
         assert episode.patterns.shape == (2, 64, 1, 32, 32)
         assert episode.mask.sum((2, 3, 4)).unique().tolist() == [256]

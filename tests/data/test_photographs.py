@@ -8,7 +8,7 @@ from PIL import Image
 
 from lightning_ebm.data import photographs
 from lightning_ebm.data.episodes import DataError
-from lightning_ebm.data.photographs import PHOTOGRAPHS, Photographs, cut, read_photograph
+from lightning_ebm.data.photographs import PHOTOGRAPHS, Photographs, PhotographsConfig, cut, read_photograph
 
 pytest.importorskip("skimage")
 pytest.importorskip("sklearn")
@@ -31,7 +31,7 @@ def test_every_split_has_other_photographs():
 
 def test_classes_are_photographs(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    source = Photographs(size=64)
+    source = Photographs(PhotographsConfig(size=64))
     for split, paths in PHOTOGRAPHS.items():
         assert set(source.splits[split].labels) == set(range(len(paths)))
     assert source.spec.shape == source.splits["train"].images.shape[1:] == (3, 64, 64)
@@ -54,5 +54,5 @@ def test_a_missing_package(monkeypatch):
 
 @pytest.mark.parametrize("size", [7, 97])
 def test_the_size_is_checked(size):
-    with pytest.raises(ValueError, match=rf"data\.size must lie between 8 and 96 pixels, got {size}"):
-        Photographs(size)
+    with pytest.raises(ValueError, match=rf"size must be at least 8 and at most 96, got {size}"):
+        PhotographsConfig(size)

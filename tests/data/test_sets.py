@@ -9,15 +9,20 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from lightning_ebm.data.bits import RandomBits
+from lightning_ebm.data.bits import RandomBits, RandomBitsConfig
 from lightning_ebm.data.datamodule import EpisodeDataModule, hand_on
-from lightning_ebm.data.distortions import NoiseBlock
+from lightning_ebm.data.distortions import Block, BlockConfig
 from lightning_ebm.data.episodes import EpisodeDataset, EpisodeSampler, Sampling, episode_random
 from lightning_ebm.registry import Choice, datasets
 from lightning_ebm.schema import EpisodesConfig
 from tests.data import roots
 
-NO_FILES = ("glyphs", "photographs")
+FILES = [name for name, known in roots.SETS.items() if known.write]
+NO_FILES = [name for name, known in roots.SETS.items() if not known.write]
+
+
+def test_every_set_of_images_is_tested():
+    assert {*roots.SETS} == {*datasets.names()} - {"bits"}
 
 
 def build(name, **settings):
@@ -27,7 +32,7 @@ def build(name, **settings):
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker processes")
 
 
-@pytest.fixture(scope="module", params=[*roots.SETTINGS, *NO_FILES])
+@pytest.fixture(scope="module", params=roots.SETS)
 def source(request, tmp_path_factory):
     """Every set, from made-up files where it needs some."""
     if request.param == "photographs":
@@ -37,14 +42,11 @@ def source(request, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(root / "cache"))
         patch.delenv("LIGHTNING_EBM_DATA", raising=False)
-        if request.param in NO_FILES:
-            return build(request.param)
-        roots.write(request.param, root)
-        return build(request.param, root=str(root), **roots.SETTINGS[request.param])
+        return build(request.param, **roots.small(request.param, root))
 
 
-def dataset(source, items=4, sampling=Sampling(classes=2, repeats=True), split="train"):  # noqa: B008
-    return EpisodeDataset(source, NoiseBlock(source.spec, 8), items, split, seed=3, sampling=sampling)
+def dataset(source, items=4, sampling=Sampling(classes=2, with_replacement=True), split="train"):  # noqa: B008
+    return EpisodeDataset(source, Block(source.spec, BlockConfig(8)), items, split, seed=3, sampling=sampling)
 
 
 def same(a, b):
@@ -68,8 +70,8 @@ class TestExactness:
             assert same(dataset(source).batch(indices), [part[rank::2] for part in whole])
 
     def test_a_resumed_stream_is_the_uninterrupted_one(self, source):
-        config = EpisodesConfig(items=4, batch=2, classes=1, repeats=True)
-        through, resumed = (EpisodeDataModule(source, NoiseBlock(source.spec, 8), config) for _ in range(2))
+        config = EpisodesConfig(patterns_per_episode=4, batch=2, classes=1, with_replacement=True)
+        through, resumed = (EpisodeDataModule(source, Block(source.spec, BlockConfig(8)), config) for _ in range(2))
         resumed.load_state_dict({"position": 6})
         after = islice(iter(through.train_dataloader()), 3, 6)
         assert all(same(a, b) for a, b in zip(after, resumed.train_dataloader(), strict=False))
@@ -94,7 +96,9 @@ class TestCorrelated:
         part = source.splits["train"]
         seen = set()
         for index in range(20):
-            rows = source.choose("train", 8, episode_random(0, "train", index), Sampling(classes=1, repeats=True))
+            rows = source.choose(
+                "train", 8, episode_random(0, "train", index), Sampling(classes=1, with_replacement=True)
+            )
             assert len(set(part.labels[rows])) == 1
             seen |= set(part.labels[rows])
             rows = source.choose("train", 200, episode_random(0, "train", index), Sampling(2, True))
@@ -112,36 +116,25 @@ class TestCorrelated:
 
     def test_with_repetition_there_are_always_enough(self, source):
         count = len(source.splits["val"]) + 10
-        rows = source.choose("val", count, np.random.default_rng(0), Sampling(repeats=True))
+        rows = source.choose("val", count, np.random.default_rng(0), Sampling(with_replacement=True))
         assert len(rows) == count
         assert len(set(rows)) < count
 
     def test_more_than_there_are(self, source):
         part = source.splits["test"]
-        with pytest.raises(ValueError, match=rf"episodes\.items must be at most {len(part)}, .*repeats=true"):
+        with pytest.raises(
+            ValueError, match=rf"episodes\.patterns_per_episode must be at most {len(part)}, .*repeats=true"
+        ):
             source.draw("test", len(part) + 1, np.random.default_rng(0))
         with pytest.raises(ValueError, match=rf"episodes\.classes must be at most {len(part.members)}"):
             source.draw("test", 1, np.random.default_rng(0), Sampling(len(part.members) + 1))
-        with pytest.raises(ValueError, match=r"episodes\.items must be at most .* episodes\.classes=1"):
+        with pytest.raises(ValueError, match=r"episodes\.patterns_per_episode must be at most .* episodes\.classes=1"):
             source.draw("test", min(map(len, part.members)) + 1, np.random.default_rng(0), Sampling(1))
 
 
 def test_bits_have_no_classes():
     with pytest.raises(ValueError, match=r"episodes\.classes must be 0, as random bits have no classes, got 2"):
-        RandomBits(8).draw("train", 3, np.random.default_rng(0), Sampling(2))
-
-
-RECORDED = {
-    # Images, and the hash of three episodes: of train, val, test. Of MNIST only t10k, of CIFAR-10 batches 1 and 2,
-    # of ImageNet one image a class, of Tiny ImageNet a tenth.
-    "glyphs": [(1528, "78c168dd7aa5ec2c"), (100, "7b51357b192dd001"), (281, "3811dcecc2dc4027")],
-    "photographs": [(6700, "6c15a028b7ac72ab"), (2050, "41b0bbf2379848d5"), (2050, "527a72f46f817600")],
-    "omniglot": [(16360, "b81e12eb96aa6172"), (2920, "e3e5ecfa36b11caa"), (13180, "f2b5bc45ab31d826")],
-    "cifar10": [(18000, "fa1cf57f90a6a167"), (2000, "a6b7b4ca74545d3f"), (10000, "ff81e6e970f94e3b")],
-    "mnist": [(3999, "4736d4126b7fd8df"), (1000, "bed87b904c46cb30"), (5000, "d57d03ec79d86f40")],
-    "imagenet": [(719, "6ca4b2a89b01d5d5"), (80, "a37fc6dae68f9aca"), (200, "7d56527629eb3bfa")],
-    "tiny_imagenet": [(7560, "bed48e46d1def87e"), (840, "3761c55e603c1da3"), (1600, "80e20be3a2091e90")],
-}
+        RandomBits(RandomBitsConfig(8)).draw("train", 3, np.random.default_rng(0), Sampling(2))
 
 
 @pytest.mark.parametrize("name", NO_FILES)
@@ -152,24 +145,22 @@ def test_contents_that_need_no_files(name):
 @pytest.mark.data_root
 @pytest.mark.skipif(not os.environ.get("LIGHTNING_EBM_DATA"), reason="$LIGHTNING_EBM_DATA is not set")
 class TestReal:
-    @pytest.mark.parametrize("name", roots.SETTINGS)
+    @pytest.mark.parametrize("name", FILES)
     def test_contents(self, name):
         check_contents(name)
 
-    @pytest.mark.parametrize("name", roots.SETTINGS)
+    @pytest.mark.parametrize("name", FILES)
     def test_splits_share_no_image(self, name):
-        TestExactness().test_splits_share_no_image(build(name, **REAL.get(name, {})))
-
-
-REAL = {"mnist": {"t10k_alone": True}}
+        TestExactness().test_splits_share_no_image(build(name, **roots.SETS[name].real))
 
 
 def check_contents(name):
     """The bytes of three episodes of each split are those that were recorded: nothing has changed unnoticed."""
-    source = build(name, **REAL.get(name, {}))
+    known = roots.SETS[name]
+    source = build(name, **known.real)
     sizes = [len(source.splits[split]) for split in ("train", "val", "test")]
-    if sizes != [size for size, _ in RECORDED[name]]:
+    if sizes != [size for size, _ in known.recorded]:
         pytest.skip(f"other files of {name} than those that were recorded: {sizes} images")
-    for split, (_, expected) in zip(("train", "val", "test"), RECORDED[name], strict=True):
+    for split, (_, expected) in zip(("train", "val", "test"), known.recorded, strict=True):
         drawn = [source.draw(split, 16, episode_random(0, split, index)) for index in (0, 1, 7)]
         assert sha256(np.stack(drawn)).hexdigest()[:16] == expected

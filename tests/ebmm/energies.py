@@ -4,44 +4,41 @@ import math
 
 import torch
 
-from lightning_ebm.ebmm.energies.decoded_mixture import DecodedMixture, DecodedMixtureConfig
-from lightning_ebm.ebmm.energies.gated_rnn import GatedRNN
-from lightning_ebm.ebmm.energies.measured_mixture import MeasuredMixture, MeasuredMixtureConfig
-from lightning_ebm.ebmm.energies.mixture import Mixture
-from lightning_ebm.ebmm.energies.phase_mixture import PhaseMixture
-from lightning_ebm.ebmm.energies.reconstruction import Reconstruction
-from lightning_ebm.ebmm.energies.resnet_conv import ResNetConv
-from lightning_ebm.ebmm.energies.resnet_fc import ResNetFC
+from lightning_ebm.ebmm.energies import (
+    DecodedMixture,
+    GatedRNN,
+    MeasuredMixture,
+    Mixture,
+    PhaseMixture,
+    Reconstruction,
+    ResNetConv,
+    ResNetFC,
+)
+from tests.contract import build
 
 BITS, GREY, COLOUR = (6,), (1, 8, 8), (3, 8, 8)
+LARGE = dict(memory=2, channels=[3], inner=3, width=4, head=5)
+MEASURED = dict(slots=4, code=7, address=2, period=4, hidden=5, detector=3, recovery=3, steps=2)
 
 SMALL = {
-    "gated_rnn": (BITS, lambda: GatedRNN(6, hidden=7, memory=3, hops=2)),
-    "resnet_fc": (GREY, lambda: ResNetFC(GREY, 3, channels=(3, 4), code=6, hidden=7, hops=2, head=5)),
-    "resnet_conv": (
-        COLOUR,
-        lambda: ResNetConv(COLOUR, 2, channels=(3,), inner=3, width=4, strides=(1, 2), hops=2, head=5),
-    ),
-    "resnet_conv_large": (
-        GREY,
-        lambda: ResNetConv(GREY, 2, channels=(3,), inner=3, width=4, strides=(2, 2), hops=1, head=5),
-    ),
-    "mixture": (BITS, lambda: Mixture(6, components=4, beta=0.5)),
-    "phase_mixture": (BITS, lambda: PhaseMixture(6, rows=3, beta=0.5)),
-    "reconstruction_vector": (BITS, lambda: Reconstruction(BITS, keys=3, code=5, hidden=4, slow=3)),
-    "reconstruction_image": (COLOUR, lambda: Reconstruction(COLOUR, keys=3, code=7, hidden=2, slow=3)),
+    "gated_rnn": (BITS, GatedRNN, dict(hidden=7, memory=3, hops=2)),
+    "resnet_fc": (GREY, ResNetFC, dict(memory=3, channels=[3, 4], code=6, hidden=7, hops=2, head=5)),
+    "resnet_conv": (COLOUR, ResNetConv, LARGE | dict(strides=[1, 2], hops=2)),
+    "resnet_conv_large": (GREY, ResNetConv, LARGE | dict(strides=[2, 2], hops=1)),
+    "mixture": (BITS, Mixture, dict(components=4, beta=0.5)),
+    "phase_mixture": (BITS, PhaseMixture, dict(rows=3, beta=0.5)),
+    "reconstruction_vector": (BITS, Reconstruction, dict(keys=3, code=5, hidden=4, slow=3)),
+    "reconstruction_image": (COLOUR, Reconstruction, dict(keys=3, code=7, hidden=2, slow=3)),
     # without refining, past which gradients go as if it moved nothing
-    "decoded_mixture": (
-        GREY,
-        lambda: DecodedMixture(GREY, DecodedMixtureConfig(slots=4, code=5, hidden=6, layers=2, detector=3, refining=0)),
-    ),
-    "measured_mixture": (
-        GREY,
-        lambda: MeasuredMixture(
-            GREY, MeasuredMixtureConfig(slots=4, code=7, address=2, period=4, hidden=5, detector=3, recovery=3, steps=2)
-        ),
-    ),
+    "decoded_mixture": (GREY, DecodedMixture, dict(slots=4, code=5, hidden=6, layers=2, detector=3, refining=0)),
+    "measured_mixture": (GREY, MeasuredMixture, MEASURED),
 }
+
+
+def small_energy(name):
+    """An energy of `SMALL`."""
+    shape, energy, settings = SMALL[name]
+    return build(energy, shape, **settings)
 
 
 def convolved(layers, images):

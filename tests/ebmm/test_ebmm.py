@@ -8,16 +8,13 @@ import torch
 from torch import nn
 from torch.func import grad
 
-from lightning_ebm.ebmm import EBMM, Reading, ReadingConfig, WritingConfig
-from lightning_ebm.ebmm.energies.gated_rnn import GatedRNN
-from lightning_ebm.ebmm.energies.reconstruction import Reconstruction
-from lightning_ebm.ebmm.energies.resnet_conv import ResNetConv
-from lightning_ebm.ebmm.energies.resnet_fc import ResNetFC
+from lightning_ebm.ebmm import EBMM, EBMMConfig, Reading, ReadingConfig, WritingConfig
+from lightning_ebm.ebmm.energies import GatedRNN, Reconstruction, ResNetConv, ResNetFC
 from lightning_ebm.experiments.measure import count_floats
 from lightning_ebm.layers import cosines
 from lightning_ebm.memory import PatternSpec
-from tests.contract import MemoryContract
-from tests.ebmm.energies import SMALL
+from tests.contract import MemoryContract, build
+from tests.ebmm.energies import SMALL, small_energy
 
 
 class EBMMContract(MemoryContract):
@@ -28,11 +25,9 @@ class EBMMContract(MemoryContract):
         return PatternSpec(SMALL[self.energy][0], binary=False)
 
     def build(self):
-        return EBMM(
-            SMALL[self.energy][1](),
-            writing=WritingConfig(steps=3, rate=0.01, gradient_rate=1e-3, gradient_term=True),
-            reading=ReadingConfig(steps=3, step_size=0.01),
-        )
+        writing = WritingConfig(steps=3, write_rate=0.01, gradient_rate=1e-3, gradient_term=True)
+        rules = EBMMConfig(writing=writing, reading=ReadingConfig(steps=3, step_size=0.01))
+        return EBMM(small_energy(self.energy), rules)
 
 
 class TestGatedRNN(EBMMContract):
@@ -72,21 +67,17 @@ class TestReconstructionOfImages(EBMMContract):
 
 
 @pytest.mark.parametrize(
-    ("energy", "shape", "floats"),
+    ("energy", "shape", "settings", "floats"),
     [
-        (lambda: GatedRNN(128), (128,), 8256),
-        *((lambda d=d: ResNetFC((1, 32, 32), d), (1, 32, 32), 257 * d) for d in (12, 64)),
-        *((lambda d=d: ResNetConv((3, 32, 32), d), (3, 32, 32), 1154 * d) for d in (2, 14)),
-        (
-            lambda: ResNetConv((3, 64, 64), 8, channels=(64, 128), inner=128, width=256, strides=(2, 2)),
-            (3, 64, 64),
-            2306 * 8,
-        ),
-        (lambda: Reconstruction((1, 32, 32), keys=63, code=128), (1, 32, 32), 64 * 128),
+        (GatedRNN, (128,), {}, 8256),
+        *((ResNetFC, (1, 32, 32), {"memory": d}, 257 * d) for d in (12, 64)),
+        *((ResNetConv, (3, 32, 32), {"memory": d}, 1154 * d) for d in (2, 14)),
+        (ResNetConv, (3, 64, 64), dict(channels=[64, 128], inner=128, width=256, strides=[2, 2]), 2306 * 8),
+        (Reconstruction, (1, 32, 32), dict(keys=63, code=128), 64 * 128),
     ],
 )
-def test_state_has_exactly_the_published_size(energy, shape, floats):
-    memory = EBMM(energy())
+def test_state_has_exactly_the_published_size(energy, shape, settings, floats):
+    memory = EBMM(build(energy, shape, **settings))
     assert count_floats(memory, memory.initial_state(1)) == (floats, floats)
     assert memory.energy(memory.initial_state(1), torch.rand(1, 2, *shape)).shape == (1, 2)
 
@@ -137,7 +128,7 @@ def test_steps_and_momenta_never_grow_whatever_is_learned():
 
 
 def test_known_values_do_not_move():
-    memory = EBMM(GatedRNN(6, 7, 3, 2), reading=ReadingConfig(step_size=1.0))
+    memory = EBMM(small_energy("gated_rnn"), EBMMConfig(reading=ReadingConfig(step_size=1.0)))
     patterns, queries = torch.rand(2, 3, 6), torch.rand(2, 3, 6)
     mask = torch.rand(2, 3, 6) < 0.5
     trajectory = memory.read(memory.write(patterns), queries, mask)
@@ -151,7 +142,7 @@ def test_writing_is_descent_with_one_rate_per_layer_and_term():
     net = Linear().double()
     c, w = np.array([0.2, -0.1, 0.4]), np.array([0.5, -0.3, 0.1])
     net.slope.weight.data[0], net.bowl.weight.data[0] = torch.from_numpy(c), torch.from_numpy(w)
-    memory = EBMM(net, ["slope", "bowl"], WritingConfig(steps=2, gradient_term=True)).double()
+    memory = EBMM(net, EBMMConfig(writing=WritingConfig(steps=2, gradient_term=True)), ["slope", "bowl"]).double()
     rates = np.array([[0.1, 0.02, 0.03], [0.2, 0.05, 0.01]])  # layers; energy, prior, gradient
     memory.writing.raw_rates.data[0] = torch.from_numpy(np.log(np.expm1(rates)))
     x = np.random.default_rng(0).random((4, 3))
@@ -168,22 +159,19 @@ def test_writing_is_descent_with_one_rate_per_layer_and_term():
             c - rates[0] @ np.array([energy_c, 2 * (c - c_0), squared_c]),
             w - rates[1] @ np.array([energy_w, 2 * (w - w_0), squared_w]),
         )
-    np.testing.assert_allclose(state["slope.weight"][0, 0].detach(), c, rtol=1e-10)
-    np.testing.assert_allclose(state["bowl.weight"][0, 0].detach(), w, rtol=1e-10)
+    np.testing.assert_allclose(state["net.slope.weight"][0, 0].detach(), c, rtol=1e-10)
+    np.testing.assert_allclose(state["net.bowl.weight"][0, 0].detach(), w, rtol=1e-10)
 
 
 def test_only_the_memory_layers_are_written():
-    memory = EBMM(Linear(), ["bowl"])
-    assert set(memory.write(torch.rand(1, 2, 3))) == {"bowl.weight"}
+    memory = EBMM(Linear(), memory_layers=["bowl"])
+    assert set(memory.write(torch.rand(1, 2, 3))) == {"net.bowl.weight"}
 
 
 @pytest.mark.parametrize("per_step", [False, True])
 def test_rates_start_where_the_config_says(per_step):
-    memory = EBMM(
-        Linear(),
-        ["slope", "bowl"],
-        WritingConfig(steps=3, rate=1e-4, prior_rate=0.1, gradient_term=True, per_step=per_step),
-    )
+    writing = WritingConfig(steps=3, write_rate=1e-4, prior_rate=0.1, gradient_term=True, per_step=per_step)
+    memory = EBMM(Linear(), EBMMConfig(writing=writing, memory_layers=["slope", "bowl"]))
     rates = memory.writing.rates()
     assert rates.shape == (3, 2, 3)
     assert memory.writing.raw_rates.shape == ((3 if per_step else 1), 2, 3)
@@ -193,9 +181,15 @@ def test_rates_start_where_the_config_says(per_step):
 
 def test_rates_per_parameter_have_either_sign_and_biases_start_apart():
     config = WritingConfig(
-        steps=2, rate=2.0, prior_rate=0.0, bias_rate=-0.5, gradient_rate=0.3, gradient_term=True, rates="parameter"
+        steps=2,
+        write_rate=2.0,
+        prior_rate=0.0,
+        bias_rate=-0.5,
+        gradient_rate=0.3,
+        gradient_term=True,
+        rates="parameter",
     )
-    memory = EBMM(GatedRNN(6, 7, 3, 2), writing=config)
+    memory = EBMM(small_energy("gated_rnn"), EBMMConfig(writing=config))
     rates = memory.writing.rates().detach().clone()
     np.testing.assert_allclose(rates, np.tile([[2.0, 0.0, 0.3], [-0.5, 0.0, 0.3]], (2, 1, 1)), rtol=1e-6)
     memory.writing.raw_rates.data.neg_()  # and stay as they are learned
@@ -205,12 +199,16 @@ def test_rates_per_parameter_have_either_sign_and_biases_start_apart():
 @pytest.mark.parametrize("gradient_term", [True, False])
 def test_a_sum_over_patterns_is_the_mean_at_as_many_times_the_rates(gradient_term):
     torch.manual_seed(0)
-    net = GatedRNN(6, 7, 3, 2).double()
+    net = small_energy("gated_rnn").double()
     settings = dict(steps=2, rates="parameter", gradient_term=gradient_term)
     rates = dict(rate=0.25, gradient_rate=0.125, bias_rate=-0.25)  # exact in float32, and five times as well
-    total = EBMM(net, writing=WritingConfig(**rates, prior_rate=0.0625, reduction="sum", **settings)).double()
+
+    def memory(reduction, rates):
+        writing = WritingConfig(**rates, prior_rate=0.0625, reduction=reduction, **settings)
+        return EBMM(net, EBMMConfig(writing=writing)).double()
+
     times = {key: 5 * rate for key, rate in rates.items()}
-    mean = EBMM(net, writing=WritingConfig(**times, prior_rate=0.0625, reduction="mean", **settings)).double()
+    total, mean = memory("sum", rates), memory("mean", times)
     patterns = torch.rand(2, 5, 6, dtype=torch.float64)
     for name, value in total.write(patterns).items():
         torch.testing.assert_close(value, mean.write(patterns)[name], rtol=1e-6, atol=1e-9)
@@ -220,23 +218,18 @@ def test_a_sum_over_patterns_is_the_mean_at_as_many_times_the_rates(gradient_ter
     ("build", "message"),
     [
         (lambda: EBMM(Linear()), "memory_layers must name"),
-        (lambda: EBMM(Linear(), ["bow"]), "no layer 'bow'.*slope, bowl"),
-        (lambda: EBMM(nn.Sequential(nn.Tanh()), ["0"]), "no parameters"),
-        (lambda: EBMM(Linear(), ["bowl"], WritingConfig(steps=0)), "writing.steps"),
-        (lambda: EBMM(Linear(), ["bowl"], WritingConfig(rate=0)), "writing.rate"),
-        (lambda: EBMM(Linear(), ["bowl"], WritingConfig(prior_rate=math.nan)), "writing.prior_rate"),
-        (lambda: EBMM(Linear(), ["bowl"], WritingConfig(rates="each")), "writing.rates must be one of layer, param"),
-        (lambda: EBMM(Linear(), ["bowl"], WritingConfig(reduction="max")), "writing.reduction must be one of mean"),
-        (lambda: EBMM(Linear(), ["bowl"], reading=ReadingConfig(steps=0)), "reading.steps"),
-        (lambda: EBMM(Linear(), ["bowl"], reading=ReadingConfig(momentum=1)), "reading.momentum"),
-        (lambda: GatedRNN(6, 4, 4), "energy.memory"),
-        (lambda: GatedRNN(6, hops=0), "energy.hops"),
-        (lambda: ResNetFC((1, 30, 32)), "divisible by 8, got 30x32"),
-        (lambda: ResNetFC((1, 32, 32), memory=512), "energy.memory"),
-        (lambda: ResNetConv((1, 32, 32), strides=(1, 3)), "energy.strides"),
-        (lambda: ResNetConv((1, 36, 36)), "divisible by 8"),
-        (lambda: Reconstruction((6,), code=7), "energy.code"),
-        (lambda: Reconstruction((1, 6, 6), code=7), "divisible by 4"),
+        (lambda: EBMM(Linear(), memory_layers=["bow"]), "no layer 'bow'.*slope, bowl"),
+        (lambda: EBMM(nn.Sequential(nn.Tanh()), memory_layers=["0"]), "no parameters"),
+        (lambda: WritingConfig(write_rate=0), "rate must be above 0 while rates is layer"),
+        (lambda: WritingConfig(prior_rate=math.nan), "prior_rate must be above 0"),
+        (lambda: GatedRNN.config(hidden=4, memory=4), "memory must be at least 1 and below hidden=4, got 4"),
+        (lambda: ResNetConv.config(memory=8, width=8), "memory must be at least 1 and below width=8, got 8"),
+        (lambda: ResNetConv.config(strides=[1, 3]), r"strides must be one of 1, 2, got \[1, 3\]"),
+        (lambda: ResNetFC.config(channels=[]), "channels must have at least 1"),
+        (lambda: build(ResNetFC, (1, 30, 32)), "divisible by 8, got 30x32"),
+        (lambda: build(ResNetConv, (1, 36, 36)), "divisible by 8"),
+        (lambda: build(Reconstruction, (6,), code=7), "energy.code must be at most the 6 values"),
+        (lambda: build(Reconstruction, (1, 6, 6), code=7), "divisible by 4"),
     ],
 )
 def test_mistakes_name_the_key(build, message):
@@ -248,10 +241,10 @@ def test_the_reconstruction_energy_recalls_before_any_training():
     """Its point: the first write steps are already a linear associative memory. 128 bits, 16 patterns."""
     generator = torch.Generator().manual_seed(0)
     torch.manual_seed(0)
+    writing = WritingConfig(steps=5, write_rate=0.3, prior_rate=1e-4, gradient_term=False)
     memory = EBMM(
-        Reconstruction((128,), keys=63, code=128, hidden=256),
-        writing=WritingConfig(steps=5, rate=0.3, prior_rate=1e-4, gradient_term=False),
-        reading=ReadingConfig(step_size=0.3),
+        build(Reconstruction, (128,), keys=63, code=128, hidden=256),
+        EBMMConfig(writing=writing, reading=ReadingConfig(step_size=0.3)),
     )
     patterns = torch.rand(4, 16, 128, generator=generator).round()
     mask = torch.rand(4, 16, 128, generator=generator) < 0.2

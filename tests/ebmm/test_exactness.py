@@ -4,26 +4,25 @@ import pytest
 import torch
 from torch.func import functional_call
 
-from lightning_ebm.ebmm import EBMM, ReadingConfig, WritingConfig
+from lightning_ebm.ebmm import EBMM, EBMMConfig, ReadingConfig, WritingConfig
 from lightning_ebm.layers import LayerNorm
-from tests.ebmm.energies import SMALL
+from tests.ebmm.energies import SMALL, small_energy
 
 STEPS = 2
 
 
 def small(name, writing_rate=0.02, step_size=0.02, gradient_term=True, **writing):
     torch.manual_seed(0)
-    shape, build = SMALL[name]
-    memory = EBMM(
-        build(),
-        writing=WritingConfig(steps=STEPS, rate=writing_rate, prior_rate=1e-4, gradient_term=gradient_term, **writing),
-        reading=ReadingConfig(steps=STEPS, step_size=step_size),
-    ).double()
+    rates = dict(rate=writing_rate, prior_rate=1e-4, gradient_term=gradient_term, **writing)
+    rules = EBMMConfig(
+        writing=WritingConfig(steps=STEPS, **rates), reading=ReadingConfig(steps=STEPS, step_size=step_size)
+    )
+    memory = EBMM(small_energy(name), rules).double()
     generator = torch.Generator().manual_seed(1)
     for parameter in memory.parameters():  # no two rates, steps or biases alike
         jitter = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
         parameter.data += 0.1 * jitter
-    return memory, shape, generator
+    return memory, SMALL[name][0], generator
 
 
 def episode(shape, generator, low=0.0, high=1.0):

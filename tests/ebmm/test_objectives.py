@@ -7,16 +7,18 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_ebm.ebmm import EBMM, ReadingConfig, WritingConfig
+from lightning_ebm.ebmm import EBMM, EBMMConfig, ReadingConfig, WritingConfig
 from lightning_ebm.ebmm.objectives import OBJECTIVES, first_order_change, key_loss, keys, slope
 from lightning_ebm.ebmm.rate_search import grid_errors, set_best
-from tests.ebmm.energies import SMALL
+from tests.ebmm.energies import SMALL, small_energy
 
 
 def small(name):
     torch.manual_seed(0)
-    shape, build = SMALL[name]
-    memory = EBMM(build(), writing=WritingConfig(steps=1, rate=1e-8, reduction="sum")).double()
+    shape = SMALL[name][0]
+    memory = EBMM(
+        small_energy(name), EBMMConfig(writing=WritingConfig(steps=1, write_rate=1e-8, reduction="sum"))
+    ).double()
     generator = torch.Generator().manual_seed(1)
     for parameter in memory.energy_net.parameters():
         parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
@@ -133,9 +135,8 @@ class Bias(nn.Module):
 @pytest.mark.parametrize("rates", ["layer", "parameter"])
 @pytest.mark.parametrize("per_step", [False, True])
 def test_the_search_finds_the_best_of_a_known_grid(rates, per_step):
-    memory = EBMM(
-        Bias(), writing=WritingConfig(steps=2, rates=rates, per_step=per_step), reading=ReadingConfig(steps=1)
-    )
+    writing, reading = WritingConfig(steps=2, rates=rates, per_step=per_step), ReadingConfig(steps=1)
+    memory = EBMM(Bias(), EBMMConfig(writing=writing, reading=reading))
     memory.writing.raw_rates.data[:, :, 1] = 0.0 if rates == "parameter" else -50.0  # no pull back to the prior
     patterns = torch.tensor([[[1.0, 0.0, 0.0, 1.0]]])
     queries = torch.full_like(patterns, 0.5)
@@ -160,7 +161,7 @@ def test_a_gradient_term_that_is_held_back_is_none_and_comes_in_at_its_rate(rate
     def built(gradient_term):
         torch.manual_seed(0)
         config = WritingConfig(steps=2, gradient_term=gradient_term, gradient_rate=0.02, rates=rates)
-        return EBMM(SMALL["gated_rnn"][1](), writing=config)
+        return EBMM(small_energy("gated_rnn"), EBMMConfig(writing=config))
 
     patterns = torch.rand(2, 3, 6)
     with torch.no_grad():

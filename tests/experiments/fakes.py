@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from lightning_ebm.reporting.record import Comparison, Gallery, Recall, Result
+from lightning_ebm.reporting.record import PRIOR, QUERY, Comparison, Gallery, Recall, Record
 
 NASTY = "<script>alert(\"1\")</script> & 'co'"
 
@@ -15,20 +15,23 @@ def errors(mean: float, episodes: int = 40, seed: int = 0) -> list[float]:
     return [float(x) for x in draws * mean / draws.mean()]
 
 
-def result(label: str, memory: str, mean: float, floats: int = 1000, **changes) -> Result:
-    made = Result(
-        label, memory, 16, False, floats, floats, errors(1.5 * mean, seed=1), errors(mean), 2.5, 1.25, 300, 12.0, 5000,
-        series=label.split(", ")[0], bits=32 * floats, mse=0.01, ssim=0.5, exact=0.25,
+def result(label: str, memory: str, mean: float, floats: int = 1000, **changes) -> Record:
+    role = "" if memory != "control" else QUERY if label == QUERY else PRIOR
+    made = Record(
+        label=label, memory=memory, role=role, items=16, floats=floats, floats_strict=floats,
+        error=errors(1.5 * mean, seed=1), error_corrupted=errors(mean), write_ms=2.5, read_ms=1.25, updates=300,
+        train_seconds=12.0, parameters=5000, series=label.split(", ")[0], bits=32 * floats, mse=0.01, ssim=0.5,
+        exact=0.25,
     )  # fmt: skip
     return dataclasses.replace(made, **changes)
 
 
-def controls(items: int = 16, mask_known: bool = False) -> list[Result]:
+def controls(items: int = 16, mask_known: bool = False) -> list[Record]:
     bare = {"items": items, "mask_known": mask_known, "updates": 0, "train_seconds": 0.0, "parameters": 0}
     return [
         result("query itself", "control", 32.0, 0, write_ms=0.0, read_ms=0.0, **bare),
-        result("EBMM, nothing written", "control", 24.0, 900, **bare),
-        result("MANN, nothing written", "control", 28.0, 900, **bare),
+        result("EBMM, prior state", "control", 24.0, 900, **bare),
+        result("MANN, prior state", "control", 28.0, 900, **bare),
     ]
 
 
@@ -39,7 +42,7 @@ def gallery(channels: int = 1, items: int = 3, steps: int = 4) -> Gallery:
     return Gallery(patterns, 1 - patterns, recalls)
 
 
-def comparison(results: list[Result], pictures: Gallery | None = None) -> Comparison:
+def comparison(results: list[Record], pictures: Gallery | None = None) -> Comparison:
     return Comparison(
         title=f"Fakes {NASTY}",
         unit="wrong <bits> of 128",
@@ -51,7 +54,7 @@ def comparison(results: list[Result], pictures: Gallery | None = None) -> Compar
     )
 
 
-def sizes() -> list[Result]:
+def sizes() -> list[Record]:
     """One setting: two memories in two sizes each, one with a nasty name, one that diverged, and controls."""
     return [
         result("EBMM, 1,000", "ebmm", 4.0, 1000),
@@ -64,7 +67,7 @@ def sizes() -> list[Result]:
     ]
 
 
-def counts() -> list[Result]:
+def counts() -> list[Record]:
     """Two numbers of patterns and both mask settings: EBMM is best with 16 patterns, Hopfield with 32."""
     found = []
     for mask_known in (False, True):

@@ -7,8 +7,9 @@ from lightning_ebm.data.episodes import Episode
 from lightning_ebm.experiments.controls import QueryItself
 from lightning_ebm.experiments.gallery import recalled
 from lightning_ebm.reporting.figures.strips import read_path
-from lightning_ebm.reporting.pages.html_gallery import gallery_rows
 from lightning_ebm.reporting.record import Recall
+from lightning_ebm.reporting.report import gallery_rows
+from lightning_ebm.reporting.templates import render
 from tests.experiments import fakes
 
 
@@ -56,11 +57,11 @@ def with_energies(steps: int):
 
 def test_the_page_has_energies_below_pattern_query_and_steps():
     gallery, energies = with_energies(4)
-    html = gallery_rows(gallery)
+    html = render("gallery.html", rows=gallery_rows(gallery), caption="", command="")
     shown = [part.split("</i>")[0] for part in html.split("<i>")[1:]]
     assert shown == [f"{energy:.4g}" for energy in energies.ravel()]
     assert html.count("<li>") == 6 and "pattern and its energy" in html
-    assert "<i>" not in gallery_rows(fakes.gallery(1))
+    assert not any(step.notes for row in gallery_rows(fakes.gallery(1)) for step in row.steps)
 
 
 def test_the_figure_has_them_too_and_leaves_out_the_same_steps():

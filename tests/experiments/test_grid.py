@@ -1,8 +1,7 @@
-"""The grid of a comparison: its cells, and that each is done once, whatever happens to the process."""
+"""The grid of a comparison: its experiments, and that each is done once, whatever happens to the process."""
 
 import csv
-import dataclasses
-import json
+import itertools
 import os
 import re
 import signal
@@ -11,20 +10,17 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import yaml
-from rich.console import Console
 
 from lightning_ebm.cli import main
-from lightning_ebm.config import ConfigError, read_file
-from lightning_ebm.experiments import experiment as cells_of
+from lightning_ebm.config import ConfigError
+from lightning_ebm.experiments import experiment
 from lightning_ebm.experiments.compare import compare
-from lightning_ebm.experiments.executor import run_cells
-from lightning_ebm.experiments.grid import cells
-from lightning_ebm.reporting.record import pooled, spread
-from tests.experiments import fakes
+from lightning_ebm.experiments.executor import UnfinishedError
+from lightning_ebm.experiments.experiment import run_experiments
+from lightning_ebm.experiments.grid import grid
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -34,9 +30,9 @@ def small(tmp_path, **compare):
     return {
         "output": str(tmp_path),
         "data": {"name": "bits", "size": 16},
-        "distortion": {"name": "redrawn_bits", "count": 8},
-        "episodes": {"items": 3, "batch": 2, "val": 2, "test": 4},
-        "training": {"updates": 2, "warmup": 0, "validate_every": 2, "pictures": False},
+        "distortion": {"name": "pixels", "amount": 8},
+        "episodes": {"patterns_per_episode": 3, "batch": 2, "val": 2, "test": 4},
+        "training": {"max_steps": 2, "warmup_steps": 0, "validate_every": 2, "log_images": False},
         "compare": {
             "gallery": 2,
             "seeds": [0, 1],
@@ -44,7 +40,7 @@ def small(tmp_path, **compare):
             "rows": {
                 "Mixture": {
                     "memory": {"name": "ebmm", "energy": {"name": "mixture"}},
-                    "sizes": {f"{n} rows": {"memory": {"energy": {"components": n}}} for n in (2, 4)},
+                    "sizes": {f"{n} rows": {"memory": {"energy": {"slots": n}}} for n in (2, 4)},
                 },
                 "Hopfield": {"memory": {"name": "hopfield"}},
             },
@@ -53,18 +49,18 @@ def small(tmp_path, **compare):
     }
 
 
-def test_cells_are_rows_times_sizes_times_variations_times_seeds(tmp_path):
+def test_experiments_are_rows_times_sizes_times_variations_times_seeds(tmp_path):
     vary = {"bits": {"few": {"distortion": {"count": 2}}, "many": {"distortion": {"count": 12}}}}
-    found = cells(small(tmp_path, vary=vary), {})
-    assert [(cell.label, cell.series, cell.variation, cell.config.seed) for cell in found] == [
+    found = grid(small(tmp_path, vary=vary))
+    assert [(one.label, one.series, one.variation, one.config.seed) for one in found] == [
         (label, series, variation, seed)
         for label, series in (("Mixture, 2 rows", "Mixture"), ("Mixture, 4 rows", "Mixture"), ("Hopfield", "Hopfield"))
         for variation in ("few", "many")
         for seed in (0, 1)
     ]
-    assert {cell.config.distortion.config.count for cell in found if cell.variation == "few"} == {2}
-    assert len({cell.folder for cell in found}) == len(found)
-    assert [cell.label for cell in cells(small(tmp_path), {"memory": "hop*"})] == ["Hopfield"] * 2
+    assert {one.config.distortion.config.count for one in found if one.variation == "few"} == {2}
+    assert len({one.folder for one in found}) == len(found)
+    assert [one.label for one in grid(small(tmp_path), {"memory": "hop*"})] == ["Hopfield"] * 2
 
 
 @pytest.mark.parametrize(
@@ -75,54 +71,59 @@ def test_cells_are_rows_times_sizes_times_variations_times_seeds(tmp_path):
         ({"seeds": [0, -1]}, r"compare\.seeds must be whole numbers from 0"),
         ({"precisions": ["int5"]}, r"compare\.precisions must be some of float32, float16, int8, int4"),
         ({"jobs": -1}, r"compare\.jobs must be at least 0"),
+        ({"executor": "pbs"}, r"compare\.executor must be one of local, slurm, got 'pbs'"),
     ],
 )
 def test_mistakes_are_named(tmp_path, compare, message):
     with pytest.raises(ConfigError, match=message):
-        cells(small(tmp_path, **compare), {})
+        grid(small(tmp_path, **compare))
 
 
 def test_what_is_done_is_not_done_again(tmp_path, monkeypatch):
-    grid, quiet = cells(small(tmp_path), {}), Console(quiet=True)
-    assert run_cells(grid, 1, quiet) == {}
-    found = [cell.results() for cell in grid]
+    experiments = grid(small(tmp_path))
+    assert run_experiments(experiments) == {}
+    found = [one.results() for one in experiments]
 
     def never(*_args, **_options):
         raise AssertionError("redone")
 
-    monkeypatch.setattr(cells_of, "build", never)
-    assert run_cells(grid, 1, quiet) == {}
-    assert [cell.results() for cell in grid] == found
-    lost = grid[0].path(grid[0].settings()[1])
+    monkeypatch.setattr(experiment, "build", never)
+    assert run_experiments(experiments) == {}
+    assert [one.results() for one in experiments] == found
+    lost = experiments[0].path(experiments[0].settings()[1])
     lost.unlink()
     with pytest.raises(AssertionError, match="redone"):
-        run_cells(grid, 1, quiet)
+        run_experiments(experiments)
 
 
-def test_a_tables_floats_equal_a_recount_and_bits_know_the_precision(tmp_path):
-    grid = cells(small(tmp_path), {})
-    (comparison,) = compare(grid, Console(quiet=True)).values()
-    by_label = {result.label: result for result in comparison.results}
-    for label, rows in (("Mixture, 2 rows", 2), ("Mixture, 4 rows", 4)):
-        assert by_label[label].floats == rows * 17 == by_label[f"{label}, int4"].floats
-        assert by_label[label].bits == rows * 17 * 32
-        assert by_label[f"{label}, int4"].bits == rows * 17 * 4 + 2 * 32  # weights and biases, each with a scale
-        assert by_label[f"{label}, int4"].series == "Mixture, int4"
-        assert len(by_label[label].error) == 2 * 4 and len(by_label[label].error_by_seed) == 2
-    assert by_label["Hopfield"].floats == 16 * 15 // 2
-    assert sum(result.label == "query itself" for result in comparison.results) == 1
-    state = cells_of.build(grid[0].config).memory.write(torch.rand(3, 2, 16).round())
-    assert by_label["Mixture, 2 rows"].floats == sum(tensor[0].numel() for tensor in state.values())
+def test_records_floats_equal_a_recount_and_bits_know_the_precision(tmp_path, capsys):
+    """From Python: records are returned, the report is written, and nothing is printed."""
+    records = compare({"name": "A grid", **small(tmp_path)})
+    assert capsys.readouterr().out == ""
+    assert (tmp_path / "compare-a-grid" / "report.html").exists()
+    by_label = {(record.label, record.seed): record for record in records}
+    for seed, (label, rows) in itertools.product((0, 1), (("Mixture, 2 rows", 2), ("Mixture, 4 rows", 4))):
+        exact, rounded = by_label[label, seed], by_label[f"{label}, int4", seed]
+        assert exact.floats == rows * 17 == rounded.floats
+        assert exact.bits == rows * 17 * 32
+        assert rounded.bits == rows * 17 * 4 + 2 * 32  # weights and biases, each with a scale
+        assert rounded.series == "Mixture, int4"
+        assert len(exact.error) == 4
+    assert by_label["Hopfield", 0].floats == 16 * 15 // 2
+    state = experiment.build(grid(small(tmp_path))[0].config).memory.write(torch.rand(3, 2, 16).round())
+    assert by_label["Mixture, 2 rows", 0].floats == sum(tensor[0].numel() for tensor in state.values())
+    with (tmp_path / "compare-a-grid" / "results.csv").open() as file:
+        rows = [row["label"] for row in csv.DictReader(file)]
+    assert rows.count("query itself") == 1 and rows.count("Mixture, 2 rows") == 1  # seeds pooled
 
 
 def test_where_there_is_no_state_there_is_nothing_to_round(tmp_path):
-    grid = cells(small(tmp_path, seeds=[], rows={"No memory": {"memory": {"name": "no_memory"}}}), {})
-    (comparison,) = compare(grid, Console(quiet=True)).values()
-    assert [result.label for result in comparison.results] == ["No memory", "query itself"]
-    assert all(cell.is_done() for cell in grid)
+    plain = small(tmp_path, seeds=[], rows={"No memory": {"memory": {"name": "no_memory"}}})
+    assert [record.label for record in compare(plain)] == ["No memory", "query itself"]
+    assert all(one.is_done() for one in grid(plain))
 
 
-def test_a_cell_that_fails_does_not_stop_the_others(tmp_path, capsys):
+def test_an_experiment_that_fails_does_not_stop_the_others(tmp_path, capsys):
     plain = small(tmp_path, seeds=[], precisions=["float32"])
     plain["compare"]["rows"]["broken"] = {"memory": {"name": "hopfield", "rule": "hebbb"}}
     path = tmp_path / "grid.yaml"
@@ -134,10 +135,13 @@ def test_a_cell_that_fails_does_not_stop_the_others(tmp_path, capsys):
     folder = tmp_path / "compare-grid"
     with (folder / "cells.csv").open() as file:
         assert {row["memory"] for row in csv.DictReader(file)} == {"ebmm", "hopfield", "control"}
+    with pytest.raises(UnfinishedError, match="broken") as error:
+        compare(path)
+    assert {record.memory for record in error.value.found} == {"ebmm", "hopfield", "control"}
     assert "<dt>broken</dt><dd>memory: there is no rule=&#x27;hebbb&#x27;" in (folder / "report.html").read_text()
 
 
-def test_in_a_file_each_cell_that_ends_in_its_own_process_is_a_line(tmp_path, capsys):
+def test_in_a_file_each_experiment_that_ends_in_its_own_process_is_a_line(tmp_path, capsys):
     plain = small(tmp_path, seeds=[], precisions=["float32"])
     rows = plain["compare"]["rows"]
     plain["compare"]["rows"] = {"Hopfield": rows["Hopfield"], "broken": {"memory": {"name": "hopfield", "rule": "x"}}}
@@ -145,13 +149,13 @@ def test_in_a_file_each_cell_that_ends_in_its_own_process_is_a_line(tmp_path, ca
     path.write_text(yaml.safe_dump(plain))
     assert main(["compare", str(path), "compare.jobs=2"]) == 1
     printed = " ".join(capsys.readouterr().out.split())
-    assert re.search(r"Hopfield, seed 0: done after \d+ s \([12] of 2\)", printed)
-    assert re.search(r"broken, seed 0: failed: memory: there is no rule='x'.* \([12] of 2\)", printed)
+    assert re.search(r"Hopfield, seed 0: done \([12] of 2, \d+ s\)", printed)
+    assert re.search(r"broken, seed 0: failed: memory: there is no rule='x'.* \([12] of 2, \d+ s\)", printed)
     assert "running" not in printed  # what a terminal would show in the meantime
 
 
 def test_killed_at_any_moment_it_goes_on_and_redoes_nothing(tmp_path):
-    """Two processes at a time; the comparison is killed, its children are not and end their cells alone."""
+    """Two processes at a time; the comparison is killed, its children are not and end their experiments alone."""
     path = tmp_path / "grid.yaml"
     plain = small(tmp_path, jobs=2, precisions=["float32"], gallery=0)
     path.write_text(yaml.safe_dump(plain))
@@ -163,43 +167,22 @@ def test_killed_at_any_moment_it_goes_on_and_redoes_nothing(tmp_path):
         time.sleep(0.05)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
-    done = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/results/*") if "unfinished" not in path.name}
+    done = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/results/*") if "partial" not in path.name}
     assert done
     assert subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, timeout=300).returncode == 0
-    grid = cells(read_file(path), {})
-    assert all(cell.is_done() for cell in grid)
+    experiments = grid(path)
+    assert all(one.is_done() for one in experiments)
     assert {path: path.stat().st_mtime_ns for path in done} == done
-    for cell in grid:  # each was trained once: one start in the record of each that is trained
-        starts = cell.folder / "provenance.yaml"
+    for one in experiments:  # each was trained once: one start in the record of each that is trained
+        starts = one.folder / "provenance.yaml"
         assert not starts.exists() or len(list(yaml.safe_load_all(starts.read_text()))) == 1
 
 
-def test_results_are_whole_or_not_there(tmp_path, monkeypatch):
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
-        cells_of.keep(tmp_path / "x", json.dumps([1]).encode())
-    assert not (tmp_path / "x").exists()
-
-
-def test_seeds_are_pooled_and_their_interval_is_students():
-    made = [fakes.result("EBMM", "ebmm", mean, seed=seed) for seed, mean in enumerate((2.0, 3.0, 4.0))]
-    (one,) = pooled(made)
-    assert one.corrupted_by_seed == pytest.approx([2.0, 3.0, 4.0])
-    assert np.mean(one.error_corrupted) == pytest.approx(3.0)
-    assert spread(one.corrupted_by_seed) == pytest.approx(4.303 / np.sqrt(3))  # t(0.975, 2), standard deviation 1
-    assert np.isnan(spread([1.0]))
-    other = dataclasses.replace(made[0], distortion="other")
-    assert len(pooled([*made, other])) == 2
-
-
 def test_rows_may_differ_in_how_training_images_are_augmented(tmp_path):
-    config = small(tmp_path) | {"data": {"name": "glyphs"}, "distortion": {"name": "noise_block"}}
+    config = small(tmp_path) | {"data": {"name": "glyphs"}, "distortion": {"name": "block"}}
     config["compare"]["rows"] = {
         name: {"memory": {"name": "no_memory"}, "data": {"augment": augment}}
         for name, augment in {"plain": False, "augmented": True}.items()
     }
-    found = cells(config, {})
-    assert {cell.config.data.config.augment for cell in found} == {False, True}
+    found = grid(config)
+    assert {one.config.data.config.augment for one in found} == {False, True}

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_ebm.config import read_file, resolve
+from lightning_ebm.config import plain, resolve
 from lightning_ebm.data.episodes import Episode
 from lightning_ebm.experiments import measure as evaluating
 from lightning_ebm.experiments.compare import evaluate
 from lightning_ebm.experiments.controls import QueryItself
-from lightning_ebm.experiments.grid import cells
+from lightning_ebm.experiments.grid import grid
 from lightning_ebm.experiments.measure import count_floats, measure
 from lightning_ebm.memory import AssociativeMemory, PatternSpec
 from lightning_ebm.metrics import RecallError, pattern_errors, unit
@@ -85,9 +85,9 @@ def test_a_memory_is_measured_on_the_device_that_is_asked_for():
 )
 def test_what_is_trained_on_a_gpu_is_tested_there(monkeypatch, accelerator, gpu, expected):
     monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
-    plain = {"data": {"name": "bits", "size": 8}, "distortion": {"name": "redrawn_bits", "count": 4}}
+    plain = {"data": {"name": "bits", "size": 8}, "distortion": {"name": "pixels", "amount": 4}}
     plain["trainer"] = {"accelerator": accelerator}
-    energy = {"name": "gated_rnn", "hidden": 8, "memory": 3}
+    energy = {"name": "gated_rnn", "hidden": 8, "written_units": 3}
     run = build(resolve(plain | {"memory": {"name": "ebmm", "energy": energy}}))
     assert run.device.type == expected
     untrained = build(resolve(plain | {"memory": "hopfield"}))
@@ -179,15 +179,15 @@ def test_table_1_of_the_paper_hopfield_rows():
     }
     within = {"Hopfield (Hebb)": [0.4 + 0.2] * 5, "Hopfield (Storkey)": [0.7 + 0.2] * 5}
     within["Hopfield (pseudo-inverse)"] = [0.6, 0.6, 0.6, 2.1 + 0.2, 0.6 + 0.2]
-    every = cells(
-        read_file(CONFIGS / "binary.yaml"),
+    every = grid(
+        CONFIGS / "binary.yaml",
         {"memory": "hopfield", "episodes": {"test": 40}, "compare": {"mask": "both"}},
     )
     found = [cell for cell in every if cell.label in published]
     assert len(found) == len(published)
     for cell in found:
         label = cell.label
-        results = {(r.mask_known, r.items): r for r in evaluate(cell.config).results if r.memory == "hopfield"}
+        results = {(r.mask_known, r.items): r for r in evaluate(plain(cell.config)).results if r.memory == "hopfield"}
         for items, expected, bound in zip((16, 32, 48, 64, 96), published[label], within[label], strict=True):
             clamped = np.mean(results[True, items].error)
             assert clamped == pytest.approx(expected, abs=bound), (label, items)
@@ -201,4 +201,4 @@ def test_table_1_of_the_paper_hopfield_rows():
 def test_evaluate_takes_the_checkpoint_that_is_named(tmp_path):
     config = {"output": str(tmp_path), "checkpoint": str(tmp_path / "gone.ckpt")}
     with pytest.raises(ValueError, match=r"no checkpoint .*gone\.ckpt"):
-        evaluate(resolve({**read_file(CONFIGS / "debug.yaml"), **config}))
+        evaluate(CONFIGS / "debug.yaml", config)

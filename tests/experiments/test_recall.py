@@ -17,7 +17,7 @@ from lightning_ebm.config import ConfigError
 from lightning_ebm.data.episodes import DataError
 from lightning_ebm.experiments.recall import recall
 from tests.experiments.fakes import NASTY
-from tests.reporting.pages.test_report import Page
+from tests.reporting.test_report import Page
 from tests.test_pretrained import tiny
 
 NAME = "glyphs-4096"  # its data need no files
@@ -88,7 +88,7 @@ def test_the_page_is_whole_and_needs_nothing_from_outside(reported):
     assert page.tables[0][0][0][1] == "image" and len(page.tables[0]) == 1 + 3
     for text in page.texts["i"], html:
         assert all(f"read {step}" in text for step in range(1, 6))
-    assert {path.name for path in reported.iterdir()} == {"report.html", "table.csv", "recall.png", "recall.svg"}
+    assert {path.name for path in reported.iterdir()} == {"report.html", "table.csv", "recall.png"}
 
 
 def test_steps_of_the_table_are_those_of_the_memory(drawings):
@@ -120,7 +120,7 @@ def test_settings_do_what_they_say(drawings):
 
 
 def test_mistakes_are_one_line(tmp_path, drawings, capsys):
-    file, text, vectors = str(drawings[0]), tmp_path / "text.png", tmp_path / "tiny.pt"
+    file, text, vectors = str(drawings[0]), tmp_path / "text.png", tmp_path / "tiny.safetensors"
     text.write_text("no image")
     vectors.write_bytes(tiny().content())
     cases = {

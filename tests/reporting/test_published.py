@@ -7,14 +7,11 @@ import numpy as np
 import pytest
 
 from lightning_ebm.config import ConfigError
-from lightning_ebm.reporting.figures.against_items import error_against_items
-from lightning_ebm.reporting.figures.against_size import error_against_size
-from lightning_ebm.reporting.pages.html_tables import items_table, main_table
+from lightning_ebm.reporting.comparison_tables import items_table, main_table, terminal_tables
+from lightning_ebm.reporting.figures.errors import error_against_items, error_against_size
 from lightning_ebm.reporting.published import FOLDER, NAMES, published
-from lightning_ebm.reporting.tables import wide_table
 from tests.experiments import fakes
-from tests.reporting.pages.test_report import Page
-from tests.reporting.test_tables import text
+from tests.reporting.test_report import Page
 
 pytestmark = pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")  # a memory diverged
 
@@ -70,7 +67,9 @@ def test_wrong_files_are_named(tmp_path, content, message):
 
 
 def test_a_wrong_name_lists_the_right_ones():
-    with pytest.raises(ConfigError, match=r"compare\.published must be one of figure3-omniglot, figure3-cifar, table1"):
+    with pytest.raises(
+        ConfigError, match=r"compare\.paper_results must be one of figure3-omniglot, figure3-cifar, table1"
+    ):
         published("figure4")
     assert Path(FOLDER / "README.md").read_text().count("arXiv:1910.02720") == 1 and len(NAMES) == 3
 
@@ -115,34 +114,31 @@ def test_lines_over_numbers_of_patterns(dark):
     assert all(len(line.get_xdata()) < 5 for axes in error_against_items(comparison).axes for line in axes.get_lines())
 
 
-def test_rows_of_the_wide_table_do_not_compete():
+def test_rows_in_a_terminal_do_not_compete():
     comparison = with_published(fakes.counts(), "table1")
-    shown = text(wide_table(comparison, "error"), width=100)
-    assert re_row(shown, "Hopfield (Hebb), published") == ["0.40", "5.00"]
-    assert "whether the mask was known is not stated" in " ".join(shown.split())
-    assert "published" not in text(wide_table(comparison, "error_corrupted"))
-
-
-def re_row(shown: str, label: str) -> list[str]:
-    line = next(line for line in shown.splitlines() if line.strip().startswith(label))
-    return line.strip().removeprefix(label).split()
+    table = terminal_tables(comparison)[0]
+    row = next(row for row in table.rows if row.cells[0].text == "Hopfield (Hebb), published")
+    assert row.kind == "published" and [cell.text for cell in row.cells[1:]] == ["0.40", "5.00"]
+    assert not any(cell.best for cell in row.cells) and "whether the mask was known is not stated" in table.caption
+    assert not any(row.kind == "published" for row in items_table(comparison, False).rows)  # on corrupted values
 
 
 def test_rows_of_the_html_tables():
     comparison = with_published(fakes.sizes(), "figure3-omniglot")
-    caption, html = main_table(comparison)
+    table = main_table(comparison)
+    html = str(table.html())
     head, *rows = Page(html).tables[0]
-    assert {len(row) for row in rows} == {len(head)} and "These errors are on all values" in caption
+    assert {len(row) for row in rows} == {len(head)} and "These errors are on all values" in table.caption
     found = next(row for row in rows if row[0][1] == "EBMM conv, published")
     assert [value for value, _ in found[:5]] == ["EBMM conv, published", "", "19.07", "2308", "1154.0"]
     assert "[14.42, 28.23]" in found[2][1]
-    assert html.count("class=best") == 1  # of one's own
+    assert html.count('class="best"') == 1  # of one's own
     comparison = with_published(fakes.counts(), "table1")
-    _, html = items_table(comparison, False, "error")
+    html = str(items_table(comparison, False, "error").html())
     rows = {row[0][1]: [value for value, _ in row[1:]] for row in Page(html).tables[0]}
     assert rows["EBMM, published"] == ["0.0", "0.0", ""] and float(rows["EBMM"][0]) == pytest.approx(1.5)
-    assert "EBMM, published" not in items_table(comparison, False)[1]
-    _, html = main_table(with_published([*fakes.sizes(), fakes.result("x", "x", 1.0, items=32)], "figure3-omniglot"))
+    several = [*fakes.sizes(), fakes.result("x", "x", 1.0, items=32)]
+    html = str(main_table(with_published(several, "figure3-omniglot")).html())
     rows = Page(html).tables[0]
     found = next(row for row in rows if row[0][1] == "EBMM conv, published")
     assert [value for value, _ in found[:3]] == ["EBMM conv, published", "64", "not stated"]

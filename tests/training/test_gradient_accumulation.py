@@ -62,7 +62,9 @@ def test_only_a_chunk_is_held():
 def test_training_is_the_same(tmp_path):
     states = []
     for chunk in (0, 1):
-        run = training.build(config(tmp_path / str(chunk), f"training.chunk={chunk}", "trainer.precision=64-true"))
+        run = training.build(
+            config(tmp_path / str(chunk), f"training.episodes_per_backward={chunk}", "trainer.precision=64-true")
+        )
         training.train(run)
         states.append(final(run.folder))
     assert states[0]["global_step"] == states[1]["global_step"] == 6
@@ -71,4 +73,4 @@ def test_training_is_the_same(tmp_path):
 
 
 def test_runs_that_differ_in_chunks_continue_one_another(tmp_path):
-    assert identity(config(tmp_path)) == identity(config(tmp_path, "training.chunk=1"))
+    assert identity(config(tmp_path)) == identity(config(tmp_path, "training.episodes_per_backward=1"))

@@ -20,7 +20,7 @@ from lightning_ebm.training import trainer as training
 from tests.training.tiny import assert_same_state, config, last, metrics
 
 KILLS = int(os.environ.get("LIGHTNING_EBM_KILLS", "3"))
-OVERRIDES = ("training.updates=60", "training.validate_every=4", "training.average=0.9", "episodes.val=2")
+OVERRIDES = ("training.max_steps=60", "training.validate_every=4", "training.ema_decay=0.9", "episodes.val=2")
 
 
 def start(folder):

@@ -1,21 +1,97 @@
-"""Weights & Biases, offline: read back with its own tool, and never more than a view."""
+"""Weights & Biases is a view: the real package, offline or against a server on this machine, never stops a run."""
 
 import csv
 import json
 import os
+import pwd
+import signal
 import subprocess
 import sys
+import threading
+import time
+import warnings
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from lightning_ebm.config import read, resolve
-from lightning_ebm.experiments.grid import cells
-from lightning_ebm.training import loggers as tracking
+from lightning_ebm.experiments.grid import grid
+from lightning_ebm.training import loggers
 from lightning_ebm.training.trainer import build, train
+from tests.training.tiny import DEBUG, TINY
 
 wandb = pytest.importorskip("wandb")
-DEBUG = Path(__file__).parents[2] / "configs" / "debug.yaml"
+
+
+class Handler(BaseHTTPRequestHandler):
+    """As much of W&B's server as a run needs to start; or, by the server's `behaviour`, something else."""
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        behaviour = self.server.behaviour
+        self.server.asked += 1
+        if behaviour == "hangs":
+            self.server.stopped.wait(60)
+        if behaviour in ("hangs", "vanishes"):
+            self.connection.close()
+        elif behaviour == "rubbish":
+            self.reply(200, b"<html>\xff")
+        elif behaviour == "works":
+            self.reply(200, json.dumps(answer(body.decode(errors="replace"))).encode())
+        elif behaviour == "empty":
+            self.reply(200, b"{}")
+        else:
+            self.reply(behaviour, b'{"errors": [{"message": "no"}]}')
+
+    do_GET = do_PUT = do_POST  # noqa: N815
+
+    def reply(self, code, body):
+        self.send_response(code)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+def answer(query):
+    if "UpsertBucket" not in query:
+        return {"data": {}}
+    run = {"id": "1", "name": "x", "displayName": "x", "config": "{}", "historyLineCount": 0}
+    project = {"id": "2", "name": "p", "entity": {"id": "3", "name": "e"}}
+    return {"data": {"upsertBucket": {"bucket": {**run, "project": project}, "inserted": True}}}
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch):
+    """W&B's service is ended after each test, and what wandb keeps in the environment with it."""
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    with monkeypatch.context():
+        yield
+    loggers.finish()
+    loggers.end_service()
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        del os.environ[name]
+
+
+@pytest.fixture
+def server(monkeypatch, tmp_path):
+    """W&B's server, on loopback, with a user who has a key and little patience."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
+        httpd.daemon_threads, httpd.behaviour, httpd.stopped, httpd.asked = True, "works", threading.Event(), 0
+        threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        (tmp_path / "home").mkdir()
+        environment = {"WANDB_BASE_URL": f"http://127.0.0.1:{httpd.server_port}", "WANDB_API_KEY": "a" * 40}
+        patience = {"WANDB_INIT_TIMEOUT": "2", "WANDB_FINISH_TIMEOUT": "1"}
+        for name, value in {**environment, **patience, "HOME": str(tmp_path / "home")}.items():
+            monkeypatch.setenv(name, value)
+        yield httpd
+        httpd.stopped.set()
+        httpd.shutdown()
 
 
 def configured(folder, mode="offline", **wandb_settings):
@@ -26,7 +102,7 @@ def configured(folder, mode="offline", **wandb_settings):
 def inspected(folder, *options):
     """What W&B's own tool says of the one run in a folder."""
     (file,) = folder.glob("wandb/offline-run-*/*.wandb")
-    command = [str(Path(sys.executable).parent / "wandb"), "leet", "inspect", "--json", *options, str(file)]
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", *options, str(file)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     return json.loads(done.stdout) if options else [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -36,14 +112,9 @@ def recorded(folder):
         return [{k: v for k, v in row.items() if k != "train/seconds"} for row in csv.DictReader(file)]
 
 
-@pytest.fixture(scope="module")
-def offline(tmp_path_factory):
-    run = build(configured(tmp_path_factory.mktemp("offline"), group="glyphs", tags="[a,b]"))
-    train(run)
-    return run
-
-
-def test_an_offline_run_holds_configuration_curves_and_pictures(offline):
+def test_an_offline_run_holds_everything_and_changes_nothing(tmp_path):
+    offline = build(configured(tmp_path / "offline", group="glyphs", tags="[a,b]"))
+    train(offline)
     run = inspected(offline.folder, "--summary")
     text = json.dumps(run)
     assert run["config"]["training"]["updates"] == 4
@@ -52,80 +123,192 @@ def test_an_offline_run_holds_configuration_curves_and_pictures(offline):
     assert offline.folder.name in text and '"glyphs"' in json.dumps(inspected(offline.folder))
     pictures = list(offline.folder.glob("wandb/offline-run-*/files/media/images/recall*.png"))
     assert len(pictures) == len(list((offline.folder / "pictures").glob("*.png"))) == 2  # and none of a sanity check
+    disabled = build(configured(tmp_path / "disabled", "disabled"))
+    train(disabled)
+    assert disabled.folder.name == offline.folder.name
+    assert recorded(disabled.folder) == recorded(offline.folder)
+    assert not (disabled.folder / "wandb").exists()
 
 
-def test_the_local_record_is_the_same_without_it(offline, tmp_path):
-    run = build(configured(tmp_path, "disabled"))
-    train(run)
-    assert run.folder.name == offline.folder.name
-    assert recorded(run.folder) == recorded(offline.folder)
-    assert not (run.folder / "wandb").exists()
+def started(config):
+    """The logger of a run, and the warnings that its start cost."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        logger = loggers.tracker(config)
+    return logger, [str(one.message) for one in caught if one.category is UserWarning]
 
 
-def test_no_update_is_logged_twice(tmp_path):
+def break_settings(monkeypatch, home):
+    (home / ".config" / "wandb").mkdir(parents=True)
+    (home / ".config" / "wandb" / "settings").write_bytes(b"\xff\xfe[[")
+
+
+def break_netrc(monkeypatch, home):
+    monkeypatch.delenv("WANDB_API_KEY")
+    (home / ".netrc").write_bytes(b"machine \xff\xfe\nlogin")
+
+
+def no_home(monkeypatch, home):
+    monkeypatch.delenv("WANDB_API_KEY")
+    monkeypatch.delenv("HOME")
+
+    def unknown(uid):
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+
+
+def setting(**environment):
+    return lambda monkeypatch, home: [monkeypatch.setenv(*pair) for pair in environment.items()]
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        *(401, 403, 404, 500, "hangs", "vanishes", "rubbish"),
+        pytest.param(lambda monkeypatch, home: monkeypatch.delenv("WANDB_API_KEY"), id="no key"),
+        pytest.param(setting(WANDB_API_KEY="short"), id="bad key"),
+        pytest.param(setting(WANDB_BASE_URL="http://127.0.0.1:9"), id="nobody listens"),
+        pytest.param(setting(WANDB_HTTP_PROXY="http://127.0.0.1:9", HTTP_PROXY="http://127.0.0.1:9"), id="proxy"),
+        pytest.param(break_settings, id="settings"),
+        pytest.param(break_netrc, id="netrc"),
+        pytest.param(no_home, id="no home"),
+        pytest.param(setting(HOME="/proc/nowhere", WANDB_API_KEY=""), id="unwritable home"),
+        pytest.param(setting(HOME="", WANDB_API_KEY=""), id="empty HOME"),
+    ],
+)
+def test_w_and_b_that_cannot_start_costs_one_warning(tmp_path, monkeypatch, server, trouble):
+    if callable(trouble):
+        server.behaviour = 401
+        trouble(monkeypatch, tmp_path / "home")
+    else:
+        server.behaviour = trouble
+    config = configured(tmp_path, "online")
+    logger, messages = started(config)
+    assert len(messages) == 1, messages
+    assert messages[0].startswith("wandb.mode=online does not work (")
+    assert "the run is kept offline, in " in messages[0]
+    logger.log_metrics({"loss": 1.0}, 0)
+    loggers.finish()
+    assert logger.works
+    assert list(Path(logger.experiment.dir).parent.glob("*.wandb"))
+
+
+def test_w_and_b_that_cannot_even_work_offline_costs_one_warning(tmp_path, monkeypatch):
+    for mode, name in (("online", "WANDB_BASE_URL"), ("offline", "WANDB_INIT_TIMEOUT")):
+        monkeypatch.setenv(name, "nonsense")
+        logger, messages = started(configured(tmp_path, mode))
+        assert logger is None
+        assert len(messages) == 1
+        assert "the run is not shown in W&B (" in messages[0]
+
+
+def kill_service():
+    children = Path(f"/proc/{os.getpid()}/task").glob("*/children")
+    for child in {int(word) for file in children for word in file.read_text().split()}:
+        if b"wandb-core" in Path(f"/proc/{child}/cmdline").read_bytes():
+            os.kill(child, signal.SIGKILL)
+            return
+    pytest.fail("W&B has no service")
+
+
+@pytest.mark.parametrize("trouble", [500, "hangs", "vanishes", "empty", "killed"])
+def test_w_and_b_that_goes_away_later_costs_a_warning_at_most(tmp_path, server, trouble):
+    """`empty` answers end W&B's service, whose author did not expect them."""
+    config = configured(tmp_path, "online")
+    for _ in range(2 if trouble in ("hangs", "killed") else 1):  # and the next start is as if nothing had been
+        server.behaviour = "works"
+        logger, messages = started(config)
+        assert not messages
+        logger.log_metrics({"loss": 1.0}, 0)
+        if trouble == "killed":
+            kill_service()
+            time.sleep(0.2)
+        else:
+            server.behaviour = trouble
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            for step in range(1, 4):
+                logger.log_metrics({"loss": 1.0}, step)
+                logger.log_hyperparams({"a": 1})
+            logger.finalize("success")
+            loggers.finish()
+        told = [str(one.message) for one in caught if "W&B" in str(one.message)]
+        assert len(told) == (2 if trouble == "killed" else 1)  # it has noticed at once, or only at the end
+        assert told[-1].startswith("W&B did not get everything (")
+
+
+def test_a_command_without_a_key_and_without_a_home_trains(tmp_path):
+    (tmp_path / "home").mkdir()
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "lightning_ebm", "train", str(DEBUG), f"output={tmp_path}", *TINY]
+    done = subprocess.run([*command, "wandb.mode=online"], env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("does not work") == 1
+    assert "Traceback" not in done.stdout + done.stderr
+    assert list(tmp_path.glob("*/checkpoints/best.ckpt")) and list(tmp_path.glob("*/wandb/offline-run-*"))
+
+
+def test_no_update_is_logged_twice_and_a_damaged_record_of_that_is_made_anew(tmp_path):
     config = configured(tmp_path)
-    first = tracking.Tracker(config, offline=True)
+    first, messages = started(config)
+    assert not messages
     for step in range(5):
         first.log_metrics({"loss": float(step)}, step)
-    tracking.finish()
+    loggers.finish()
+    assert first.logged.read_text() == "4"
     logged = []
-    again = tracking.Tracker(config, offline=True)
-    assert again.experiment.id == first.experiment.id == again.save_dir.split("/")[-1]
+    again = loggers.tracker(config)
+    assert again.experiment.id == first.experiment.id == first.logged.parent.name
     again.experiment.log = lambda metrics, **_: logged.append(metrics["loss"])
     for step in range(3, 8):  # the last checkpoint was that of update 3
         again.log_metrics({"loss": float(step)}, step)
-    tracking.finish()
     assert logged == [5.0, 6.0, 7.0]
+    for content in (b"", b"\xff\xfe", b"4.5", b"4" * 5000):
+        first.logged.write_bytes(content)
+        with pytest.warns(UserWarning, match=r"wandb-logged is damaged \(.*\) and is made anew"):
+            anew = loggers.Tracker(again.experiment, first.logged)
+        anew.log_metrics({"loss": 8.0}, 8)
+        assert first.logged.read_text() == "8"
+    first.logged.unlink()
+    first.logged.mkdir()
+    with pytest.warns(UserWarning, match=r"is damaged \(|W&B stopped working"):
+        loggers.Tracker(again.experiment, first.logged).log_metrics({"loss": 9.0}, 9)
+    assert logged == [5.0, 6.0, 7.0, *[8.0] * 4, 9.0]
 
 
-def test_a_server_that_does_not_answer_costs_a_warning(tmp_path, monkeypatch):
-    original = wandb.init
-    monkeypatch.setenv("WANDB_MODE", "online")
-
-    def init(*arguments, **options):
-        if os.environ["WANDB_MODE"] == "online":  # how Lightning says it
-            raise wandb.errors.CommError("no answer")
-        return original(*arguments, **options)
-
-    monkeypatch.setattr(wandb, "init", init)
-    run = build(configured(tmp_path, "online"))
-    with pytest.warns(UserWarning, match=r"wandb\.mode=online does not work \(no answer\); the run is kept offline"):
-        best = train(run)
-    assert best.exists() and recorded(run.folder)
-    assert list(run.folder.glob("wandb/offline-run-*"))
-
-
-def test_auto_is_online_under_an_agent_only(tmp_path, monkeypatch):
+def test_auto_is_online_under_an_agent_only_and_the_agent_names_the_run(tmp_path, monkeypatch):
     config = configured(tmp_path, "auto")
-    monkeypatch.delenv("WANDB_SWEEP_ID", raising=False)
-    assert tracking.mode(config) == "disabled"
-    assert tracking.tracker(config) is None
+    assert loggers.mode(config) == "disabled"
+    assert loggers.tracker(config) is None
     monkeypatch.setenv("WANDB_SWEEP_ID", "abc")
-    assert tracking.mode(config) == "online"
-    assert tracking.mode(configured(tmp_path, "disabled")) == "disabled"
-
-
-def test_an_agent_names_the_run(tmp_path, monkeypatch):
+    assert loggers.mode(config) == "online"
+    assert loggers.mode(configured(tmp_path, "disabled")) == "disabled"
+    monkeypatch.delenv("WANDB_SWEEP_ID")
     monkeypatch.setenv("WANDB_RUN_ID", "chosen")
-    assert tracking.Tracker(configured(tmp_path), offline=True).version == "chosen"
+    assert loggers.tracker(configured(tmp_path)).version == "chosen"
 
 
-def test_cells_are_grouped_by_their_comparison(tmp_path):
-    found = cells(read(DEBUG), {})
-    assert {cell.config.wandb.group for cell in found} == {"debug"}
-    assert {cell.config.wandb.group for cell in cells(read(DEBUG), {"wandb": {"group": "mine"}})} == {"mine"}
+def test_experiments_are_grouped_by_their_comparison(tmp_path):
+    found = grid(DEBUG)
+    assert {one.config.wandb.group for one in found} == {"debug"}
+    assert {one.config.wandb.group for one in grid(DEBUG, {"wandb": {"group": "mine"}})} == {"mine"}
 
 
-def test_a_table_is_a_run_of_its_own(tmp_path):
-    tracking.log_table(configured(tmp_path), "compare-x", ["memory", "error"], [["EBMM", 1.5], ["MANN", 2.5]])
+@pytest.mark.parametrize("behaviour", [None, 403])
+def test_a_table_is_a_run_of_its_own(tmp_path, server, behaviour):
+    server.behaviour = behaviour
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        config = configured(tmp_path, "online" if behaviour else "offline")
+        loggers.log_table(config, "compare-x", ["memory", "error"], [["EBMM", 1.5], ["MANN", 2.5]])
+    assert len([one for one in caught if one.category is UserWarning]) == (behaviour is not None)
     assert "table-file" in json.dumps(inspected(tmp_path))
     (table,) = tmp_path.glob("wandb/offline-run-*/files/media/table/*.json")
     assert json.loads(table.read_text())["data"] == [["EBMM", 1.5], ["MANN", 2.5]]
 
 
-def test_of_two_processes_one_makes_a_run(tmp_path):
-    command = [sys.executable, "-m", "lightning_ebm", "train", str(DEBUG), f"output={tmp_path}", "wandb.mode=offline"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    devices = ["trainer.devices=2", "trainer.accelerator=cpu"]
-    subprocess.run([*command, *devices], env=environment, check=True, timeout=300)
-    assert len(list(tmp_path.glob("*/wandb/offline-run-*"))) == 1
+def test_of_two_processes_one_makes_a_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(loggers, "rank", lambda: 1)
+    assert loggers.tracker(configured(tmp_path)) is None
+    assert not list(tmp_path.iterdir())

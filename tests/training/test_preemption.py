@@ -5,21 +5,33 @@ import multiprocessing
 import os
 import random
 import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
 import torch
 
 from lightning_ebm.cli import main
+from lightning_ebm.data import datamodule
 from lightning_ebm.data.bits import RandomBits
 from lightning_ebm.data.episodes import DataError
-from lightning_ebm.signals import REQUEUE, STOP_SIGNALS, Stopped, process_number
+from lightning_ebm.signals import REQUEUE, STOP_SIGNALS
 from lightning_ebm.training import checkpoints
 from lightning_ebm.training import trainer as training
 from lightning_ebm.training.module import MetaTraining
+from lightning_ebm.training.preemption import wait_for_child
 from tests.training.tiny import DEBUG, TINY, assert_same_state, config, last, metrics
 
-OVERRIDES = ("training.updates=53", "training.validate_every=20", "training.average=0.5", "episodes.val=2")
+OVERRIDES = ("training.max_steps=53", "training.validate_every=20", "training.ema_decay=0.5", "episodes.val=2")
+
+
+def failing(error):
+    def fail(*_):
+        raise error
+
+    return fail
 
 
 def at_update(monkeypatch, update, work):
@@ -97,7 +109,7 @@ def test_a_signal_stops_a_comparison_also_where_it_cannot_save(tmp_path, monkeyp
     arguments = ["compare", str(DEBUG), f"output={tmp_path}", *TINY, *OVERRIDES, rows, "compare.jobs=1"]
 
     def stop():
-        monkeypatch.setattr(checkpoints, "write_through", failing(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))))
+        monkeypatch.setattr(checkpoints, "atomic_write", failing(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))))
         os.kill(os.getpid(), signal.SIGTERM)
 
     at_update(monkeypatch, 33, stop)
@@ -116,44 +128,21 @@ def test_where_there_is_nothing_to_save_a_signal_stops_at_once(tmp_path, monkeyp
 
 
 @pytest.mark.parametrize(
-    ("environment", "number", "code"),
-    [
-        ({}, 0, REQUEUE),
-        ({"RANK": "0", "LOCAL_RANK": "0", "TORCHELASTIC_RUN_ID": "a"}, 0, REQUEUE),
-        ({"RANK": "3", "LOCAL_RANK": "1", "TORCHELASTIC_RUN_ID": "a"}, 3, REQUEUE),
-        ({"SLURM_PROCID": "5"}, 5, REQUEUE),
-        ({"NODE_RANK": "1"}, 1, REQUEUE),
-        ({"LOCAL_RANK": "1"}, 1, 0),  # Lightning started it, and kills all when one of its own ends with another code
-    ],
-)
-def test_processes_are_known_by_what_their_launcher_says(monkeypatch, environment, number, code):
-    for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID", "NODE_RANK", "TORCHELASTIC_RUN_ID"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    assert process_number() == number
-    assert Stopped(signal.SIGTERM).code == code
-
-
-def failing(error):
-    def fail(*_):
-        raise error
-
-    return fail
-
-
-@pytest.mark.parametrize(
     ("error", "message"),
     [
         (MemoryError(), "error: out of memory. More processes (trainer.devices, now 1)"),
-        (torch.OutOfMemoryError("CUDA out of memory"), "a smaller episodes.batch (now 2), episodes.items (now 4)"),
+        (
+            torch.OutOfMemoryError("CUDA out of memory"),
+            "a smaller episodes.batch (now 2), episodes.patterns_per_episode (now 4)",
+        ),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), "out of memory"),
         (RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer"), "another process of this run"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "out of memory"),  # as when a worker is to be started
         (RuntimeError("something else [3]"), "error: something else [3]"),
     ],
 )
 def test_failures_within_an_update_are_one_line(tmp_path, monkeypatch, capsys, error, message):
-    arguments = ["train", str(DEBUG), f"output={tmp_path}", *TINY, "training.updates=6"]
+    arguments = ["train", str(DEBUG), f"output={tmp_path}", *TINY, "training.max_steps=6"]
     at_update(monkeypatch, 4, lambda: failing(error)())
     assert main(arguments) == 1
     lines = capsys.readouterr().out.strip().splitlines()
@@ -164,6 +153,86 @@ def test_failures_within_an_update_are_one_line(tmp_path, monkeypatch, capsys, e
     assert last(folder)["global_step"] == 6
 
 
+def kill_a_worker(monkeypatch):
+    at_update(monkeypatch, 4, lambda: os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL))
+
+
+def in_workers(work):
+    """Something that happens in a worker when it draws patterns of a later update."""
+
+    def trouble(monkeypatch):
+        original, main_process = RandomBits.draw, os.getpid()
+
+        def draw(self, split, *arguments):
+            if os.getpid() != main_process and split == "train" and next(drawn) >= 3:
+                work()
+            return original(self, split, *arguments)
+
+        drawn = iter(range(10**6))
+        monkeypatch.setattr(RandomBits, "draw", draw)
+
+    return trouble
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize(
+    ("trouble", "message"),
+    [
+        pytest.param(kill_a_worker, "a worker is gone or hangs (DataLoader worker (pid", id="killed"),
+        pytest.param(in_workers(lambda: os._exit(3)), "a worker is gone or hangs (DataLoader worker (pid", id="ended"),
+        pytest.param(in_workers(lambda: time.sleep(1000)), "hangs (DataLoader timed out after 2", id="hangs"),
+        pytest.param(
+            in_workers(lambda: failing(DataError("/gone: set data.root"))()), "/gone: set data.root;", id="data"
+        ),
+        pytest.param(in_workers(lambda: failing(MemoryError("no room"))()), "no room;", id="memory"),
+    ],
+)
+def test_a_worker_that_fails_is_one_line_and_none_is_left(tmp_path, monkeypatch, capsys, workers, trouble, message):
+    words = ("training.max_steps=40", "training.validate_every=40", f"episodes.workers={workers}")
+    arguments = ["train", str(DEBUG), f"output={tmp_path}", *TINY, *words]
+    monkeypatch.setattr(datamodule, "WORKER_TIMEOUT", 2.0)
+    with monkeypatch.context() as patch:
+        trouble(patch)
+        assert main(arguments) == 1
+    line = capsys.readouterr().out.strip().splitlines()[-1]
+    assert line.startswith("error: ")
+    assert message in line
+    assert "Traceback" not in line
+    datamodule.end_workers()
+    assert not multiprocessing.active_children()
+
+
+LOADS = """
+import sys
+from lightning_ebm.config import read, resolve
+from lightning_ebm.training.trainer import build
+words = ["data=bits", "data.size=100000", "distortion=redrawn_bits", "distortion.count=4", "episodes.workers=2"]
+try:
+    loader = build(resolve(read(sys.argv[1], [*words, "memory=hopfield"]))).data.test_dataloader()
+    print(sum(batch.patterns.nbytes for batch in loader))
+except ValueError as error:
+    sys.exit(f"error: {error}")
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "output"),
+    [("size=64k", 0, "6400000"), ("size=64k,nr_inodes=1", 1, "set episodes.workers=0, or make /dev/shm larger")],
+)
+def test_workers_need_next_to_no_shared_memory(options, code, output):
+    """A batch of 3.2 MB where /dev/shm holds 64 kB; and where it holds not even a semaphore."""
+    script = f'mount -t tmpfs -o {options} none /dev/shm && exec "$@"'
+    command = ["unshare", "-m", "sh", "-c", script, "sh"]
+    if subprocess.run([*command, "true"], capture_output=True).returncode:
+        pytest.skip("needs the right to mount")
+    done = subprocess.run(
+        [*command, sys.executable, "-c", LOADS, str(DEBUG)], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == code, done.stderr
+    assert output in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("code", "message"), [(errno.ENOSPC, "the disk is full"), (errno.EROFS, "cannot be written to")]
 )
@@ -171,12 +240,12 @@ def test_failures_within_an_update_are_one_line(tmp_path, monkeypatch, capsys, e
 def test_a_disk_that_fails_is_one_line_and_the_last_checkpoint_stays(
     tmp_path, monkeypatch, capsys, code, message, place
 ):
-    arguments = ["train", str(DEBUG), f"output={tmp_path}", *TINY, "training.updates=6"]
+    arguments = ["train", str(DEBUG), f"output={tmp_path}", *TINY, "training.max_steps=6"]
 
     def break_disk():
         broken = failing(OSError(code, os.strerror(code), "a file"))
         if place == "checkpoint":
-            monkeypatch.setattr(checkpoints, "write_through", broken)
+            monkeypatch.setattr(checkpoints, "atomic_write", broken)
         else:
             monkeypatch.setattr(training.MetricsFile, "save", broken)
 
@@ -194,7 +263,7 @@ def test_a_disk_that_fails_is_one_line_and_the_last_checkpoint_stays(
 
 def test_a_run_folder_that_is_moved_away_is_named(tmp_path, monkeypatch, capsys):
     at_update(monkeypatch, 4, lambda: next(tmp_path.glob("debug-*")).rename(tmp_path / "elsewhere"))
-    assert main(["train", str(DEBUG), f"output={tmp_path}", *TINY, "training.updates=6"]) == 1
+    assert main(["train", str(DEBUG), f"output={tmp_path}", *TINY, "training.max_steps=6"]) == 1
     line = capsys.readouterr().out.strip().splitlines()[-1]
     assert line.startswith(f"error: {tmp_path / 'debug-'}")
     assert "the folder is gone" in line
@@ -210,7 +279,7 @@ def test_a_folder_that_cannot_be_made_is_one_line(capsys, blocked):
 
 def test_data_that_vanished_stops_before_anything_is_touched(tmp_path, monkeypatch, capsys):
     """The run stands at update 2 when its data set's files go; when they are back, it goes on."""
-    arguments = ["train", str(DEBUG), f"output={tmp_path}", *TINY, "training.updates=6"]
+    arguments = ["train", str(DEBUG), f"output={tmp_path}", *TINY, "training.max_steps=6"]
     at_update(monkeypatch, 4, lambda: failing(RuntimeError("stop"))())
     assert main(arguments) == 1
     (folder,) = tmp_path.glob("debug-*")
@@ -224,6 +293,17 @@ def test_data_that_vanished_stops_before_anything_is_touched(tmp_path, monkeypat
 
 
 def test_updates_after_the_last_validation_are_kept(tmp_path):
-    run = training.build(config(tmp_path, "training.updates=5", "training.validate_every=2"))
+    run = training.build(config(tmp_path, "training.max_steps=5", "training.validate_every=2"))
     training.train(run)
     assert training.training_record(run)[0] == last(run.folder)["global_step"] == 5
+
+
+@pytest.mark.parametrize(
+    ("command", "news"),
+    [("exit 0", ""), ("exit 3", "ended with exit code 3"), ("kill -9 $$", "was killed by signal 9")],
+)
+def test_how_a_process_ended_is_told_and_left_for_lightning_to_see(command, news):
+    child = subprocess.Popen(["sh", "-c", command])
+    told = wait_for_child(child, 1)
+    assert told == (f"process 1 ({child.pid}) {news}" if news else "")
+    assert (child.poll() != 0) == bool(news)

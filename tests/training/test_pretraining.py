@@ -36,23 +36,25 @@ def test_the_loss_is_the_auxiliary_one_then_the_meta_loss_plus_its_share(tmp_pat
         return loss
 
     monkeypatch.setattr(MetaTraining, "training_step", step)
-    run(tmp_path, DECODED, "training.updates=4", "training.pretrain=2", "training.auxiliary=0.5")
+    run(tmp_path, DECODED, "training.max_steps=4", "training.pretrain_steps=2", "training.auxiliary_weight=0.5")
     assert [loss for loss, _, _ in seen[:2]] == pytest.approx([auxiliary for _, auxiliary, _ in seen[:2]], rel=1e-5)
     expected = [meta + 0.5 * auxiliary for _, auxiliary, meta in seen[2:]]
     assert [loss for loss, _, _ in seen[2:]] == pytest.approx(expected, rel=1e-5)
 
 
 def test_writing_learns_only_afterwards(tmp_path):
-    words = (DECODED, "training.updates=3", "training.weight_decay=0")
+    words = (DECODED, "training.max_steps=3", "training.weight_decay=0")
     fresh = built(tmp_path, *words).memory.writing.raw_rates
-    coded, learned = (run(tmp_path, *words, f"training.pretrain={count}").memory.writing.raw_rates for count in (3, 0))
+    coded, learned = (
+        run(tmp_path, *words, f"training.pretrain_steps={count}").memory.writing.raw_rates for count in (3, 0)
+    )
     assert torch.equal(coded, fresh)
     assert not torch.equal(learned, fresh)
 
 
 @pytest.mark.parametrize("at", [1, 2])
 def test_a_run_interrupted_in_either_part_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch, at):
-    words = (DECODED, "training.updates=4", "training.pretrain=2", "training.validate_every=1")
+    words = (DECODED, "training.max_steps=4", "training.pretrain_steps=2", "training.validate_every=1")
     whole = run(tmp_path / "whole", *words)
     original = MetaTraining.training_step
 
@@ -72,8 +74,10 @@ def test_a_run_interrupted_in_either_part_goes_on_as_if_it_had_not_been(tmp_path
 def test_a_memory_of_ones_own_may_have_none(tmp_path):
     with pytest.raises(NotImplementedError, match="no objective of single patterns"):
         AssociativeMemory.auxiliary_loss(torch.nn.Identity(), *torch.zeros(3, 1))
-    with pytest.raises(ConfigError, match=r"training\.pretrain and training\.auxiliary must be 0 here: Reconstruction"):
-        run(tmp_path, "training.pretrain=1")
+    with pytest.raises(
+        ConfigError, match=r"training\.pretrain_steps and training\.auxiliary_weight must be 0 here: Reconstruction"
+    ):
+        run(tmp_path, "training.pretrain_steps=1")
 
 
 @pytest.mark.parametrize(
@@ -89,7 +93,13 @@ def test_a_memory_of_ones_own_may_have_none(tmp_path):
 )
 def test_learning_rates(first, rate, expected):
     config = TrainingConfig(
-        updates=8, pretrain=4, pretrain_rate=first, rate=rate, warmup=2, cooldown=0.25, weight_decay=0
+        max_steps=8,
+        pretrain_steps=4,
+        pretrain_learning_rate=first,
+        learning_rate=rate,
+        warmup_steps=2,
+        cooldown_fraction=0.25,
+        weight_decay=0,
     )
     module = MetaTraining(memories.build(Choice("no_memory", NoMemoryConfig()), SPEC), SPEC, config)
     made = module.configure_optimizers()

@@ -6,13 +6,18 @@ import pytest
 import torch
 
 from lightning_ebm.config import ConfigError, resolve
-from lightning_ebm.experiments.experiment import Cell, run_cell
+from lightning_ebm.experiments.experiment import Experiment, run_experiment
 from lightning_ebm.schema import TrainingConfig
 from lightning_ebm.training import module as training
 from lightning_ebm.training.trainer import train, training_record, updates_left
 from tests.training.tiny import DECODED, built, config, last
 
-SCHEDULE = ("training.pretrain=8", "training.pretrain_rate=0.008", "training.rate=0.004", "training.warmup=0")
+SCHEDULE = (
+    "training.pretrain_steps=8",
+    "training.pretrain_learning_rate=0.008",
+    "training.learning_rate=0.004",
+    "training.warmup_steps=0",
+)
 
 
 @pytest.fixture
@@ -43,7 +48,14 @@ def seen(monkeypatch):
 def test_the_schedule_goes_by_the_share_of_seconds_that_is_spent(tmp_path, each_update_takes_a_second, seen):
     # five seconds for 20 updates: each counts for four of them. The rate is set when the seconds of the update before
     # are not known yet, so it lags behind by one.
-    run = built(tmp_path, DECODED, *SCHEDULE, "training.updates=20", "training.seconds=5", "training.cooldown=0.5")
+    run = built(
+        tmp_path,
+        DECODED,
+        *SCHEDULE,
+        "training.max_steps=20",
+        "training.max_seconds=5",
+        "training.cooldown_fraction=0.5",
+    )
     train(run)
     assert training_record(run) == (5, 5.0)
     assert [meta for _, meta in seen] == [False, False, True, True, True]
@@ -52,7 +64,14 @@ def test_the_schedule_goes_by_the_share_of_seconds_that_is_spent(tmp_path, each_
 
 
 def test_updates_end_it_where_they_are_done_first(tmp_path, each_update_takes_a_second, seen):
-    run = built(tmp_path, DECODED, *SCHEDULE, "training.updates=10", "training.seconds=1000", "training.cooldown=0.5")
+    run = built(
+        tmp_path,
+        DECODED,
+        *SCHEDULE,
+        "training.max_steps=10",
+        "training.max_seconds=1000",
+        "training.cooldown_fraction=0.5",
+    )
     train(run)
     assert training_record(run) == (10, 10.0)
     assert [meta for _, meta in seen] == [False] * 8 + [True] * 2
@@ -62,7 +81,7 @@ def test_updates_end_it_where_they_are_done_first(tmp_path, each_update_takes_a_
 
 
 def test_the_last_parameters_are_validated_and_kept_and_training_is_over(tmp_path, each_update_takes_a_second):
-    words = ("training.updates=100", "training.seconds=3", "training.validate_every=50")
+    words = ("training.max_steps=100", "training.max_seconds=3", "training.validate_every=50")
     run = built(tmp_path, *words)
     assert updates_left(run) == 100
     train(run)
@@ -74,7 +93,7 @@ def test_the_last_parameters_are_validated_and_kept_and_training_is_over(tmp_pat
 
 
 def test_a_run_that_was_stopped_has_only_the_rest_of_its_seconds(tmp_path, each_update_takes_a_second, monkeypatch):
-    words = (DECODED, *SCHEDULE, "training.updates=20", "training.seconds=5", "training.validate_every=1")
+    words = (DECODED, *SCHEDULE, "training.max_steps=20", "training.max_seconds=5", "training.validate_every=1")
     original = training.MetaTraining.training_step
 
     def fails(self, batch, batch_index):
@@ -93,18 +112,18 @@ def test_a_run_that_was_stopped_has_only_the_rest_of_its_seconds(tmp_path, each_
     assert last(run.folder)["meta_loss_since"] == 2
 
 
-def test_a_cell_that_has_spent_its_seconds_is_measured(tmp_path, each_update_takes_a_second):
-    words = ("training.updates=100", "training.seconds=2", "episodes.test=2", "compare.gallery=0")
-    cell = Cell("tiny", "tiny", "", config(tmp_path, *words))
+def test_an_experiment_that_has_spent_its_seconds_is_measured(tmp_path, each_update_takes_a_second):
+    words = ("training.max_steps=100", "training.max_seconds=2", "episodes.test=2", "compare.gallery=0")
+    one = Experiment("tiny", "tiny", "", config(tmp_path, *words))
     said = []
-    run_cell(cell, said.append)
-    run_cell(cell, said.append)
+    run_experiment(one, said.append)
+    run_experiment(one, said.append)
     assert [line.partition(": ")[2].split(",")[0] for line in said] == ["meta-training", "testing on 2 episodes"]
-    trained = [result for result in cell.results() if result.memory == "ebmm"]
+    trained = [result for result in one.results() if result.memory == "ebmm"]
     assert {(result.updates, result.train_seconds) for result in trained} == {(2, 2.0)}
 
 
 def test_a_negative_budget_is_refused():
     assert TrainingConfig().seconds == 0
-    with pytest.raises(ConfigError, match=r"training\.seconds must be at least 0"):
-        resolve({"training": {"seconds": -1.0}})
+    with pytest.raises(ConfigError, match=r"training\.max_seconds must be at least 0"):
+        resolve({"training": {"max_seconds": -1.0}})

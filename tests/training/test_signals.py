@@ -57,7 +57,7 @@ def second_of(first, folder):
 
 
 SLOW = pytest.mark.skipif(not os.environ.get("LIGHTNING_EBM_SLOW"), reason="LIGHTNING_EBM_SLOW is not set")
-FIVE = ("training.updates=5", "training.validate_every=5", "compare.gallery=0", "trainer.precision=64-true")
+FIVE = ("training.max_steps=5", "training.validate_every=5", "compare.gallery=0", "trainer.precision=64-true")
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def test_two_processes_learn_and_measure_what_one_does(tmp_path, alone, launcher
 @pytest.mark.parametrize("killed", [1, pytest.param(0, marks=SLOW)])
 def test_a_killed_process_ends_the_other_within_a_minute_and_both_go_on(tmp_path, killed):
     """The first process is the one that Lightning starts the other from."""
-    overrides = ("training.updates=100000", "training.validate_every=4", "trainer.devices=2")
+    overrides = ("training.max_steps=100000", "training.validate_every=4", "trainer.devices=2")
     first = launch(COMMAND, "train", tmp_path, *overrides, stdout=subprocess.PIPE, text=True)
     second = second_of(first, tmp_path)
     began = time.monotonic()
@@ -108,7 +108,7 @@ def test_a_killed_process_ends_the_other_within_a_minute_and_both_go_on(tmp_path
 
 @SLOW
 def test_a_signal_to_the_second_process_stops_both_after_the_same_update(tmp_path):
-    overrides = ("training.updates=100000", "training.validate_every=20", "trainer.devices=2")
+    overrides = ("training.max_steps=100000", "training.validate_every=20", "trainer.devices=2")
     first = launch(COMMAND, "train", tmp_path, *overrides, stdout=subprocess.PIPE, text=True)
     os.kill(second_of(first, tmp_path), signal.SIGTERM)
     output, _ = first.communicate(timeout=60)
@@ -149,7 +149,7 @@ def test_threads_and_matrix_precision_are_set(tmp_path, monkeypatch):
 def test_bf16_mixed_gives_nearly_the_meta_gradient_of_float32(tmp_path, monkeypatch):
     gradients = {}
     for precision in ("32-true", "bf16-mixed"):
-        run = training.build(config(tmp_path / precision, "training.updates=1", f"trainer.precision={precision}"))
+        run = training.build(config(tmp_path / precision, "training.max_steps=1", f"trainer.precision={precision}"))
 
         def keep(module, optimizer, precision=precision, memory=run.memory):
             gradients[precision] = torch.cat([p.grad.flatten() for p in memory.parameters()])

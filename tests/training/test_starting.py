@@ -7,7 +7,7 @@ import torch
 
 from baselines.no_memory import NoMemoryConfig
 from lightning_ebm.config import ConfigError
-from lightning_ebm.ebmm import EBMM, ReadingConfig, WritingConfig
+from lightning_ebm.ebmm import EBMM, EBMMConfig, ReadingConfig, WritingConfig
 from lightning_ebm.ebmm.rate_search import STEP_SIZES, WRITE_RATES
 from lightning_ebm.memory import PatternSpec
 from lightning_ebm.registry import Choice, memories
@@ -19,7 +19,8 @@ from lightning_ebm.training.trainer import build, train
 from tests.training.tiny import assert_same_state, config, last, metrics
 
 STARTED = (
-    "training.updates=6", "training.pretrain=2", "training.pretrain_objective=keys", "training.gradient_term_from=4",
+    "training.max_steps=6", "training.pretrain_steps=2", "training.pretrain_objective=keys",
+    "training.gradient_term_from=4",
     "training.inner_rate_factor=5", "training.validate_every=1", "training.weight_decay=0", "episodes.val=2",
     "memory.writing={gradient_term: true, gradient_rate: 0.01, per_step: true, steps: 2}", "trainer.threads=1",
 )  # fmt: skip
@@ -86,7 +87,10 @@ def test_a_run_interrupted_in_any_phase_goes_on_as_if_it_had_not_been(whole, tmp
 
 def test_rates_learn_at_a_multiple(tmp_path):
     memory = build(config(tmp_path)).memory
-    spec, settings = PatternSpec((12,), binary=True), TrainingConfig(rate=0.002, inner_rate_factor=5, warmup=0)
+    spec, settings = (
+        PatternSpec((12,), binary=True),
+        TrainingConfig(learning_rate=0.002, inner_rate_factor=5, warmup_steps=0),
+    )
     optimizer = MetaTraining(memory, spec, settings).configure_optimizers()["optimizer"]
     rate_of = {parameter: group["lr"] for group in optimizer.param_groups for parameter in group["params"]}
     inner = {*memory.writing.parameters(), *memory.reading.parameters()}
@@ -107,7 +111,7 @@ def test_settings_that_a_memory_cannot_follow(tmp_path, key, value):
 def test_settings_that_an_energy_cannot_follow(tmp_path):
     with pytest.raises(ConfigError, match=r"training\.gradient_term_from needs memory\.writing\.gradient_term=true"):
         run(tmp_path, "training.gradient_term_from=1")
-    mixture = ("memory.energy=mixture", "training.pretrain=1", "training.pretrain_objective=keys")
+    mixture = ("memory.energy=mixture", "training.pretrain_steps=1", "training.pretrain_objective=keys")
     with pytest.raises(ConfigError, match=r"training\.pretrain_objective=keys: Mixture .* choose .* alignment"):
         run(tmp_path, *mixture)
 
@@ -128,7 +132,7 @@ class Overlap(torch.nn.Module):
 
 def test_a_memory_that_holds_its_patterns_is_seen_to():
     """Two orthogonal patterns as the two rows: the change at query q is Σ_s (w_s · q) 2 w_s."""
-    memory = EBMM(Overlap(), writing=WritingConfig(steps=1), reading=ReadingConfig(steps=1))
+    memory = EBMM(Overlap(), EBMMConfig(writing=WritingConfig(steps=1), reading=ReadingConfig(steps=1)))
     signs = torch.tensor([[1.0, 1, 1, 1, -1, -1, -1, -1], [1, -1, 1, -1, 1, -1, 1, -1]])
     patterns = ((1 + signs) / 2)[None]
     flipped = signs.clone()
@@ -163,7 +167,12 @@ def test_what_counts_as_started(values, started):
 
 def test_a_run_that_does_not_start_says_so_once(tmp_path, monkeypatch):
     monkeypatch.setattr(module_of_training, "PATIENCE", 2)
-    words = ("training.updates=4", "training.validate_every=1", "training.rate=0", "memory.writing.rate=1e-9")
+    words = (
+        "training.max_steps=4",
+        "training.validate_every=1",
+        "training.learning_rate=0",
+        "memory.writing.write_rate=1e-9",
+    )
     with pytest.warns(UserWarning, match="after 2 updates the memory has not started.*own_energy") as said:
         run(tmp_path / "stalled", *words)
     assert sum("has not started" in str(one.message) for one in said) == 1
@@ -185,6 +194,6 @@ def test_by_default_nothing_is_different(tmp_path):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(MetaTraining, "training_step", step)
-        run(tmp_path, "training.updates=3", "training.warmup=0", "recipe=paper")
-        run(tmp_path, "training.updates=3", "training.warmup=0", "memory.writing.per_step=true")
+        run(tmp_path, "training.max_steps=3", "training.warmup_steps=0", "recipe=paper")
+        run(tmp_path, "training.max_steps=3", "training.warmup_steps=0", "memory.writing.per_step=true")
     assert seen == pytest.approx(RECORDED, rel=1e-5)

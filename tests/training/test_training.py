@@ -17,8 +17,8 @@ DEBUG = Path(__file__).parents[2] / "configs" / "debug.yaml"
 
 def config(tmp_path, *overrides):
     settings = [
-        f"output={tmp_path}", "data=bits", "data.size=12", "distortion=redrawn_bits", "distortion.count=4",
-        "memory={name: ebmm, energy: {name: gated_rnn, hidden: 8, memory: 3, hops: 2}}", "training.updates=6",
+        f"output={tmp_path}", "data=bits", "data.size=12", "distortion=pixels", "distortion.amount=4",
+        "memory={name: ebmm, energy: {name: gated_rnn, hidden: 8, memory: 3, hops: 2}}", "training.max_steps=6",
         "training.validate_every=2",
     ]  # fmt: skip
     return resolve(read(DEBUG, [*settings, *overrides]))
@@ -45,11 +45,11 @@ def interrupt_at(monkeypatch, update, error=KeyboardInterrupt):
 @pytest.mark.parametrize(("workers", "average"), [(0, 0.0), (2, 0.0), (0, 0.5)])
 @pytest.mark.parametrize("update", [2, 5])  # right after a checkpoint, and between two
 def test_resuming_changes_nothing(tmp_path, monkeypatch, update, workers, average):
-    curriculum = ["episodes.train_items=[2, 9]", "episodes.curriculum=3"]
-    whole = training.build(config(tmp_path / "whole", *curriculum, f"training.average={average}"))
+    curriculum = ["episodes.train_patterns_per_episode=[2, 9]", "episodes.curriculum=3"]
+    whole = training.build(config(tmp_path / "whole", *curriculum, f"training.ema_decay={average}"))
     training.train(whole)
     calls = interrupt_at(monkeypatch, update, RuntimeError)
-    overrides = [*curriculum, f"episodes.workers={workers}", f"training.average={average}"]
+    overrides = [*curriculum, f"episodes.workers={workers}", f"training.ema_decay={average}"]
     with pytest.raises(RuntimeError, match="power cut"):
         training.train(training.build(config(tmp_path / "cut", *overrides)))
     cut = training.build(config(tmp_path / "cut", *overrides))
@@ -75,7 +75,7 @@ def test_the_average_is_what_is_saved_and_left(tmp_path, monkeypatch):
         weights.append([p.detach().clone() for p in module.memory.parameters()])
 
     monkeypatch.setattr(MetaTraining, "on_train_batch_end", keep)
-    run = training.build(config(tmp_path, "training.average=0.5"))
+    run = training.build(config(tmp_path, "training.ema_decay=0.5"))
     training.train(run)
     average = weights[0]  # the first is taken as it is
     for later in weights[1:]:
@@ -121,7 +121,7 @@ def test_a_loss_that_is_not_finite_stops_training_and_keeps_the_last_checkpoint(
 
 
 def test_the_best_checkpoint_is_that_of_least_validation_error(tmp_path):
-    run = training.build(config(tmp_path, "training.rate=0.05", "training.updates=12"))
+    run = training.build(config(tmp_path, "training.learning_rate=0.05", "training.max_steps=12"))
     best = training.train(run)
     with (run.folder / "metrics" / "version_0" / "metrics.csv").open() as file:
         errors = {int(row["step"]): float(row["val/error"]) for row in csv.DictReader(file) if row["val/error"]}
@@ -131,7 +131,7 @@ def test_the_best_checkpoint_is_that_of_least_validation_error(tmp_path):
 
 
 def test_the_run_folder_says_everything(tmp_path):
-    run = training.build(config(tmp_path, "training.pictures=true"))
+    run = training.build(config(tmp_path, "training.log_images=true"))
     training.train(run)
     assert resolve(read(run.folder / "config.yaml")) == run.config
     record = (run.folder / "provenance.yaml").read_text()
@@ -146,7 +146,7 @@ def test_seeds_decide_parameters_and_nothing_else_does(tmp_path):
     def parameters(*overrides):
         return [p.detach().clone() for p in training.build(config(tmp_path, *overrides)).memory.parameters()]
 
-    for one, other in zip(parameters(), parameters("episodes.seed=5", "training.rate=1"), strict=True):
+    for one, other in zip(parameters(), parameters("episodes.seed=5", "training.learning_rate=1"), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=0)
     assert any((one != other).any() for one, other in zip(parameters(), parameters("seed=1"), strict=True))
 

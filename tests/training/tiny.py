@@ -10,7 +10,7 @@ from lightning_ebm.training.trainer import build
 
 DEBUG = Path(__file__).parents[2] / "configs" / "debug.yaml"
 TINY = (
-    "data=bits", "data.size=12", "distortion=redrawn_bits", "distortion.count=4", "training.pictures=false",
+    "data=bits", "data.size=12", "distortion=pixels", "distortion.amount=4", "training.log_images=false",
     "memory={name: ebmm, energy: {name: gated_rnn, hidden: 8, memory: 3, hops: 2}}", "trainer.accelerator=cpu",
 )  # fmt: skip
 DECODED = "memory={name: ebmm, energy: {name: decoded_mixture, slots: 4, code: 8, hidden: 4, detector: 2}}"
@@ -19,7 +19,7 @@ DECODED = "memory={name: ebmm, energy: {name: decoded_mixture, slots: 4, code: 8
 
 def built(folder, *words):
     """A small run on the glyphs of configs/debug.yaml."""
-    return build(resolve(read(DEBUG, [f"output={folder}", "training.pictures=false", "trainer.threads=1", *words])))
+    return build(resolve(read(DEBUG, [f"output={folder}", "training.log_images=false", "trainer.threads=1", *words])))
 
 
 def config(folder, *overrides):

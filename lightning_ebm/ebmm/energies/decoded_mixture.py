@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +12,10 @@ from torch.nn import functional as F
 
 from lightning_ebm.ebmm.completion import Completion
 from lightning_ebm.ebmm.detector import Detector
-from lightning_ebm.ebmm.rows import Rows, normalised
+from lightning_ebm.ebmm.rows import RowMixture, Rows, normalised
 from lightning_ebm.layers import SkipPerceptron, cosines
 from lightning_ebm.memory import PatternSpec
+from lightning_ebm.settings import Settings, setting
 
 COMPLETED = 4
 """Of so many patterns, one is completed in the auxiliary loss."""
@@ -28,32 +27,29 @@ STEP = 0.1
 """Length of the first step that mends a code, as a share of the code's."""
 
 
-@dataclass
-class DecodedMixtureConfig:
-    """Settings of `DecodedMixture`.
+@dataclass(frozen=True)
+class DecodedMixtureConfig(Settings):
+    """Settings of `DecodedMixture`."""
 
-    Attributes:
-        slots: S, rows of the written layer; as many patterns can be told apart. The state has S · (code + 1) floats.
-        code: D, values of a row, fewer than the values of a pattern.
-        hidden: units of each hidden layer of encoder and decoder, beside their linear parts; 0 for linear ones.
-        layers: hidden layers of each, at least 1.
-        detector: channels of the net that estimates which values of a query are distorted; 0: none, and reading
-            may change all values. Images only, with sides divisible by 2.
-        completion: channels of the net that mends what a row decodes to by the undistorted values of a query; 0:
-            none. Images only, with sides divisible by 2; of use only with a detector or a known mask.
-        refining: steps of descent that mend a code before it is written; see `DecodedMixture.refined`.
-    """
-
-    slots: int = 64
-    code: int = 35
-    hidden: int = 512
-    layers: int = 1
-    detector: int = 24
-    completion: int = 32
-    refining: int = 8
+    slots: int = setting(64, at_least=1)
+    """S, rows of the written layer; as many patterns can be told apart. The state has S · (code + 1) floats."""
+    code_dim: int = setting(35, at_least=1)
+    """D, values of a row, fewer than the values of a pattern."""
+    hidden: int = setting(512, at_least=0)
+    """Units of each hidden layer of encoder and decoder, beside their linear parts; 0 for linear ones."""
+    layers: int = setting(1, at_least=1)
+    """Hidden layers of each."""
+    detector: int = setting(24, at_least=0)
+    """Channels of the net that estimates which values of a query are corrupted; 0: none, and reading may change all
+    values. Images only, with sides divisible by 2."""
+    completion: int = setting(32, at_least=0)
+    """Channels of the net that corrects what a row decodes to by the intact values of a query; 0: none. Images only,
+    with sides divisible by 2; of use only with a detector or a known mask."""
+    refining: int = setting(8, at_least=0)
+    """Steps of descent that improve a code before it is written; see `DecodedMixture.refined`."""
 
 
-class DecodedMixture(nn.Module):
+class DecodedMixture(RowMixture):
     """Energy of a pattern: its free energy in a mixture of Gaussians around what the written rows decode to.
 
     With written rows z_s (S, D), normalised to mean square 1, and a slow decoder g, μ_s = σ(g(z_s)) and
@@ -66,93 +62,72 @@ class DecodedMixture(nn.Module):
 
         W(x) = −1/γ · log Σ_s exp(γ f(x)·z_s + √γ b_s)
 
-    (`above(below(x))`). Its gradient moves the row that is responsible for x towards the code of x, which the
-    decoder maps back to x; biases whose rate is negative are prices, as in `Mixture`, by which patterns find rows
+    (`writing_energy(features(x))`). Its gradient moves the row that is responsible for x towards the code of x, which
+    the decoder maps back to x; biases whose rate is negative are prices, as in `Mixture`, by which patterns find rows
     of their own. What the encoder guesses is mended before by descent on how badly x would be recalled; see `refined`.
-    Encoder and decoder may be trained as an autoencoder beforehand (`training.pretrain`).
+    Encoder and decoder may be trained as an autoencoder beforehand (`training.pretrain_steps`).
 
-    Where a query is distorted, a detector estimates; see `damage`. There, a row's image is mended to go with what the
-    query shows around it; see `forward`. Not in the paper. Amortised inference: D. P. Kingma and M. Welling,
+    Where a query is corrupted, a detector estimates; see `predict_mask`. There, a row's image is completed to go with
+    what the query shows around it; see `forward`. Not in the paper. Amortised inference: D. P. Kingma and M. Welling,
     Auto-encoding variational Bayes, ICLR 2014; W in place of E is what the paper calls the writing loss (eq. 3), of
     which E is the main term there.
-
-    Args:
-        shape: shape of a pattern.
-        config: the settings.
-
-    Raises:
-        ValueError: if a setting is out of range.
     """
 
     config = DecodedMixtureConfig
-    memory_layers = ("memory",)
 
-    def __init__(self, shape: Sequence[int], config: DecodedMixtureConfig | None = None) -> None:
+    def __init__(self, spec: PatternSpec, config: DecodedMixtureConfig = DecodedMixtureConfig()) -> None:
         super().__init__()
-        config = config or DecodedMixtureConfig()
-        size = math.prod(shape)
-        if config.slots < 1:
-            raise ValueError(f"energy.slots must be at least 1, got {config.slots}")
-        if not 1 <= config.code < size:
-            raise ValueError(f"energy.code must lie between 1 and {size - 1}, the values of a pattern less one")
-        for key in ("hidden", "detector", "completion", "refining"):
-            if getattr(config, key) < 0:
-                raise ValueError(f"energy.{key} must be at least 0, got {getattr(config, key)}")
-        if config.layers < 1:
-            raise ValueError(f"energy.layers must be at least 1, got {config.layers}")
-        self.shape, self.refining = tuple(shape), config.refining
+        shape, size = spec.shape, spec.size
+        if config.code_dim >= size:
+            raise ValueError(f"energy.code_dim must be below {size}, the values of a pattern, got {config.code_dim}")
+        self.refining = config.refining
         # the waves of lowest frequency but the constant one; low ones are large in images, so they are scaled down
-        waves = cosines(shape, config.code + 1)[:, 1:] if len(shape) == 3 else torch.eye(size, config.code)
-        scale = torch.arange(1, config.code + 1).pow(0.25)
+        waves = cosines(shape, config.code_dim + 1)[:, 1:] if len(shape) == 3 else torch.eye(size, config.code_dim)
+        scale = torch.arange(1, config.code_dim + 1).pow(0.25)
         hidden, layers = config.hidden, config.layers
         self.encode = SkipPerceptron(3 * (waves * scale).T, hidden, spread=0.03, activation=F.gelu, layers=layers)
         self.decode = SkipPerceptron(waves / scale, hidden, spread=0.01, activation=F.gelu, layers=layers)
-        self.memory = Rows(config.slots, config.code)
-        self.typical = nn.Parameter(torch.full(self.shape, 0.5))
+        self.memory = Rows(config.slots, config.code_dim)
+        self.typical = nn.Parameter(torch.full(shape, 0.5))
         self.log_beta = nn.Parameter(torch.tensor(math.log(4.0)))
         # overlaps reach `code`: with less than 14 rows blend and with more patterns share one, at 35 values as at 251
-        self.log_gamma = nn.Parameter(torch.tensor(math.log(14 / config.code)))
+        self.log_gamma = nn.Parameter(torch.tensor(math.log(14 / config.code_dim)))
         self.detector = Detector(shape, config.detector) if config.detector else None
         self.completion = Completion(shape, config.completion) if config.completion else None
 
-    @classmethod
-    def from_config(cls, config: DecodedMixtureConfig, spec: PatternSpec) -> Self:
-        """Builds the energy for patterns of `spec`."""
-        return cls(spec.shape, config)
-
-    def forward(self, x: Tensor, missing: Tensor | None = None, held: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, soft_mask: Tensor | None = None, anchor: Tensor | None = None) -> Tensor:
         """Energies (items,), E above, of x (items, *shape) in [0, 1].
 
         Args:
             x: patterns, or queries.
-            missing: (items, *shape), in [0, 1], how little each value says about the row. Rows are then judged by the
+            soft_mask: (items, *shape), in [0, 1], how little each value says about the row. Rows are then judged by the
                 others, and x has a spring to the completion c of the image that they call up,
 
                     E(x) = −1/β · log Σ_s exp(−β/2 Σ_d (1 − m_d)(x_d − μ_sd)²) + 1/2 ‖x − c‖²,
 
                 c = σ(completion(Σ_s r_s g(z_s), x, m)), with the rows' responsibilities r.
-            held: (items, *shape), in place of x in all but the spring, whose slope alone is then that of x. A read step
-                holds what it starts from, so that it finds r and c anew, as in expectation-maximisation, and costs no
-                slope of the completion. None: x itself.
+            anchor: (items, *shape), in place of x in all but the spring, whose slope alone is then that of x. A read
+                step is anchored where it starts, so that it finds r and c anew, as in expectation-maximisation, and
+                costs no slope of the completion. None: x itself.
         """
         logits, beta = self.decode(self.memory.rows()), self.log_beta.exp()
         means = logits.sigmoid()
-        held = x if held is None else held
-        values = held.flatten(1)
-        known = torch.ones_like(values) if missing is None else 1 - missing.flatten(1)
+        anchor = x if anchor is None else anchor
+        values = anchor.flatten(1)
+        known = torch.ones_like(values) if soft_mask is None else 1 - soft_mask.flatten(1)
         distances = (known * values.square()).sum(1, keepdim=True) - 2 * (known * values) @ means.T
         evidence = -beta / 2 * (distances + known @ means.square().T)
         free = -torch.logsumexp(evidence, 1) / beta
-        if missing is None:
+        if soft_mask is None:
             return free
         recalled = (evidence.softmax(1) @ logits).view_as(x)
-        return free + (x - self.complete(recalled, held, missing)).flatten(1).square().sum(1) / 2
+        return free + (x - self.complete(recalled, anchor, soft_mask)).flatten(1).square().sum(1) / 2
 
-    def complete(self, recalled: Tensor, queries: Tensor, missing: Tensor) -> Tensor:
-        """Images in [0, 1] from recalled logits, queries and how far their values are missing: all (items, *shape)."""
-        return (recalled if self.completion is None else self.completion(recalled, queries, missing)).sigmoid()
+    def complete(self, recalled: Tensor, queries: Tensor, soft_mask: Tensor) -> Tensor:
+        """Images in [0, 1] from recalled logits, queries and their soft mask: all (items, *shape)."""
+        return (recalled if self.completion is None else self.completion(recalled, queries, soft_mask)).sigmoid()
 
-    def below(self, x: Tensor) -> Tensor:
+    def features(self, x: Tensor) -> Tensor:
         """Codes (items, code) of mean square 1, as rows are; writing leaves them unchanged."""
         return self.refined(self.encoded(x), x)
 
@@ -169,48 +144,24 @@ class DecodedMixture(nn.Module):
 
         η_k falling linearly from `STEP`. The sum over quarters is a composite likelihood (J. Besag, Statistical
         analysis of non-lattice data, The Statistician 24, 1975); steps after an encoder close the amortisation gap
-        (Y. Kim et al., Semi-amortized variational autoencoders, ICML 2018).
-
-        Args:
-            codes: (items, code), of mean square 1.
-            x: the patterns, (items, *shape).
-
-        Returns:
-            As codes, whose gradient passes through as if they had not been moved.
+        (Y. Kim et al., Semi-amortized variational autoencoders, ICML 2018). Gradients pass through as if codes (items,
+        code), of mean square 1, had not been moved.
         """
         with torch.no_grad():
             moved = codes
             for k in range(self.refining):
-                slope = grad(self.lack)(moved, x, k)
+                slope = grad(self.recall_loss)(moved, x, k)
                 slope = slope * slope.square().mean(1, keepdim=True).add(1e-12).rsqrt()
                 moved = normalised(moved - STEP * (1 - k / self.refining) * slope)
         return codes + (moved - codes).detach()
 
-    def lack(self, codes: Tensor, x: Tensor, k: int) -> Tensor:
-        """L above, summed over items: how badly patterns x are recalled from codes, in nats.
-
-        Args:
-            codes: (items, code).
-            x: (items, *shape).
-            k: number of the step, which chooses the quarter that is to be completed.
-        """
+    def recall_loss(self, codes: Tensor, x: Tensor, k: int) -> Tensor:
+        """L above in step k, summed over items: how badly patterns x are recalled from codes, in nats."""
         logits = self.decode(codes).view_as(x)
         lost = cross_entropy(logits, x).sum()
         if self.completion is None:
             return lost
         return lost + completion_loss(self.completion, logits, x, quarter(k, x).expand_as(x))
-
-    def above(self, codes: Tensor) -> Tensor:
-        """The writing loss W (items,) from what `below` returned."""
-        return self.memory.writing_loss(codes, self.log_gamma.exp())
-
-    def damage(self, queries: Tensor) -> Tensor | None:
-        """How likely each value of queries (items, *shape) is distorted, in [0, 1]; None without a detector.
-
-        Reading then starts from the query with what is likely distorted replaced by the typical pattern, rows are
-        judged by the other values, and each value moves in proportion to its likelihood, as with a known mask.
-        """
-        return None if self.detector is None else self.detector(queries)
 
     def auxiliary_loss(self, patterns: Tensor, queries: Tensor, mask: Tensor) -> Tensor:
         """Cross-entropy of autoencoding patterns (items, *shape), and the losses of detector and completion, in nats.
@@ -232,21 +183,14 @@ class DecodedMixture(nn.Module):
         if self.detector is not None:
             loss = loss + self.detector.loss(queries, mask)
         if self.completion is not None:
-            x, missing = patterns[::COMPLETED], mask[::COMPLETED].to(patterns)
-            loss = loss + completion_loss(self.completion, logits[::COMPLETED], x, missing) / len(x)
+            x, soft_mask = patterns[::COMPLETED], mask[::COMPLETED].to(patterns)
+            loss = loss + completion_loss(self.completion, logits[::COMPLETED], x, soft_mask) / len(x)
         return loss
 
 
-def completion_loss(completion: Completion, logits: Tensor, x: Tensor, missing: Tensor) -> Tensor:
-    """`EMPHASIS` times the cross-entropy of completed values, in nats, summed over items.
-
-    Args:
-        completion: the net.
-        logits: of what was recalled, (items, *shape).
-        x: the patterns, (items, *shape).
-        missing: which of their values are to be completed, in [0, 1], (items, *shape).
-    """
-    return EMPHASIS * (cross_entropy(completion(logits, x, missing), x) * missing.flatten(1)).sum()
+def completion_loss(completion: Completion, logits: Tensor, x: Tensor, soft_mask: Tensor) -> Tensor:
+    """`EMPHASIS` times the cross-entropy, in nats, of the values of x that are completed, summed over items."""
+    return EMPHASIS * (cross_entropy(completion(logits, x, soft_mask), x) * soft_mask.flatten(1)).sum()
 
 
 def quarter(k: int, x: Tensor) -> Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +12,10 @@ from torch.nn import functional as F
 
 from lightning_ebm.ebmm.detector import Detector
 from lightning_ebm.ebmm.recovery import Recovery
-from lightning_ebm.ebmm.rows import Rows, normalised
+from lightning_ebm.ebmm.rows import RowMixture, Rows, normalised
 from lightning_ebm.layers import SQUARE, SkipPerceptron, check_sides, cosine_matrix, cosines
 from lightning_ebm.memory import PatternSpec
+from lightning_ebm.settings import Settings, setting
 
 RECOVERED = 2
 """Of so many patterns, one is recovered in the auxiliary loss."""
@@ -27,37 +27,38 @@ EPSILON = 1e-3
 """Keeps what is read from a row that was not written finite."""
 
 
-@dataclass
-class MeasuredMixtureConfig:
-    """Settings of `MeasuredMixture`.
+@dataclass(frozen=True)
+class MeasuredMixtureConfig(Settings):
+    """Settings of `MeasuredMixture`."""
 
-    Attributes:
-        slots: S, rows of the written layer; as many patterns can be told apart. The state has S · (code + 1) floats.
-        code: values of a row: one that gives the others their scale, `address` by which it is found, and measurements.
-        address: P, values that a net makes of a pattern, and can make of what is known of it.
-        period: pixels after which measurements repeat at the start of training, in both directions. As large as the
-            blocks that go missing: each of these then holds every measured wave once, wherever it lies.
-        hidden: units of the net that makes addresses, and guesses what a missing part measures.
-        detector: channels of the net that estimates which values of a query are distorted; 0: none, and the mask
-            has to be told.
-        recovery: channels of the net that recovers the missing part.
-        steps: steps of its descent, at least 1.
-        noise: standard deviation of what is added to codes, whose mean square is 1, in the auxiliary loss. Most rows
-            that are written are closer than 0.01; kept with 4 bits a value, they are 0.1 to 0.2 off.
-    """
+    slots: int = setting(64, at_least=1)
+    """S, rows of the written layer; as many patterns can be told apart. The state has S · (code + 1) floats."""
+    code_dim: int = 35
+    """Values of a row: one that gives the others their scale, `address` by which it is found, and measurements."""
+    address_dim: int = setting(4, at_least=1)
+    """P, values that a net makes of a pattern, and can make of what is known of it; below `code` - 1."""
+    block_size: int = setting(16, at_least=1)
+    """Pixels after which measurements repeat at the start of training, in both directions. As large as the blocks that
+    go missing: each of these then holds every measured wave once, wherever it lies."""
+    hidden: int = setting(256, at_least=1)
+    """Units of the net that makes addresses, and guesses what a missing part measures."""
+    detector: int = setting(24, at_least=0)
+    """Channels of the net that estimates which values of a query are corrupted; 0: none, the mask has to be told."""
+    recovery: int = setting(32, at_least=1)
+    """Channels of the net that recovers the missing part."""
+    steps: int = setting(3, at_least=1)
+    """Steps of its descent."""
+    noise: float = setting(0.01, at_least=0)
+    """Standard deviation of what is added to codes, whose mean square is 1, in the auxiliary loss. Most rows that are
+    written are closer than 0.01; kept with 4 bits a value, they are 0.1 to 0.2 off."""
 
-    slots: int = 64
-    code: int = 35
-    address: int = 4
-    period: int = 16
-    hidden: int = 256
-    detector: int = 24
-    recovery: int = 32
-    steps: int = 3
-    noise: float = 0.01
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.address_dim >= self.code_dim - 1:
+            raise ValueError(f"address_dim must be below code_dim - 1 = {self.code_dim - 1}, got {self.address_dim}")
 
 
-class MeasuredMixture(nn.Module):
+class MeasuredMixture(RowMixture):
     """Energy of a pattern: its free energy in a mixture of Gaussians on what it measures, and on its address.
 
     With linear measurements y(x) = A (x − t), an address a(x) that a slow net makes, and what the written rows z_s
@@ -66,7 +67,7 @@ class MeasuredMixture(nn.Module):
         E(x) = −log Σ_s exp(−‖V ((y, a)(x) − (y_s, a_s))‖² / 2).
 
     A row is (κ, y, a), scaled to mean square 1, so that its own first value gives the scale back. Writing descends
-    `Rows.writing_loss` in place of E, as in `DecodedMixture`.
+    `RowMixture.writing_energy` in place of E, as in `DecodedMixture`.
 
     A memory need not hold what the query shows. Measurements are linear: from those of the stored pattern, those of the
     known part are subtracted, and all that a row holds is left for the missing part; see `Recovery`. Waves whose period
@@ -74,100 +75,81 @@ class MeasuredMixture(nn.Module):
     each of them (the source coding with side information of A. D. Wyner and J. Ziv, IEEE Trans. Information Theory 22,
     1976, by linear measurements as in D. L. Donoho, Compressed sensing, ibid. 52, 2006). The price: a row is no picture
     of its pattern, and where more than such a block is missing, little is recalled. Not in the paper.
-
-    Args:
-        shape: shape of a pattern, (channels, height, width), sides divisible by 2.
-        config: the settings.
-
-    Raises:
-        ValueError: if patterns are no such images, or a setting is out of range.
     """
 
     config = MeasuredMixtureConfig
-    memory_layers = ("memory",)
 
-    def __init__(self, shape: Sequence[int], config: MeasuredMixtureConfig | None = None) -> None:
+    def __init__(self, spec: PatternSpec, config: MeasuredMixtureConfig = MeasuredMixtureConfig()) -> None:
         super().__init__()
-        config = config or MeasuredMixtureConfig()
+        shape = spec.shape
         check_sides(shape, SQUARE, "energy")
-        for key in ("slots", "period", "hidden", "recovery", "steps"):
-            if getattr(config, key) < 1:
-                raise ValueError(f"energy.{key} must be at least 1, got {getattr(config, key)}")
-        for key in ("detector", "noise"):
-            if not getattr(config, key) >= 0:
-                raise ValueError(f"energy.{key} must be at least 0, got {getattr(config, key)}")
-        if not 1 <= config.address < config.code - 1:
-            raise ValueError(f"energy.address must lie between 1 and {config.code - 2}, energy.code less 2")
-        count, waves = config.code - 1 - config.address, shape[0] * config.period**2
+        count, waves = config.code_dim - 1 - config.address_dim, shape[0] * config.block_size**2
         if count > waves:
-            raise ValueError(f"energy.code must be at most {waves + 1 + config.address} with this energy.period")
-        self.shape, self.count, self.noise = tuple(shape), count, config.noise
+            raise ValueError(
+                f"energy.code_dim must be at most {waves + 1 + config.address_dim} with this energy.block_size"
+            )
+        self.count, self.noise = count, config.noise
         scale = torch.arange(1, count + 1).pow(0.25)  # waves of low frequency are large in images
-        self.measure = nn.Parameter(periodic_waves(shape, count, config.period) * scale[:, None])
-        self.typical = nn.Parameter(torch.full(self.shape, 0.5))
+        self.measure = nn.Parameter(periodic_waves(shape, count, config.block_size) * scale[:, None])
+        self.typical = nn.Parameter(torch.full(shape, 0.5))
         # with a smaller first value, what is lost of it would be lost of all; a much larger one would make codes alike.
         # Measurements grow with the norm of images
         self.log_scale = nn.Parameter(torch.tensor(math.log(math.sqrt(self.typical.numel()) / 8)))
-        self.memory = Rows(config.slots, config.code)
+        self.memory = Rows(config.slots, config.code_dim)
         # as in the decoded mixture: overlaps reach `code`, and with less than 14 rows blend
-        self.log_gamma = nn.Parameter(torch.tensor(math.log(14 / config.code)))
+        self.log_gamma = nn.Parameter(torch.tensor(math.log(14 / config.code_dim)))
         # sees known values and, in one more channel, which they are; at first it guesses nothing
-        start = torch.zeros(config.code - 1, (shape[0] + 1) * shape[1] * shape[2])
-        start[count:, : self.typical.numel()] = 3 * cosines(shape, config.address + 1)[:, 1:].T
+        start = torch.zeros(config.code_dim - 1, (shape[0] + 1) * shape[1] * shape[2])
+        start[count:, : self.typical.numel()] = 3 * cosines(shape, config.address_dim + 1)[:, 1:].T
         self.guess = SkipPerceptron(start, config.hidden, spread=0.01, activation=F.gelu)
-        self.weigh = nn.Parameter(torch.eye(config.code - 1))
+        self.weigh = nn.Parameter(torch.eye(config.code_dim - 1))
         self.detector = Detector(shape, config.detector) if config.detector else None
-        blocks = shape[1] * shape[2] / config.period**2
+        blocks = shape[1] * shape[2] / config.block_size**2
         self.recovery = Recovery(shape, config.recovery, config.steps, gain=blocks / scale.square())
 
-    @classmethod
-    def from_config(cls, config: MeasuredMixtureConfig, spec: PatternSpec) -> Self:
-        """Builds the energy for patterns of `spec`."""
-        return cls(spec.shape, config)
-
-    def forward(self, x: Tensor, missing: Tensor | None = None, held: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, soft_mask: Tensor | None = None, anchor: Tensor | None = None) -> Tensor:
         """Energies (items,), E above, of x (items, *shape) in [0, 1].
 
         Args:
             x: patterns, or queries.
-            missing: m, (items, *shape), in [0, 1], how little each value says. The net that makes addresses then has
+            soft_mask: m, (items, *shape), in [0, 1], how little each value says. The net that makes addresses then has
                 (1 − m) ∘ (x − t) and m before it, and guesses beside what the rest measures; with that guess h,
 
                     E(x) = −log Σ_s exp(−‖V ((y_k + h, a) − (y_s, a_s))‖² / 2) + ‖x − c‖² / 2,
 
                 y_k = A ((1 − m) ∘ (x − t)), c = σ(recovery(Σ_s r_s y_s − y_k, x, m)), with rows' responsibilities r:
                 x has a spring to what is recovered from the measurements that are left.
-            held: (items, *shape), in place of x in all but the spring, whose slope alone is then that of x; see
+            anchor: (items, *shape), in place of x in all but the spring, whose slope alone is then that of x; see
                 `DecodedMixture`. None: x itself.
         """
         stored = self.unscaled(self.memory.rows())
-        held = x if held is None else held
-        if missing is None:
-            return -torch.logsumexp(self.evidence(self.features(held), stored), 1)
-        known = self.measured((1 - missing) * (held - self.typical))
-        evidence = self.evidence(self.surmised(known, held, missing), stored)
+        anchor = x if anchor is None else anchor
+        if soft_mask is None:
+            return -torch.logsumexp(self.evidence(self.features_of_whole(anchor), stored), 1)
+        known = self.measured((1 - soft_mask) * (anchor - self.typical))
+        evidence = self.evidence(self.features_of_partial(known, anchor, soft_mask), stored)
         left = evidence.softmax(1) @ stored[:, : self.count] - known
-        recovered = self.recover(left, held, missing)[-1].sigmoid()
+        recovered = self.recover(left, anchor, soft_mask)[-1].sigmoid()
         return (x - recovered).flatten(1).square().sum(1) / 2 - torch.logsumexp(evidence, 1)
 
     def measured(self, differences: Tensor) -> Tensor:
         """A (x − t), (items, D), of differences x − t (items, *shape), or of a part of them."""
         return differences.flatten(1) @ self.measure.T
 
-    def features(self, x: Tensor) -> Tensor:
+    def features_of_whole(self, x: Tensor) -> Tensor:
         """(y, a)(x), (items, code − 1), of whole patterns x (items, *shape)."""
         address = self.guessed(x, torch.zeros_like(x))[:, self.count :]
         return torch.cat([self.measured(x - self.typical), address], 1)
 
-    def surmised(self, known: Tensor, queries: Tensor, missing: Tensor) -> Tensor:
+    def features_of_partial(self, known: Tensor, queries: Tensor, soft_mask: Tensor) -> Tensor:
         """(y_k + h, a), (items, code − 1): the same of patterns of which a part is known, and measures y_k, `known`."""
-        guess = self.guessed(queries, missing)
+        guess = self.guessed(queries, soft_mask)
         return torch.cat([known + guess[:, : self.count], guess[:, self.count :]], 1)
 
-    def guessed(self, queries: Tensor, missing: Tensor) -> Tensor:
-        """(h, a), (items, code − 1), of queries and of how far their values are missing, both (items, *shape)."""
-        known = 2 * (1 - missing) * (queries - self.typical)
-        return self.guess(torch.cat([known, missing[:, :1]], 1).flatten(1))
+    def guessed(self, queries: Tensor, soft_mask: Tensor) -> Tensor:
+        """(h, a), (items, code − 1), of queries and their soft mask, both (items, *shape)."""
+        known = 2 * (1 - soft_mask) * (queries - self.typical)
+        return self.guess(torch.cat([known, soft_mask[:, :1]], 1).flatten(1))
 
     def evidence(self, features: Tensor, stored: Tensor) -> Tensor:
         """How well features (items, code − 1) go with those of rows (rows, code − 1), in nats: (items, rows)."""
@@ -175,26 +157,18 @@ class MeasuredMixture(nn.Module):
         squares = seen.square().sum(1, keepdim=True) + kept.square().sum(1)
         return seen @ kept.T - squares / 2
 
-    def recover(self, left: Tensor, queries: Tensor, missing: Tensor) -> Tensor:
+    def recover(self, left: Tensor, queries: Tensor, soft_mask: Tensor) -> Tensor:
         """Logits (steps, items, *shape) of images from what their missing part measures, `left`, (items, D)."""
-        return self.recovery(left, self.measure, self.typical, queries, missing)
+        return self.recovery(left, self.measure, self.typical, queries, soft_mask)
 
     def unscaled(self, codes: Tensor) -> Tensor:
         """The features (items, code − 1) that codes (items, code) stand for."""
         first = codes[:, :1]
         return codes[:, 1:] * self.log_scale.exp() * first / (first.square() + EPSILON)
 
-    def below(self, x: Tensor) -> Tensor:
+    def features(self, x: Tensor) -> Tensor:
         """Codes (items, code) of mean square 1 of x (items, *shape); writing leaves them unchanged."""
-        return normalised(torch.cat([self.log_scale.exp().expand(len(x), 1), self.features(x)], 1))
-
-    def above(self, codes: Tensor) -> Tensor:
-        """The writing loss (items,) from what `below` returned."""
-        return self.memory.writing_loss(codes, self.log_gamma.exp())
-
-    def damage(self, queries: Tensor) -> Tensor | None:
-        """How likely each value of queries (items, *shape) is distorted, in [0, 1]; None without a detector."""
-        return None if self.detector is None else self.detector(queries)
+        return normalised(torch.cat([self.log_scale.exp().expand(len(x), 1), self.features_of_whole(x)], 1))
 
     def auxiliary_loss(self, patterns: Tensor, queries: Tensor, mask: Tensor) -> Tensor:
         """What one pattern by itself can teach, in nats: to detect, to tell its code from others', to recover.
@@ -206,22 +180,22 @@ class MeasuredMixture(nn.Module):
         Returns:
             (items,).
         """
-        missing = mask.to(patterns)
-        codes = self.below(patterns)
+        soft_mask = mask.to(patterns)
+        codes = self.features(patterns)
         gamma = self.log_gamma.exp().detach()  # sharper ones blend less but let patterns share rows, unseen here
         pulls = (gamma * codes @ codes.T).softmax(1)
         stored = self.unscaled(normalised(pulls.T @ codes + self.noise * torch.randn_like(codes)))
-        known = self.measured((1 - missing) * (queries - self.typical))
-        evidence = self.evidence(self.surmised(known, queries, missing), stored)
+        known = self.measured((1 - soft_mask) * (queries - self.typical))
+        evidence = self.evidence(self.features_of_partial(known, queries, soft_mask), stored)
         own = torch.arange(len(patterns), device=patterns.device)
         loss = FOUND * F.cross_entropy(evidence, own, reduction="none")
         loss = loss + (patterns - self.typical).flatten(1).square().sum(1)
         if self.detector is not None:
             loss = loss + self.detector.loss(queries, mask)
         some = slice(None, None, RECOVERED)
-        logits = self.recover((stored[:, : self.count] - known)[some], queries[some], missing[some])
+        logits = self.recover((stored[:, : self.count] - known)[some], queries[some], soft_mask[some])
         nats = F.binary_cross_entropy_with_logits(logits, patterns[some].expand_as(logits), reduction="none")
-        lost = (nats * missing[some]).flatten(2).sum(2)
+        lost = (nats * soft_mask[some]).flatten(2).sum(2)
         return loss + (lost[-1].mean() + EARLIER * lost[:-1].sum(0).mean())
 
 

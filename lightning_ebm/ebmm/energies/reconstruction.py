@@ -2,38 +2,34 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lightning_ebm.ebmm.energies.base import Energy
 from lightning_ebm.layers import LayerNorm, cosines
 from lightning_ebm.memory import PatternSpec
+from lightning_ebm.settings import Settings, setting
 
 
-@dataclass
-class ReconstructionConfig:
-    """Settings of `Reconstruction`.
+@dataclass(frozen=True)
+class ReconstructionConfig(Settings):
+    """Settings of `Reconstruction`."""
 
-    Attributes:
-        keys: inputs of the written layer; about as many patterns can be told apart.
-        code: outputs of the written layer, at most the values in a pattern. The state has (keys + 1) · code
-            floats.
-        hidden: width of the feature net: units for vectors, channels for images.
-        slow: hidden units of the energy term that is not written.
-    """
-
-    keys: int = 31
-    code: int = 256
-    hidden: int = 32
-    slow: int = 32
+    keys: int = setting(31, at_least=1)
+    """Inputs of the written layer; about as many patterns can be told apart."""
+    code_dim: int = setting(256, at_least=1)
+    """Outputs of the written layer, at most the values in a pattern. The state has (keys + 1) · code floats."""
+    hidden: int = setting(32, at_least=1)
+    """Width of the feature net: units for vectors, channels for images."""
+    slow: int = setting(32, at_least=1)
+    """Hidden units of the energy term that is not written."""
 
 
-class Reconstruction(nn.Module):
+class Reconstruction(Energy):
     """Energy of a pattern: the logistic loss of reconstructing it through a written layer, plus a slow prior.
 
     With x in ±1, features f(x), keys k(x) and a basis B whose columns span what can be stored,
@@ -47,54 +43,36 @@ class Reconstruction(nn.Module):
     that tell most about an image; meta-training then moves it.
 
     It is not in the paper, but an energy in the paper's sense: a smooth net, some of whose weights are written.
-
-    Args:
-        shape: shape of a pattern: (values,), or (channels, height, width) with sides divisible by 4.
-        keys: inputs of the written layer.
-        code: outputs of the written layer.
-        hidden: width of the feature net.
-        slow: hidden units of the slow term.
-
-    Raises:
-        ValueError: if `code` exceeds the values in a pattern, or image sides are not divisible by 4.
     """
 
     config = ReconstructionConfig
     memory_layers = ("memory",)
 
-    def __init__(self, shape: Sequence[int], keys: int = 31, code: int = 256, hidden: int = 32, slow: int = 32) -> None:
+    def __init__(self, spec: PatternSpec, config: ReconstructionConfig = ReconstructionConfig()) -> None:
         super().__init__()
-        size = math.prod(shape)
-        if not 1 <= code <= size:
-            raise ValueError(f"energy.code must lie between 1 and the {size} values of a pattern, got {code}")
-        self.features = image_features(shape, hidden) if len(shape) == 3 else vector_features(size, hidden)
-        width = self.features(torch.zeros(1, *shape)).shape[1]
+        shape, size, keys, code = spec.shape, spec.size, config.keys, config.code_dim
+        if code > size:
+            raise ValueError(f"energy.code_dim must be at most the {size} values of a pattern, got {code}")
+        images = len(shape) == 3
+        self.seen = image_features(shape, config.hidden) if images else vector_features(size, config.hidden)
+        width = self.seen(torch.zeros(1, *shape)).shape[1]
         self.key = nn.Sequential(nn.Linear(width, keys), LayerNorm(keys))
         self.memory = nn.Linear(keys, code)
         self.basis = nn.Linear(code, size)
-        self.slow = nn.Sequential(nn.Linear(width, slow), nn.Tanh(), nn.Linear(slow, 1, bias=False))
+        self.slow = nn.Sequential(nn.Linear(width, config.slow), nn.Tanh(), nn.Linear(config.slow, 1, bias=False))
         with torch.no_grad():
             self.memory.weight.mul_(0.1)  # what is not written should recall next to nothing
-            self.basis.weight.copy_(cosines(shape, code) if len(shape) == 3 else torch.eye(size, code))
+            self.basis.weight.copy_(cosines(shape, code) if images else torch.eye(size, code))
             self.basis.bias.zero_()
 
-    @classmethod
-    def from_config(cls, config: ReconstructionConfig, spec: PatternSpec) -> Self:
-        """Builds the energy for patterns of `spec`."""
-        return cls(spec.shape, config.keys, config.code, config.hidden, config.slow)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x: (items, *shape) in [0, 1]; returns energies (items,)."""
-        return self.above(self.below(x))
-
-    def below(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def features(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What writing leaves unchanged: keys (items, keys), pattern in ±1 (items, size), slow term (items,)."""
         x = 2 * x - 1
-        features = self.features(x)
-        return self.key(features), x.flatten(1), self.slow(features).squeeze(1)
+        seen = self.seen(x)
+        return self.key(seen), x.flatten(1), self.slow(seen).squeeze(1)
 
-    def above(self, features: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-        """Energies (items,) from what `below` returned."""
+    def writing_energy(self, features: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        """Energies (items,) from what `features` returned."""
         keys, x, slow = features
         return F.softplus(-x * self.basis(self.memory(keys))).sum(1) + slow
 

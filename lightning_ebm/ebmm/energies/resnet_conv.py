@@ -2,42 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Self
 
 import torch
 from torch import Tensor, nn
 
-from lightning_ebm.layers import LayerNorm, ResBlock, Shortcut, he_init, image_grid
+from lightning_ebm.ebmm.energies.base import Energy
+from lightning_ebm.layers import LayerNorm, ResBlock, Shortcut, gated_hops, he_init, image_grid
 from lightning_ebm.memory import PatternSpec, image_shape
+from lightning_ebm.settings import Settings, setting
 
 
-@dataclass
-class ResNetConvConfig:
+@dataclass(frozen=True)
+class ResNetConvConfig(Settings):
     """Settings of `ResNetConv`; the defaults are the paper's for 32x32 images.
 
     Its large form for 64x64 images: channels [64, 128], inner 128, width 256, strides [2, 2].
-
-    Attributes:
-        memory: d, written channels of each bottleneck, below `width`; the state has
-            len(strides) · (9 · inner + 1) · d floats.
-        channels: widths of the ResBlocks; each halves the image.
-        inner: channels between the convolutions of a bottleneck.
-        width: channels of the bottlenecks' output and of the recurrent state.
-        strides: stride of each bottleneck, 1 or 2.
-        hops: recurrent steps.
-        head: width of the layer before the energy.
     """
 
-    memory: int = 8
-    channels: list[int] = field(default_factory=lambda: [32, 64])
-    inner: int = 64
+    written_units: int = setting(8, at_least=1, below="width")
+    """d, written channels of each bottleneck; the state has len(strides) · (9 · inner + 1) · d floats."""
+    channels: list[int] = setting([32, 64], at_least=1, min_length=1)
+    """Widths of the ResBlocks; each halves the image."""
+    inner: int = setting(64, at_least=1)
+    """Channels between the convolutions of a bottleneck."""
     width: int = 128
-    strides: list[int] = field(default_factory=lambda: [1, 2])
-    hops: int = 3
-    head: int = 1024
+    """Channels of the bottlenecks' output and of the recurrent state."""
+    strides: list[int] = setting([1, 2], one_of=(1, 2), min_length=1)
+    """Stride of each bottleneck."""
+    hops: int = setting(3, at_least=1)
+    """Recurrent steps."""
+    head: int = setting(1024, at_least=1)
+    """Width of the layer before the energy."""
 
 
 class Bottleneck(nn.Module):
@@ -69,7 +66,7 @@ class Bottleneck(nn.Module):
         return y + self.shortcut(x)
 
 
-class ResNetConv(nn.Module):
+class ResNetConv(Energy):
     """Energy of an image: ResBlocks, bottlenecks with written channels, convolutional gated hops.
 
     With r the bottlenecks' output, each hop computes on z = [r, state]
@@ -78,87 +75,39 @@ class ResNetConv(nn.Module):
 
     and E = w · tanh(head(state)). Only the `memory` convolutions are written: 1154 d floats in the paper's
     form for 32x32 images, 2306 d in the large one.
-
-    Args:
-        shape: (channels, height, width) of an image.
-        memory: d, written channels of each bottleneck.
-        channels: widths of the ResBlocks.
-        inner: channels between the convolutions of a bottleneck.
-        width: channels of the bottlenecks' output and of the recurrent state.
-        strides: stride of each bottleneck.
-        hops: recurrent steps.
-        head: width of the layer before the energy.
-
-    Raises:
-        ValueError: if a size is out of range or the image cannot be halved that often.
     """
 
     config = ResNetConvConfig
 
-    def __init__(
-        self,
-        shape: Sequence[int],
-        memory: int = 8,
-        channels: Sequence[int] = (32, 64),
-        inner: int = 64,
-        width: int = 128,
-        strides: Sequence[int] = (1, 2),
-        hops: int = 3,
-        head: int = 1024,
-    ) -> None:
+    def __init__(self, spec: PatternSpec, config: ResNetConvConfig = ResNetConvConfig()) -> None:
         super().__init__()
-        if not 1 <= memory < width:
-            raise ValueError(f"energy.memory must lie between 1 and width - 1 = {width - 1}, got {memory}")
-        if not strides or any(stride not in (1, 2) for stride in strides):
-            raise ValueError(f"energy.strides must be a list of 1s and 2s, got {list(strides)}")
-        if hops < 1:
-            raise ValueError(f"energy.hops must be at least 1, got {hops}")
-        self.hops = hops
-        grid = image_grid(shape[1], shape[2], len(channels) + list(strides).count(2))
-        sizes = [shape[0], *channels]
-        self.blocks = nn.Sequential(*(ResBlock(a, b, 2) for a, b in pairwise(sizes)))
-        inputs = [channels[-1]] + [width] * (len(strides) - 1)
+        self.hops, width, strides = config.hops, config.width, config.strides
+        channels, height, width_in = image_shape(spec)
+        grid = image_grid(height, width_in, len(config.channels) + strides.count(2))
+        self.blocks = nn.Sequential(*(ResBlock(a, b, 2) for a, b in pairwise([channels, *config.channels])))
+        inputs = [config.channels[-1]] + [width] * (len(strides) - 1)
         self.bottlenecks = nn.Sequential(
-            *(Bottleneck(a, inner, width, memory, stride) for a, stride in zip(inputs, strides, strict=True))
+            *(Bottleneck(a, config.inner, width, config.written_units, b) for a, b in zip(inputs, strides, strict=True))
         )
         self.memory_layers = tuple(f"bottlenecks.{i}.memory" for i in range(len(strides)))
         self.candidate = nn.Conv2d(2 * width, width, 3, padding=1)
         self.candidate_norm = LayerNorm(width)
         self.gate = nn.Conv2d(2 * width, width, 1)
         self.gate_norm = LayerNorm(width)
-        self.head = nn.Linear(width * grid[0] * grid[1], head)
-        self.output = nn.Linear(head, 1, bias=False)  # a bias would never get a gradient
+        self.head = nn.Linear(width * grid[0] * grid[1], config.head)
+        self.output = nn.Linear(config.head, 1, bias=False)  # a bias would never get a gradient
         he_init(self)
 
-    @classmethod
-    def from_config(cls, config: ResNetConvConfig, spec: PatternSpec) -> Self:
-        """Builds the energy for images of `spec`."""
-        return cls(
-            image_shape(spec),
-            config.memory,
-            config.channels,
-            config.inner,
-            config.width,
-            config.strides,
-            config.hops,
-            config.head,
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x: (items, channels, height, width) in [0, 1]; returns energies (items,)."""
-        return self.above(self.below(x))
-
-    def below(self, x: Tensor) -> Tensor:
+    def features(self, x: Tensor) -> Tensor:
         """What writing leaves unchanged: the ResBlocks' output."""
         return self.blocks(2 * x - 1)
 
-    def above(self, features: Tensor) -> Tensor:
-        """Energies (items,) from what `below` returned."""
-        features = self.bottlenecks(features)
-        state = torch.zeros_like(features)
-        for _ in range(self.hops):
-            z = torch.cat([features, state], 1)
-            candidate = torch.tanh(self.candidate_norm(self.candidate(z)))
-            update = torch.sigmoid(self.gate_norm(self.gate(z)))
-            state = update * candidate + (1 - update) * state
+    def writing_energy(self, features: Tensor) -> Tensor:
+        """Energies (items,) from what `features` returned."""
+        state = gated_hops(
+            self.bottlenecks(features),
+            self.hops,
+            lambda z: torch.tanh(self.candidate_norm(self.candidate(z))),
+            lambda z: self.gate_norm(self.gate(z)),
+        )
         return self.output(torch.tanh(self.head(state.flatten(1)))).squeeze(1)

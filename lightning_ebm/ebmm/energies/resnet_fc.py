@@ -2,39 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Self
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from lightning_ebm.layers import ImageEncoder, LayerNorm, he_init
+from lightning_ebm.ebmm.energies.base import Energy
+from lightning_ebm.layers import ImageEncoder, LayerNorm, gated_hops, he_init
 from lightning_ebm.memory import PatternSpec, image_shape
+from lightning_ebm.settings import Settings, setting
 
 
-@dataclass
-class ResNetFCConfig:
-    """Settings of `ResNetFC`; the defaults are the paper's.
+@dataclass(frozen=True)
+class ResNetFCConfig(Settings):
+    """Settings of `ResNetFC`; the defaults are the paper's."""
 
-    Attributes:
-        memory: d, outputs of the written layer, below `hidden`; the state has (code + 1) · d floats.
-        channels: widths of the encoder's ResBlocks; each halves the image.
-        code: size of the encoder's output.
-        hidden: width of the recurrent state.
-        hops: recurrent steps.
-        head: width of the layer before the energy.
-    """
-
-    memory: int = 32
-    channels: list[int] = field(default_factory=lambda: [32, 64, 96])
-    code: int = 256
+    written_units: int = setting(32, at_least=1, below="hidden")
+    """d, outputs of the written layer, below `hidden`; the state has (code + 1) · d floats."""
+    channels: list[int] = setting([32, 64, 96], at_least=1, min_length=1)
+    """Widths of the encoder's ResBlocks; each halves the image."""
+    code_dim: int = setting(256, at_least=1)
+    """Size of the encoder's output."""
     hidden: int = 512
-    hops: int = 3
-    head: int = 1024
+    """Width of the recurrent state."""
+    hops: int = setting(3, at_least=1)
+    """Recurrent steps."""
+    head: int = setting(1024, at_least=1)
+    """Width of the layer before the energy."""
 
 
-class ResNetFC(nn.Module):
+class ResNetFC(Energy):
     """Energy of an image: convolutional encoder, a written linear layer, gated hops.
 
     With e = encoder(x) and r = tanh([memory(e), static(e)]), each hop computes on z = [r, state]
@@ -42,73 +39,32 @@ class ResNetFC(nn.Module):
         c = LayerNorm(tanh(candidate(z))),   u = σ(gate(z)),   state ← u · c + (1 − u) · state,
 
     and E = w · tanh(head(state)). Only `memory` is written: (code + 1) · d floats, 257 d in the paper.
-
-    Args:
-        shape: (channels, height, width) of an image.
-        memory: d, outputs of the written layer.
-        channels: widths of the encoder's ResBlocks.
-        code: size of the encoder's output.
-        hidden: width of the recurrent state.
-        hops: recurrent steps.
-        head: width of the layer before the energy.
-
-    Raises:
-        ValueError: if a size is out of range or the image cannot be halved for each ResBlock.
     """
 
     config = ResNetFCConfig
     memory_layers = ("memory",)
 
-    def __init__(
-        self,
-        shape: Sequence[int],
-        memory: int = 32,
-        channels: Sequence[int] = (32, 64, 96),
-        code: int = 256,
-        hidden: int = 512,
-        hops: int = 3,
-        head: int = 1024,
-    ) -> None:
+    def __init__(self, spec: PatternSpec, config: ResNetFCConfig = ResNetFCConfig()) -> None:
         super().__init__()
-        if not 1 <= memory < hidden:
-            raise ValueError(f"energy.memory must lie between 1 and hidden - 1 = {hidden - 1}, got {memory}")
-        if hops < 1:
-            raise ValueError(f"energy.hops must be at least 1, got {hops}")
-        self.hidden, self.hops = hidden, hops
-        self.encoder = ImageEncoder(shape, channels, code)
-        self.memory = nn.Linear(code, memory)
-        self.static = nn.Linear(code, hidden - memory)
+        self.hops, hidden = config.hops, config.hidden
+        self.encoder = ImageEncoder(image_shape(spec), config.channels, config.code_dim)
+        self.memory = nn.Linear(config.code_dim, config.written_units)
+        self.static = nn.Linear(config.code_dim, hidden - config.written_units)
         self.candidate = nn.Linear(2 * hidden, hidden)
         self.norm = LayerNorm(hidden)
         self.gate = nn.Linear(2 * hidden, hidden)
-        self.head = nn.Linear(hidden, head)
-        self.output = nn.Linear(head, 1, bias=False)  # a bias would never get a gradient
+        self.head = nn.Linear(hidden, config.head)
+        self.output = nn.Linear(config.head, 1, bias=False)  # a bias would never get a gradient
         he_init(self)
 
-    @classmethod
-    def from_config(cls, config: ResNetFCConfig, spec: PatternSpec) -> Self:
-        """Builds the energy for images of `spec`."""
-        return cls(
-            image_shape(spec), config.memory, config.channels, config.code, config.hidden, config.hops, config.head
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x: (items, channels, height, width) in [0, 1]; returns energies (items,)."""
-        return self.above(self.below(x))
-
-    def below(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def features(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """What writing leaves unchanged: the code and what the static layer makes of it."""
         code = self.encoder(2 * x - 1)
         return code, self.static(code)
 
-    def above(self, features: tuple[Tensor, Tensor]) -> Tensor:
-        """Energies (items,) from what `below` returned."""
+    def writing_energy(self, features: tuple[Tensor, Tensor]) -> Tensor:
+        """Energies (items,) from what `features` returned."""
         code, static = features
         recalled = torch.tanh(torch.cat([self.memory(code), static], 1))
-        state = torch.zeros_like(recalled)
-        for _ in range(self.hops):
-            z = torch.cat([recalled, state], 1)
-            candidate = self.norm(torch.tanh(self.candidate(z)))
-            update = torch.sigmoid(self.gate(z))
-            state = update * candidate + (1 - update) * state
+        state = gated_hops(recalled, self.hops, lambda z: self.norm(torch.tanh(self.candidate(z))), self.gate)
         return self.output(torch.tanh(self.head(state))).squeeze(1)

@@ -4,55 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 
 from lightning_ebm.data.episodes import PatternSource
-from lightning_ebm.experiments.analysis import Analysis, Answer
-from lightning_ebm.experiments.experiment import test_loader
+from lightning_ebm.experiments.analysis import Analysis, AnalysisResult, test_episodes
 from lightning_ebm.memory import PatternSpec
 from lightning_ebm.registry import choice, datasets
-from lightning_ebm.reporting.figures.style import COLOURS, new_figure
+from lightning_ebm.reporting.figures.style import COLOURS, legend, new_figure
 from lightning_ebm.training.trainer import Run
 
 STORED, DISTORTED, UNSEEN, FOREIGN = "stored", "distorted", "unseen", "foreign"
 
 
-@dataclass
-class EnergiesConfig:
-    """Settings of `Energies`.
-
-    Attributes:
-        foreign: a data set whose patterns, of the same shape, are foreign; empty: uniform noise, or random bits.
-    """
-
-    foreign: Any = choice(datasets, "")
-
-
+@dataclass(frozen=True)
 class Energies(Analysis):
     """Histograms of the energy, and how well it tells stored patterns from others.
 
     Unseen patterns are those of other test episodes.
-
-    Args:
-        foreign: as in `EnergiesConfig`.
     """
 
-    config = EnergiesConfig
+    foreign: Any = choice(datasets, "")
+    """A data set whose patterns, of the same shape, are foreign; empty: uniform noise, or random bits."""
 
-    def __init__(self, foreign: Any) -> None:
-        self.foreign = foreign
-
-    @classmethod
-    def from_config(cls, config: EnergiesConfig) -> Self:
-        """See `Analysis.from_config`."""
-        return cls(config.foreign)
-
-    def answer(self, runs: Mapping[str, Run]) -> Answer:
-        """See `Analysis.answer`."""
+    def result(self, runs: Mapping[str, Run]) -> AnalysisResult:
+        """See `Analysis.result`."""
         source = datasets.build(self.foreign) if self.foreign else None
         found: dict[str, dict[str, np.ndarray]] = {}
         rows = []
@@ -71,7 +50,7 @@ class Energies(Analysis):
         def figure(dark: bool) -> Figure:
             return histograms(found, dark)
 
-        return Answer(
+        return AnalysisResult(
             "Energies of stored and of other patterns",
             "Histograms of the energy of stored patterns, of their distorted queries, of patterns of other episodes,"
             " and of foreign ones. AUROC: the chance that a stored pattern has less energy than one of the other kind.",
@@ -88,31 +67,30 @@ def energies(run: Run, foreign: PatternSource | None) -> dict[str, np.ndarray]:
         NotImplementedError: if the memory has no energy.
         ValueError: if foreign patterns have another shape.
     """
-    spec, items = run.data.source.spec, run.config.episodes.items
+    spec = run.data.source.spec
     if foreign is not None and foreign.spec.shape != spec.shape:
         raise ValueError(f"analysis.foreign has patterns of shape {foreign.spec.shape}, training had {spec.shape}")
     values: dict[str, list[np.ndarray]] = {}
-    others = iter(test_loader(run, items, source=foreign)) if foreign else None
     generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for batch in test_loader(run, items):
+    with test_episodes(run) as episodes, test_episodes(run, source=foreign) as others:
+        for batch in episodes:
             state = run.memory.write(batch.patterns)
             kinds = {
                 STORED: batch.patterns,
                 DISTORTED: batch.queries,
                 UNSEEN: batch.patterns.roll(1, 0),  # those of the episode before; of a lone one there are none
-                FOREIGN: next(others).patterns if others else noise(batch.patterns.shape, spec, generator),
+                FOREIGN: next(others).patterns if foreign else noise(batch.patterns, spec, generator),
             }
             if len(batch.patterns) == 1:
                 del kinds[UNSEEN]
             for kind, patterns in kinds.items():
-                values.setdefault(kind, []).append(run.memory.energy(state, patterns).flatten().double().numpy())
+                values.setdefault(kind, []).append(run.memory.energy(state, patterns).flatten().double().cpu().numpy())
     return {kind: np.concatenate(parts) for kind, parts in values.items()}
 
 
-def noise(shape: torch.Size, spec: PatternSpec, generator: torch.Generator) -> torch.Tensor:
-    """Uniform noise, or random bits for binary patterns."""
-    values = torch.rand(shape, generator=generator)
+def noise(like: torch.Tensor, spec: PatternSpec, generator: torch.Generator) -> torch.Tensor:
+    """Uniform noise in the shape of a tensor, or random bits for binary patterns."""
+    values = torch.rand(like.shape, generator=generator).to(like)
     return values.round() if spec.binary else values
 
 
@@ -138,5 +116,5 @@ def histograms(found: Mapping[str, Mapping[str, np.ndarray]], dark: bool) -> Fig
             axes.set_title(label)
             axes.set_yticks([])
         panels[-1].set_xlabel("energy")
-        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+        legend(figure, panels[0], 4)
     return figure

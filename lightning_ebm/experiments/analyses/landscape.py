@@ -4,64 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lightning_ebm.experiments.analysis import Analysis, Answer
-from lightning_ebm.experiments.experiment import test_loader
+from lightning_ebm.experiments.analysis import Analysis, AnalysisResult, test_episodes
 from lightning_ebm.memory import State
 from lightning_ebm.reporting.figures.style import COLOURS, new_figure
+from lightning_ebm.settings import setting
 from lightning_ebm.training.trainer import Run
 
 
-@dataclass
-class LandscapeConfig:
-    """Settings of `Landscape`.
-
-    Attributes:
-        item: which pattern of the first test episode, from 0.
-        points: energies along each axis, at least 2.
-    """
-
-    item: int = 0
-    points: int = 41
-
-
+@dataclass(frozen=True)
 class Landscape(Analysis):
     """Energies in the plane through a stored pattern, its query, and another stored pattern.
 
     The plane's axes are the way from the pattern to its query and, orthogonal to it, towards the other pattern. Read
     steps are projected on it. Points of the plane may have values outside of [0, 1]; energies are taken of them
     clipped, as reading clips.
-
-    Args:
-        item: as in `LandscapeConfig`.
-        points: as in `LandscapeConfig`.
-
-    Raises:
-        ValueError: if a setting is out of range.
     """
 
-    config = LandscapeConfig
+    item: int = setting(0, at_least=0)
+    """Which pattern of the first test episode, from 0."""
+    points: int = setting(41, at_least=2)
+    """Energies along each axis."""
 
-    def __init__(self, item: int, points: int) -> None:
-        if item < 0:
-            raise ValueError(f"analysis.item must be at least 0, got {item}")
-        if points < 2:
-            raise ValueError(f"analysis.points must be at least 2, got {points}")
-        self.item, self.points = item, points
-
-    @classmethod
-    def from_config(cls, config: LandscapeConfig) -> Self:
-        """See `Analysis.from_config`."""
-        return cls(config.item, config.points)
-
-    def answer(self, runs: Mapping[str, Run]) -> Answer:
-        """See `Analysis.answer`."""
+    def result(self, runs: Mapping[str, Run]) -> AnalysisResult:
+        """See `Analysis.result`."""
         found = {}
         for label, run in runs.items():
             try:
@@ -79,7 +50,7 @@ class Landscape(Analysis):
         def figure(dark: bool) -> Figure:
             return planes(found, dark)
 
-        return Answer(
+        return AnalysisResult(
             "A slice of the energy, before and after writing",
             "The plane through a stored pattern (square, at 0, 0), its query (circle, at 1, 0) and another stored"
             " pattern (triangle); lengths are in units of the way from pattern to query. The line is the read path,"
@@ -96,11 +67,11 @@ class Landscape(Analysis):
             Energies `before` and `after` writing, (points, points), over `x` and `y`, (points,); places `path` of query
             and read steps, (1 + steps, 2), and `other` of the other pattern, (2,).
         """
-        items = run.config.episodes.items
+        items = run.config.episodes.patterns_per_episode
         if not (self.item < items and items > 1):
             raise ValueError(f"analysis.item must be below the {items} patterns of an episode, of which there are two")
-        with torch.no_grad():
-            batch = next(iter(test_loader(run, items, batch=1)))
+        with test_episodes(run, batch=1) as episodes:
+            batch = next(episodes)
             pattern, query = batch.patterns[0, self.item].flatten(), batch.queries[0, self.item].flatten()
             other = batch.patterns[0, (self.item + 1) % items].flatten()
             length = (query - pattern).norm().clamp_min(1e-6)
@@ -114,22 +85,22 @@ class Landscape(Analysis):
             state = run.memory.write(batch.patterns)
             steps = run.memory.read(state, batch.queries[:, self.item : self.item + 1])[:, 0, 0].flatten(1)
             there = place(other)
-            x = torch.linspace(-0.6, max(1.6, float(there[0]) + 0.4), self.points)
-            y = torch.linspace(-0.6, max(1.0, float(there[1]) + 0.4), self.points)
+            x = torch.linspace(-0.6, max(1.6, float(there[0]) + 0.4), self.points, device=run.device)
+            y = torch.linspace(-0.6, max(1.0, float(there[1]) + 0.4), self.points, device=run.device)
             grid = pattern + length * (x[None, :, None] * across + y[:, None, None] * up)
             points = grid.clamp(0, 1).view(1, -1, *batch.patterns.shape[2:])
 
             def energies(of: State) -> np.ndarray:
-                values: np.ndarray = run.memory.energy(of, points).view(self.points, self.points).numpy()
+                values: np.ndarray = run.memory.energy(of, points).view(self.points, self.points).cpu().numpy()
                 return values
 
             return {
                 "before": energies(run.memory.initial_state(1)),
                 "after": energies(state),
-                "x": x.numpy(),
-                "y": y.numpy(),
-                "path": place(torch.cat([query[None], steps])).numpy(),
-                "other": there.numpy(),
+                "x": x.cpu().numpy(),
+                "y": y.cpu().numpy(),
+                "path": place(torch.cat([query[None], steps])).cpu().numpy(),
+                "other": there.cpu().numpy(),
             }
 
 

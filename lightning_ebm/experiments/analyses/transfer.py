@@ -2,83 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
-from matplotlib.figure import Figure
-
-from lightning_ebm.experiments.analysis import Analysis, Answer
-from lightning_ebm.experiments.experiment import test_loader
-from lightning_ebm.experiments.measure import measure
-from lightning_ebm.metrics import unit
+from lightning_ebm.experiments.analysis import Analysis, AnalysisResult, Condition, errors_under, measure_run, spec_of
 from lightning_ebm.registry import choices, datasets
-from lightning_ebm.reporting.figures.bars import error_bars
-from lightning_ebm.reporting.record import mean_and_band
+from lightning_ebm.reporting.record import PRIOR
 from lightning_ebm.training.trainer import Run
 
 
-@dataclass
-class TransferConfig:
-    """Settings of `Transfer`.
-
-    Attributes:
-        data: data sets to test on beside that of training, by name, each with its settings; their patterns have the
-            same shape and kind.
-    """
+@dataclass(frozen=True)
+class Transfer(Analysis):
+    """The error on data that a memory was not trained on, beside that on its own; with the prior state as control."""
 
     data: list[Any] = choices(datasets)
+    """Data sets to test on, by name, each with its settings; their patterns have the same shape and kind."""
 
+    def result(self, runs: Mapping[str, Run]) -> AnalysisResult:
+        """See `Analysis.result`.
 
-class Transfer(Analysis):
-    """The error on data that a memory was not trained on, beside that on its own; with the unwritten state as control.
-
-    Args:
-        chosen: as `TransferConfig.data`.
-
-    Raises:
-        ValueError: if there is none.
-    """
-
-    config = TransferConfig
-
-    def __init__(self, chosen: list[Any]) -> None:
-        if not chosen:
+        Raises:
+            ValueError: if no data set is named, or its patterns are of another kind.
+        """
+        if not self.data:
             raise ValueError("analysis.data must name at least one data set")
-        self.chosen = chosen
-
-    @classmethod
-    def from_config(cls, config: TransferConfig) -> Self:
-        """See `Analysis.from_config`."""
-        return cls(config.data)
-
-    def answer(self, runs: Mapping[str, Run]) -> Answer:
-        """See `Analysis.answer`."""
-        spec = next(iter(runs.values())).data.source.spec
-        sources = {choice.name: datasets.build(choice) for choice in self.chosen}
+        sources = {choice.name: datasets.build(choice) for choice in self.data}
         for name, source in sources.items():
-            if source.spec != spec:
-                raise ValueError(f"analysis.data: {name} has patterns of {source.spec}, training had {spec}")
-        bars: dict[str, dict[str, tuple[float, float, float]]] = {}
-        rows = []
-        for label, run in runs.items():
-            own = {run.config.data.name: run.data.source}
-            for name, source in (own | sources).items():
-                for nothing_written in (False, True):
-                    episodes = test_loader(run, run.config.episodes.items, source=source)
-                    found = measure(run.memory, episodes, spec, nothing_written=nothing_written, device=run.device)
-                    row = f"{label}, nothing written" if nothing_written else label
-                    bars.setdefault(row, {})[name] = point = mean_and_band(found.error_corrupted)
-                    rows.append([row, run.config.data.name, name, *point, found.exact])
+            if source.spec != spec_of(runs):
+                raise ValueError(f"analysis.data: {name} has patterns of {source.spec}, training had {spec_of(runs)}")
 
-        def figure(dark: bool) -> Figure:
-            return error_bars(bars, unit(spec), dark)
+        def conditions(run: Run) -> Iterator[Condition]:
+            own = run.config.data.name
+            for name, source in ({own: run.data.source} | sources).items():
+                for state in ("written", PRIOR):
+                    found = measure_run(run, prior=state == PRIOR, source=source)
+                    line = f", {PRIOR}" if state == PRIOR else ""
+                    yield Condition(name, found.error_corrupted, [state, own, name], found.exact, line)
 
-        return Answer(
+        return errors_under(
+            runs,
+            conditions,
             "Other data than in training",
-            f"Error on corrupted values ({unit(spec)}) on test episodes of each data set; the mask is unknown. Bars are"
-            " means, lines reach from the 5th to the 95th percentile of test episodes.",
-            ["memory", "trained on", "tested on", "error", "5th percentile", "95th percentile", "recalled exactly"],
-            rows,
-            figure,
+            "Error on corrupted values on test episodes of each data set.",
+            ["state", "trained on", "tested on"],
         )

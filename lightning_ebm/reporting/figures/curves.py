@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from lightning_ebm.reporting.figures.style import COLOURS, DASHES, new_figure, write_out_ticks
+from lightning_ebm.reporting.figures.style import COLOURS, DASHES, legend, new_figure, write_out_ticks
 from lightning_ebm.reporting.record import Curve
 
 COLUMNS = ("label", "update", "seconds", "error")
@@ -24,11 +25,14 @@ def read_curve(label: str, folder: Path) -> Curve:
     points: dict[int, tuple[float, float]] = {}
     starts = sorted(folder.glob("metrics/version_*/metrics.csv"), key=lambda path: int(path.parent.name.split("_")[1]))
     for path in starts:
-        text = path.read_text(encoding="utf-8")
-        whole = text[: text.rfind("\n") + 1]  # a kill or a full disk may have cut the last row short
-        for line in csv.DictReader(whole.splitlines()):
+        content = path.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]  # a kill or a full disk may have cut the last row short
+        for line in csv.DictReader(whole.decode(errors="replace").splitlines()):
             if line.get("val/error") and line.get("train/seconds"):
-                points[int(line["step"]) + 1] = float(line["train/seconds"]), float(line["val/error"])
+                try:
+                    points[int(line["step"]) + 1] = float(line["train/seconds"]), float(line["val/error"])
+                except ValueError:
+                    warnings.warn(f"{path} is damaged: its curve lacks points", stacklevel=2)
     return Curve(label, [(update, *points[update]) for update in sorted(points)])
 
 
@@ -64,5 +68,5 @@ def learning_curves(curves: Sequence[Curve], unit: str, dark: bool = False) -> F
             for axis in (axes.xaxis, axes.yaxis):
                 write_out_ticks(axis)
         panels[0].set_ylabel(f"validation error\n({unit})")
-        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+        legend(figure, panels[0])
     return figure

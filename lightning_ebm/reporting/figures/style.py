@@ -1,4 +1,4 @@
-"""How all figures look, on white and on dark, and how they are saved."""
+"""How all figures look, on white and on dark, and how they are saved. They need no backend and leave no trace."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import matplotlib.style
+from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, Locator, LogLocator, NullLocator
 
@@ -38,9 +41,19 @@ def new_figure(width: float, height: float, dark: bool) -> Iterator[Figure]:
         "text.color": ink, "axes.labelcolor": ink, "xtick.labelcolor": ink, "ytick.labelcolor": ink,
         "axes.edgecolor": faint, "xtick.color": faint, "ytick.color": faint,
         "figure.facecolor": background, "axes.facecolor": background,
+        "text.parse_math": False,  # "$x_1$" in a label is text
     }  # fmt: skip
     with matplotlib.style.context(theme, after_reset=True):
-        yield Figure((width, height), layout="constrained")
+        figure = Figure((width, height), layout="constrained")
+        FigureCanvasAgg(figure)
+        yield figure
+
+
+def legend(figure: Figure, axes: Axes, columns: int = 3) -> None:
+    """A legend below everything, of what has a name in axes; names that begin with an underscore are names too."""
+    artists: list[Any] = [*axes.get_lines(), *axes.containers]
+    found = {str(one.get_label()): one for one in artists if not re.fullmatch(r"_child\d+", str(one.get_label()))}
+    figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=max(1, min(columns, len(found))))
 
 
 def svg(figure: Figure) -> str:
@@ -60,12 +73,9 @@ def png(figure: Figure) -> bytes:
     return data.getvalue()
 
 
-def save(figure: Figure, path: Path) -> str:
-    """Writes the figure for print (.png) and for editing (.svg); `path` is without an ending. Returns the SVG."""
-    drawn = svg(figure)
-    path.with_suffix(".png").write_bytes(png(figure))
-    path.with_suffix(".svg").write_text(drawn, encoding="utf-8")
-    return drawn
+def save(figure: Figure, path: Path) -> None:
+    """Writes the figure as PNG; `path` is without an ending."""
+    path.with_name(f"{path.name}.png").write_bytes(png(figure))
 
 
 def write_out_ticks(axis: Axis, ticks: Locator | None = None) -> None:

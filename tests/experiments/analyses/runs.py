@@ -9,7 +9,7 @@ def bits_run(memory, **changes) -> Run:
     plain = {
         "memory": memory,
         "data": {"name": "bits", "size": 32},
-        "distortion": {"name": "redrawn_bits", "count": 8},
-        "episodes": {"items": 4, "test": 8},
+        "distortion": {"name": "pixels", "amount": 8},
+        "episodes": {"patterns_per_episode": 4, "test": 8},
     }
     return build(resolve({**plain, **changes}))

@@ -13,15 +13,15 @@ from lightning_ebm.data.episodes import EpisodeDataset, Sampling
 from lightning_ebm.experiments.analyses.basin import Basin
 from lightning_ebm.experiments.analyses.correlated import Correlated
 from lightning_ebm.experiments.analyses.energies import Energies, auroc
+from lightning_ebm.experiments.analyses.error_map import ErrorMap
+from lightning_ebm.experiments.analyses.incremental_writing import IncrementalWriting
 from lightning_ebm.experiments.analyses.landscape import Landscape
-from lightning_ebm.experiments.analyses.path import Path as ReadPath
-from lightning_ebm.experiments.analyses.portions import Portions
 from lightning_ebm.experiments.analyses.rate import Rate, bound
+from lightning_ebm.experiments.analyses.read_trajectory import ReadTrajectory
 from lightning_ebm.experiments.analyses.repetition import Repetition
 from lightning_ebm.experiments.analyses.robustness import Robustness
 from lightning_ebm.experiments.analyses.steps import Steps, with_write_steps
 from lightning_ebm.experiments.analyses.transfer import Transfer
-from lightning_ebm.experiments.analyses.where import Where
 from lightning_ebm.experiments.experiment import test_loader as loader
 from lightning_ebm.experiments.measure import measure
 from lightning_ebm.registry import Choice, analyses, datasets, distortions
@@ -30,7 +30,7 @@ from tests.experiments.analyses.runs import bits_run
 
 ROOT = Path(__file__).parents[3]
 QUERY = "lightning_ebm.experiments.controls:QueryItself"
-MIXTURE = {"name": "ebmm", "energy": {"name": "mixture", "components": 4}, "writing": {"steps": 3, "rate": 0.3}}
+MIXTURE = {"name": "ebmm", "energy": {"name": "mixture", "slots": 4}, "writing": {"steps": 3, "write_rate": 0.3}}
 
 
 def column(answer, head):
@@ -42,60 +42,64 @@ def chosen(registry, name, **settings):
 
 
 def test_basin_of_the_query_itself_is_half_of_what_is_redrawn():
-    run = bits_run(QUERY, episodes={"items": 8, "test": 100})
-    answer = Basin([0.25, 1.0]).answer({"query": run})
+    run = bits_run(QUERY, episodes={"patterns_per_episode": 8, "test": 100})
+    answer = Basin([0.25, 1.0]).result({"query": run})
     assert column(answer, "error") == pytest.approx([0.25 * 32 / 2, 16], abs=0.3)
 
 
 def test_correlated_episodes_hold_few_classes_only():
     run = build(resolve({**read_file(ROOT / "configs" / "debug.yaml"), "memory": QUERY}))
-    answer = Correlated([0, 1]).answer({"query": run})
+    answer = Correlated([0, 1]).result({"query": run})
     assert column(answer, "patterns") == ["of all classes", "of 1 class"]
     assert column(answer, "error") == pytest.approx([128, 128], abs=6)  # noise does not care
     few = EpisodeDataset(run.data.source, run.data.distortion, 4, "test", 0, Sampling(classes=1)).batch(range(4))
     torch.testing.assert_close(next(iter(loader(run, 4, classes=1))), few)
     with pytest.raises(ValueError, match="classes"):
-        Correlated([1]).answer({"query": bits_run(QUERY)})
+        Correlated([1]).result({"query": bits_run(QUERY)})
 
 
 def test_robustness_tests_with_what_is_asked_for():
-    run = bits_run(QUERY, episodes={"items": 8, "test": 100})
-    kinds = [chosen(distortions, "redrawn_bits", count=4), chosen(distortions, "half", side="left", fill=0)]
-    answer = Robustness(kinds).answer({"query": run})
+    run = bits_run(QUERY, episodes={"patterns_per_episode": 8, "test": 100})
+    kinds = [chosen(distortions, "pixels", amount=4), chosen(distortions, "half", side="left", fill=0)]
+    answer = Robustness(kinds).result({"query": run})
     assert column(answer, "error") == pytest.approx([2, 8], abs=0.2)
     assert column(answer, "tested with") == [str(kind) for kind in kinds]
-    assert len(Robustness([]).answer({"query": run}).rows) == 7
+    assert len(Robustness([]).result({"query": run}).rows) == 7
 
 
 def test_transfer_tests_on_other_data_beside_its_own():
     run = bits_run("hopfield")
-    answer = Transfer([chosen(datasets, "bits", size=32)]).answer({"Hopfield": run})
+    answer = Transfer([chosen(datasets, "bits", size=32)]).result({"Hopfield": run})
     own, own_unwritten, *_ = column(answer, "error")
     assert own == pytest.approx(np.mean(measure(run.memory, loader(run, 4), run.data.source.spec).error_corrupted))
     assert own_unwritten > own
     with pytest.raises(ValueError, match=r"analysis\.data: bits has patterns of"):
-        Transfer([chosen(datasets, "bits", size=16)]).answer({"Hopfield": run})
+        Transfer([chosen(datasets, "bits", size=16)]).result({"Hopfield": run})
+    with pytest.raises(ValueError, match=r"analysis\.data must name at least one data set"):
+        Transfer().result({"Hopfield": run})
 
 
 def test_hebbs_rule_does_not_mind_portions():
-    answer = Portions([1, 2, 4]).answer({"Hopfield": bits_run("hopfield", episodes={"items": 8, "test": 8})})
+    answer = IncrementalWriting([1, 2, 4]).result(
+        {"Hopfield": bits_run("hopfield", episodes={"patterns_per_episode": 8, "test": 8})}
+    )
     everything = [row[3] for row in answer.rows if row[2] == "all"]
     assert everything[0] > 0
     assert everything == pytest.approx([everything[0]] * 3)
     with pytest.raises(ValueError, match="none of these memories can add to a state"):
-        Portions([2]).answer({"a": bits_run({"name": "hopfield", "rule": "pseudo_inverse"})})
+        IncrementalWriting([2]).result({"a": bits_run({"name": "hopfield", "rule": "pseudo_inverse"})})
 
 
 def test_repeated_patterns_crowd_out_the_others_of_hebbs_rule():
-    run = bits_run("hopfield", episodes={"items": 8, "test": 40})
-    answer = Repetition([1, 4], 0.25).answer({"Hopfield": run})
+    run = bits_run("hopfield", episodes={"patterns_per_episode": 8, "test": 40})
+    answer = Repetition([1, 4], 0.25).result({"Hopfield": run})
     error = {(row[1], row[2]): row[3] for row in answer.rows}
     assert error[4, "repeated"] < error[1, "repeated"]
     assert error[4, "once"] > error[1, "once"]
 
 
 def test_a_fixed_point_is_read_again_without_a_change():
-    answer = Steps(3, [2]).answer({"Hopfield": bits_run("hopfield", episodes={"items": 8, "test": 8})})
+    answer = Steps(3, [2]).result({"Hopfield": bits_run("hopfield", episodes={"patterns_per_episode": 8, "test": 8})})
     assert column(answer, "kind of step") == ["read"] * 3
     errors = column(answer, "error")
     assert errors == [errors[0]] * 3
@@ -103,7 +107,7 @@ def test_a_fixed_point_is_read_again_without_a_change():
 
 @pytest.mark.parametrize("per_step", [False, True])
 def test_other_numbers_of_write_steps(per_step):
-    run = bits_run({**MIXTURE, "writing": {"steps": 3, "rate": 0.3, "per_step": per_step}})
+    run = bits_run({**MIXTURE, "writing": {"steps": 3, "write_rate": 0.3, "per_step": per_step}})
     patterns = torch.rand(2, 4, 32).round()
     rates = run.memory.writing.rates()
     torch.testing.assert_close(with_write_steps(run.memory, 5).writing.rates(), rates[[0, 1, 2, 2, 2]])
@@ -111,7 +115,7 @@ def test_other_numbers_of_write_steps(per_step):
     torch.testing.assert_close(same, original)
     assert not torch.equal(with_write_steps(run.memory, 1).write(patterns)["memory.weight"], original["memory.weight"])
     assert run.memory.writing.steps == 3
-    assert [row[2] for row in Steps(1, [1, 4]).answer({"m": run}).rows if row[1] == "write"] == [1, 4]
+    assert [row[2] for row in Steps(1, [1, 4]).result({"m": run}).rows if row[1] == "write"] == [1, 4]
 
 
 def test_auroc_is_the_share_of_pairs_in_order():
@@ -122,17 +126,17 @@ def test_auroc_is_the_share_of_pairs_in_order():
 
 
 def test_stored_patterns_of_hebbs_rule_have_less_energy():
-    answer = Energies("").answer({"Hopfield": bits_run("hopfield")})
+    answer = Energies("").result({"Hopfield": bits_run("hopfield")})
     scores = dict(zip(column(answer, "patterns"), column(answer, "AUROC against stored"), strict=True))
     assert scores["stored"] == 0.5
     assert scores["unseen"] > 0.95 and scores["foreign"] > 0.95 and scores["distorted"] > 0.8
     with pytest.raises(ValueError, match="none of these memories has an energy"):
-        Energies("").answer({"query": bits_run(QUERY)})
+        Energies("").result({"query": bits_run(QUERY)})
 
 
 def test_the_read_path_begins_at_the_query_and_ends_at_the_answer():
     run = bits_run("hopfield")
-    answer = ReadPath().answer({"Hopfield": run, "query": bits_run(QUERY)})
+    answer = ReadTrajectory().result({"Hopfield": run, "query": bits_run(QUERY)})
     start, end, *others = answer.rows
     spec, episodes = run.data.source.spec, loader(run, 4)
     assert end[2] == pytest.approx(np.mean(measure(run.memory, episodes, spec).error_corrupted))
@@ -142,15 +146,17 @@ def test_the_read_path_begins_at_the_query_and_ends_at_the_answer():
 
 def test_the_error_of_noise_is_where_the_noise_is():
     run = build(resolve({**read_file(ROOT / "configs" / "debug.yaml"), "memory": QUERY}))
-    (row,) = Where().answer({"query": run}).rows
+    (row,) = ErrorMap().result({"query": run}).rows
     assert row[1] == pytest.approx(0.5, abs=0.03)  # random bits on binary pixels
     assert row[2:] == [0, 0]
     with pytest.raises(ValueError, match="needs images"):
-        Where().answer({"query": bits_run(QUERY)})
+        ErrorMap().result({"query": bits_run(QUERY)})
 
 
 def test_writing_digs_a_minimum_at_the_pattern():
-    answer = Landscape(0, 21).answer({"Hopfield": bits_run("hopfield", episodes={"items": 2, "test": 8})})
+    answer = Landscape(0, 21).result(
+        {"Hopfield": bits_run("hopfield", episodes={"patterns_per_episode": 2, "test": 8})}
+    )
     before, after = answer.rows
     assert before[4] == 0  # without weights there is no energy
     assert after[4] < -1
@@ -160,7 +166,7 @@ def test_writing_digs_a_minimum_at_the_pattern():
 
 def test_rates_count_bits_and_their_bound_is_shannons():
     run = bits_run(MIXTURE)
-    answer = Rate(["float32", "int8"]).answer({"EBMM": run})
+    answer = Rate(["float32", "int8"]).result({"EBMM": run})
     assert column(answer, "bits per pattern") == [33 * 4 * 32 / 4, (33 * 4 * 8 + 2 * 32) / 4]
     rates = {round(errors / 8, 2): bits for bits, errors, *_ in bound(run)}  # 8 bits are corrupted
     assert rates[0.00] > 0.98 * 8
@@ -171,22 +177,16 @@ def test_rates_count_bits_and_their_bound_is_shannons():
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
-        ("basin", {"shares": [0.0]}, r"analysis\.shares must lie above 0"),
-        ("correlated", {"classes": [-1]}, r"analysis\.classes must be whole numbers from 0"),
-        ("portions", {"portions": []}, r"analysis\.portions must be whole numbers from 1"),
-        ("repetition", {"share": 1.0}, r"analysis\.share must lie between 0 and 1"),
-        ("repetition", {"times": [0]}, r"analysis\.times must be whole numbers from 1"),
-        ("steps", {"readings": 0}, r"analysis\.readings must be at least 1"),
-        ("steps", {"write_steps": [0]}, r"analysis\.write_steps must be whole numbers from 1"),
-        ("landscape", {"points": 1}, r"analysis\.points must be at least 2"),
-        ("landscape", {"item": -1}, r"analysis\.item must be at least 0"),
-        ("rate", {"precisions": ["int2"]}, r"analysis\.precisions must be some of float32"),
-        ("transfer", {}, r"analysis\.data must name at least one data set"),
+        ("basin", {"shares": [0.0]}, "shares must be above 0 and at most 1"),
+        ("capacity", {"items": []}, "items must have at least 1 entries"),
+        ("repetition", {"share": 1.0}, "share must be above 0 and below 1"),
+        ("steps", {"readings": 0}, "readings must be at least 1"),
+        ("rate", {"precisions": ["int2"]}, "precisions must be one of float32"),
     ],
 )
 def test_settings_are_checked(name, settings, message):
     with pytest.raises(ValueError, match=message):
-        analyses.build(chosen(analyses, name, **settings))
+        chosen(analyses, name, **settings)
 
 
 @pytest.mark.parametrize("name", [name for name in analyses.names() if name not in ("transfer", "capacity")])

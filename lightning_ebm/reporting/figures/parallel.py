@@ -1,0 +1,84 @@
+"""Parallel coordinates: what each trial of a sweep was given, and the error that it reached."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from lightning_ebm.reporting.figures.style import COLOURS, FAINT, new_figure
+
+BEST = 3
+"""Lines in colour."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One vertical axis.
+
+    Attributes:
+        name: what is below it.
+        values: of each line.
+        choices: all that a value may be, spread evenly; empty: values are numbers, from the least to the greatest.
+        logarithmic: whether numbers, if they are all positive, are shown by their logarithm.
+    """
+
+    name: str
+    values: Sequence[Any]
+    choices: Sequence[Any] = ()
+    logarithmic: bool = False
+
+    def height(self, value: Any) -> float:
+        """Where a value is, from 0 to 1; in the middle if there is one only."""
+        if self.choices:
+            value, low, high = self.choices.index(value), 0.0, len(self.choices) - 1.0
+        else:
+            scale = math.log if self.logarithmic and min(self.values) > 0 else float
+            value, low, high = scale(value), scale(min(self.values)), scale(max(self.values))
+        return (value - low) / (high - low) if high > low else 0.5
+
+    def marks(self) -> list[Any]:
+        """The values that are written beside it: a short list of them, else the ends."""
+        if self.choices:
+            return [value for value in self.choices if value in self.values]
+        return sorted({min(self.values), max(self.values)})
+
+
+def parallel_coordinates(axes: Sequence[Axis], labels: Sequence[str], dark: bool = False) -> Figure:
+    """A line for each trial through its values, the first ones in colour.
+
+    Args:
+        axes: from left to right.
+        labels: of each line, the best one first.
+        dark: whether it is shown on a dark background.
+    """
+    with new_figure(1.1 + 1.3 * len(axes), 4.0, dark) as figure:
+        panel = figure.subplots()
+        for rank, label in reversed(list(enumerate(labels))):
+            best = rank < BEST
+            panel.plot(
+                [axis.height(axis.values[rank]) for axis in axes],
+                color=COLOURS[dark][rank] if best else FAINT[dark],
+                alpha=1.0 if best else 0.35,
+                linewidth=1.8 if best else 0.9,
+                zorder=2 + best,
+                marker="o",
+                markersize=3.5,
+                label=label if best else None,
+            )
+        for place, axis in enumerate(axes):
+            for value in axis.marks():
+                text = f"{value:.4g}" if isinstance(value, float) else str(value)
+                where = (place, axis.height(value))
+                panel.annotate(text, where, (5, 3), textcoords="offset points", fontsize=7.5)
+        panel.grid(axis="x")
+        panel.grid(visible=False, axis="y")
+        panel.set_xticks(range(len(axes)), [axis.name for axis in axes])
+        panel.set(yticks=[], ylim=(-0.05, 1.08), xlim=(-0.1, len(axes) - 0.65))
+        panel.spines["left"].set_visible(False)
+        handles, names = panel.get_legend_handles_labels()
+        figure.legend(handles[::-1], names[::-1], loc="outside lower left", fontsize=8)
+    return figure

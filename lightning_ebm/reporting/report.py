@@ -1,0 +1,416 @@
+"""The reports: HTML pages that need no network; figures and tables lie beside them as files."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+from markupsafe import Markup
+from matplotlib.figure import Figure
+from PIL import Image
+
+from lightning_ebm.files import slug
+from lightning_ebm.registry import analyses
+from lightning_ebm.reporting.comparison_tables import items_table, main_table
+from lightning_ebm.reporting.figures.curves import learning_curves, write_curves
+from lightning_ebm.reporting.figures.errors import error_against_items, error_against_size, has_size_sweep
+from lightning_ebm.reporting.figures.strips import mosaic, read_path, recall_gallery, shown_steps
+from lightning_ebm.reporting.figures.style import save, svg
+from lightning_ebm.reporting.record import METRICS, Comparison, Gallery, Measure, Recall, write_csv
+from lightning_ebm.reporting.summary import summary
+from lightning_ebm.reporting.table import Table, plain_table
+from lightning_ebm.reporting.templates import render
+
+NARROW = 540  # points; a figure below that does not get the full width of the page
+THUMBNAIL = 128  # pixels of the longer side of an image as it was given
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a page under a heading of its own."""
+
+    title: str
+    html: Markup
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What an analysis left in its folder.
+
+    Attributes:
+        folder: where it is.
+        table: title, caption and rows.
+        command: the command line that made it.
+        light: the figure on white, as SVG.
+        dark: the figure on dark, as SVG.
+    """
+
+    folder: Path
+    table: Table
+    command: str
+    light: str
+    dark: str
+
+
+def write_report(comparison: Comparison, folder: Path, findings: Sequence[Finding] = (), others: str = "") -> Path:
+    """Writes report.html and, beside it, results.csv, table.md, config.yaml and the figures as PNG.
+
+    Args:
+        comparison: what to report; it has at least one result.
+        folder: where to; it is made if it is not there, and files of these names are replaced.
+        findings: analyses of the same memories, each of which becomes a section.
+        others: where the page is that lists the reports of all variations; empty if there is none.
+
+    Returns:
+        The path of the page.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    write_csv(comparison.results, folder / "results.csv")
+    made = "".join(f"- {name}: {value}\n" for name, value in comparison.provenance.items())
+    text = f"# {comparison.title}\n\n{main_table(comparison).markdown()}\n## How it was made\n\n{made}"
+    (folder / "table.md").write_text(text, encoding="utf-8")
+    (folder / "config.yaml").write_text(comparison.config, encoding="utf-8")
+    command, ranks = comparison.command, count(1)
+    note = " Click a heading to sort. Each row names its runs and links to their configuration."
+    figures = figures_of(comparison, folder, ranks)
+    sections = [
+        Section("Results", render("tables.html", tables=tables_of(comparison), command=command, note=note)),
+        Section("Figures", render("figures.html", figures=figures, command=command)),
+    ]
+    if comparison.gallery is not None:
+        save_strips(comparison.gallery, folder)
+        caption = (
+            "One test episode, or its first patterns: what was stored, the queries, and what each memory answered. All"
+            " memories got the same queries. Numbers below pictures are energies, of memories that have them."
+        )
+        rows = gallery_rows(comparison.gallery)
+        sections.append(
+            Section("Recalled patterns", render("gallery.html", rows=rows, caption=caption, command=command))
+        )
+    sections += analysis_sections(findings, ranks)
+    if comparison.failed:
+        sections.append(Section("Not finished", render("failed.html", failed=comparison.failed)))
+    sections.append(Section("How to read this", render("how_to_read.html", metrics=METRICS.values())))
+    configurations = comparison.runs or {"": comparison.config}
+    beside = "Beside this page lie its numbers, results.csv, and its figures as PNG."
+    sections.append(origin(command, comparison.provenance, configurations, beside))
+    date = comparison.provenance.get("date", "")
+    kicker = "A comparison of associative memories" + (f", {date}" if date else "")
+    return write_page(folder / "report.html", comparison.title, kicker, summary(comparison), sections, others)
+
+
+def write_index(
+    reports: Mapping[str, tuple[Path, Comparison]],
+    missing: Sequence[str],
+    folder: Path,
+    findings: Sequence[Finding] = (),
+) -> Path:
+    """Writes index.html, the list of the reports of a comparison with several variations of the task.
+
+    Args:
+        reports: variation -> its report, in a folder below this one, and what it reports; at least one.
+        missing: variations of which nothing was finished.
+        folder: where to; it is there.
+        findings: analyses of the same memories.
+
+    Returns:
+        The path of the page.
+    """
+    listed = []
+    for variation, (path, comparison) in reports.items():
+        failed = f" Not finished: {', '.join(comparison.failed)}." if comparison.failed else ""
+        listed.append((variation, path.relative_to(folder).as_posix(), " ".join(summary(comparison)) + failed))
+    listed += [(name, "", "Nothing was finished.") for name in missing]
+    first = next(iter(reports.values()))[1]
+    beside = "Beside this page lies cells.csv, with the numbers of every run of every report."
+    sections = [
+        Section("Reports", render("reports.html", reports=listed)),
+        *analysis_sections(findings, count(1)),
+        origin(first.command, {}, {}, beside),
+    ]
+    date = first.provenance.get("date", "")
+    kicker = "A comparison of associative memories" + (f", {date}" if date else "")
+    title = f"Associative memories on {len(listed)} variations of a task"
+    return write_page(folder / "index.html", title, kicker, [], sections)
+
+
+def write_recall(
+    table: Table,
+    images: Mapping[str, Image.Image],
+    steps: np.ndarray,
+    energies: np.ndarray | None,
+    folder: Path,
+    *,
+    lead: Sequence[str],
+    command: str,
+    provenance: Mapping[str, str],
+    config: str,
+) -> Path:
+    """Writes report.html about a user's own images, stored in a memory and recalled.
+
+    Args:
+        table: errors of the images; its caption says what was done.
+        images: the images as they were given, by label.
+        steps: pattern, query and each read step of each image, (2 + steps, images, *shape), values in [0, 1].
+        energies: of the same, (2 + steps, images); None without an energy.
+        folder: where to; it is there.
+        lead: paragraphs above everything.
+        command: the command line.
+        provenance: what made the memory: name to value.
+        config: of the memory, as YAML.
+
+    Returns:
+        The path of the page.
+    """
+    caption = "Each image as it was given; below it, what was stored, the corrupted copy, and every read step."
+    if energies is not None:
+        caption += " Numbers are energies: what is stored should lie lower than the corrupted copy."
+    rows = []
+    for place, (label, image) in enumerate(images.items()):
+        small = image.copy()
+        small.thumbnail((THUMBNAIL, THUMBNAIL))
+        given = Picture(png_uri(small), *small.size, small.width, small.width, f"{label}, as it was given")
+        names = ["pattern", "query", *(f"read {step}" for step in range(1, len(steps) - 1))]
+        notes = [names] if energies is None else [names, [f"{energy:.4g}" for energy in energies[:, place]]]
+        walk = strip(steps[:, place], f"{label}: what was stored, the query, and each read step")
+        shown = [Step(f"as given, {image.width}x{image.height} pixels", given)]
+        rows.append(GalleryRow(label, None, [*shown, Step("stored, corrupted, recalled", walk, notes)]))
+    numbers = render(
+        "analysis.html", figure=None, anchor="numbers", caption=table.caption, command=command, table=table
+    )
+    sections = [
+        Section("Recalled images", render("gallery.html", rows=rows, caption=caption, command=command)),
+        Section("In numbers", numbers),
+        origin(command, provenance, {"": config}),
+    ]
+    return write_page(folder / "report.html", table.title, "Recall from a pretrained memory", lead, sections)
+
+
+def write_page(
+    path: Path, title: str, kicker: str, lead: Sequence[str], sections: Sequence[Section], others: str = ""
+) -> Path:
+    """Writes a whole page: a heading with a line above it, paragraphs, and sections. Returns its path."""
+    html = render("page.html", title=title, kicker=kicker, lead=lead, sections=sections, others=others)
+    path.write_text(html, encoding="utf-8")
+    return path
+
+
+def origin(command: str, provenance: Mapping[str, str], configurations: Mapping[str, str], beside: str = "") -> Section:
+    """Command, configurations and provenance: what it takes to make the page again."""
+    values = {"provenance": provenance, "configurations": configurations, "beside": beside}
+    return Section("How it was made", render("origin.html", command=command, **values))
+
+
+def tables_of(comparison: Comparison) -> list[Table]:
+    """All numbers; before them the paper's table 1, if several numbers of patterns were tried."""
+    tables = []
+    if len({record.items for record in comparison.results}) > 1:
+        measures: list[Measure] = ["error_corrupted"]
+        if comparison.published and comparison.published.axis == "items":
+            measures.append("error")
+        masks = sorted({record.mask_known for record in comparison.results})
+        tables = [items_table(comparison, mask, measure) for measure in measures for mask in masks]
+    return [*tables, main_table(comparison)]
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A figure in a page: number, caption, image on white and on dark, and whether it is narrow."""
+
+    rank: int
+    caption: str
+    light: str
+    dark: str
+    narrow: bool
+
+
+def plot(rank: int, caption: str, light: str, dark: str) -> Plot:
+    """A figure of two SVGs."""
+    found = re.search(r'<svg[^>]* width="([\d.]+)pt"', light)
+    light, dark = (data_uri(image.encode(), "svg+xml") for image in (light, dark))
+    return Plot(rank, caption, light, dark, narrow=bool(found and float(found[1]) < NARROW))
+
+
+def figures_of(comparison: Comparison, folder: Path, ranks: Iterator[int]) -> list[Plot]:
+    """The figures that have something to show; they are written to the folder too."""
+    several_counts = len({record.items for record in comparison.results}) > 1
+    wanted: dict[str, tuple[str, Callable[[bool], Figure]]] = {}
+    reach = "reach from the 5th to the 95th percentile of test episodes."
+    if several_counts:
+        caption = f"Error on corrupted values against the number of stored patterns. Lines are means, bands {reach}"
+        wanted["error_against_items"] = caption, lambda dark: error_against_items(comparison, dark)
+    if not several_counts or has_size_sweep(comparison):
+        caption = f"Error on corrupted values against the size of the state. Points are means, bars {reach}"
+        wanted["error_against_size"] = caption, lambda dark: error_against_size(comparison, dark)
+    if comparison.published:
+        draw = error_against_size if comparison.published.axis == "floats" else error_against_items
+        caption = (
+            "Error on all values, which is what the published lines (thin, dashed) count. These are from"
+            f" {comparison.published.source}; whether the mask was known is not stated."
+        )
+        wanted["error_against_published"] = caption, lambda dark: draw(comparison, dark, "error")
+    if any(curve.points for curve in comparison.curves):
+        caption = "Error on validation episodes while training."
+        wanted["learning_curves"] = caption, lambda dark: learning_curves(comparison.curves, comparison.unit, dark)
+        write_curves(comparison.curves, folder / "learning_curves.csv")
+    plots = []
+    for name, (caption, drawn) in wanted.items():
+        figure = drawn(False)
+        save(figure, folder / name)
+        plots.append(plot(next(ranks), caption, svg(figure), svg(drawn(True))))
+    return plots
+
+
+def analysis_sections(findings: Sequence[Finding], ranks: Iterator[int]) -> list[Section]:
+    """A section with figure and table for each analysis."""
+    return [
+        Section(
+            one.table.title,
+            render(
+                "analysis.html",
+                figure=plot(next(ranks), one.table.caption, one.light, one.dark),
+                anchor=f"{slug(one.table.title)}-table",
+                caption=f"The numbers of the figure. Also in {one.folder.name}/table.csv.",
+                command=one.command,
+                table=one.table,
+            ),
+        )
+        for one in findings
+    ]
+
+
+def read_findings(output: Path, config: str) -> list[Finding]:
+    """The analyses that were made of a configuration, by name. One that cannot be read is left out, with a warning.
+
+    Args:
+        output: the folder that `analyse` and `compare` both wrote to.
+        config: stem of the configuration's file name.
+    """
+    start, findings = f"analysis-{config}-", []
+    for path in sorted(output.glob(f"{start}*/about.json")):
+        name = path.parent.name.removeprefix(start)
+        # of "glyphs", not "analysis-glyphs-large-capacity", which is of another file
+        if name in analyses.names() or ":" in name:
+            try:
+                findings.append(read_finding(path.parent))
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                warnings.warn(f"left out of the report, as {path.parent} cannot be read: {error!r}", stacklevel=2)
+    return findings
+
+
+def write_finding(folder: Path, table: Table, command: str, figure: Callable[[bool], Figure]) -> None:
+    """Writes what `read_finding` reads beside table.csv, and figure.png."""
+    light = figure(False)
+    save(light, folder / "figure")
+    about = {"title": table.title, "caption": table.caption, "command": command}
+    about |= {"light": svg(light), "dark": svg(figure(True))}
+    (folder / "about.json").write_text(json.dumps(about), encoding="utf-8")
+
+
+def read_finding(folder: Path) -> Finding:
+    """The analysis of a folder."""
+    about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+    with (folder / "table.csv").open(newline="", encoding="utf-8") as file:
+        columns, *rows = csv.reader(file)
+    table = plain_table(about["title"], about["caption"], columns, rows)
+    return Finding(folder, table, about["command"], about["light"], about["dark"])
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image in a page: its source, size in pixels, width on a wide and a narrow screen, and what it shows."""
+
+    source: str
+    width: int
+    height: int
+    wide: int
+    narrow: int
+    alt: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """A picture with a name above it and lines of notes, one note for each pattern, below."""
+
+    name: str
+    picture: Picture
+    notes: Sequence[Sequence[str]] = ()
+
+
+@dataclass(frozen=True)
+class GalleryRow:
+    """A row of the gallery: a picture, and steps, which unfold below it; without a picture they are shown at once."""
+
+    label: str
+    picture: Picture | None
+    steps: list[Step] = field(default_factory=list)
+
+
+def gallery_rows(gallery: Gallery) -> list[GalleryRow]:
+    """Patterns, queries and answers, each row one picture in its own pixels; the read steps unfold."""
+    patterns = f"patterns 1 to {len(gallery.patterns)}"
+    rows = [
+        GalleryRow("pattern", strip(gallery.patterns, f"What was stored: {patterns}")),
+        GalleryRow("query", strip(gallery.queries, f"The queries: {patterns}, corrupted")),
+    ]
+    for recall in gallery.recalls:
+        answer = strip(recall.trajectory[-1], f"What {recall.label} answered: {patterns}")
+        several = len(recall.trajectory) > 1 or recall.energies is not None
+        rows.append(GalleryRow(recall.label, answer, read_steps(gallery, recall) if several else []))
+    return rows
+
+
+def read_steps(gallery: Gallery, recall: Recall) -> list[Step]:
+    """What reading went through; with energies, pattern and query before it, as in figure 2 of the EBMM paper."""
+    patterns = f"patterns 1 to {len(gallery.patterns)}"
+    steps = []
+    for step in shown_steps(len(recall.trajectory)):
+        picture = strip(recall.trajectory[step], f"{recall.label} after read step {step + 1}: {patterns}")
+        steps.append((2 + step, f"after read step {step + 1}", picture))
+    if recall.energies is None:
+        return [Step(name, picture) for _, name, picture in steps]
+    stored = strip(gallery.patterns, f"Stored: {patterns}"), strip(gallery.queries, f"Queries: {patterns}, corrupted")
+    steps = [(0, "pattern and its energy", stored[0]), (1, "query", stored[1]), *steps]
+    return [Step(name, image, [[f"{energy:.4g}" for energy in recall.energies[row]]]) for row, name, image in steps]
+
+
+def save_strips(gallery: Gallery, folder: Path) -> None:
+    """What was recalled, and the path of each memory that reads in several steps, as figures beside the page."""
+    save(recall_gallery(gallery), folder / "recall_gallery")
+    taken: set[str] = set()
+    for rank, recall in enumerate(gallery.recalls):
+        if len(recall.trajectory) > 1:
+            name = f"read_path_{slug(recall.label)[:80]}"  # names of files are short
+            name = f"{name}-{rank}" if name in taken else name  # "a b" and "a-b"
+            taken.add(name)
+            figure = read_path(gallery.patterns, gallery.queries, recall.trajectory, energies=recall.energies)
+            save(figure, folder / name)
+
+
+def strip(patterns: np.ndarray, alt: str) -> Picture:
+    """Patterns (items, *shape) side by side, shown at a whole multiple of their size on any screen."""
+    pixels = np.round(255 * mosaic(patterns[None])).astype(np.uint8)
+    height, width, _ = pixels.shape
+    wide, narrow = (max(1, round(cell * len(patterns) / width)) * width for cell in (96, 64))
+    return Picture(png_uri(Image.fromarray(pixels)), width, height, wide, narrow, alt)
+
+
+def png_uri(image: Image.Image) -> str:
+    """A PNG inside a page."""
+    data = io.BytesIO()
+    image.save(data, format="PNG", optimize=True)
+    return data_uri(data.getvalue(), "png")
+
+
+def data_uri(content: bytes, kind: str) -> str:
+    """An image inside a page."""
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

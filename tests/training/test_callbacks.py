@@ -1,0 +1,64 @@
+"""Progress, in a terminal and in a log file; pictures of patterns of any shape."""
+
+import io
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from lightning_ebm.training import callbacks
+from lightning_ebm.training.trainer import build, train
+from tests.training.tiny import config
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_progress_is_a_line_every_so_often_in_a_file_and_a_bar_in_a_terminal(tmp_path, monkeypatch, terminal):
+    out = io.StringIO()
+    monkeypatch.setattr(
+        callbacks, "Console", lambda **options: Console(file=out, force_terminal=terminal, width=60, **options)
+    )
+    clock = iter(range(10**6))
+    each_look_takes_ten_seconds = SimpleNamespace(monotonic=lambda: 10.0 * next(clock))
+    monkeypatch.setattr(callbacks, "time", each_look_takes_ten_seconds)
+    train(build(config(tmp_path, "training.max_steps=30", "training.validate_every=10", "name=a[b]c")))
+    text = out.getvalue()
+    *lines, totals = re.sub(r"\x1b\[\?25[hl]", "", text).strip().splitlines()  # less what hides the cursor
+    assert re.fullmatch(r"a\[b\]c: 30 updates, 0:\d\d:\d\d for the last 30 of them, .*val error \d+\.\d\d, .*", totals)
+    if terminal:
+        assert "30/30" in text
+        assert "\r" in text
+        return
+    assert "\x1b" not in text
+    assert "\r" not in text
+    done = [re.match(r"a\[b\]c: (\d+) of 30 updates, (.*)0:(\d\d):(\d\d) left$", line) for line in lines]
+    assert all(done), lines
+    assert 2 < len(done) < 10
+    assert "val error" in done[-1][2]
+    for line in done:  # each update looks at the clock once, and so takes ten seconds
+        updates, minutes, seconds = int(line[1]), int(line[3]), int(line[4])
+        assert 60 * minutes + seconds == pytest.approx(10 * (30 - updates), abs=1)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        (np.array([[[0.0, 1.0]], [[1.0, 0.0]], [[1.0, 1.0]]]), [[[0, 255, 255], [255, 0, 255]]]),  # colours
+        (np.array([[[0.0], [1.0]]]), [[[0] * 3], [[255] * 3]]),  # one channel
+        (np.array([[[0.0]], [[1.0]]]), [[[0] * 3, [255] * 3]]),  # two, side by side
+        (np.array([1.0, 0.0, np.nan]), [[[255] * 3, [0] * 3], [[128] * 3, [0] * 3]]),  # a vector
+        (np.array([[2.0, -1.0]]), [[[255] * 3, [0] * 3]]),
+    ],
+)
+def test_any_pattern_becomes_pixels(pattern, expected):
+    np.testing.assert_array_equal(callbacks.pixels(pattern), expected)
+
+
+def test_a_picture_has_a_column_for_each_name_and_a_row_for_each_item():
+    values = np.random.default_rng(0).random((4, 1, 32, 32))
+    picture = np.asarray(Image.open(io.BytesIO(callbacks.strips({"pattern": values, "query": 1 - values}))))
+    assert picture.shape == (14 + 4 * 33 * 2, 2 * 33 * 2, 3)
+    np.testing.assert_array_equal(picture[14 : 14 + 64 : 2, :64:2, 0], (255 * values[0, 0]).round())
+    np.testing.assert_array_equal(picture[14 + 66 : 14 + 130 : 2, 66:130:2, 0], (255 * (1 - values[1, 0])).round())
