@@ -75,6 +75,9 @@ class TrainingConfig(Settings):
     episodes_per_backward: int = setting(0, at_least=0)
     """Episodes of an update that each device holds in memory together, while the gradients of all are added up: the
     same gradients in less memory and somewhat more time; 0 for all of them."""
+    start_from: str = setting("", path=True)
+    """A checkpoint of the same memory whose parameters training begins with, such as one that learned on fewer
+    patterns. It may have fewer read steps: the further ones begin with their initial decay. Empty: fresh parameters."""
     pretrain_steps: int = setting(0, at_least=0)
     """The first steps, which minimise `pretrain_objective` instead of the meta-loss; 0: none."""
     pretrain_objective: str = setting("auxiliary", one_of=("auxiliary", "keys", "alignment"))

@@ -197,3 +197,21 @@ def test_by_default_nothing_is_different(tmp_path):
         run(tmp_path, "training.max_steps=3", "training.warmup_steps=0", "recipe=paper")
         run(tmp_path, "training.max_steps=3", "training.warmup_steps=0", "memory.writing.per_step=true")
     assert seen == pytest.approx(RECORDED, rel=1e-5)
+
+
+def test_a_training_may_start_from_another_ones_parameters_and_read_longer(tmp_path):
+    small = (*STARTED, "training.max_steps=2")
+    first = run(tmp_path / "first", *small)
+    words = (
+        *small, f"training.start_from={first.folder / 'checkpoints' / 'best.ckpt'}", "training.pretrain_steps=0",
+        "training.learning_rate=0", "memory.reading.steps=7", "training.gradient_term_from=0",
+    )  # fmt: skip
+    longer = run(tmp_path / "longer", *words).memory.state_dict()
+    for name, old in first.memory.state_dict().items():
+        new = longer[name]
+        if name in ("reading.step_decay", "reading.momentum_decay"):
+            assert torch.sigmoid(new[len(old) :]).tolist() == pytest.approx([0.9] * (6 - len(old)))
+            new = new[: len(old)]
+        assert torch.equal(new, old), name
+    with pytest.raises(ConfigError, match="of another memory"):
+        run(tmp_path / "other", *words, "memory.energy.hidden=9")
