@@ -139,7 +139,8 @@ def test_a_memory_that_holds_its_patterns_is_seen_to():
     flipped[:, 0] *= -1
     queries = ((1 + flipped) / 2)[None]
     spec = PatternSpec((8,), binary=True)
-    found = diagnose(memory, spec, {"memory.weight": signs[None]}, patterns, queries, None)
+    (name,) = memory.initial_state(1)
+    found = diagnose(memory, spec, {name: signs[None]}, patterns, queries, None)
     # pattern 0's query overlaps with it by 6, with the other by -2
     change = 6 * signs[0] - 2 * signs[1]
     own = (signs - signs.mean(0))[0]
@@ -153,7 +154,7 @@ def test_a_memory_that_holds_its_patterns_is_seen_to():
     unwritten = diagnose(memory, spec, memory.initial_state(1), patterns, queries, None)
     assert unwritten["write_cosine"] == 0
     assert unwritten["write_top1"] == 0.5  # chance
-    with_a_wrong_bit = diagnose(memory, spec, {"memory.weight": flipped[None]}, patterns, queries, None)
+    with_a_wrong_bit = diagnose(memory, spec, {name: flipped[None]}, patterns, queries, None)
     assert with_a_wrong_bit["held"] == 7 / 8
 
 
