@@ -125,7 +125,7 @@ class Case:
 
 
 IMAGE = (1, 32, 32)
-QUARTER = {"memory": 2, "channels": [8, 16], "inner": 16, "width": 32, "head": 256}
+QUARTER = {"written_units": 2, "channels": [8, 16], "inner": 16, "width": 32, "head": 256}
 FAST: dict[str, Any] = {"rate": 1.0, "gradient_rate": 0.1}  # so that writing moves what is read, as in other cases
 CASES = {
     "mlp": Case("mlp", {"hidden": 256}, (784,), episodes=16, items=32),

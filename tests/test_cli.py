@@ -43,12 +43,12 @@ def test_train_evaluate_compare_and_show(tmp_path, capsys):
     assert rows["query itself"]["error_mean"] == rows["query itself"]["corrupted_mean"]
     assert (folder / "report.html").stat().st_size > 10_000
     assert main(["show", DEBUG, output]) == 0
-    assert "items: 4" in capsys.readouterr().out
+    assert "patterns_per_episode: 4" in capsys.readouterr().out
     assert len(list(tmp_path.glob("debug-*/t*.png"))) == 2
 
 
 def test_rows_that_train_otherwise_are_tested_on_the_same(tmp_path, capsys):
-    other = "{distortion: {name: any_of, of: [half, {name: block, fill: pattern}]}, episodes: {train_items: [2, 5]}}"
+    other = "{distortion: {name: any_of, of: [half, {name: block, fill: pattern}]}, episodes: {train_patterns_per_episode: [2, 5]}}"
     rows = f"compare.rows={{block: {{}}, other: {other}}}"
     test = "test_distortion={name: block, size: 8, fill: 0}"
     assert main(["compare", DEBUG, f"output={tmp_path}", rows, test]) == 0
@@ -73,12 +73,12 @@ def test_compare_keeps_the_rows_that_are_asked_for(tmp_path, capsys):
         (["train", "~nobody-of-that-name/c.yaml"], "CONFIG: '~nobody-of-that-name/c.yaml' is in no known home"),
         (["train", DEBUG, "[/no mask]=[bold]3[/]"], "unknown key '[/no mask]'."),
         (["train", DEBUG, "recipe=:smile:"], "there is no recipe ':smile:'"),
-        (["train", DEBUG, "trainning.updates=3"], "Did you mean 'training'"),
+        (["train", DEBUG, "trainning.max_steps=3"], "Did you mean 'training'"),
         (["train", DEBUG, "episodes.patterns_per_episode=100000"], "episodes.patterns_per_episode must be at most"),
         (["train", DEBUG, "distortion.size=40"], "size"),
         (["train", DEBUG, "distortion=pixels", "distortion.amount=2000"], "amount"),
         (["train", DEBUG, "data=omniglot", "data.root=/nowhere"], "/nowhere"),
-        (["train", DEBUG, "memory.energy.code_dim=5000"], "energy.code must lie between 1 and the 1024"),
+        (["train", DEBUG, "memory.energy.code_dim=5000"], "energy.code_dim must lie between 1 and the 1024"),
         (["train", DEBUG, "memory.writing.steps=0"], "writing.steps must be at least 1"),
         (["train", DEBUG, "data=bits", "distortion=pixels", "memory.energy=resnet_fc"], "needs images"),
         (["evaluate", DEBUG, "output=/nowhere"], "train this configuration first"),

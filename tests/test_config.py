@@ -53,9 +53,9 @@ def read_text(text, overrides):
 
 def test_precedence_is_defaults_file_command_line(tmp_path):
     (tmp_path / "base.yaml").write_text(
-        "training: {updates: 1, rate: 0.5, clip: 3}\nmemory: {name: hopfield, rule: storkey}"
+        "training: {max_steps: 1, learning_rate: 0.5, clip: 3}\nmemory: {name: hopfield, rule: storkey}"
     )
-    (tmp_path / "run.yaml").write_text("base: base.yaml\ntraining: {rate: 0.25}")
+    (tmp_path / "run.yaml").write_text("base: base.yaml\ntraining: {learning_rate: 0.25}")
     config = resolve(read(tmp_path / "run.yaml", ["training.clip=2", "memory.center=true"]))
     assert (config.training.max_steps, config.training.learning_rate, config.training.clip) == (1, 0.25, 2.0)
     assert config.training.validate_every == 500  # the default
@@ -68,12 +68,12 @@ def test_precedence_is_defaults_file_command_line(tmp_path):
 
 def test_a_recipe_lies_under_what_its_layer_says_and_over_the_layers_below(tmp_path):
     path = tmp_path / "run.yaml"
-    path.write_text("training: {rate: 0.25, clip: 3, updates: 7}\nmemory: {writing: {rate: 2.0}}")
+    path.write_text("training: {learning_rate: 0.25, clip: 3, max_steps: 7}\nmemory: {writing: {write_rate: 2.0}}")
     config = resolve(read(path, ["recipe=paper", "training.clip=2"]))
     assert (config.training.learning_rate, config.training.clip, config.training.max_steps) == (5e-5, 2.0, 7)
-    assert config.memory.config.writing.rate == 1e-4
+    assert config.memory.config.writing.write_rate == 1e-4
     assert config.recipe == "paper"
-    path.write_text("recipe: paper\ntraining: {rate: 0.25}")
+    path.write_text("recipe: paper\ntraining: {learning_rate: 0.25}")
     assert (resolve(read(path)).training.learning_rate, resolve(read(path)).training.clip) == (0.25, 0.05)
     rows = grid({"compare": {"rows": {"a": {"recipe": "paper"}, "b": {}}}, "training": {"learning_rate": 0.25}}, {})
     assert [cell.config.training.learning_rate for cell in rows] == [5e-5, 0.25]
@@ -91,7 +91,7 @@ def test_another_name_drops_the_settings_of_the_old_one():
     text = "memory: {name: ebmm, writing: {steps: 3}}"
     assert resolved("memory=hopfield", text=text).memory.config.rule == "hebb"
     assert resolved("memory.name=hopfield", "memory.rule=storkey", text=text).memory.config.rule == "storkey"
-    assert resolved("memory.writing.write_rate=0.5", text="memory: ebmm").memory.config.writing.rate == 0.5
+    assert resolved("memory.writing.write_rate=0.5", text="memory: ebmm").memory.config.writing.write_rate == 0.5
 
 
 def test_nested_choice_and_import_path():
@@ -104,9 +104,9 @@ def test_nested_choice_and_import_path():
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("trainning.updates=3", "unknown key 'trainning'.*Did you mean 'training'"),
-        ("training.updats=3", "unknown key 'training.updats'.*Did you mean 'updates'"),
-        ("memory.energy.codes=3", "unknown key 'memory.energy.codes'.*Did you mean 'code'"),
+        ("trainning.max_steps=3", "unknown key 'trainning'.*Did you mean 'training'"),
+        ("training.max_step=3", "unknown key 'training.max_step'.*Did you mean 'max_steps'"),
+        ("memory.energy.code_dims=3", "unknown key 'memory.energy.code_dims'.*Did you mean 'code_dim'"),
         ("memory=hopfeld", "memory: there is no memory called 'hopfeld'.*Did you mean 'hopfield'"),
         ("memory=no.such:Thing", "memory: .*cannot be imported"),
         ("memory=pathlib:Path", "memory: .*needs a class attribute `config`"),
@@ -135,7 +135,7 @@ def test_nested_choice_and_import_path():
         ),
         ("episodes.train_patterns_per_episode=[0, 3]", "episodes.train_patterns_per_episode must be at least 1"),
         ("episodes.train_patterns_per_episode=[9, 3]", "episodes.train_patterns_per_episode must be a range"),
-        ("episodes.train_patterns_per_episode=[1, many]", "episodes.train_items.*many"),
+        ("episodes.train_patterns_per_episode=[1, many]", "episodes.train_patterns_per_episode.*many"),
         ("episodes.curriculum=9", "episodes.curriculum raises .* episodes.train_patterns_per_episode, which is empty"),
         ("test_distortion.size=3", "test_distortion.name must be one of any_of"),
         ("test_distortion=haf", "test_distortion: there is no distortion called 'haf'.*Did you mean 'half'"),
@@ -155,7 +155,7 @@ def test_mistakes_name_the_key(override, message):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("word", ["training.max_steps", "--updates=3", "=3"])
+@pytest.mark.parametrize("word", ["training.max_steps", "--max_steps=3", "=3"])
 def test_overrides_must_be_key_value(word):
     with pytest.raises(ConfigError, match="key=value"):
         resolved(word)
@@ -171,8 +171,8 @@ LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     [
         ("- a\n- b", "keys and values"),
         ("a: [1", "c.yaml, line 1: "),
-        ("training:\n\tupdates: 3", "c.yaml, line 2: .*cannot start any token"),
-        ("training: {updates: 1}\nname: a\ntraining: {rate: 2}", "c.yaml, line 3: 'training' is given twice"),
+        ("training:\n\tmax_steps: 3", "c.yaml, line 2: .*cannot start any token"),
+        ("training: {max_steps: 1}\nname: a\ntraining: {learning_rate: 2}", "c.yaml, line 3: 'training' is given twice"),
         ("compare:\n  rows:\n    a: {}\n    'a': {}", "c.yaml, line 4: 'a' is given twice"),
         ("seed: !!python/object:os.system 3", "c.yaml, line 1: could not determine a constructor"),
         ("seed: !!timestamp soon", "c.yaml, line 1: could not determine a constructor"),
@@ -260,7 +260,7 @@ SETTINGS = [RunConfig, RecallConfig, SweepConfig, SummaryConfig, BenchConfig, *m
 def test_a_home_is_expanded_in_every_path_of_every_key(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "base.yaml").write_text(
-        "output: ~/runs\ncompare: {published: ~/mine.csv}\ndata: {name: mnist, root: ~}"
+        "output: ~/runs\ncompare: {paper_results: ~/mine.csv}\ndata: {name: mnist, root: ~}"
     )
     (tmp_path / "run.yaml").write_text("base: ~/base.yaml\nname: ~/not-a-path")
     config = resolve(read(tmp_path / "run.yaml", ["checkpoint=~/c.ckpt"]))
@@ -273,7 +273,7 @@ def test_a_home_is_expanded_in_every_path_of_every_key(tmp_path, monkeypatch):
     checked = 0
     for schema in SETTINGS:
         schema = getattr(schema, "config", schema)
-        for key in {"output", "checkpoint", "published", "root"} & {entry.name for entry in dataclasses.fields(schema)}:
+        for key in {"output", "checkpoint", "paper_results", "root"} & {entry.name for entry in dataclasses.fields(schema)}:
             assert getattr(build(schema, {key: "~/x"}, ""), key) == f"{tmp_path}/x", (schema, key)
             checked += 1
     assert checked == 12

@@ -27,7 +27,7 @@ def test_a_memory_in_a_file_of_ones_own_enters_the_grid(tmp_path):
     grid["episodes"] = {"patterns_per_episode": 4, "batch": 2, "val": 2, "test": 4}
     grid["compare"] |= {"jobs": 2, "gallery": 0, "seeds": [0]}
     grid["compare"]["rows"]["EBMM"] = {"memory": {"energy": {"slots": 4}}, "training": {"max_steps": 2}}
-    grid["compare"]["rows"]["Matrix memory"]["training"]["updates"] = 2
+    grid["compare"]["rows"]["Matrix memory"]["training"]["max_steps"] = 2
     grid["training"] = {"warmup_steps": 0, "validate_every": 2, "log_images": False}
     (tmp_path / "grid.yaml").write_text(yaml.safe_dump(grid))
     command = [str(Path(sys.executable).parent / "lightning-ebm"), "compare", "grid.yaml"]

@@ -49,7 +49,7 @@ def test_values_within_bounds_pass_and_lists_are_not_shared():
     assert Example().counts is not Example().counts
 
 
-GAUSSIAN = {"rows": 0, "steps": 0, "prior": -1.0, "noise": 0.0, "objective": "loss", "width": 0}
+GAUSSIAN = {"slots": 0, "steps": 0, "prior": -1.0, "noise": 0.0, "objective": "loss", "width": 0}
 REFUSED = {
     "dense_associative_memory": {"function": "exponentiel", "power": 1, "slots": 0},
     "dynamic_kanerva": GAUSSIAN | {"iterations": 0},
@@ -57,10 +57,10 @@ REFUSED = {
     "fast_weights": {
         "key": 0, "steps": 0, "hops": 0, "hidden": -1, "value": 0, "activation": "relu", "rate": 0.0, "width": 0,
     },
-    "generative_pseudoinverse": {"rows": 0, "steps": 0, "iterations": -1, "width": 0},
+    "generative_pseudoinverse": {"slots": 0, "steps": 0, "iterations": -1, "width": 0},
     "hopfield": {"rule": "storky"},
     "image_codec": {"format": "jpg", "size": 0},
-    "kanerva": GAUSSIAN | {"address": 0},
+    "kanerva": GAUSSIAN | {"address_dim": 0},
     "lstm": {"hidden": 0, "rank": 257, "width": 0},
     "mann": {"slots": 0, "hidden": 0, "decay": 1.5, "sharpness": 0.0, "width": 0},
     "memory_network": {"slots": 0, "overwrite": "newest", "hops": 0, "sharpness": 0.0, "width": 0},
@@ -77,19 +77,19 @@ REFUSED = {
     "ebmm.reading": {"steps": 0, "step_size": 0.0, "momentum": 1.0, "decay": 0.0},
     "coders": {"hidden": 0, "layers": 0, "channels": [4, 0], "code_dim": 0},
     "decoded_mixture": {
-        "slots": 0, "code": 0, "hidden": -1, "layers": 0, "detector": -1, "completion": -1, "refining": -1,
+        "slots": 0, "code_dim": 0, "hidden": -1, "layers": 0, "detector": -1, "completion": -1, "refining": -1,
     },
-    "gated_rnn": {"memory": 1024, "hops": 0},
+    "gated_rnn": {"written_units": 1024, "hops": 0},
     "measured_mixture": {
-        "slots": 0, "address": 0, "period": 0, "hidden": 0, "detector": -1, "recovery": 0, "steps": 0, "noise": -0.1,
+        "slots": 0, "address_dim": 0, "block_size": 0, "hidden": 0, "detector": -1, "recovery": 0, "steps": 0, "noise": -0.1,
     },
-    "mixture": {"components": 0, "beta": 0.0},
-    "phase_mixture": {"rows": 0, "beta": 0.0},
-    "reconstruction": {"keys": 0, "code": 0, "hidden": 0, "slow": 0},
+    "mixture": {"slots": 0, "beta": 0.0},
+    "phase_mixture": {"slots": 0, "beta": 0.0},
+    "reconstruction": {"keys": 0, "code_dim": 0, "hidden": 0, "slow": 0},
     "resnet_conv": {
-        "memory": 128, "channels": [], "inner": 0, "strides": [1, 3], "hops": 0, "head": 0,
+        "written_units": 128, "channels": [], "inner": 0, "strides": [1, 3], "hops": 0, "head": 0,
     },
-    "resnet_fc": {"memory": 512, "channels": [], "code": 0, "hops": 0, "head": 0},
+    "resnet_fc": {"written_units": 512, "channels": [], "code_dim": 0, "hops": 0, "head": 0},
 }  # fmt: skip
 """A value of each bounded setting that is out of its bounds, none of them taken from the bounds."""
 

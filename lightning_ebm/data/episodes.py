@@ -56,7 +56,7 @@ class Sampling:
     Attributes:
         classes: all patterns of an episode come from this many classes, drawn for it: correlated episodes; 0: from the
             whole split.
-        repeats: whether a pattern may occur more than once.
+        with_replacement: whether a pattern may occur more than once.
     """
 
     classes: int = 0

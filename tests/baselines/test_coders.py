@@ -14,7 +14,7 @@ from tests.contract import build
 
 def coders_of(shape=(1, 16, 16), width=None, seed=0, **settings):
     torch.manual_seed(seed)
-    return Coders(shape, width, CodersConfig(hidden=16, channels=[], **({"code": 20} | settings)))
+    return Coders(shape, width, CodersConfig(hidden=16, channels=[], **({"code_dim": 20} | settings)))
 
 
 def waves(size):
@@ -112,7 +112,7 @@ def test_gradients_reach_all_parameters(width):
 
 def test_a_code_may_be_wider_than_that_of_the_images_encoder():
     assert coders_of(width=100).width == 100
-    with pytest.raises(ValueError, match=r"width must be at most coders\.code=20"):
+    with pytest.raises(ValueError, match=r"width must be at most coders\.code_dim=20"):
         Coders((1, 16, 16), 100, CodersConfig(code_dim=20))
 
 
@@ -120,7 +120,7 @@ def test_a_code_may_be_wider_than_that_of_the_images_encoder():
     ("settings", "message"),
     [
         ({"hidden": 0}, "hidden must be at least 1, got 0"),
-        ({"code": 0}, "code must be at least 1, got 0"),
+        ({"code_dim": 0}, "code_dim must be at least 1, got 0"),
         ({"channels": [4, 0]}, r"channels must be at least 1, got \[4, 0\]"),
         ({"shape": (8, 8)}, r"vectors or images, not patterns of shape \(8, 8\)"),
     ],
@@ -157,7 +157,7 @@ class TestAuxiliaryLoss:
     def test_gradients_reach_encoder_and_decoder(self, name, channels):
         torch.manual_seed(0)
         kind = memories.load(name)
-        sizes = {"neurons": 20, "key": 6, "value": 5, "slots": 4, "rows": 4}
+        sizes = {"neurons": 20, "key": 6, "value": 5, "slots": 4}
         sizes = {key: size for key, size in sizes.items() if hasattr(kind.config(), key)}
         memory = build(kind, (1, 8, 8), coders=CodersConfig(hidden=8, channels=channels, code_dim=24), **sizes)
         patterns = torch.rand(2, 3, 1, 8, 8).round()

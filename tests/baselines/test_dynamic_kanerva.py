@@ -25,7 +25,7 @@ class TestImages(MemoryContract):
 
     def build(self):
         settings = DynamicKanervaConfig(
-            **{"rows": 5, "width": 12, "steps": 2, "objective": "elbo"},
+            **{"slots": 5, "width": 12, "steps": 2, "objective": "elbo"},
             coders=CodersConfig(channels=[4, 8], code_dim=16),
         )
         return DynamicKanervaMachine(self.spec, settings)
@@ -40,7 +40,7 @@ class TestImages(MemoryContract):
 def test_writing_is_the_loop_with_inverses(iterations):
     """One episode, in NumPy: weights from the memory as it then is, always written into the old one."""
     torch.manual_seed(0)
-    memory = build(DynamicKanervaMachine, (6,), rows=3, prior=0.5, noise=0.4, iterations=iterations).double()
+    memory = build(DynamicKanervaMachine, (6,), slots=3, prior=0.5, noise=0.4, iterations=iterations).double()
     patterns = bits(2, 5, 6, dtype=torch.float64)
     state = {name: tensor[1].detach().numpy() for name, tensor in memory.write(patterns).items()}
     noise = 0.4**2 + 1e-6
@@ -60,7 +60,7 @@ def test_energy_is_the_negative_log_density_of_a_code():
     """Weights integrated out, z ~ N(0, R'R + σ² I): for Gaussians the best weight gives the same but for a constant."""
     torch.manual_seed(0)
     memory, patterns = (
-        build(DynamicKanervaMachine, (6,), rows=3, prior=1.0).double(),
+        build(DynamicKanervaMachine, (6,), slots=3, prior=1.0).double(),
         bits(2, 5, 6, dtype=torch.float64),
     )
     state = memory.write(patterns)

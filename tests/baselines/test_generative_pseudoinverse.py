@@ -46,7 +46,7 @@ def read_codes(memory, state, codes):
 @pytest.mark.parametrize("items", [1, 5, 8])
 def test_it_is_exact_while_there_are_no_more_patterns_than_rows(items):
     torch.manual_seed(0)
-    memory, patterns = build(GenerativePseudoinverse, (20,), rows=8).double(), bits(3, items, 20, dtype=torch.float64)
+    memory, patterns = build(GenerativePseudoinverse, (20,), slots=8).double(), bits(3, items, 20, dtype=torch.float64)
     state, codes = memory.write(patterns), memory.coders.encode(patterns)
     torch.testing.assert_close(read_codes(memory, state, codes), codes, rtol=0, atol=1e-9)
     torch.testing.assert_close(memory.energy(state, patterns), torch.zeros(3, items).double(), rtol=0, atol=1e-9)
@@ -56,7 +56,7 @@ def test_reading_projects_on_the_span_of_the_codes():
     """V V' of their singular vectors, whatever R0 is; then decoding, and again from the answer."""
     torch.manual_seed(0)
     memory, patterns = (
-        build(GenerativePseudoinverse, (20,), rows=8, steps=2).double(),
+        build(GenerativePseudoinverse, (20,), slots=8, steps=2).double(),
         bits(3, 6, 20, dtype=torch.float64),
     )
     basis = torch.linalg.svd(memory.coders.encode(patterns), full_matrices=False)[2]
@@ -70,7 +70,7 @@ def test_reading_projects_on_the_span_of_the_codes():
 
 def test_with_more_patterns_than_rows_the_memory_is_the_least_squares_one():
     torch.manual_seed(0)
-    memory, patterns = build(GenerativePseudoinverse, (20,), rows=8).double(), bits(3, 15, 20, dtype=torch.float64)
+    memory, patterns = build(GenerativePseudoinverse, (20,), slots=8).double(), bits(3, 15, 20, dtype=torch.float64)
     codes = memory.coders.encode(patterns)
     addresses = torch.linalg.lstsq(memory.prior.T.expand(3, -1, -1), codes.mT).solution.mT
     expected = torch.linalg.lstsq(addresses, codes).solution
@@ -107,7 +107,7 @@ def test_enough_iterations_are_the_solver():
     matrix = torch.randn(2, 16, 32, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     torch.testing.assert_close(iterative_pseudo_inverse(matrix, 20), torch.linalg.pinv(matrix), rtol=0, atol=1e-10)
     torch.manual_seed(0)
-    memory, patterns = build(GenerativePseudoinverse, (24,), rows=6).double(), bits(2, 5, 24, dtype=torch.float64)
+    memory, patterns = build(GenerativePseudoinverse, (24,), slots=6).double(), bits(2, 5, 24, dtype=torch.float64)
     expected = memory.read(memory.write(patterns), distorted(patterns))
     assert expected.isfinite().all()
     memory.iterations = 30
@@ -119,6 +119,6 @@ def test_enough_iterations_are_the_solver():
 
 
 def test_it_writes_all_patterns_at_once():
-    memory = build(GenerativePseudoinverse, (8,), rows=3)
+    memory = build(GenerativePseudoinverse, (8,), slots=3)
     with pytest.raises(NotImplementedError, match="all patterns at once"):
         memory.update(memory.initial_state(2), bits(2, 4, 8))

@@ -34,7 +34,7 @@ class TestImages(TestBits):
 
     def build(self):
         settings = KanervaConfig(
-            **{"rows": 5, "width": 12, "address": 6, "steps": 2, "objective": "elbo"},
+            **{"slots": 5, "width": 12, "address_dim": 6, "steps": 2, "objective": "elbo"},
             coders=CodersConfig(channels=[4, 8], code_dim=16, hidden=8),
         )
         return KanervaMachine(self.spec, settings)
@@ -60,7 +60,7 @@ def bits(*shape, seed=0, dtype=torch.float32):
 
 @pytest.mark.parametrize("machine", MACHINES)
 def test_the_state_is_what_the_literature_counts(machine):
-    state = build(machine, (1, 32, 32), rows=32, width=100).initial_state(2)
+    state = build(machine, (1, 32, 32), slots=32, width=100).initial_state(2)
     assert {name: tuple(tensor.shape) for name, tensor in state.items()} == {
         "mean": (2, 32, 100),
         "covariance": (2, 32, 32),
@@ -71,7 +71,7 @@ def test_the_state_is_what_the_literature_counts(machine):
 @pytest.mark.parametrize("machine", MACHINES)
 def test_reading_needs_the_mean_alone(machine):
     torch.manual_seed(0)
-    memory, patterns = build(machine, (12,), rows=5), bits(2, 4, 12)
+    memory, patterns = build(machine, (12,), slots=5), bits(2, 4, 12)
     state = memory.write(patterns)
     torch.testing.assert_close(
         memory.read({**state, "covariance": state["covariance"] * float("nan")}, patterns), memory.read(state, patterns)
@@ -81,7 +81,7 @@ def test_reading_needs_the_mean_alone(machine):
 @pytest.mark.parametrize("machine", MACHINES)
 def test_one_pattern_after_the_other_is_all_of_them(machine):
     torch.manual_seed(0)
-    memory, patterns = build(machine, (12,), rows=5).double(), bits(2, 7, 12, dtype=torch.float64)
+    memory, patterns = build(machine, (12,), slots=5).double(), bits(2, 7, 12, dtype=torch.float64)
     state = memory.initial_state(2)
     for pattern in patterns.split(1, dim=1):
         state = memory.update(state, pattern)
@@ -94,7 +94,7 @@ def test_one_pattern_after_the_other_is_all_of_them(machine):
 def test_equal_patterns_and_many_more_than_rows_do_no_harm(machine, objective):
     """In float32, in values and gradients, with next to no noise."""
     torch.manual_seed(0)
-    memory = build(machine, (12,), rows=4, noise=1e-6, prior=1.0, objective=objective)
+    memory = build(machine, (12,), slots=4, noise=1e-6, prior=1.0, objective=objective)
     for patterns in (torch.ones(2, 6, 12), torch.zeros(2, 6, 12), bits(2, 60, 12)):
         memory.zero_grad()
         loss = memory.meta_loss(patterns, patterns)
@@ -106,7 +106,7 @@ def test_equal_patterns_and_many_more_than_rows_do_no_harm(machine, objective):
 
 def test_addresses_are_made_from_codes_by_the_learned_net():
     torch.manual_seed(0)
-    memory = build(KanervaMachine, (6,), rows=3, address=4, coders=CodersConfig(hidden=5)).double()
+    memory = build(KanervaMachine, (6,), slots=3, address_dim=4, coders=CodersConfig(hidden=5)).double()
     patterns = bits(2, 3, 6, dtype=torch.float64)
     codes = memory.coders.encode(patterns)
     latent = codes @ memory.to_latent.weight.T + memory.to_latent.bias
@@ -127,7 +127,7 @@ def test_addresses_are_made_from_codes_by_the_learned_net():
 @pytest.mark.parametrize("binary", [True, False])
 def test_terms_of_the_bound_are_those_of_torch_distributions(machine, binary):
     torch.manual_seed(0)
-    memory = build(machine, (6,), rows=3, objective="elbo", real=not binary, coders=CodersConfig(hidden=4)).double()
+    memory = build(machine, (6,), slots=3, objective="elbo", real=not binary, coders=CodersConfig(hidden=4)).double()
     patterns = bits(2, 4, 6, dtype=torch.float64) if binary else torch.rand(2, 4, 6, dtype=torch.float64)
     bound, codes, state = memory.bound(patterns), memory.coders.encode(patterns), memory.write(patterns)
     centres = memory.addressing(state["mean"])(codes)
@@ -153,7 +153,7 @@ def test_the_bound_lies_below_the_exact_likelihood(written, bit):
     """
     torch.manual_seed(0)
     memory = build(
-        DynamicKanervaMachine, (1,), rows=1, prior=1.0, noise=0.5, objective="elbo", written=written
+        DynamicKanervaMachine, (1,), slots=1, prior=1.0, noise=0.5, objective="elbo", written=written
     ).double()
     with torch.no_grad():
         memory.prior_mean.fill_(0.8)
@@ -174,7 +174,7 @@ def test_training_raises_the_bound(machine):
     """Above that of the best guess of bits one by one, for episodes of four patterns that repeat."""
     torch.manual_seed(0)
     basis = bits(4, 20, seed=9)
-    memory = build(machine, (20,), rows=6, objective="elbo", prior=1.0, noise=0.3, coders=CodersConfig(hidden=32))
+    memory = build(machine, (20,), slots=6, objective="elbo", prior=1.0, noise=0.3, coders=CodersConfig(hidden=32))
 
     def episodes():
         patterns = basis[torch.randint(4, (4, 6))]
@@ -191,7 +191,7 @@ def test_given_the_memory_it_beats_every_model_without_one():
     """Of 64 random bits no model without memory has a log-likelihood above -64 ln 2; nor has the full bound."""
     torch.manual_seed(0)
     memory = build(
-        DynamicKanervaMachine, (64,), rows=4, prior=1.0, noise=0.3, objective="conditional", coders=CodersConfig(16)
+        DynamicKanervaMachine, (64,), slots=4, prior=1.0, noise=0.3, objective="conditional", coders=CodersConfig(16)
     )
     train(memory, lambda: (torch.rand(8, 4, 64).round(),) * 2, steps=40, rate=0.02)
     bound = memory.bound(torch.rand(50, 4, 64).round())
@@ -202,7 +202,7 @@ def test_given_the_memory_it_beats_every_model_without_one():
 @pytest.mark.parametrize("machine", MACHINES)
 def test_without_writing_it_is_a_variational_autoencoder(machine):
     torch.manual_seed(0)
-    memory, patterns = build(machine, (12,), rows=5, objective="elbo", written=False), bits(2, 4, 12)
+    memory, patterns = build(machine, (12,), slots=5, objective="elbo", written=False), bits(2, 4, 12)
     torch.testing.assert_close(memory.write(patterns), memory.initial_state(2))
     bound = memory.bound(patterns)
     assert (bound.memory == 0).all()

@@ -241,7 +241,7 @@ def test_training_reduces_the_loss_of_new_episodes(shape, settings, episodes):
         (
             {"width": 17, "coders": CodersConfig(code_dim=16)},
             (1, 8, 8),
-            "width must be at most coders.code=16, .*got 17",
+            "width must be at most coders.code_dim=16, .*got 17",
         ),
         (
             {"coders": CodersConfig(channels=[4, 4])},

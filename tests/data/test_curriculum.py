@@ -28,7 +28,7 @@ def module(rank=0, world=1, position=0, workers=0, **settings):
     settings = {
         "train_patterns_per_episode": [3, 9],
         "curriculum": 8,
-        "items": 5,
+        "patterns_per_episode": 5,
         "batch": 4,
         "val": 4,
         "test": 4,
@@ -106,7 +106,7 @@ class TestEpisodes:
 
     def test_validation_and_test_do_not_follow_it(self):
         for split in ("val", "test"):
-            ranged, fixed = (getattr(data, f"{split}_dataloader")() for data in (module(), module(train_items=[])))
+            ranged, fixed = (getattr(data, f"{split}_dataloader")() for data in (module(), module(train_patterns_per_episode=[])))
             (one,), (other,) = ranged, fixed
             assert one.patterns.shape == (4, 5, 24) and same(one, other)
 

@@ -123,7 +123,7 @@ class TestCorrelated:
     def test_more_than_there_are(self, source):
         part = source.splits["test"]
         with pytest.raises(
-            ValueError, match=rf"episodes\.patterns_per_episode must be at most {len(part)}, .*repeats=true"
+            ValueError, match=rf"episodes\.patterns_per_episode must be at most {len(part)}, .*with_replacement=true"
         ):
             source.draw("test", len(part) + 1, np.random.default_rng(0))
         with pytest.raises(ValueError, match=rf"episodes\.classes must be at most {len(part.members)}"):

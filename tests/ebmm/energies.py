@@ -17,20 +17,20 @@ from lightning_ebm.ebmm.energies import (
 from tests.contract import build
 
 BITS, GREY, COLOUR = (6,), (1, 8, 8), (3, 8, 8)
-LARGE = dict(memory=2, channels=[3], inner=3, width=4, head=5)
-MEASURED = dict(slots=4, code=7, address=2, period=4, hidden=5, detector=3, recovery=3, steps=2)
+LARGE = dict(written_units=2, channels=[3], inner=3, width=4, head=5)
+MEASURED = dict(slots=4, code_dim=7, address_dim=2, block_size=4, hidden=5, detector=3, recovery=3, steps=2)
 
 SMALL = {
-    "gated_rnn": (BITS, GatedRNN, dict(hidden=7, memory=3, hops=2)),
-    "resnet_fc": (GREY, ResNetFC, dict(memory=3, channels=[3, 4], code=6, hidden=7, hops=2, head=5)),
+    "gated_rnn": (BITS, GatedRNN, dict(hidden=7, written_units=3, hops=2)),
+    "resnet_fc": (GREY, ResNetFC, dict(written_units=3, channels=[3, 4], code_dim=6, hidden=7, hops=2, head=5)),
     "resnet_conv": (COLOUR, ResNetConv, LARGE | dict(strides=[1, 2], hops=2)),
     "resnet_conv_large": (GREY, ResNetConv, LARGE | dict(strides=[2, 2], hops=1)),
-    "mixture": (BITS, Mixture, dict(components=4, beta=0.5)),
-    "phase_mixture": (BITS, PhaseMixture, dict(rows=3, beta=0.5)),
-    "reconstruction_vector": (BITS, Reconstruction, dict(keys=3, code=5, hidden=4, slow=3)),
-    "reconstruction_image": (COLOUR, Reconstruction, dict(keys=3, code=7, hidden=2, slow=3)),
+    "mixture": (BITS, Mixture, dict(slots=4, beta=0.5)),
+    "phase_mixture": (BITS, PhaseMixture, dict(slots=3, beta=0.5)),
+    "reconstruction_vector": (BITS, Reconstruction, dict(keys=3, code_dim=5, hidden=4, slow=3)),
+    "reconstruction_image": (COLOUR, Reconstruction, dict(keys=3, code_dim=7, hidden=2, slow=3)),
     # without refining, past which gradients go as if it moved nothing
-    "decoded_mixture": (GREY, DecodedMixture, dict(slots=4, code=5, hidden=6, layers=2, detector=3, refining=0)),
+    "decoded_mixture": (GREY, DecodedMixture, dict(slots=4, code_dim=5, hidden=6, layers=2, detector=3, refining=0)),
     "measured_mixture": (GREY, MeasuredMixture, MEASURED),
 }
 

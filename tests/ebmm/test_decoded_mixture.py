@@ -21,7 +21,7 @@ SHAPE = (1, 8, 8)
 
 def energy(shape=SHAPE, **settings):
     torch.manual_seed(0)
-    settings = {"slots": 4, "code": 5, "hidden": 6, "detector": 3} | settings
+    settings = {"slots": 4, "code_dim": 5, "hidden": 6, "detector": 3} | settings
     return build(DecodedMixture, shape, **settings).double()
 
 
@@ -35,7 +35,7 @@ def memory(net):
 
 @pytest.mark.parametrize(("code", "floats"), [(35, 2304), (71, 4608), (143, 9216), (251, 16128)])
 def test_the_state_is_not_larger_than_the_papers(code, floats):
-    net = build(DecodedMixture, (1, 32, 32), code=code, hidden=0, detector=0)
+    net = build(DecodedMixture, (1, 32, 32), code_dim=code, hidden=0, detector=0)
     assert count_floats(EBMM(net), EBMM(net).initial_state(1)) == (floats, floats)
 
 
@@ -223,7 +223,7 @@ def test_detector_learns_which_half_is_noise():
 def test_single_patterns_are_coded_before_memory_is_learned():
     """Ten seconds of the auxiliary loss alone, and the memory recalls better than the query, untrained as it is."""
     generator = torch.Generator().manual_seed(0)
-    net = energy(slots=8, code=12, hidden=32, detector=16).float()
+    net = energy(slots=8, code_dim=12, hidden=32, detector=16).float()
     store = memory(net)
     optimizer = torch.optim.Adam(net.parameters(), 0.003)
 
@@ -241,7 +241,7 @@ def test_single_patterns_are_coded_before_memory_is_learned():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"code": 64}, "energy.code must be below 64"),
+        ({"code_dim": 64}, "energy.code_dim must be below 64"),
         ({"shape": (6,)}, r"energy\.detector needs images"),
     ],
 )

@@ -70,10 +70,10 @@ class TestReconstructionOfImages(EBMMContract):
     ("energy", "shape", "settings", "floats"),
     [
         (GatedRNN, (128,), {}, 8256),
-        *((ResNetFC, (1, 32, 32), {"memory": d}, 257 * d) for d in (12, 64)),
-        *((ResNetConv, (3, 32, 32), {"memory": d}, 1154 * d) for d in (2, 14)),
+        *((ResNetFC, (1, 32, 32), {"written_units": d}, 257 * d) for d in (12, 64)),
+        *((ResNetConv, (3, 32, 32), {"written_units": d}, 1154 * d) for d in (2, 14)),
         (ResNetConv, (3, 64, 64), dict(channels=[64, 128], inner=128, width=256, strides=[2, 2]), 2306 * 8),
-        (Reconstruction, (1, 32, 32), dict(keys=63, code=128), 64 * 128),
+        (Reconstruction, (1, 32, 32), dict(keys=63, code_dim=128), 64 * 128),
     ],
 )
 def test_state_has_exactly_the_published_size(energy, shape, settings, floats):
@@ -201,7 +201,7 @@ def test_a_sum_over_patterns_is_the_mean_at_as_many_times_the_rates(gradient_ter
     torch.manual_seed(0)
     net = small_energy("gated_rnn").double()
     settings = dict(steps=2, rates="parameter", gradient_term=gradient_term)
-    rates = dict(rate=0.25, gradient_rate=0.125, bias_rate=-0.25)  # exact in float32, and five times as well
+    rates = dict(write_rate=0.25, gradient_rate=0.125, bias_rate=-0.25)  # exact in float32, and five times as well
 
     def memory(reduction, rates):
         writing = WritingConfig(**rates, prior_rate=0.0625, reduction=reduction, **settings)
@@ -220,16 +220,16 @@ def test_a_sum_over_patterns_is_the_mean_at_as_many_times_the_rates(gradient_ter
         (lambda: EBMM(Linear()), "memory_layers must name"),
         (lambda: EBMM(Linear(), memory_layers=["bow"]), "no layer 'bow'.*slope, bowl"),
         (lambda: EBMM(nn.Sequential(nn.Tanh()), memory_layers=["0"]), "no parameters"),
-        (lambda: WritingConfig(write_rate=0), "rate must be above 0 while rates is layer"),
+        (lambda: WritingConfig(write_rate=0), "write_rate must be above 0 while rates is layer"),
         (lambda: WritingConfig(prior_rate=math.nan), "prior_rate must be above 0"),
-        (lambda: GatedRNN.config(hidden=4, memory=4), "memory must be at least 1 and below hidden=4, got 4"),
-        (lambda: ResNetConv.config(memory=8, width=8), "memory must be at least 1 and below width=8, got 8"),
+        (lambda: GatedRNN.config(hidden=4, written_units=4), "written_units must be at least 1 and below hidden=4, got 4"),
+        (lambda: ResNetConv.config(written_units=8, width=8), "written_units must be at least 1 and below width=8, got 8"),
         (lambda: ResNetConv.config(strides=[1, 3]), r"strides must be one of 1, 2, got \[1, 3\]"),
         (lambda: ResNetFC.config(channels=[]), "channels must have at least 1"),
         (lambda: build(ResNetFC, (1, 30, 32)), "divisible by 8, got 30x32"),
         (lambda: build(ResNetConv, (1, 36, 36)), "divisible by 8"),
-        (lambda: build(Reconstruction, (6,), code=7), "energy.code must be at most the 6 values"),
-        (lambda: build(Reconstruction, (1, 6, 6), code=7), "divisible by 4"),
+        (lambda: build(Reconstruction, (6,), code_dim=7), "energy.code_dim must be at most the 6 values"),
+        (lambda: build(Reconstruction, (1, 6, 6), code_dim=7), "divisible by 4"),
     ],
 )
 def test_mistakes_name_the_key(build, message):
@@ -243,7 +243,7 @@ def test_the_reconstruction_energy_recalls_before_any_training():
     torch.manual_seed(0)
     writing = WritingConfig(steps=5, write_rate=0.3, prior_rate=1e-4, gradient_term=False)
     memory = EBMM(
-        build(Reconstruction, (128,), keys=63, code=128, hidden=256),
+        build(Reconstruction, (128,), keys=63, code_dim=128, hidden=256),
         EBMMConfig(writing=writing, reading=ReadingConfig(step_size=0.3)),
     )
     patterns = torch.rand(4, 16, 128, generator=generator).round()

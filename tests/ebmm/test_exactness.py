@@ -13,7 +13,7 @@ STEPS = 2
 
 def small(name, writing_rate=0.02, step_size=0.02, gradient_term=True, **writing):
     torch.manual_seed(0)
-    rates = dict(rate=writing_rate, prior_rate=1e-4, gradient_term=gradient_term, **writing)
+    rates = dict(write_rate=writing_rate, prior_rate=1e-4, gradient_term=gradient_term, **writing)
     rules = EBMMConfig(
         writing=WritingConfig(steps=STEPS, **rates), reading=ReadingConfig(steps=STEPS, step_size=step_size)
     )

@@ -19,7 +19,7 @@ SHAPE = (1, 8, 8)
 
 def energy(shape=SHAPE, **settings):
     torch.manual_seed(0)
-    return build(MeasuredMixture, shape, **(MEASURED | {"code": 8} | settings)).double()
+    return build(MeasuredMixture, shape, **(MEASURED | {"code_dim": 8} | settings)).double()
 
 
 def memory(net):
@@ -32,7 +32,7 @@ def memory(net):
 
 @pytest.mark.parametrize(("code", "floats"), [(35, 2304), (71, 4608), (143, 9216), (251, 16128)])
 def test_the_state_is_not_larger_than_the_papers(code, floats):
-    net = EBMM(build(MeasuredMixture, (1, 32, 32), code=code, detector=0))
+    net = EBMM(build(MeasuredMixture, (1, 32, 32), code_dim=code, detector=0))
     assert count_floats(net, net.initial_state(1)) == (floats, floats)
 
 
@@ -118,7 +118,7 @@ def test_energy_of_a_partly_known_pattern_is_the_formula():
 
 
 def test_rows_give_back_what_was_written():
-    net = energy(code=12)
+    net = energy(code_dim=12)
     x = torch.randint(2, (1, 4, *SHAPE), generator=torch.Generator().manual_seed(0)).double()
     state = memory(net).write(x)
     code = net.features(x[0]).detach()
@@ -132,7 +132,7 @@ def test_rows_give_back_what_was_written():
 
 def test_with_a_wave_for_every_value_a_block_is_measured_whole():
     """Linear algebra, no learning: pseudo-inverse of the measurements on the block, from what is left of them."""
-    net = energy(code=19)
+    net = energy(code_dim=19)
     x = torch.rand(5, *SHAPE, dtype=torch.float64)
     missing = torch.zeros_like(x)
     missing[..., 3:7, 2:6] = 1
@@ -188,7 +188,7 @@ def test_without_detector_and_mask_no_mask_is_predicted():
 def test_single_patterns_teach_recall_before_memory_is_learned():
     """Seconds of the auxiliary loss alone, and far fewer pixels are wrong than on blank paper or in the query."""
     generator = torch.Generator().manual_seed(0)
-    net = energy(slots=8, code=15, hidden=32, detector=16, recovery=12).float()
+    net = energy(slots=8, code_dim=15, hidden=32, detector=16, recovery=12).float()
     store = memory(net)
     optimizer = torch.optim.Adam(net.parameters(), 0.005)
 
@@ -210,8 +210,8 @@ def test_single_patterns_teach_recall_before_memory_is_learned():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"code": 20}, "energy.code must be at most 19"),
-        ({"code": 3, "address": 2}, "address must be below code - 1 = 2"),
+        ({"code_dim": 20}, "energy.code_dim must be at most 19"),
+        ({"code_dim": 3, "address_dim": 2}, "address_dim must be below code_dim - 1 = 2"),
         ({"shape": (6,)}, "energy needs images"),
     ],
 )

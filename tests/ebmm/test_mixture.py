@@ -14,7 +14,7 @@ from tests.contract import build
 
 def mixture(**writing):
     torch.manual_seed(0)
-    settings = dict(steps=5, rate=2.0, prior_rate=0.0, rates="parameter", reduction="sum", gradient_term=False)
+    settings = dict(steps=5, write_rate=2.0, prior_rate=0.0, rates="parameter", reduction="sum", gradient_term=False)
     config = EBMMConfig(writing=WritingConfig(**{**settings, **writing}), reading=ReadingConfig(step_size=0.5))
     return EBMM(build(Mixture, (128,)), config).double()
 
@@ -35,7 +35,7 @@ def test_the_state_is_that_of_the_papers_net():
 
 
 def test_energy_is_the_formula():
-    net = build(Mixture, (6,), components=4, beta=0.5).double()
+    net = build(Mixture, (6,), slots=4, beta=0.5).double()
     net.memory.bias.data = torch.randn(4, dtype=torch.float64)
     x = torch.rand(5, 6, dtype=torch.float64)
     w, b = net.memory.weight.detach().numpy(), net.memory.bias.detach().numpy()
@@ -46,7 +46,7 @@ def test_energy_is_the_formula():
 
 
 def test_overlap_of_a_component_with_itself_is_the_number_of_bits():
-    net = build(Mixture, (128,), components=1)
+    net = build(Mixture, (128,), slots=1)
     net.memory.weight.data[0] = 3 * torch.where(torch.arange(128) % 3 == 0, 1.0, -1.0)  # whatever its length
     stored = (net.memory.weight.data > 0).float()
     assert net(stored).item() == pytest.approx(-128, rel=1e-5)
@@ -55,7 +55,7 @@ def test_overlap_of_a_component_with_itself_is_the_number_of_bits():
 
 def test_a_write_step_is_expectation_maximisation():
     """Rows move by what their patterns have beyond the row, biases by the patterns they count."""
-    memory = mixture(steps=1, rate=0.75, bias_rate=-0.5)
+    memory = mixture(steps=1, write_rate=0.75, bias_rate=-0.5)
     net = memory.energy_net
     net.memory.bias.data = 0.3 * torch.randn(64, dtype=torch.float64)
     patterns = bits(1, 9)[0]

@@ -13,12 +13,12 @@ from tests.contract import build
 from tests.ebmm.test_mixture import bits, wrong
 
 
-def phase_mixture(rows=63, **writing):
+def phase_mixture(slots=63, **writing):
     torch.manual_seed(0)
-    settings = dict(steps=15, rate=0.5, prior_rate=0.0, bias_rate=-0.5, rates="parameter", reduction="sum")
+    settings = dict(steps=15, write_rate=0.5, prior_rate=0.0, bias_rate=-0.5, rates="parameter", reduction="sum")
     writing = WritingConfig(**{**settings, **writing})
     reading = ReadingConfig(steps=2, step_size=0.5, momentum=0.1)
-    return EBMM(build(PhaseMixture, (128,), rows=rows), EBMMConfig(writing=writing, reading=reading)).double()
+    return EBMM(build(PhaseMixture, (128,), slots=slots), EBMMConfig(writing=writing, reading=reading)).double()
 
 
 def test_the_state_is_not_larger_than_that_of_the_papers_net():
@@ -26,7 +26,7 @@ def test_the_state_is_not_larger_than_that_of_the_papers_net():
 
 
 def test_energy_is_the_formula():
-    net = build(PhaseMixture, (6,), rows=3, beta=0.5).double()
+    net = build(PhaseMixture, (6,), slots=3, beta=0.5).double()
     net.memory.bias.data = torch.randn(6, dtype=torch.float64)
     x = torch.rand(5, 6, dtype=torch.float64)
     w, b = net.memory.weight.detach().numpy(), net.memory.bias.detach().numpy()
@@ -38,7 +38,7 @@ def test_energy_is_the_formula():
 
 def test_a_row_holds_any_two_patterns():
     """The phase of (±1, ±1), one bit of each pattern, recalls both from queries with a quarter of their bits wrong."""
-    memory = phase_mixture(rows=1)
+    memory = phase_mixture(slots=1)
     patterns, queries = bits(1, 2)
     first, second = 2 * patterns[0] - 1
     memory.energy_net.memory.weight.data[0] = torch.atan2(second, first)

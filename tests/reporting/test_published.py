@@ -62,7 +62,7 @@ def test_wrong_files_are_named(tmp_path, content, message):
     file = tmp_path / "other.csv"
     if content is not None:
         file.write_text(content)
-    with pytest.raises(ConfigError, match=f"compare.published.*{message}"):
+    with pytest.raises(ConfigError, match=f"compare.paper_results.*{message}"):
         published(str(file))
 
 

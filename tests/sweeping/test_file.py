@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
-from lightning_ebm.config import ConfigError, parse_overrides, plain, read, resolve
+from lightning_ebm.config import ConfigError, parse_overrides, plain, read, resolve, shipped
 from lightning_ebm.sweep import MACROS, arguments, grid_values, parameter, read_sweep, values_at, words
 
 ROOT = Path(__file__).parents[2]
@@ -44,9 +44,9 @@ def leaves(node, above=()):
 def test_every_parameter_is_a_key_of_its_configuration(path):
     sweep = read_sweep(path)
     command = command_of(sweep)
-    config = next(word for word in command if word.startswith("configs/"))
+    config = command[command.index("train") + 1]
     overrides = command[command.index(config) + 1 :]
-    resolved = leaves(plain(resolve(read(ROOT / config, overrides))))
+    resolved = leaves(plain(resolve(read(shipped(config, "configs", "configuration"), overrides))))
     for name, value in some_values(sweep).items():
         assert resolved["memory.name" if name == "memory" else name] == value, name
 

@@ -25,7 +25,7 @@ from tests.training.test_training import interrupt_at
 from tests.training.tiny import DEBUG, TINY, assert_same_state, config, last, metrics
 
 SHORT = ("training.max_steps=6", "training.validate_every=2", "trainer.threads=1")
-KANERVA = ("memory={name: kanerva, rows: 4, address: 4, objective: elbo}", *SHORT)
+KANERVA = ("memory={name: kanerva, slots: 4, address_dim: 4, objective: elbo}", *SHORT)
 
 
 def best_step(folder):

@@ -124,6 +124,6 @@ def test_an_experiment_that_has_spent_its_seconds_is_measured(tmp_path, each_upd
 
 
 def test_a_negative_budget_is_refused():
-    assert TrainingConfig().seconds == 0
+    assert TrainingConfig().max_seconds == 0
     with pytest.raises(ConfigError, match=r"training\.max_seconds must be at least 0"):
         resolve({"training": {"max_seconds": -1.0}})

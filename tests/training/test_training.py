@@ -18,7 +18,7 @@ DEBUG = Path(__file__).parents[2] / "configs" / "debug.yaml"
 def config(tmp_path, *overrides):
     settings = [
         f"output={tmp_path}", "data=bits", "data.size=12", "distortion=pixels", "distortion.amount=4",
-        "memory={name: ebmm, energy: {name: gated_rnn, hidden: 8, memory: 3, hops: 2}}", "training.max_steps=6",
+        "memory={name: ebmm, energy: {name: gated_rnn, hidden: 8, written_units: 3, hops: 2}}", "training.max_steps=6",
         "training.validate_every=2",
     ]  # fmt: skip
     return resolve(read(DEBUG, [*settings, *overrides]))

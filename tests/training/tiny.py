@@ -11,9 +11,9 @@ from lightning_ebm.training.trainer import build
 DEBUG = Path(__file__).parents[2] / "configs" / "debug.yaml"
 TINY = (
     "data=bits", "data.size=12", "distortion=pixels", "distortion.amount=4", "training.log_images=false",
-    "memory={name: ebmm, energy: {name: gated_rnn, hidden: 8, memory: 3, hops: 2}}", "trainer.accelerator=cpu",
+    "memory={name: ebmm, energy: {name: gated_rnn, hidden: 8, written_units: 3, hops: 2}}", "trainer.accelerator=cpu",
 )  # fmt: skip
-DECODED = "memory={name: ebmm, energy: {name: decoded_mixture, slots: 4, code: 8, hidden: 4, detector: 2}}"
+DECODED = "memory={name: ebmm, energy: {name: decoded_mixture, slots: 4, code_dim: 8, hidden: 4, detector: 2}}"
 """A memory whose single patterns can be learned first."""
 
 

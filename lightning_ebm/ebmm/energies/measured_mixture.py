@@ -34,9 +34,9 @@ class MeasuredMixtureConfig(Settings):
     slots: int = setting(64, at_least=1)
     """S, rows of the written layer; as many patterns can be told apart. The state has S · (code + 1) floats."""
     code_dim: int = 35
-    """Values of a row: one that gives the others their scale, `address` by which it is found, and measurements."""
+    """Values of a row: one that gives the others their scale, `address_dim` by which it is found, and measurements."""
     address_dim: int = setting(4, at_least=1)
-    """P, values that a net makes of a pattern, and can make of what is known of it; below `code` - 1."""
+    """P, values that a net makes of a pattern, and can make of what is known of it; below `code_dim` - 1."""
     block_size: int = setting(16, at_least=1)
     """Pixels after which measurements repeat at the start of training, in both directions. As large as the blocks that
     go missing: each of these then holds every measured wave once, wherever it lies."""
@@ -96,7 +96,7 @@ class MeasuredMixture(RowMixture):
         # Measurements grow with the norm of images
         self.log_scale = nn.Parameter(torch.tensor(math.log(math.sqrt(self.typical.numel()) / 8)))
         self.memory = Rows(config.slots, config.code_dim)
-        # as in the decoded mixture: overlaps reach `code`, and with less than 14 rows blend
+        # as in the decoded mixture: overlaps reach `code_dim`, and with less than 14 rows blend
         self.log_gamma = nn.Parameter(torch.tensor(math.log(14 / config.code_dim)))
         # sees known values and, in one more channel, which they are; at first it guesses nothing
         start = torch.zeros(config.code_dim - 1, (shape[0] + 1) * shape[1] * shape[2])
