@@ -48,7 +48,8 @@ def test_train_evaluate_compare_and_show(tmp_path, capsys):
 
 
 def test_rows_that_train_otherwise_are_tested_on_the_same(tmp_path, capsys):
-    other = "{distortion: {name: any_of, of: [half, {name: block, fill: pattern}]}, episodes: {train_patterns_per_episode: [2, 5]}}"
+    several = "{name: any_of, of: [half, {name: block, fill: pattern}]}"
+    other = f"{{distortion: {several}, episodes: {{train_patterns_per_episode: [2, 5]}}}}"
     rows = f"compare.rows={{block: {{}}, other: {other}}}"
     test = "test_distortion={name: block, size: 8, fill: 0}"
     assert main(["compare", DEBUG, f"output={tmp_path}", rows, test]) == 0
@@ -70,7 +71,10 @@ def test_compare_keeps_the_rows_that_are_asked_for(tmp_path, capsys):
     ("arguments", "message"),
     [
         (["train", "missing.yaml"], "cannot read the configuration missing.yaml"),
-        (["train", "~nobody-of-that-name/c.yaml"], "configuration: '~nobody-of-that-name/c.yaml' names an unknown home"),
+        (
+            ["train", "~nobody-of-that-name/c.yaml"],
+            "configuration: '~nobody-of-that-name/c.yaml' names an unknown home",
+        ),
         (["train", DEBUG, "[/no mask]=[bold]3[/]"], "unknown key '[/no mask]'."),
         (["train", DEBUG, "recipe=:smile:"], "there is no recipe ':smile:'"),
         (["train", DEBUG, "trainning.max_steps=3"], "Did you mean 'training'"),
