@@ -48,7 +48,8 @@ def test_train_evaluate_compare_and_show(tmp_path, capsys):
 
 
 def test_rows_that_train_otherwise_are_tested_on_the_same(tmp_path, capsys):
-    other = "{distortion: {name: any_of, of: [half, {name: block, fill: pattern}]}, episodes: {train_patterns_per_episode: [2, 5]}}"
+    distortion = "{name: any_of, of: [half, {name: block, fill: pattern}]}"
+    other = f"{{distortion: {distortion}, episodes: {{train_patterns_per_episode: [2, 5]}}}}"
     rows = f"compare.rows={{block: {{}}, other: {other}}}"
     test = "test_distortion={name: block, size: 8, fill: 0}"
     assert main(["compare", DEBUG, f"output={tmp_path}", rows, test]) == 0
