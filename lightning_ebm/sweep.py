@@ -82,7 +82,7 @@ class SweepConfig(Settings):
     workers: int = setting(1, at_least=0)
     """Trials at a time; 0: one for each GPU or, without, each core; with SLURM, all. A single one has all GPUs that are
     shown, of several each has `trainer.devices` of them."""
-    output: str = "runs"
+    output: str = setting("runs", path=True)
     """Folder in which `sweep-<file>` is made."""
     seed: int = setting(0, at_least=0)
     """Of random and Bayesian search."""

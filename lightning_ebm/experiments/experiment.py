@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.text import Text
 from torch.utils.data import DataLoader
 
-from lightning_ebm.config import distortion_in_test, plain, resolve, run_folder
+from lightning_ebm.config import distortion_in_test, load_yaml, plain, resolve, run_folder
 from lightning_ebm.data.datamodule import EpisodeDataModule
 from lightning_ebm.data.episodes import Distortion, Episode, PatternSource
 from lightning_ebm.experiments.controls import QueryItself
@@ -354,7 +354,7 @@ def gallery_file(run: Run, shown: int) -> bytes:
 
 def read_experiment(path: Path) -> Experiment:
     """The experiment of a file that `Experiment.job` wrote."""
-    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    values = load_yaml(path.read_bytes(), str(path))
     return Experiment(values["label"], values["series"], values["variation"], resolve(values["config"]))
 
 
