@@ -294,9 +294,7 @@ def test_a_home_is_expanded_in_every_path_of_every_key(tmp_path, monkeypatch):
     checked = 0
     for schema in SETTINGS:
         schema = getattr(schema, "config", schema)
-        for key in {"output", "checkpoint", "published", "root"} & {
-            entry.name for entry in dataclasses.fields(schema)
-        }:
+        for key in {"output", "checkpoint", "published", "root"} & {entry.name for entry in dataclasses.fields(schema)}:
             assert getattr(build(schema, {key: "~/x"}, ""), key) == f"{tmp_path}/x", (schema, key)
             checked += 1
     assert checked == 12

@@ -156,23 +156,14 @@ def test_a_file_system_without_locks_costs_a_warning(tmp_path, monkeypatch, code
 
 def test_nothing_needs_a_module_that_windows_lacks():
     """Such an import stands in a `try` that expects ImportError, and nothing uses `signal.SIGKILL`."""
+    missing = {"fcntl", "grp", "pwd", "resource", "termios"}
     for path in Path(files.__file__).parent.rglob("*.py"):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        guarded = {
-            node
-            for guard in ast.walk(tree)
-            if isinstance(guard, ast.Try)
-            and any("ImportError" in ast.unparse(one.type or guard) for one in guard.handlers)
-            for statement in guard.body
-            for node in ast.walk(statement)
-        }
-        for node in set(ast.walk(tree)) - guarded:
-            if isinstance(node, ast.Import | ast.ImportFrom):
-                assert not set(re.findall(r"\w+", ast.unparse(node))) & {
-                    "fcntl",
-                    "grp",
-                    "pwd",
-                    "resource",
-                    "termios",
-                }, path
-            assert ast.unparse(node) != "signal.SIGKILL" if isinstance(node, ast.Attribute) else True, path
+        nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        tries = [one for one in nodes if isinstance(one, ast.Try)]
+        expecting = [one for one in tries if "ImportError" in "".join(map(ast.unparse, one.handlers))]
+        guarded = {node for one in expecting for statement in one.body for node in ast.walk(statement)}
+        for node in nodes:
+            if isinstance(node, ast.Import | ast.ImportFrom) and node not in guarded:
+                assert not missing & set(re.findall(r"\w+", ast.unparse(node))), path
+            if isinstance(node, ast.Attribute):
+                assert ast.unparse(node) != "signal.SIGKILL", path

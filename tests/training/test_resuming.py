@@ -11,6 +11,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lightning_ebm import launcher
 from lightning_ebm.cli import main
 from lightning_ebm.config import ConfigError
 from lightning_ebm.data.episodes import DataError
@@ -116,8 +117,9 @@ def test_of_a_launched_group_none_goes_on_where_another_process_trains(tmp_path,
     grid = [Experiment(f"seed {seed}", "", "", config(tmp_path, *SHORT, f"seed={seed}")) for seed in (0, 1)]
     folder = grid[0].folder
     other = Other(folder / "lock")
-    for name, value in {"WORLD_SIZE": "2", "RANK": "0", "TORCHELASTIC_RUN_ID": "x"}.items():
-        monkeypatch.setenv(name, value)
+    for name in launcher.TORCHRUN.variables:
+        monkeypatch.setenv(name, "2" if name == "WORLD_SIZE" else "0")
+    monkeypatch.setattr(launcher, "here", lambda: launcher.place(os.environ))  # which is cached otherwise
     said = f"{folder} is in use by process {other.pid} on "
     assert main(["train", str(DEBUG), f"output={tmp_path}", *TINY, *SHORT]) == 1
     assert capsys.readouterr().out.strip().startswith(said)
