@@ -90,11 +90,7 @@ class DecodedMixture(RowMixture):
         self.memory = Rows(config.slots, config.code_dim)
         self.typical = nn.Parameter(torch.full(shape, 0.5))
         self.log_beta = nn.Parameter(torch.tensor(math.log(4.0)))
-<<<<<<< HEAD
         # overlaps reach `code_dim`: below 14, rows blend; above, patterns share one; the same at 35 and at 251 values
-=======
-        # overlaps reach `code_dim`: with less than 14 rows blend, with more patterns share one, at 35 values as at 251
->>>>>>> testsb
         self.log_gamma = nn.Parameter(torch.tensor(math.log(14 / config.code_dim)))
         self.detector = Detector(shape, config.detector) if config.detector else None
         self.completion = Completion(shape, config.completion) if config.completion else None
