@@ -94,7 +94,7 @@ def settings(saved: Pretrained, words: Sequence[str]) -> RecallConfig:
 
 
 def recall(saved: Pretrained, files: Sequence[Path], words: Sequence[str] = ()) -> Recalled:
-    """Writes images into a memory, all together, and reads each back from a damaged copy.
+    """Writes images into a memory, all together, and reads each back from a corrupted copy.
 
     Args:
         saved: the memory's file.
@@ -135,7 +135,7 @@ def recall(saved: Pretrained, files: Sequence[Path], words: Sequence[str] = ()) 
         title=f"What {saved.name} recalls of {several}",
         caption=(
             f"All were written together{with_others}, into {count_floats(memory, memory.initial_state(1))[0]:,} floats,"
-            f" and each was read from a copy damaged by {config.distortion}, mask {'un' * (not mask_known)}known."
+            f" and each was read from a copy corrupted by {config.distortion}, mask {'un' * (not mask_known)}known."
             f" Errors: {unit(saved.spec)}."
         ),
         columns=("image", *COLUMNS, *(ENERGIES if energies is not None else ())),

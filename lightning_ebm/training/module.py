@@ -32,7 +32,7 @@ class MetaTraining(pl.LightningModule):
     """Minimises a memory's `meta_loss` over episodes with AdamW.
 
     Logs `train/loss` (the meta-loss), and on validation episodes `val/error` and `val/error_corrupted` (error of
-    the last read step on all and on distorted values, in the units of the tables: wrong bits, or squared error,
+    the last read step on all and on corrupted values, in the units of the tables: wrong bits, or squared error,
     per pattern), with `train/seconds`, the seconds spent on updates until then. For an EBMM, validation also logs what
     `diagnosis.diagnose` finds, and a run whose memory does not start says so once.
 
