@@ -333,7 +333,8 @@ def test_loader(
         distortion: how queries are made instead.
         episodes: what else to change in `EpisodesConfig`.
     """
-    changes = {"patterns_per_episode": items, "batch": batch, "workers": 0, "train_patterns_per_episode": []} | episodes
+    changes: dict[str, Any] = {"patterns_per_episode": items, "batch": batch, "workers": 0}
+    changes |= {"train_patterns_per_episode": []} | episodes
     config = dataclasses.replace(run.config.episodes, **changes)
     data = EpisodeDataModule(source or run.data.source, distortion or run.data.test_distortion, config)
     return data.test_dataloader()
