@@ -162,8 +162,8 @@ class AssociativeMemory(nn.Module, ABC):
         Args:
             patterns: (episodes, items, *shape), values in [0, 1].
             queries: the same patterns, corrupted.
-            mask: the same shape, bool, which values were corrupted. It may be a target of learning, even where `read` does
-                not get it.
+            mask: the same shape, bool, which values were corrupted. It may be a target of learning even where
+                `read` does not get it.
 
         Returns:
             A scalar, averaged over patterns.

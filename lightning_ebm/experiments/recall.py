@@ -107,7 +107,7 @@ def recall(saved: Pretrained, files: Sequence[Path], words: Sequence[str] = ()) 
         ValueError: if the memory does not store images, or the distortion does not fit.
     """
     if not files:
-        raise ConfigError("recall needs images: one file or more")
+        raise ConfigError("recall needs at least one image file")
     try:
         image_shape(saved.spec)
     except ValueError as error:
@@ -168,7 +168,7 @@ def company(saved: Pretrained, config: RecallConfig, count: int, random: np.rand
     try:
         source = datasets.build(config.company)
     except ValueError as error:
-        raise DataError(f"company: {error} (or another set; or company= for none)") from error
+        raise DataError(f"company: {error} (choose another set, or company= for none)") from error
     if source.spec != saved.spec:
         raise ConfigError(f"company must have patterns like those of {saved.name}, {saved.spec}, got {source.spec}")
     patterns: np.ndarray = source.draw("test", missing, random)

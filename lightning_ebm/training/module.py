@@ -116,7 +116,7 @@ class MetaTraining(pl.LightningModule):
             return OBJECTIVES[name](self.ebmm, patterns, queries, distorted)
         except NotImplementedError as error:
             raise ConfigError(
-                f"training.pretrain_steps and training.auxiliary_weight must be 0 here: {error}"
+                f"training.pretrain_steps and training.auxiliary_weight must be 0 for this memory: {error}"
             ) from None
         except UncalledLayerError as error:
             raise ConfigError(f"training.pretrain_objective={name}: {error}") from None
