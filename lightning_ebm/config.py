@@ -306,6 +306,8 @@ def convert(kind: Any, value: Any, path: str) -> Any:
             return None
         (kind,) = (one for one in choices if one is not type(None))
     if kind is Any or str in choices:
+        if kind is not Any and isinstance(value, list | Mapping):
+            raise ConfigError(f"{path}: must be a word or a number, got {shown(value)}")
         return number_or_text(value)
     if typing.get_origin(kind) is list:
         if not isinstance(value, list):

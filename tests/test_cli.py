@@ -48,7 +48,8 @@ def test_train_evaluate_compare_and_show(tmp_path, capsys):
 
 
 def test_rows_that_train_otherwise_are_tested_on_the_same(tmp_path, capsys):
-    other = "{distortion: {name: any_of, of: [half, {name: block, fill: pattern}]}, episodes: {train_patterns_per_episode: [2, 5]}}"
+    several = "{name: any_of, of: [half, {name: block, fill: pattern}]}"
+    other = f"{{distortion: {several}, episodes: {{train_patterns_per_episode: [2, 5]}}}}"
     rows = f"compare.rows={{block: {{}}, other: {other}}}"
     test = "test_distortion={name: block, size: 8, fill: 0}"
     assert main(["compare", DEBUG, f"output={tmp_path}", rows, test]) == 0
@@ -70,7 +71,10 @@ def test_compare_keeps_the_rows_that_are_asked_for(tmp_path, capsys):
     ("arguments", "message"),
     [
         (["train", "missing.yaml"], "cannot read the configuration missing.yaml"),
-        (["train", "~nobody-of-that-name/c.yaml"], "CONFIG: '~nobody-of-that-name/c.yaml' names an unknown home"),
+        (
+            ["train", "~nobody-of-that-name/c.yaml"],
+            "configuration: '~nobody-of-that-name/c.yaml' names an unknown home",
+        ),
         (["train", DEBUG, "[/no mask]=[bold]3[/]"], "unknown key '[/no mask]'."),
         (["train", DEBUG, "recipe=:smile:"], "there is no recipe ':smile:'"),
         (["train", DEBUG, "trainning.max_steps=3"], "Did you mean 'training'"),
@@ -78,7 +82,10 @@ def test_compare_keeps_the_rows_that_are_asked_for(tmp_path, capsys):
         (["train", DEBUG, "distortion.size=40"], "size"),
         (["train", DEBUG, "distortion=pixels", "distortion.amount=2000"], "amount"),
         (["train", DEBUG, "data=omniglot", "data.root=/nowhere"], "/nowhere"),
-        (["train", DEBUG, "memory.energy.code_dim=5000"], "energy.code_dim must lie between 1 and the 1024"),
+        (
+            ["train", DEBUG, "memory.energy.code_dim=5000"],
+            "energy.code_dim must be at most the 1024 values of a pattern, got 5000",
+        ),
         (["train", DEBUG, "memory.writing.steps=0"], "writing.steps must be at least 1"),
         (["train", DEBUG, "data=bits", "distortion=pixels", "memory.energy=resnet_fc"], "needs images"),
         (["evaluate", DEBUG, "output=/nowhere"], "train this configuration first"),
@@ -111,7 +118,7 @@ def test_mistakes_are_one_line(tmp_path, capsys, arguments, message):
 def test_a_missing_accelerator_is_named(tmp_path, capsys, accelerator):
     assert main(["train", DEBUG, f"output={tmp_path}", f"trainer.accelerator={accelerator}"]) == 1
     line = capsys.readouterr().out.strip().splitlines()[-1]
-    assert line.startswith(f"error: trainer.accelerator={accelerator} with trainer.devices=1: ")
+    assert line.startswith(f"error: trainer.accelerator={accelerator}, trainer.devices=1: ")
     assert line.endswith("This machine has 0 CUDA devices, and its CPU")
 
 
@@ -153,7 +160,7 @@ def test_results_are_written_before_they_are_printed(tmp_path, monkeypatch):
     def fails(*_):
         raise OSError("nobody listens")
 
-    monkeypatch.setattr("lightning_ebm.reporting.tables.rich_table", fails)
+    monkeypatch.setattr("lightning_ebm.experiments.compare.terminal_tables", fails)
     assert main(["compare", DEBUG, f"output={tmp_path}", "memory=hop*"]) == 1
     assert {path.name for path in (tmp_path / "compare-debug").iterdir()} >= {"report.html", "results.csv", "cells.csv"}
 

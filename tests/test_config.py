@@ -172,7 +172,10 @@ LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("- a\n- b", "keys and values"),
         ("a: [1", "c.yaml, line 1: "),
         ("training:\n\tmax_steps: 3", "c.yaml, line 2: .*cannot start any token"),
-        ("training: {max_steps: 1}\nname: a\ntraining: {learning_rate: 2}", "c.yaml, line 3: 'training' is given twice"),
+        (
+            "training: {max_steps: 1}\nname: a\ntraining: {learning_rate: 2}",
+            "c.yaml, line 3: 'training' is given twice",
+        ),
         ("compare:\n  rows:\n    a: {}\n    'a': {}", "c.yaml, line 4: 'a' is given twice"),
         ("seed: !!python/object:os.system 3", "c.yaml, line 1: could not determine a constructor"),
         ("seed: !!timestamp soon", "c.yaml, line 1: could not determine a constructor"),
@@ -257,6 +260,23 @@ def test_globs_need_no_quotes_of_yaml(glob, kept):
 SETTINGS = [RunConfig, RecallConfig, SweepConfig, SummaryConfig, BenchConfig, *map(datasets.load, datasets.names())]
 
 
+def test_every_new_name_is_a_key_and_no_former_one_is():
+    def keys(schema, path):
+        for entry in dataclasses.fields(schema):
+            here, kind = f"{path}{entry.name}", typing.get_type_hints(schema)[entry.name]
+            yield here
+            nested = [kind] if dataclasses.is_dataclass(kind) else []
+            if registry := entry.metadata.get("registry"):
+                nested = [registry.load(name).config for name in registry.names()]
+            for one in nested:
+                if path.count(".") < 2:  # a distortion may hold distortions
+                    yield from keys(one, f"{here}.")
+
+    known = set(keys(RunConfig, ""))
+    assert known.issuperset(RENAMED.values())
+    assert known.isdisjoint(RENAMED)
+
+
 def test_a_home_is_expanded_in_every_path_of_every_key(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "base.yaml").write_text(
@@ -273,7 +293,9 @@ def test_a_home_is_expanded_in_every_path_of_every_key(tmp_path, monkeypatch):
     checked = 0
     for schema in SETTINGS:
         schema = getattr(schema, "config", schema)
-        for key in {"output", "checkpoint", "paper_results", "root"} & {entry.name for entry in dataclasses.fields(schema)}:
+        for key in {"output", "checkpoint", "paper_results", "root"} & {
+            entry.name for entry in dataclasses.fields(schema)
+        }:
             assert getattr(build(schema, {key: "~/x"}, ""), key) == f"{tmp_path}/x", (schema, key)
             checked += 1
     assert checked == 12

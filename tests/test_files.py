@@ -1,8 +1,10 @@
 """Files are whole or not there, and of several processes one is in a folder at a time."""
 
+import ast
 import errno
 import multiprocessing
 import os
+import re
 import signal
 import sys
 import threading
@@ -152,6 +154,25 @@ def test_a_file_system_without_locks_costs_a_warning(tmp_path, monkeypatch, code
         pass
 
 
-def test_nothing_imports_what_windows_lacks():
+def test_nothing_needs_a_module_that_windows_lacks():
+    """Such an import stands in a `try` that expects ImportError, and nothing uses `signal.SIGKILL`."""
     for path in Path(files.__file__).parent.rglob("*.py"):
-        assert "fcntl" not in path.read_text(encoding="utf-8"), path
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        guarded = {
+            node
+            for guard in ast.walk(tree)
+            if isinstance(guard, ast.Try)
+            and any("ImportError" in ast.unparse(one.type or guard) for one in guard.handlers)
+            for statement in guard.body
+            for node in ast.walk(statement)
+        }
+        for node in set(ast.walk(tree)) - guarded:
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                assert not set(re.findall(r"\w+", ast.unparse(node))) & {
+                    "fcntl",
+                    "grp",
+                    "pwd",
+                    "resource",
+                    "termios",
+                }, path
+            assert ast.unparse(node) != "signal.SIGKILL" if isinstance(node, ast.Attribute) else True, path

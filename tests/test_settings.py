@@ -81,7 +81,8 @@ REFUSED = {
     },
     "gated_rnn": {"written_units": 1024, "hops": 0},
     "measured_mixture": {
-        "slots": 0, "address_dim": 0, "block_size": 0, "hidden": 0, "detector": -1, "recovery": 0, "steps": 0, "noise": -0.1,
+        "slots": 0, "address_dim": 0, "block_size": 0, "hidden": 0, "detector": -1, "recovery": 0, "steps": 0,
+        "noise": -0.1,
     },
     "mixture": {"slots": 0, "beta": 0.0},
     "phase_mixture": {"slots": 0, "beta": 0.0},

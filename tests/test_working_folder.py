@@ -35,7 +35,7 @@ def test_compare_in_processes(folder):
     """`python -m`, the processes of the experiments, and the second one of a training, which Lightning starts."""
     small = {
         "data": {"name": "bits", "size": 16},
-        "distortion": {"name": "redrawn_bits", "count": 8},
+        "distortion": {"name": "pixels", "amount": 8},
         "episodes": {"patterns_per_episode": 3, "batch": 2, "val": 2, "test": 2, "workers": 1},
         "training": {"max_steps": 1, "warmup_steps": 0, "validate_every": 1, "log_images": False},
         "trainer": {"accelerator": "cpu"},

@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-import filelock
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from lightning_ebm.data.archive import MissingError, data_root, find
 from lightning_ebm.data.episodes import DataError
+from lightning_ebm.files import lock
 
 Report = Callable[[int, int | None], None]
 """Called with the bytes received and, if known, the total."""
@@ -89,7 +89,7 @@ def fetch(remote: Remote, target: Path) -> Path:
         if target.exists():
             return target
         target.parent.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(target.with_name(f".{target.name}.lock")):
+        with lock(target.with_name(f".{target.name}.lock")):
             if not target.exists():  # another process may have been at it
                 with part.open("ab") as file:
                     transfer(remote, file)

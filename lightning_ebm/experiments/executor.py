@@ -170,10 +170,10 @@ def why(log: Path, code: int) -> str:
         return ""
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if log.exists() else []
     last = " ".join(lines[-1].removeprefix("error: ").split()) if lines else "it printed nothing"
-    if code == -signal.SIGKILL:
-        return f"killed by SIGKILL, which the system sends when memory runs out; last line: {last}"
-    if code < 0:
-        return f"killed by {signal.Signals(-code).name}; last line: {last}"
+    if code < 0:  # never on Windows, which has no SIGKILL
+        name = signal.Signals(-code).name
+        hint = ", which the system sends when memory runs out" if name == "SIGKILL" else ""
+        return f"killed by {name}{hint}; last line: {last}"
     return last if code == 1 else f"exit code {code}; last line: {last}"
 
 

@@ -333,9 +333,13 @@ def test_loader(
         distortion: how queries are made instead.
         episodes: what else to change in `EpisodesConfig`.
     """
-    changes: dict[str, Any] = {"patterns_per_episode": items, "batch": batch, "workers": 0}
-    changes |= {"train_patterns_per_episode": []} | episodes
-    config = dataclasses.replace(run.config.episodes, **changes)
+    changes: dict[str, Any] = {
+        "patterns_per_episode": items,
+        "batch": batch,
+        "workers": 0,
+        "train_patterns_per_episode": [],
+    }
+    config = dataclasses.replace(run.config.episodes, **changes | episodes)
     data = EpisodeDataModule(source or run.data.source, distortion or run.data.test_distortion, config)
     return data.test_dataloader()
 

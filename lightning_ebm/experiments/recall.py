@@ -130,11 +130,11 @@ def recall(saved: Pretrained, files: Sequence[Path], words: Sequence[str] = ()) 
     energies = found.get("energies")
     several, with_others = f"{len(own)} image{'s' * (len(own) > 1)}", ""
     if len(others):
-        with_others = f", together with {len(others)} patterns of {config.company}"
+        with_others = f", together with {len(others)} patterns of {config.company},"
     answer = AnalysisResult(
         title=f"What {saved.name} recalls of {several}",
         caption=(
-            f"All were written together{with_others}, into {count_floats(memory, memory.initial_state(1))[0]:,} floats,"
+            f"All images were written at once{with_others} into {count_floats(memory, memory.initial_state(1))[0]:,} floats,"
             f" and each was read from a copy corrupted by {config.distortion}, mask {'un' * (not mask_known)}known."
             f" Errors: {unit(saved.spec)}."
         ),

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
+import rich
 import torch
 from PIL import Image, ImageDraw
 from pytorch_lightning.loggers import WandbLogger
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 from rich.table import Column
@@ -41,7 +41,7 @@ class Progress(pl.Callback):
 
     def __init__(self, name: str, updates: int, path: Path, every: float = 60.0) -> None:
         self.name, self.updates, self.path, self.every = name, updates, path, every
-        self.console = Console(highlight=False)
+        self.console = rich.get_console()  # whoever calls training may have made it quiet
         self.bar: RichProgress | None = None
         self.written = 0.0
 
@@ -100,7 +100,7 @@ class Progress(pl.Callback):
         return min(self.updates, int(module.position(trainer.global_step)))
 
     def _write(self, *words: str) -> None:
-        self.console.print(f"{self.name}: {', '.join(words)}", markup=False, soft_wrap=True)
+        self.console.print(f"{self.name}: {', '.join(words)}", markup=False, highlight=False, soft_wrap=True)
 
     def _stop(self) -> None:
         if self.bar:

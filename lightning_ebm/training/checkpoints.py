@@ -222,8 +222,13 @@ def last_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     return newest(folder / "last.ckpt")
 
 
-def load(memory: AssociativeMemory, checkpoint: Path) -> None:
+def load(memory: AssociativeMemory, checkpoint: Path, more_read_steps: bool = False) -> None:
     """Gives a memory the parameters of a checkpoint; of the one before it, with a warning, if it is damaged.
+
+    Args:
+        memory: the memory.
+        checkpoint: the file.
+        more_read_steps: whether the memory may have read steps that the checkpoint lacks, which stay as they are.
 
     Raises:
         ConfigError: if the file is missing, damaged, or of another memory.
@@ -233,6 +238,11 @@ def load(memory: AssociativeMemory, checkpoint: Path) -> None:
     parameters = {
         name.removeprefix("memory."): value for name, value in saved["state_dict"].items() if name.startswith("memory.")
     }
+    if more_read_steps:
+        for name, fresh in memory.state_dict().items():
+            old = parameters.get(name)
+            if name in ("reading.step_decay", "reading.momentum_decay") and old is not None and len(old) < len(fresh):
+                parameters[name] = torch.cat([old, fresh[len(old) :]])
     try:
         memory.load_state_dict(parameters)
     except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""Does an energy-based memory remember at all? Four numbers that tell, besides the error."""
+"""Does an energy-based memory remember at all? What tells, besides the error."""
 
 from __future__ import annotations
 
@@ -34,8 +34,9 @@ def diagnose(
         `write_cosine`, the cosine between what writing changed in the descent direction at a query, and the query's own
         pattern (minus the patterns' mean); `write_top1`, the share of queries whose own pattern has the largest
         cosine, by chance 1 / items; `error_prior`, the error of reading the prior state, in which nothing is written,
-        in the unit of `val/error`; and, of binary patterns, `held`, the share of the values of stored patterns at which
-        descent does not lead away from the pattern.
+        in the unit of `val/error`; `write_rate`, the mean rate of the energy term over layers and steps; `step_size`,
+        γ₁; and, of binary patterns, `held`, the share of the values of stored patterns at which descent does not lead
+        away from the pattern.
     """
     prior = memory.initial_state(len(patterns))
     change = (slope(memory, prior, queries) - slope(memory, state, queries)).flatten(2)
@@ -46,6 +47,8 @@ def diagnose(
         "write_cosine": cosines.diagonal(dim1=1, dim2=2).mean(),
         "write_top1": (cosines.argmax(-1) == own).float().mean(),
         "error_prior": pattern_errors(answer, patterns, spec).mean(),
+        "write_rate": memory.writing.rates()[:, :, 0].mean(),
+        "step_size": memory.reading.schedule()[0][0],
     }
     if spec.binary:
         outwards = (1 - 2 * patterns) * slope(memory, state, patterns)

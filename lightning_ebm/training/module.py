@@ -7,7 +7,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_warn
+from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -155,7 +155,7 @@ class MetaTraining(pl.LightningModule):
             self.said_not_started = True
             rank_zero_warn(
                 f"after {self.global_step} updates the memory has not started: recall errs by {values['error']:.4g},"
-                f" with nothing written by {values['error_prior']:.4g}. training.pretrain_steps with"
+                f" with the prior state by {values['error_prior']:.4g}. training.pretrain_steps with"
                 " training.pretrain_objective=keys or alignment starts it; see docs/own_energy.md"
             )
 
@@ -189,8 +189,7 @@ class MetaTraining(pl.LightningModule):
         assert self.ebmm
         errors = grid_errors(self.ebmm, batch.patterns, batch.queries, batch.mask if self.config.mask else None)
         errors = self.trainer.strategy.reduce(errors, reduce_op="mean")
-        rate, step_size = set_best(self.ebmm, errors)
-        rank_zero_info(f"after {self.global_step} updates: write rate {rate:g} and read step size {step_size:g} found")
+        set_best(self.ebmm, errors)
 
     def on_train_batch_end(self, outputs: Any, batch: Episode, batch_index: int) -> None:
         """Stops it, and training when the seconds are spent. Validation does not count as training."""

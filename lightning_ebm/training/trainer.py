@@ -164,6 +164,8 @@ def fit(run: Run, checkpoint: Path | None) -> None:
     Raises:
         ConfigError: if the checkpoint cannot be resumed from; the message names it. Errors of training pass.
     """
+    if checkpoint is None and run.config.training.start_from:
+        load(run.memory, Path(run.config.training.start_from), more_read_steps=True)
     module = MetaTraining(run.memory, run.data.source.spec, run.config.training, plain(run.config))
     try:
         with explained(run.config, run.folder):

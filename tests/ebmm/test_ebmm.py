@@ -222,8 +222,14 @@ def test_a_sum_over_patterns_is_the_mean_at_as_many_times_the_rates(gradient_ter
         (lambda: EBMM(nn.Sequential(nn.Tanh()), memory_layers=["0"]), "no parameters"),
         (lambda: WritingConfig(write_rate=0), "write_rate must be above 0 while rates is layer"),
         (lambda: WritingConfig(prior_rate=math.nan), "prior_rate must be above 0"),
-        (lambda: GatedRNN.config(hidden=4, written_units=4), "written_units must be at least 1 and below hidden=4, got 4"),
-        (lambda: ResNetConv.config(written_units=8, width=8), "written_units must be at least 1 and below width=8, got 8"),
+        (
+            lambda: GatedRNN.config(hidden=4, written_units=4),
+            "written_units must be at least 1 and below hidden=4, got 4",
+        ),
+        (
+            lambda: ResNetConv.config(written_units=8, width=8),
+            "written_units must be at least 1 and below width=8, got 8",
+        ),
         (lambda: ResNetConv.config(strides=[1, 3]), r"strides must be one of 1, 2, got \[1, 3\]"),
         (lambda: ResNetFC.config(channels=[]), "channels must have at least 1"),
         (lambda: build(ResNetFC, (1, 30, 32)), "divisible by 8, got 30x32"),

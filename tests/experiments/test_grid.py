@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
@@ -22,7 +21,9 @@ from lightning_ebm.experiments.executor import UnfinishedError
 from lightning_ebm.experiments.experiment import run_experiments
 from lightning_ebm.experiments.grid import grid
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+BROKEN = {"memory": {"name": "ebmm", "energy": "resnet_conv"}}
+"""A row that fails only when its memory is built: its net takes images, and the patterns are bits."""
+FAILURE = "memory: needs images (channels, height, width), got patterns of shape (16,)"
 
 
 def small(tmp_path, **compare):
@@ -50,7 +51,7 @@ def small(tmp_path, **compare):
 
 
 def test_experiments_are_rows_times_sizes_times_variations_times_seeds(tmp_path):
-    vary = {"bits": {"few": {"distortion": {"count": 2}}, "many": {"distortion": {"count": 12}}}}
+    vary = {"bits": {"few": {"distortion": {"amount": 2}}, "many": {"distortion": {"amount": 12}}}}
     found = grid(small(tmp_path, vary=vary))
     assert [(one.label, one.series, one.variation, one.config.seed) for one in found] == [
         (label, series, variation, seed)
@@ -58,7 +59,7 @@ def test_experiments_are_rows_times_sizes_times_variations_times_seeds(tmp_path)
         for variation in ("few", "many")
         for seed in (0, 1)
     ]
-    assert {one.config.distortion.config.count for one in found if one.variation == "few"} == {2}
+    assert {one.config.distortion.config.amount for one in found if one.variation == "few"} == {2}
     assert len({one.folder for one in found}) == len(found)
     assert [one.label for one in grid(small(tmp_path), {"memory": "hop*"})] == ["Hopfield"] * 2
 
@@ -68,8 +69,8 @@ def test_experiments_are_rows_times_sizes_times_variations_times_seeds(tmp_path)
     [
         ({"rows": {"a": {"sizes": {"b": 3}}}}, r"compare\.rows\.a\.sizes\.b must hold keys and values, got 3"),
         ({"vary": {"noise": {"b": 3}}}, r"compare\.vary\.noise must map labels to keys and values"),
-        ({"seeds": [0, -1]}, r"compare\.seeds must be whole numbers from 0"),
-        ({"precisions": ["int5"]}, r"compare\.precisions must be some of float32, float16, int8, int4"),
+        ({"seeds": [0, -1]}, r"compare\.seeds must be at least 0 and at most 4294967295, got \[0, -1\]"),
+        ({"precisions": ["int5"]}, r"compare\.precisions must be one of float32, float16, int8, int4, got \['int5'\]"),
         ({"jobs": -1}, r"compare\.jobs must be at least 0"),
         ({"executor": "pbs"}, r"compare\.executor must be one of local, slurm, got 'pbs'"),
     ],
@@ -125,12 +126,12 @@ def test_where_there_is_no_state_there_is_nothing_to_round(tmp_path):
 
 def test_an_experiment_that_fails_does_not_stop_the_others(tmp_path, capsys):
     plain = small(tmp_path, seeds=[], precisions=["float32"])
-    plain["compare"]["rows"]["broken"] = {"memory": {"name": "hopfield", "rule": "hebbb"}}
+    plain["compare"]["rows"]["broken"] = BROKEN
     path = tmp_path / "grid.yaml"
     path.write_text(yaml.safe_dump(plain))
     assert main(["compare", str(path)]) == 1
     printed = " ".join(capsys.readouterr().out.split())
-    assert "broken: failed: memory: there is no rule='hebbb'" in printed
+    assert f"broken: failed: {FAILURE}" in printed
     assert printed.endswith("error: not finished, see above and log.txt in the run's folder: broken")
     folder = tmp_path / "compare-grid"
     with (folder / "cells.csv").open() as file:
@@ -138,19 +139,19 @@ def test_an_experiment_that_fails_does_not_stop_the_others(tmp_path, capsys):
     with pytest.raises(UnfinishedError, match="broken") as error:
         compare(path)
     assert {record.memory for record in error.value.found} == {"ebmm", "hopfield", "control"}
-    assert "<dt>broken</dt><dd>memory: there is no rule=&#x27;hebbb&#x27;" in (folder / "report.html").read_text()
+    assert f"<dt>broken</dt><dd>{FAILURE}" in (folder / "report.html").read_text()
 
 
 def test_in_a_file_each_experiment_that_ends_in_its_own_process_is_a_line(tmp_path, capsys):
     plain = small(tmp_path, seeds=[], precisions=["float32"])
     rows = plain["compare"]["rows"]
-    plain["compare"]["rows"] = {"Hopfield": rows["Hopfield"], "broken": {"memory": {"name": "hopfield", "rule": "x"}}}
+    plain["compare"]["rows"] = {"Hopfield": rows["Hopfield"], "broken": BROKEN}
     path = tmp_path / "grid.yaml"
     path.write_text(yaml.safe_dump(plain))
     assert main(["compare", str(path), "compare.jobs=2"]) == 1
     printed = " ".join(capsys.readouterr().out.split())
     assert re.search(r"Hopfield, seed 0: done \([12] of 2, \d+ s\)", printed)
-    assert re.search(r"broken, seed 0: failed: memory: there is no rule='x'.* \([12] of 2, \d+ s\)", printed)
+    assert re.search(rf"broken, seed 0: failed: {re.escape(FAILURE)}.* \([12] of 2, \d+ s\)", printed)
     assert "running" not in printed  # what a terminal would show in the meantime
 
 

@@ -17,9 +17,7 @@ from tests.training.tiny import config
 @pytest.mark.parametrize("terminal", [False, True])
 def test_progress_is_a_line_every_so_often_in_a_file_and_a_bar_in_a_terminal(tmp_path, monkeypatch, terminal):
     out = io.StringIO()
-    monkeypatch.setattr(
-        callbacks, "Console", lambda **options: Console(file=out, force_terminal=terminal, width=60, **options)
-    )
+    monkeypatch.setattr("rich.get_console", lambda: Console(file=out, force_terminal=terminal, width=60))
     clock = iter(range(10**6))
     each_look_takes_ten_seconds = SimpleNamespace(monotonic=lambda: 10.0 * next(clock))
     monkeypatch.setattr(callbacks, "time", each_look_takes_ten_seconds)

@@ -206,7 +206,7 @@ LOADS = """
 import sys
 from lightning_ebm.config import read, resolve
 from lightning_ebm.training.trainer import build
-words = ["data=bits", "data.size=100000", "distortion=redrawn_bits", "distortion.count=4", "episodes.workers=2"]
+words = ["data=bits", "data.size=100000", "distortion=pixels", "distortion.amount=4", "episodes.workers=2"]
 try:
     loader = build(resolve(read(sys.argv[1], [*words, "memory=hopfield"]))).data.test_dataloader()
     print(sum(batch.patterns.nbytes for batch in loader))

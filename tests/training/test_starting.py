@@ -139,7 +139,8 @@ def test_a_memory_that_holds_its_patterns_is_seen_to():
     flipped[:, 0] *= -1
     queries = ((1 + flipped) / 2)[None]
     spec = PatternSpec((8,), binary=True)
-    found = diagnose(memory, spec, {"memory.weight": signs[None]}, patterns, queries, None)
+    (name,) = memory.initial_state(1)
+    found = diagnose(memory, spec, {name: signs[None]}, patterns, queries, None)
     # pattern 0's query overlaps with it by 6, with the other by -2
     change = 6 * signs[0] - 2 * signs[1]
     own = (signs - signs.mean(0))[0]
@@ -147,11 +148,13 @@ def test_a_memory_that_holds_its_patterns_is_seen_to():
     assert found["write_cosine"].item() == pytest.approx(cosine, rel=1e-5)
     assert found["write_top1"] == 1
     assert found["held"] == 1
+    assert found["write_rate"].item() == pytest.approx(0.3)  # the default
+    assert found["step_size"].item() == pytest.approx(0.1)
     assert found["error_prior"] == 1  # the prior is flat: the query's one wrong bit stays
     unwritten = diagnose(memory, spec, memory.initial_state(1), patterns, queries, None)
     assert unwritten["write_cosine"] == 0
     assert unwritten["write_top1"] == 0.5  # chance
-    with_a_wrong_bit = diagnose(memory, spec, {"memory.weight": flipped[None]}, patterns, queries, None)
+    with_a_wrong_bit = diagnose(memory, spec, {name: flipped[None]}, patterns, queries, None)
     assert with_a_wrong_bit["held"] == 7 / 8
 
 
@@ -195,3 +198,21 @@ def test_by_default_nothing_is_different(tmp_path):
         run(tmp_path, "training.max_steps=3", "training.warmup_steps=0", "recipe=paper")
         run(tmp_path, "training.max_steps=3", "training.warmup_steps=0", "memory.writing.per_step=true")
     assert seen == pytest.approx(RECORDED, rel=1e-5)
+
+
+def test_a_training_may_start_from_another_ones_parameters_and_read_longer(tmp_path):
+    small = (*STARTED, "training.max_steps=2")
+    first = run(tmp_path / "first", *small)
+    words = (
+        *small, f"training.start_from={first.folder / 'checkpoints' / 'best.ckpt'}", "training.pretrain_steps=0",
+        "training.learning_rate=0", "memory.reading.steps=7", "training.gradient_term_from=0",
+    )  # fmt: skip
+    longer = run(tmp_path / "longer", *words).memory.state_dict()
+    for name, old in first.memory.state_dict().items():
+        new = longer[name]
+        if name in ("reading.step_decay", "reading.momentum_decay"):
+            assert torch.sigmoid(new[len(old) :]).tolist() == pytest.approx([0.9] * (6 - len(old)))
+            new = new[: len(old)]
+        assert torch.equal(new, old), name
+    with pytest.raises(ConfigError, match="of another memory"):
+        run(tmp_path / "other", *words, "memory.energy.hidden=9")
