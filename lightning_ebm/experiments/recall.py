@@ -134,7 +134,7 @@ def recall(saved: Pretrained, files: Sequence[Path], words: Sequence[str] = ()) 
     answer = AnalysisResult(
         title=f"What {saved.name} recalls of {several}",
         caption=(
-            f"All images were written at once{with_others} into {count_floats(memory, memory.initial_state(1))[0]:,} floats,"
+            f"The images were written{with_others} into {count_floats(memory, memory.initial_state(1))[0]:,} floats,"
             f" and each was read from a copy corrupted by {config.distortion}, mask {'un' * (not mask_known)}known."
             f" Errors: {unit(saved.spec)}."
         ),

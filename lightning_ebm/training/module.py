@@ -154,8 +154,8 @@ class MetaTraining(pl.LightningModule):
         if not has_started(*(values[name] for name in needed)):  # type: ignore[arg-type]
             self.said_not_started = True
             rank_zero_warn(
-                f"after {self.global_step} updates the memory has not started: recall errs by {values['error']:.4g},"
-                f" with the prior state by {values['error_prior']:.4g}. training.pretrain_steps with"
+                f"after {self.global_step} updates the memory has not started: its error is {values['error']:.4g},"
+                f" that of the prior state {values['error_prior']:.4g}. training.pretrain_steps with"
                 " training.pretrain_objective=keys or alignment starts it; see docs/own_energy.md"
             )
 
