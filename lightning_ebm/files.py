@@ -104,7 +104,7 @@ def warned_of_no_locks(folder: Path) -> Iterator[None]:
         if error.errno not in NO_LOCKS:
             raise
         warnings.warn(
-            f"{folder}: its file system has no locks ({error.strerror}); start no second process that writes there",
+            f"{folder}: its file system has no locks ({error.strerror}); start only one process that writes there",
             stacklevel=4,
         )
 

@@ -1,6 +1,6 @@
 """The contract that every associative memory keeps.
 
-A memory *writes* N patterns into a state of fixed size and *reads* them back from distorted queries.
+A memory *writes* N patterns into a state of fixed size and *reads* them back from corrupted queries.
 Episodes, training, evaluation, plots and launching know nothing else about it.
 
     memory = EBMM(GatedRNN(PatternSpec((128,), binary=True)))
@@ -96,7 +96,7 @@ class AssociativeMemory(nn.Module, ABC):
         Args:
             state: what `write` returned, for the same episodes.
             queries: (episodes, items, *shape), values in [0, 1]. `items` may differ from that of writing.
-            mask: (episodes, items, *shape), bool, True where the query was distorted; the values elsewhere
+            mask: (episodes, items, *shape), bool, True where the query was corrupted; the values elsewhere
                 are then known to be right and are kept. None: the memory does not get it.
 
         Returns:
@@ -139,11 +139,11 @@ class AssociativeMemory(nn.Module, ABC):
         """Reconstruction error that meta-training minimises (EBMM paper, section 4).
 
         The squared error of every read step, summed over the values of a pattern and over the steps,
-        averaged over items and episodes. A memory with an objective of its own overrides this.
+        averaged over items and episodes. A memory with another objective overrides this.
 
         Args:
             patterns: (episodes, items, *shape), values in [0, 1].
-            queries: the same patterns, distorted.
+            queries: the same patterns, corrupted.
             mask: as for `read`.
             keep: what happens to the state between writing and reading, such as rounding.
 
@@ -161,9 +161,9 @@ class AssociativeMemory(nn.Module, ABC):
 
         Args:
             patterns: (episodes, items, *shape), values in [0, 1].
-            queries: the same patterns, distorted.
-            mask: the same shape, bool, which values were distorted: a target that may be learned, even if reading
-                is told.
+            queries: the same patterns, corrupted.
+            mask: the same shape, bool, which values were corrupted. It may be a target of learning even where
+                `read` does not get it.
 
         Returns:
             A scalar, averaged over patterns.

@@ -83,7 +83,7 @@ class RecallError(Metric):
 
     Args:
         spec: kind of the patterns.
-        corrupted: count distorted values only.
+        corrupted: count corrupted values only.
     """
 
     is_differentiable = False
@@ -99,7 +99,7 @@ class RecallError(Metric):
         self.add_state("count", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, answer: Tensor, patterns: Tensor, mask: Tensor) -> None:
-        """Adds the patterns of a batch; shapes as in `pattern_errors`, `mask` True where distorted."""
+        """Adds the patterns of a batch; shapes as in `pattern_errors`, `mask` True where corrupted."""
         errors = pattern_errors(answer, patterns, self.spec, mask if self.corrupted else None)
         # not in place: Lightning may have reset the sums in inference mode, and such tensors cannot be changed outside
         self.total = self.total + errors.double().sum()

@@ -160,7 +160,7 @@ def parse(content: bytes, where: str) -> Pretrained:
     if not isinstance(about, dict) or about.get("format") != FORMAT:
         raise PretrainedError(f"{where} is not a pretrained memory of format {FORMAT}")
     if about.pop("sha256", "") != digest(tensors, about):
-        raise PretrainedError(f"{where} is damaged: its content has another checksum than it should")
+        raise PretrainedError(f"{where} is damaged: its checksum does not match its content")
     for key, kind in KINDS.items():
         if type(about.get(key)) is not kind:
             raise PretrainedError(f"{where} is not a pretrained memory: {key} must be a {kind.__name__}")
@@ -219,7 +219,7 @@ def refuse_imports(settings: Any, where: str) -> None:
     for text in texts(settings):
         if ":" in text or "${" in text:
             raise PretrainedError(
-                f"{where}: {text!r} could lead to an import; a pretrained memory may name registered classes only"
+                f"{where}: {text!r} could lead to an import; a pretrained memory may only name registered classes"
             )
 
 

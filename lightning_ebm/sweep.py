@@ -230,11 +230,11 @@ def checked(path: Path, plain: Any) -> Search:
         if word.startswith("${") and not VARIABLE.fullmatch(word) and word[2:-1] not in MACROS:
             raise ConfigError(f"command has {word!r}; the macros are ${{envvar:NAME}}, ${{{'}, ${'.join(MACROS)}}}")
     if "${program}" in command and not plain.get("program"):
-        raise ConfigError("program must be given, for command has ${program}")
+        raise ConfigError("program must be given, because command has ${program}")
     if "run_cap" in plain:
         whole(plain["run_cap"], "run_cap", 1)
     elif method != "grid":
-        raise ConfigError(f"run_cap must be given, for a {method} search has no end")
+        raise ConfigError(f"run_cap must be given, because a {method} search has no end")
     brackets, eta = hyperband(plain["early_terminate"]) if "early_terminate" in plain else ((), 3)
     return Search(path, plain, method, found, tuple(map(str, command)), brackets, eta, plain.get("run_cap", 0))
 
@@ -268,7 +268,7 @@ def parameter(path: tuple[str, ...], settings: Any, where: str) -> Parameter:
     for key in complete.keys() - {"value", "values", "probabilities"}:
         value = complete[key]
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ConfigError(f"{where}.{key} must be a number, got {value!r}; 1.0e-3, not 1e-3, is one in YAML")
+            raise ConfigError(f"{where}.{key} must be a number, got {value!r}; write 1.0e-3 instead of 1e-3")
         if key in ("min", "max") and name == "int_uniform":
             whole(value, f"{where}.{key}")
         if (key in ("q", "sigma") or (key == "min" and "log" in name)) and value <= 0:
@@ -280,7 +280,7 @@ def parameter(path: tuple[str, ...], settings: Any, where: str) -> Parameter:
         if not isinstance(values, list) or not values:
             raise ConfigError(f"{where}.values must be a list with at least one value, got {values!r}")
         if any(value is None for value in values):
-            raise ConfigError(f"{where}: null cannot be given to a command, where it would be the word None")
+            raise ConfigError(f"{where}: null cannot be passed to a command, where it would become the word None")
     shares = complete.get("probabilities") or []
     if shares and (
         not isinstance(shares, list)
@@ -597,7 +597,7 @@ def sweep(file: Path | str, overrides: Overrides = (), console: Console = QUIET)
         SweepConfig, overrides if isinstance(overrides, Mapping) else parse_overrides(overrides), ""
     )
     if launched():
-        raise ConfigError("a sweep starts the processes of its trials itself; give it to one process only")
+        raise ConfigError("a sweep starts the processes of its trials itself; start it as a single process")
     folder = Path(settings.output) / f"sweep-{search.path.stem}"
     claim(search, settings.seed, folder)
     trials = read_trials(folder)

@@ -1,4 +1,4 @@
-"""Episodes: N patterns, their distorted queries, and where they were distorted.
+"""Episodes: N patterns, their corrupted queries, and where they were corrupted.
 
 An episode, its distortion included, is a pure function of (seed, split, index). It therefore does not matter
 how many workers or devices assemble it, or where training was interrupted.
@@ -26,7 +26,7 @@ class Episode(NamedTuple):
 
     Attributes:
         patterns: (episodes, items, *shape), float32 in [0, 1].
-        queries: the same patterns, distorted.
+        queries: the same patterns, corrupted.
         mask: (episodes, items, *shape), bool, True where the distortion put a new value (by chance it may be
             the old one).
     """

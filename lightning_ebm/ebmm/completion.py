@@ -1,4 +1,4 @@
-"""What stands in the distorted part of an image, from its surroundings and from what a memory holds of it."""
+"""Completes the corrupted part of an image from its surroundings and from the recalled code."""
 
 from __future__ import annotations
 

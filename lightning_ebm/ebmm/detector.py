@@ -15,7 +15,7 @@ OUTLINES = 256
 
 
 class Detector(nn.Module):
-    """How likely each value of an image is distorted: convolutions, then a layer that sees the whole image.
+    """How likely each value of an image is corrupted: convolutions, then a layer that sees the whole image.
 
     What neighbours cannot tell, such as where on blank paper a block of random bits ends, its other sides do: the net
     on the whole image learns what outlines distortions have.
@@ -48,6 +48,6 @@ class Detector(nn.Module):
         return local + whole.view_as(local)
 
     def loss(self, queries: Tensor, mask: Tensor) -> Tensor:
-        """Cross-entropy (items,), in nats, with which pixels were distorted, even if they came out right."""
+        """Cross-entropy (items,), in nats, with which pixels were corrupted, even if they came out right."""
         target = mask.any(1, keepdim=True).to(queries)
         return F.binary_cross_entropy_with_logits(self.logits(queries), target, reduction="none").flatten(1).sum(1)

@@ -49,14 +49,14 @@ def export(experiment: Experiment, path: Path, command: Sequence[str], dtype: st
         raise ConfigError(f"--dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
     run = build(experiment.config)
     if not is_trainable(run.memory) or not run.config.training.max_steps:
-        raise ConfigError(f"{experiment.label} is not to be trained, and so there is nothing to export")
+        raise ConfigError(f"{experiment.label} has no parameters to train, so there is nothing to export")
     best = Path(run.config.checkpoint or run.folder / "checkpoints" / "best.ckpt")
     if not best.exists():
-        raise ConfigError(f"{experiment.label} is not trained, there is no {best}: first run {shlex.join(command)}")
+        raise ConfigError(f"{experiment.label} is not trained, {best} is missing: first run {shlex.join(command)}")
     load(run.memory, best)
     if not training_record(run)[0]:
         raise ConfigError(
-            f"{run.folder} has no checkpoints/last.ckpt, which tells updates and seconds: copy it there too"
+            f"{run.folder} has no checkpoints/last.ckpt, which holds updates and seconds: copy it there too"
         )
     run.memory.float()  # 64-true and bf16-true have changed it
     bare = Pretrained(
@@ -91,7 +91,7 @@ def place(name: str) -> Path:
             f" got {name!r}"
         )
     if path.exists():
-        raise ConfigError(f"there is a pretrained memory {path}: remove it first, or choose another name")
+        raise ConfigError(f"the pretrained memory {path} exists: remove it first, or choose another name")
     return path
 
 

@@ -131,7 +131,7 @@ def check_tests(found: list[Experiment]) -> None:
                 raise ConfigError(f"compare.rows.{one.label}: {key} must be the same in all rows of one table")
         if distortion_in_test(one.config) != distortion_in_test(first):
             raise ConfigError(
-                f"compare.rows.{one.label}: test_distortion, or distortion where that is empty, must be the same in"
+                f"compare.rows.{one.label}: test_distortion (if empty, distortion) must be the same in"
                 " all rows of one table"
             )
 

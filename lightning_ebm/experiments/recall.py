@@ -94,7 +94,7 @@ def settings(saved: Pretrained, words: Sequence[str]) -> RecallConfig:
 
 
 def recall(saved: Pretrained, files: Sequence[Path], words: Sequence[str] = ()) -> Recalled:
-    """Writes images into a memory, all together, and reads each back from a damaged copy.
+    """Writes images into a memory, all together, and reads each back from a corrupted copy.
 
     Args:
         saved: the memory's file.
@@ -107,7 +107,7 @@ def recall(saved: Pretrained, files: Sequence[Path], words: Sequence[str] = ()) 
         ValueError: if the memory does not store images, or the distortion does not fit.
     """
     if not files:
-        raise ConfigError("recall needs images: one file or more")
+        raise ConfigError("recall needs at least one image file")
     try:
         image_shape(saved.spec)
     except ValueError as error:
@@ -130,12 +130,12 @@ def recall(saved: Pretrained, files: Sequence[Path], words: Sequence[str] = ()) 
     energies = found.get("energies")
     several, with_others = f"{len(own)} image{'s' * (len(own) > 1)}", ""
     if len(others):
-        with_others = f", together with {len(others)} patterns of {config.company}"
+        with_others = f", together with {len(others)} patterns of {config.company},"
     answer = AnalysisResult(
         title=f"What {saved.name} recalls of {several}",
         caption=(
-            f"All were written together{with_others}, into {count_floats(memory, memory.initial_state(1))[0]:,} floats,"
-            f" and each was read from a copy damaged by {config.distortion}, mask {'un' * (not mask_known)}known."
+            f"The images were written{with_others} into {count_floats(memory, memory.initial_state(1))[0]:,} floats,"
+            f" and each was read from a copy corrupted by {config.distortion}, mask {'un' * (not mask_known)}known."
             f" Errors: {unit(saved.spec)}."
         ),
         columns=("image", *COLUMNS, *(ENERGIES if energies is not None else ())),
@@ -168,7 +168,7 @@ def company(saved: Pretrained, config: RecallConfig, count: int, random: np.rand
     try:
         source = datasets.build(config.company)
     except ValueError as error:
-        raise DataError(f"company: {error} (or another set; or company= for none)") from error
+        raise DataError(f"company: {error} (choose another set, or company= for none)") from error
     if source.spec != saved.spec:
         raise ConfigError(f"company must have patterns like those of {saved.name}, {saved.spec}, got {source.spec}")
     patterns: np.ndarray = source.draw("test", missing, random)

@@ -149,7 +149,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         check(saved)
     except FileNotFoundError:
         raise ConfigError(
-            f"there is no checkpoint {path}: train this configuration first, or, if it was, remove {path.parent}"
+            f"there is no checkpoint {path}: train this configuration first; if it was trained, remove {path.parent}"
         ) from None
     except Exception as error:  # damage can show as almost any
         why = one_line(error) if str(error) else type(error).__name__
@@ -246,7 +246,7 @@ def load(memory: AssociativeMemory, checkpoint: Path, more_read_steps: bool = Fa
     try:
         memory.load_state_dict(parameters)
     except RuntimeError as error:
-        raise ConfigError(f"the checkpoint {path} is of another memory: {one_line(error)}") from error
+        raise ConfigError(f"the checkpoint {path} belongs to another memory: {one_line(error)}") from error
 
 
 class RandomStates(pl.Callback):

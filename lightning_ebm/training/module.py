@@ -32,7 +32,7 @@ class MetaTraining(pl.LightningModule):
     """Minimises a memory's `meta_loss` over episodes with AdamW.
 
     Logs `train/loss` (the meta-loss), and on validation episodes `val/error` and `val/error_corrupted` (error of
-    the last read step on all and on distorted values, in the units of the tables: wrong bits, or squared error,
+    the last read step on all and on corrupted values, in the units of the tables: wrong bits, or squared error,
     per pattern), with `train/seconds`, the seconds spent on updates until then. For an EBMM, validation also logs what
     `diagnosis.diagnose` finds, and a run whose memory does not start says so once.
 
@@ -116,7 +116,7 @@ class MetaTraining(pl.LightningModule):
             return OBJECTIVES[name](self.ebmm, patterns, queries, distorted)
         except NotImplementedError as error:
             raise ConfigError(
-                f"training.pretrain_steps and training.auxiliary_weight must be 0 here: {error}"
+                f"training.pretrain_steps and training.auxiliary_weight must be 0 for this memory: {error}"
             ) from None
         except UncalledLayerError as error:
             raise ConfigError(f"training.pretrain_objective={name}: {error}") from None
@@ -154,8 +154,8 @@ class MetaTraining(pl.LightningModule):
         if not has_started(*(values[name] for name in needed)):  # type: ignore[arg-type]
             self.said_not_started = True
             rank_zero_warn(
-                f"after {self.global_step} updates the memory has not started: recall errs by {values['error']:.4g},"
-                f" with nothing written by {values['error_prior']:.4g}. training.pretrain_steps with"
+                f"after {self.global_step} updates the memory has not started: its error is {values['error']:.4g},"
+                f" that of the prior state {values['error_prior']:.4g}. training.pretrain_steps with"
                 " training.pretrain_objective=keys or alignment starts it; see docs/own_energy.md"
             )
 

@@ -107,7 +107,7 @@ def test_a_row_of_a_comparison(tmp_path, capsys):
     assert run_config(pretrained.read(tmp_path / "row.safetensors")).name == "ebmm"
     capsys.readouterr()
     assert main(["export", *words, "--row", "Hopfield", "--as", str(tmp_path / "h.safetensors")]) == 1
-    assert "Hopfield is not to be trained" in flat(capsys)
+    assert "Hopfield has no parameters to train" in flat(capsys)
 
 
 def test_a_run_without_its_last_checkpoint_does_not_tell_its_updates(exported, tmp_path, capsys):
@@ -116,7 +116,7 @@ def test_a_run_without_its_last_checkpoint_does_not_tell_its_updates(exported, t
     folder.mkdir(parents=True)
     (folder / "best.ckpt").write_bytes((build(config).folder / "checkpoints" / "best.ckpt").read_bytes())
     assert main(["export", str(DEBUG), f"output={tmp_path}", *WORDS, "--as", str(tmp_path / "x.safetensors")]) == 1
-    assert "has no checkpoints/last.ckpt, which tells updates and seconds" in flat(capsys)
+    assert "has no checkpoints/last.ckpt, which holds updates and seconds" in flat(capsys)
     assert not (tmp_path / "x.safetensors").exists()
 
 

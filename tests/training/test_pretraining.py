@@ -75,7 +75,7 @@ def test_a_memory_of_ones_own_may_have_none(tmp_path):
     with pytest.raises(NotImplementedError, match="no objective of single patterns"):
         AssociativeMemory.auxiliary_loss(torch.nn.Identity(), *torch.zeros(3, 1))
     with pytest.raises(
-        ConfigError, match=r"training\.pretrain_steps and training\.auxiliary_weight must be 0 here: Reconstruction"
+        ConfigError, match=r"training\.pretrain_steps and training\.auxiliary_weight must be 0 for this memory: Recon"
     ):
         run(tmp_path, "training.pretrain_steps=1")
 

@@ -163,7 +163,7 @@ def test_damaged_missing_and_foreign_checkpoints_are_named(tmp_path):
         load(run.memory, run.folder / "checkpoints" / "best.ckpt")
     best = training.train(run)
     other = training.build(config(tmp_path, "memory.energy.hidden=9"))
-    with pytest.raises(ConfigError, match=r"checkpoint .*best\.ckpt is of another memory"):
+    with pytest.raises(ConfigError, match=r"checkpoint .*best\.ckpt belongs to another memory"):
         load(other.memory, best)
     last = best.with_name("last.ckpt")
     for path in (best, last, last.with_name("last.previous.ckpt")):

@@ -1,4 +1,4 @@
-"""The energy of stored, distorted, unseen and foreign patterns: does it know what it holds?"""
+"""The energy of stored, corrupted, unseen and foreign patterns: does it know what it holds?"""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Energies(Analysis):
 
         return AnalysisResult(
             "Energies of stored and of other patterns",
-            "Histograms of the energy of stored patterns, of their distorted queries, of patterns of other episodes,"
+            "Histograms of the energy of stored patterns, of their corrupted queries, of patterns of other episodes,"
             " and of foreign ones. AUROC: the chance that a stored pattern has less energy than one of the other kind.",
             ["memory", "patterns", "mean energy", "5th percentile", "95th percentile", "AUROC against stored"],
             rows,

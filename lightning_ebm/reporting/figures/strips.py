@@ -37,10 +37,10 @@ def contact_sheet(
 
     Args:
         patterns: of one episode, (items, *shape), values in [0, 1]; an incomplete row is omitted.
-        queries: the same, distorted.
+        queries: the same, corrupted.
         title: heads the sheet.
         columns: patterns in a row.
-        masks: where they were distorted, of the same shape; below the queries, light where True. None: not shown.
+        masks: where they were corrupted, of the same shape; below the queries, light where True. None: not shown.
         names: what each row of queries is called; None: query.
     """
     columns = min(columns, len(patterns))
@@ -67,7 +67,7 @@ def read_path(
 
     Args:
         patterns: what was stored, (items, *shape), values in [0, 1].
-        query: the same, distorted.
+        query: the same, corrupted.
         trajectory: (steps, items, *shape), as `read` returns it, for this one episode. Of more than eight
             steps, eight are shown, the first and the last among them.
         dark: whether it is shown on a dark background.
