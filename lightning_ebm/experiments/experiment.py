@@ -113,7 +113,14 @@ class Experiment:
 
     def read(self, setting: Setting) -> list[Record] | None:
         """What was measured in a setting; None, with a warning if its file is damaged, if that is still to be done."""
-        return kept(self.path(setting), lambda file: self.labelled(map(Record.from_plain, json.loads(file.read()))))
+
+        def read(file: BinaryIO) -> list[Record]:
+            rows = json.loads(file.read())
+            if not isinstance(rows, list):
+                raise TypeError(f"expected a list of records, got {type(rows).__name__}")
+            return self.labelled(map(Record.from_plain, rows))
+
+        return kept(self.path(setting), read)
 
     def results(self) -> list[Record]:
         """All that was measured."""

@@ -200,6 +200,8 @@ class Record:
             TypeError, KeyError: if these are not the fields of a record.
         """
         role = values["role"]
+        if missing := {"memory", "items", "error", "error_corrupted"} - values.keys():
+            raise KeyError(f"a record needs {', '.join(sorted(missing))}")
         return Record(**(values | {"role": FORMER_NAMES.get(role, role)}))
 
 
