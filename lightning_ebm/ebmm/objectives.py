@@ -40,7 +40,7 @@ class UncalledLayerError(ValueError):
 def key_loss(memory: EBMM, patterns: Tensor, queries: Tensor, mask: Tensor) -> Tensor:
     """Keys first: what the keys alone recall points towards the query's own pattern.
 
-    The mean over queries of 1 − cos(Σ_n ⟨g(q), g(x_n)⟩ x̃_n, x̃_own), where x̃ is a pattern minus the mean of the batch
+    The mean over queries of 1 − cos(Σ_n ⟨g(q), g(x_n)⟩ x̃_n, x̃_own), where x̃ is a pattern minus the mean of its episode
     and g is the energy's gradient in the outputs of all memory layers (of a convolution, at all positions). It is the
     cheapest start: one derivative of the energy, and no writing or reading. It fits memory layers whose input is the
     pattern or close to it, since it assumes that a recalled input moves x towards the pattern.
@@ -152,5 +152,5 @@ def slope(memory: EBMM, state: State, x: Tensor) -> Tensor:
 
 
 def centred(patterns: Tensor) -> Tensor:
-    """Patterns minus their mean over episodes and items, flattened: (episodes, items, values)."""
-    return (patterns - patterns.mean((0, 1), keepdim=True)).flatten(2)
+    """Patterns minus the mean of their episode, flattened: (episodes, items, values). A lone pattern becomes zero."""
+    return (patterns - patterns.mean(1, keepdim=True)).flatten(2)

@@ -87,9 +87,9 @@ def test_a_net_with_known_keys():
     found = keys(memory, queries).detach().numpy()
     change = first_order_change(memory, patterns, queries).detach().numpy()
     expected_losses = []
-    mean = patterns.numpy().mean((0, 1))
     for p, q, k, d in zip(patterns.numpy(), queries.numpy(), found, change, strict=True):
         np.testing.assert_allclose(k, np.tanh(q @ a.T), rtol=1e-12)
+        mean = p.mean(0)
         for i in range(3):
             kernel = [np.tanh(a @ q[i]) @ np.tanh(a @ p[n]) for n in range(3)]
             recalled = sum(kernel[n] * (p[n] - mean) for n in range(3))
@@ -100,6 +100,18 @@ def test_a_net_with_known_keys():
             expected = sum(kernel[n] * p[n] + (p[n] @ q[i] + 1) * np.tanh(a @ p[n]) @ slope_of_key for n in range(3))
             np.testing.assert_allclose(d[i], expected, rtol=1e-10)
     assert key_loss(memory, patterns, queries, None).item() == pytest.approx(np.mean(expected_losses), rel=1e-12)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_episodes_count_by_themselves(objective):
+    """So that chunks and devices, which share episodes out, change nothing."""
+    torch.manual_seed(0)
+    memory = EBMM(KnownKeys(nn.Linear(5, 4, bias=False), 4).double())
+    patterns, queries = torch.rand(2, 4, 3, 5, dtype=torch.float64)
+    mask = torch.rand(4, 3, 5) < 0.5
+    loss = OBJECTIVES[objective]
+    apart = [loss(memory, *(x[i : i + 1] for x in (patterns, queries, mask))).item() for i in range(4)]
+    assert loss(memory, patterns, queries, mask).item() == pytest.approx(np.mean(apart), rel=1e-12)
 
 
 def test_a_key_for_each_pattern_is_best_and_one_for_all_is_worthless():
