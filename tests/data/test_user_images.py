@@ -158,7 +158,7 @@ REFUSED = {
         saved(Image.fromarray(full(np.nan, np.float32)), "TIFF"),
         "nan to nan, are not within 0 .black. and 1",
     ),
-    "real of 16 bits": (raw_tiff(16, 3, 1, full(0.2, "<f2")), "is no PNG, JPEG, .* that Pillow reads"),
+    "real of 16 bits": (raw_tiff(16, 3, 1, full(0.2, "<f2")), "is not a PNG, JPEG, .* that Pillow reads"),
 }
 
 

@@ -25,17 +25,17 @@ def findings(tmp_path_factory):
 
 def test_the_analyses_of_one_config_are_found(findings):
     (finding,) = findings
-    assert finding.folder.name == "analysis-debug-path" and finding.table.title == "Along the read path"
+    assert finding.folder.name == "analysis-debug-read_trajectory" and finding.table.title == "Along the read path"
     assert [column.head for column in finding.table.columns[:2]] == ["memory", "step"]
     assert [cell.text for cell in finding.table.rows[0].cells[:2]] == ["EBMM", "query"]
     assert finding.command.startswith("lightning-ebm") and "#15171b" in finding.dark and "#ffffff" in finding.light
 
 
 def test_a_damaged_analysis_is_named_and_left_out(tmp_path):
-    for name, content in (("path", '{"title": '), ("basin", '{"title": "a"}')):
+    for name, content in (("read_trajectory", '{"title": '), ("basin", '{"title": "a"}')):
         (tmp_path / f"analysis-debug-{name}").mkdir()
         (tmp_path / f"analysis-debug-{name}" / "about.json").write_text(content)
-    with pytest.warns(UserWarning, match=r"analysis-debug-path cannot be read") as warned:
+    with pytest.warns(UserWarning, match=r"analysis-debug-read_trajectory cannot be read") as warned:
         assert read_findings(tmp_path, "debug") == []
     assert len(warned) == 2
 
@@ -48,7 +48,7 @@ def test_they_are_sections_of_the_report(findings, tmp_path):
     assert [text for _, text in head] == [column.head for column in findings[0].table.columns]
     assert [value for value, _ in first][:2] == ["EBMM", "query"]
     assert float(str(first[2][0])) == findings[0].table.rows[0].cells[2].value
-    assert "analysis-debug-path/table.csv" in html and html.count("Enlarge figure") == 2
+    assert "analysis-debug-read_trajectory/table.csv" in html and html.count("Enlarge figure") == 2
 
 
 def test_several_variations_have_a_page_that_lists_them(findings, tmp_path):

@@ -34,7 +34,7 @@ def by_items():
 
 
 MARKDOWN = """\
-bits, redrawn\\_bits (count 64), mask unknown: error on corrupted values (wrong bits of 128), mean over test episodes \
+bits, pixels (amount 64, fill noise), mask unknown: error on corrupted values (wrong bits of 128), mean over test episodes \
 ± half the 95 % interval over seeds. Controls are in italics. Best in bold. Columns: patterns stored.
 
 | memory | 16 | 32 |
@@ -46,7 +46,7 @@ bits, redrawn\\_bits (count 64), mask unknown: error on corrupted values (wrong 
 """
 LATEX = r"""\begin{table}
 \centering
-\caption{bits, redrawn\_bits (count 64), mask unknown: error on corrupted values (wrong bits of 128), mean over test episodes $\pm$ half the 95 \% interval over seeds. Controls are in italics. Best in bold.}
+\caption{bits, pixels (amount 64, fill noise), mask unknown: error on corrupted values (wrong bits of 128), mean over test episodes $\pm$ half the 95 \% interval over seeds. Controls are in italics. Best in bold.}
 \begin{tabular}{lrr}
 \toprule
 & \multicolumn{2}{c}{patterns stored} \\

@@ -117,7 +117,7 @@ def test_an_offline_run_holds_everything_and_changes_nothing(tmp_path):
     train(offline)
     run = inspected(offline.folder, "--summary")
     text = json.dumps(run)
-    assert run["config"]["training"]["updates"] == 4
+    assert run["config"]["training"]["max_steps"] == 4
     last = [row for row in recorded(offline.folder) if row["val/error"]][-1]
     assert f'"val/error": {float(last["val/error"]):.6g}'[:18] in text.replace("'", '"')
     assert offline.folder.name in text and '"glyphs"' in json.dumps(inspected(offline.folder))
