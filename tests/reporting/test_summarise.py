@@ -34,8 +34,8 @@ def by_items():
 
 
 MARKDOWN = """\
-bits, pixels (amount 64, fill noise), mask unknown: error on corrupted values (wrong bits of 128), mean over test episodes \
-± half the 95 % interval over seeds. Controls are in italics. Best in bold. Columns: patterns stored.
+bits, pixels (amount 64, fill noise), mask unknown: error on corrupted values (wrong bits of 128), mean over test \
+episodes ± half the 95 % interval over seeds. Controls are in italics. Best in bold. Columns: patterns stored.
 
 | memory | 16 | 32 |
 | --- | ---: | ---: |
