@@ -60,7 +60,7 @@ def test_phases(whole):
     assert rates[2][0, 0, 0].item() == pytest.approx(min(WRITE_RATES, key=lambda rate: abs(rate - rates[2][0, 0, 0])))
     assert step_sizes[2] == pytest.approx(min(STEP_SIZES, key=lambda size: abs(size - step_sizes[2])))
     assert not torch.equal(raw[3], raw[2])  # and then they are learned, those of each step by itself
-    assert raw[3][0, 0, 0] != raw[3][1, 0, 0]
+    assert raw[4][0, 0, 0] != raw[4][1, 0, 0]  # the first step of Adam has one length for all
     assert terms == (False,) * 4 + (True,) * 2
     assert all((rate[:, :, 2] == 0).all() for rate in rates[:4])
     assert rates[4][:, :, 2].tolist() == [[pytest.approx(0.01)]] * 2
