@@ -214,5 +214,5 @@ def test_a_training_may_start_from_another_ones_parameters_and_read_longer(tmp_p
             assert torch.sigmoid(new[len(old) :]).tolist() == pytest.approx([0.9] * (6 - len(old)))
             new = new[: len(old)]
         assert torch.equal(new, old), name
-    with pytest.raises(ConfigError, match="of another memory"):
+    with pytest.raises(ConfigError, match="belongs to another memory"):
         run(tmp_path / "other", *words, "memory.energy.hidden=9")
