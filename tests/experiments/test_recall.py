@@ -125,7 +125,7 @@ def test_mistakes_are_one_line(tmp_path, drawings, capsys):
     vectors.write_bytes(tiny().content())
     cases = {
         (file,): f"recall needs --memory NAME, one of {', '.join(pretrained.names())}, or a file",
-        ("--memory", NAME): "recall needs images",
+        ("--memory", NAME): "recall needs at least one image file",
         ("--memory", "glyph", file): "there is no pretrained memory 'glyph'",
         ("--memory", NAME, "nowhere.png"): "nowhere.png cannot be read (No such file",
         ("--memory", NAME, str(tmp_path)): "cannot be read (Is a directory)",
@@ -146,7 +146,7 @@ def test_mistakes_are_one_line(tmp_path, drawings, capsys):
 
 def test_no_images_and_no_name(drawings):
     saved = pretrained.read(NAME)
-    with pytest.raises(ConfigError, match="recall needs images"):
+    with pytest.raises(ConfigError, match="recall needs at least one image file"):
         recall(saved, [])
     with pytest.raises(DataError, match="cannot be read"):
         recall(saved, [drawings[0].with_name(NASTY.replace("/", ""))])

@@ -105,7 +105,7 @@ MISTAKES = {
     "the macros are": {"command": ["${arguments}"]},
     "program must be given": {"command": ["${program}"]},
     "run_cap must be a whole number from 1": {"run_cap": 0},
-    "run_cap must be given, for a bayes search": {"method": "bayes", "run_cap": None},
+    "run_cap must be given, because a bayes search": {"method": "bayes", "run_cap": None},
     "early_terminate must have min_iter, or": {"early_terminate": {"type": "hyperband", "s": 2}},
     "early_terminate.type must be hyperband": {"early_terminate": {"min_iter": 2}},
     "early_terminate.eta must be": {"early_terminate": {"type": "hyperband", "min_iter": 2, "eta": 1}},
@@ -124,7 +124,7 @@ PARAMETER_MISTAKES = {
     "unknown key 'mu' in parameters.a (uniform)": {"distribution": "uniform", "mu": 0, "min": 0, "max": 1},
     "parameters.a.values must be a list": {"values": []},
     "parameters.a.probabilities must be one for each": {"values": [1, 2], "probabilities": [0.5, 0.4]},
-    "null cannot be given": {"values": [1, None]},
+    "null cannot be passed": {"values": [1, None]},
     "parameters.a must hold keys and values": 3,
 }
 MISTAKES |= {message: {"parameters": {"a": settings}} for message, settings in PARAMETER_MISTAKES.items()}
