@@ -93,7 +93,7 @@ def test_compare_keeps_the_rows_that_are_asked_for(tmp_path, capsys):
         (["compare", DEBUG, "compare.rows={a: {sed: 3}}"], "compare.rows.a: unknown key 'sed'"),
         (["compare", DEBUG, "compare.rows.EBMM.episodes.seed=3"], "episodes.seed must be the same in all rows"),
         (["compare", DEBUG, "compare.rows.Hopfield.data=bits"], "data must be the same in all rows"),
-        (["compare", DEBUG, "compare.rows.Hopfield.distortion=half"], "test_distortion, or distortion where that"),
+        (["compare", DEBUG, "compare.rows.Hopfield.distortion=half"], "test_distortion (if empty, distortion) must be"),
         (["compare", DEBUG, "compare.rows.Hopfield.test_distortion=half"], "must be the same in all rows"),
         (["train", DEBUG, "test_distortion={name: half, side: up}"], "test_distortion.side must be one of"),
         (["train", DEBUG, "distortion.size=[9, 3]"], "distortion.size must be a range [low, high] that rises, got [9"),
