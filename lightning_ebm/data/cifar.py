@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import pickle
+import itertools
+import math
 import pickletools
+import re
 import struct
 import tarfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from lightning_ebm.data.archive import read_whole
+from lightning_ebm.data.archive import READING_ERRORS, read_whole
 from lightning_ebm.data.cache import digest
 from lightning_ebm.data.download import Remote, find_or_fetch
 from lightning_ebm.data.episodes import DataError, Split
@@ -29,8 +28,24 @@ CURE = f"get {PUBLISHED.name} from https://www.cs.toronto.edu/~kriz/cifar.html, 
 PLACES = [f"{place}{name}" for name in (FOLDER, PUBLISHED.name) for place in ("cifar10/", "")]
 BATCHES = ("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5")
 SHAPE = (3, 32, 32)
+SIZE = math.prod(SHAPE)
 LARGEST = 2**26
 """Bytes of a batch that are read, at most; a true one has 31 million."""
+TAR_ERRORS = (*READING_ERRORS, tarfile.TarError, struct.error)
+"""What tarfile is seen to raise on damaged input."""
+MOST = 2**18
+"""Instructions of a batch that are read; a true one has about 40,000."""
+INTEGERS = ("BININT", "BININT1", "BININT2", "LONG1")
+IGNORED = (
+    *("PROTO", "FRAME", "MARK", "PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE", "BINGET", "LONG_BINGET"),
+    *("APPEND", "APPENDS"),
+)
+"""Instructions that say nothing about an array or a list of numbers."""
+ARRAY = re.compile(
+    rf"_reconstruct .* (?P<old>\d+) {SIZE} TUPLE2 .*\bu1 .*BUILD NEWFALSE (\S+ ){{0,2}}PIXELS "  # up to protocol 4
+    rf"|_frombuffer (\S+ )?PIXELS .*\bu1 .*BUILD (?P<new>\d+) {SIZE} TUPLE2 C "  # protocol 5
+)
+"""How NumPy pickles an array (count, SIZE) of unsigned bytes in C order, whether in Python 2 or 3."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +140,8 @@ def read_batches(files: dict[str, bytes], cure: str) -> dict[Split, ImageSplit]:
 def read_batch(content: bytes, where: str, cure: str = CURE) -> ImageSplit:
     """The images and labels of one batch: a pickled dict with `data` (count, 3072) and `labels`, and more.
 
-    A batch need not be the published one, byte for byte: many have been pickled again.
+    A batch need not be the published one, byte for byte: many have been pickled again. A pickle may run anything, so it
+    is not unpickled: pixels and labels are taken from its instructions.
 
     Args:
         content: the file.
@@ -133,147 +149,29 @@ def read_batch(content: bytes, where: str, cure: str = CURE) -> ImageSplit:
         cure: what to do about it, the end of an error.
 
     Raises:
-        DataError: if it is not such a pickle, or asks for what a batch does not need.
+        DataError: if it is not a pickle of such a dict.
     """
     try:
-        check_instructions(content)
-        batch = Unpickler(io.BytesIO(content), encoding="bytes").load()
-        if not isinstance(batch, dict):
-            raise ValueError(f"it holds no dict but a {type(batch).__name__}")
-        entries = {key.decode("latin1") if isinstance(key, bytes) else key: value for key, value in batch.items()}
-        images, labels = array(entries.get("data")), entries.get("labels")
-        if not isinstance(labels, list) or any(type(label) is not int or not 0 <= label < 10 for label in labels):
-            raise ValueError("its labels are not a list of numbers from 0 to 9")
-        if len(labels) != len(images):
-            raise ValueError(f"it has {len(labels)} labels for {len(images)} images")
-    except PICKLE_ERRORS as error:
+        steps = [step for step in itertools.islice(pickletools.genops(content), MOST) if step[0].name not in IGNORED]
+        words = [code.name if given is None else as_text(given) for code, given, _ in steps]
+        if words.count("data") != 1 or words.count("labels") != 1:
+            raise ValueError("it has no data or no labels")
+        said = words[words.index("data") + 1 :]
+        found = ARRAY.search(" ".join(word[:40] if len(word) < SIZE else "PIXELS" for word in said[:50]))
+        pixels = next((word for word in said if len(word) >= SIZE), "").encode("latin1")
+        if not found or len(pixels) != int(found["old"] or found["new"]) * SIZE:
+            raise ValueError(f"its data is not an array of unsigned bytes in C order of shape (count, {SIZE})")
+        images = np.frombuffer(pixels, np.uint8).reshape(-1, *SHAPE)
+        listed = steps[words.index("EMPTY_LIST", words.index("labels")) + 1 :]
+        labels = [given for _, given, _ in itertools.takewhile(lambda step: step[0].name in INTEGERS, listed)]
+        if len(labels) != len(images) or not all(0 <= label < 10 for label in labels):
+            raise ValueError(f"its labels are not {len(images)} numbers from 0 to 9, one for each image")
+    except (ValueError, LookupError, OverflowError, MemoryError, struct.error) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{where} is not a complete batch of CIFAR-10 ({reason}): {cure}") from error
     return ImageSplit(images, np.array(labels, np.int64))
 
 
-def array(value: object) -> np.ndarray:
-    """The images that a pickled array of bytes holds: (count, 3, 32, 32), uint8.
-
-    Args:
-        value: what stands in for the array.
-
-    Raises:
-        ValueError: if it is not an array of (count, 3072) bytes in C order.
-    """
-    size = int(np.prod(SHAPE))
-    match value:
-        case Named(state=(_, shape, kind, fortran, raw)):  # up to protocol 4
-            pass
-        case Named(arguments=(raw, kind, shape, str(order))):  # protocol 5
-            fortran = order != "C"
-        case _:
-            raise ValueError("its data is not an array")
-    if not isinstance(kind, Named) or not kind.arguments or kind.arguments[0] not in ("u1", b"u1") or fortran:
-        raise ValueError("its data is not an array of unsigned bytes in C order")
-    if not isinstance(shape, tuple) or len(shape) != 2 or type(shape[0]) is not int or shape[1:] != (size,):
-        raise ValueError(f"its data has not the shape (count, {size})")
-    if not isinstance(raw, bytes | bytearray) or len(raw) != shape[0] * size:
-        raise ValueError(f"its data has not the {shape[0]} x {size} bytes that its shape announces")
-    return np.frombuffer(raw, np.uint8).reshape(-1, *SHAPE)
-
-
-TAR_ERRORS: tuple[type[Exception], ...] = (  # what tarfile is seen to raise on damaged input
-    *(tarfile.TarError, zlib.error, EOFError, OSError, ValueError, OverflowError, MemoryError, KeyError, IndexError),
-    struct.error,
-)
-PICKLE_ERRORS: tuple[type[Exception], ...] = (  # what Python's unpickler raises on damaged input
-    *(pickle.UnpicklingError, EOFError, ValueError, TypeError, LookupError, AttributeError),
-    *(OverflowError, MemoryError, RecursionError, AssertionError, struct.error),
-)
-NEEDED = {
-    *(
-        f"numpy.{core}.{name}"
-        for core in ("core", "_core")
-        for name in ("multiarray._reconstruct", "numeric._frombuffer")
-    ),
-    *("numpy.ndarray", "numpy.dtype", "_codecs.encode"),
-}
-"""All that a batch names, whether Python 2 or 3 wrote it."""
-MOST = 2**18
-"""Instructions of a batch, at most; a true one has about 30,000."""
-TUPLES = 1000
-"""Tuples of a batch, at most; a true one has five."""
-SHARED = {
-    *("SHORT_BINSTRING", "BINSTRING", "SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "BYTEARRAY8", "SHORT_BINUNICODE"),
-    *("BINUNICODE", "GLOBAL", "STACK_GLOBAL", "REDUCE", "EMPTY_DICT", "EMPTY_LIST"),
-}
-"""Instructions that make what a batch may refer to again: never a tuple, as hashing tuples of tuples of the same tuples
-could take for ever."""
-ALLOWED = SHARED | {
-    *("PROTO", "FRAME", "STOP", "MARK", "BINPUT", "LONG_BINPUT", "MEMOIZE", "BINGET", "LONG_BINGET", "NONE"),
-    *("NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1", "SETITEM", "SETITEMS", "APPEND", "APPENDS"),
-    *("EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "BUILD"),
-}
-"""The instructions of a batch. A pickle with others is refused."""
-
-
-def check_instructions(content: bytes) -> None:
-    """Reads the instructions of a pickle, without following any.
-
-    Python's unpickler trusts the lengths and numbers in a pickle: a few bytes can ask it for gigabytes, or for ever.
-
-    Raises:
-        ValueError: if there is one that no batch has, or one that is cut off.
-    """
-    shared: dict[int, bool] = {}
-    tuples, before = 0, ""
-    for count, (code, argument, _) in enumerate(pickletools.genops(content)):
-        tuples += "TUPLE" in code.name
-        if code.name not in ALLOWED:
-            raise ValueError(f"it has the instruction {code.name}, which no batch needs, so it is not to be trusted")
-        if count > MOST or tuples > TUPLES:
-            raise ValueError("it has more instructions than any batch, so it is not to be trusted")
-        if "PUT" in code.name or code.name == "MEMOIZE":
-            number = len(shared) if argument is None else argument
-            if number > MOST:
-                raise ValueError("it numbers more things than any batch, so it is not to be trusted")
-            shared[number] = before in SHARED
-        if "GET" in code.name and not shared.get(argument or 0):
-            raise ValueError("it repeats what no batch repeats, so it is not to be trusted")
-        before = code.name
-
-
-@dataclass
-class Named:
-    """What stands in for anything that a pickle names: it does nothing, and keeps what was asked of it.
-
-    Attributes:
-        name: module and name.
-        arguments: what it was called with; None if it was not.
-        state: what it was to be filled with.
-    """
-
-    name: str
-    arguments: tuple[Any, ...] | None = None
-    state: Any = None
-
-    def __call__(self, *arguments: Any) -> Named | bytes:
-        """What stands in for the call's result; bytes where Python 3 wrote them as text for Python 2 to read."""
-        if self.name == "_codecs.encode" and len(arguments) == 2 and isinstance(arguments[0], str):
-            return arguments[0].encode("latin1")
-        return Named(self.name, arguments)
-
-    def __setstate__(self, state: Any) -> None:
-        """Keeps the state."""
-        self.state = state
-
-
-class Unpickler(pickle.Unpickler):
-    """Reads a pickle without importing, calling or building anything that it names."""
-
-    def find_class(self, module: str, name: str) -> Named:
-        """What stands in for a name.
-
-        Raises:
-            UnpicklingError: if no batch needs it.
-        """
-        full = f"{module}.{name}"
-        if full not in NEEDED:
-            raise pickle.UnpicklingError(f"it names {full[:80]!r}, which no batch needs, so it is not to be trusted")
-        return Named(full)
+def as_text(value: object) -> str:
+    """What an instruction is given, as text; a character for each byte."""
+    return value.decode("latin1") if isinstance(value, bytes | bytearray) else str(value)

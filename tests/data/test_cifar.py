@@ -5,7 +5,6 @@ import os
 import pickle
 import struct
 import tarfile
-import time
 
 import numpy as np
 import pytest
@@ -82,39 +81,37 @@ def nested(depth, nothing=b""):
     return b"\x80\x02}()" + (nothing + b"q\x00h\x00h\x00\x86") * depth + b"K\x01u."
 
 
+NO_ARRAY = r"not an array of unsigned bytes in C order of shape \(count, 3072\)"
 BAD = {
     "empty": (b"", "exhausted"),
     "text": (b"<html>not found</html>", "unknown"),
     "cut off": (pickle.dumps(batch(20, 0), 2)[:-30_000], "not a complete batch"),
-    "no dict": (pickle.dumps([1, 2], 2), "it holds no dict but a list"),
-    "os.system": (pickle.dumps({b"data": Harmful(os.system, ("touch escaped",))}, 2), r"names '(posix|os)\.system'"),
-    "eval": (pickle.dumps({b"data": Harmful(eval, ("1 + 1",))}, 2), r"names '(__builtin__|builtins)\.eval'"),
-    "a part of numpy": (b"\x80\x02cnumpy.lib.npyio\nload\nU\x05x.npy\x85R.", r"names 'numpy\.lib\.npyio\.load'"),
-    "a name with dots": (b"\x80\x04\x8c\x05numpy\x8c\x0cndarray.dump\x93.", r"names 'numpy\.ndarray\.dump'"),
-    "extension": (b"\x80\x02\x82\x01.", "instruction EXT1, which no batch needs"),
-    "persistent": (b"\x80\x02U\x01xQ.", "instruction BINPERSID, which no batch needs"),
-    "a slow hash": (nested(200), "repeats what no batch repeats"),
-    "a slow hash in disguise": (nested(200, b"(e"), "repeats what no batch repeats"),
-    "a slow hash in another": (nested(200, b"Nb"), "repeats what no batch repeats"),
-    "a deep hash": (b"\x80\x02})" + b"\x85" * 2**14 + b"K\x01u.", "more instructions than any batch"),
-    "a huge memo": (b"\x80\x02}r\xff\xff\xff\x7f.", "numbers more things than any batch"),
+    "no dict": (pickle.dumps([1, 2], 2), "no data"),
+    "os.system": (pickle.dumps({b"data": Harmful(os.system, ("touch escaped",)), b"labels": [1]}, 2), NO_ARRAY),
+    "eval": (pickle.dumps({b"data": Harmful(eval, ("1 + 1",)), b"labels": [1]}, 2), NO_ARRAY),
+    "a part of numpy": (b"\x80\x02cnumpy.lib.npyio\nload\nU\x05x.npy\x85R.", "no data"),
+    "extension": (b"\x80\x02\x82\x01.", "no data"),
+    "persistent": (b"\x80\x02U\x01xQ.", "no data"),
+    "a slow hash": (nested(200), "no data"),
+    "a slow hash in disguise": (nested(200, b"(e"), "no data"),
+    "a deep hash": (b"\x80\x02})" + b"\x85" * 2**14 + b"K\x01u.", "no data"),
+    "a huge memo": (b"\x80\x02}r\xff\xff\xff\x7f.", "no data"),
     "a huge string": (b"\x80\x04}\x8e\xff\xff\xff\xff\xff\x00\x00\x00x.", "not a complete batch"),
-    "many lists": (b"\x80\x02" + b"]" * 2**14 + b".", "more instructions than any batch"),
-    "many lists in a frame": (
-        b"\x80\x04\x95" + struct.pack("<Q", 2**14) + b"]" * 2**14 + b".",
-        "more instructions than any batch",
-    ),
-    "a name of two lines": (b"\x80\x04\x8c\x03a\nb\x8c\x01c\x93.", r"names 'a\\nb\.c'"),
-    "no data": (pickle.dumps({b"labels": [1, 2], b"more": 3}, 2), "its data is not an array"),
-    "floats": (pickle.dumps(batch(2, 0, data=np.zeros((2, 3072), np.float32)), 2), "not an array of unsigned bytes"),
-    "objects": (pickle.dumps(batch(1, 0, data=np.array([[{}]], object)), 2), "not an array of unsigned bytes"),
-    "another order": (pickle.dumps(batch(2, 0, data=np.zeros((2, 3072), np.uint8, "F")), 5), "in C order"),
-    "other order": (pickle.dumps(batch(2, 0, data=np.zeros((2, 3072), np.uint8, "F")), 2), "in C order"),
-    "grey": (pickle.dumps(batch(2, 0, data=np.zeros((2, 1024), np.uint8)), 2), r"not the shape \(count, 3072\)"),
-    "a lie": (BY_PYTHON_2.replace(b"K\x02M\x00\x0c", b"K\x03M\x00\x0c"), "not the 3 x 3072 bytes"),
-    "few labels": (pickle.dumps(batch(3, 0, labels=[1, 2]), 2), "2 labels for 3 images"),
-    "a label too large": (pickle.dumps(batch(2, 0, labels=[1, 10]), 2), "numbers from 0 to 9"),
-    "labels of text": (pickle.dumps(batch(2, 0, labels=["cat", "dog"]), 2), "numbers from 0 to 9"),
+    "many lists": (b"\x80\x02" + b"]" * 2**25 + b".", "no data"),
+    "many lists in a frame": (b"\x80\x04\x95" + struct.pack("<Q", 2**14) + b"]" * 2**14 + b".", "no data"),
+    "no data": (pickle.dumps({b"labels": [1, 2], b"more": 3}, 2), "no data"),
+    "no labels": (pickle.dumps({b"data": batch(2, 0)[b"data"]}, 2), "no labels"),
+    "floats": (pickle.dumps(batch(2, 0, data=np.zeros((2, 3072), np.float32)), 2), NO_ARRAY),
+    "objects": (pickle.dumps(batch(1, 0, data=np.array([[{}]], object)), 2), NO_ARRAY),
+    "bare bytes": (pickle.dumps(batch(1, 0, data=bytes(3072)), 3), NO_ARRAY),
+    "another order": (pickle.dumps(batch(2, 0, data=np.zeros((2, 3072), np.uint8, "F")), 5), NO_ARRAY),
+    "other order": (pickle.dumps(batch(2, 0, data=np.zeros((2, 3072), np.uint8, "F")), 2), NO_ARRAY),
+    "grey": (pickle.dumps(batch(2, 0, data=np.zeros((2, 1024), np.uint8)), 2), NO_ARRAY),
+    "three axes": (pickle.dumps(batch(2, 0, data=np.zeros((1, 2, 3072), np.uint8)), 2), NO_ARRAY),
+    "a lie": (BY_PYTHON_2.replace(b"K\x02M\x00\x0c", b"K\x03M\x00\x0c"), NO_ARRAY),
+    "few labels": (pickle.dumps(batch(3, 0, labels=[1, 2]), 2), "not 3 numbers from 0 to 9"),
+    "a label too large": (pickle.dumps(batch(2, 0, labels=[1, 10]), 2), "not 2 numbers from 0 to 9"),
+    "labels of text": (pickle.dumps(batch(2, 0, labels=["cat", "dog"]), 2), "not 2 numbers from 0 to 9"),
 }
 
 
@@ -122,16 +119,21 @@ class TestErrors:
     @pytest.mark.parametrize("case", BAD)
     def test_a_bad_batch(self, root, case, monkeypatch):
         monkeypatch.chdir(root)
-        monkeypatch.setattr(cifar, "MOST", 2**13)
         content, message = BAD[case]
         (folder(root) / "data_batch_3").write_bytes(content)
-        started = time.monotonic()
         with pytest.raises(DataError, match=rf"data_batch_3 .*{message}.* https://") as caught:
             CIFAR10(CIFAR10Config(str(root)))
         assert "\n" not in str(caught.value)
-        assert time.monotonic() - started < 10
         assert not (root / "escaped").exists()
         assert not list((root / "cache").glob("*/*"))
+
+    @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+    def test_nothing_is_run(self, tmp_path, monkeypatch, protocol):
+        monkeypatch.chdir(tmp_path)
+        whole = {b"more": Harmful(os.system, ("touch escaped",)), **batch(20, 0)}
+        part = read_batch(pickle.dumps(whole, protocol), "a batch")
+        assert (part.images.reshape(20, 3072) == whole[b"data"]).all()
+        assert not (tmp_path / "escaped").exists()
 
     def test_too_large(self, root, monkeypatch):
         monkeypatch.setattr(cifar, "LARGEST", 1000)

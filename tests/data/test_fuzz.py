@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lightning_ebm.data.archive import Zip
-from lightning_ebm.data.cifar import ALLOWED, read_batch, unpacked
+from lightning_ebm.data.cifar import read_batch, unpacked
 from lightning_ebm.data.episodes import DataError
 from lightning_ebm.data.images import decode
 from lightning_ebm.data.mnist import read_idx
@@ -31,7 +31,6 @@ fuzzed = settings(
 )
 
 BATCHES = [pickle.dumps(batch(2, 0), protocol) for protocol in (2, 3, 4, 5)]
-OPCODES = b"".join(code.code.encode("latin1") for code in pickletools.opcodes if code.name in ALLOWED)
 INSTRUCTIONS = [code.code.encode("latin1") for code in pickletools.opcodes]
 IDX = idx(np.arange(60, dtype=np.uint8).reshape(3, 4, 5))
 
@@ -52,10 +51,9 @@ def damaged(draw, wholes):
 
 @st.composite
 def programs(draw):
-    """A pickle of random instructions, mostly of those that are let through."""
+    """A pickle of random instructions."""
     names = [b"numpy\nndarray\n", b"numpy\ndtype\n", b"numpy.core.multiarray\n_reconstruct\n", b"_codecs\nencode\n"]
     some = st.one_of(
-        st.sampled_from([OPCODES[place : place + 1] for place in range(len(OPCODES))]),
         st.sampled_from(INSTRUCTIONS),
         st.sampled_from([b"c" + name for name in [*names, b"os\nsystem\n"]]),
         st.sampled_from(
