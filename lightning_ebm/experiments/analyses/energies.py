@@ -116,5 +116,5 @@ def histograms(found: Mapping[str, Mapping[str, np.ndarray]], dark: bool) -> Fig
             axes.set_title(label)
             axes.set_yticks([])
         panels[-1].set_xlabel("energy")
-        legend(figure, panels[0], 4)
+        legend(figure, 4)
     return figure

@@ -38,7 +38,7 @@ class ReadTrajectory(Analysis):
                 panels[1].axhline(0, linewidth=0.8, color="grey", linestyle="dashed")
                 panels[0].set(xlabel="read step (0: the query)", ylabel=f"error on corrupted values\n({unit(spec)})")
                 panels[1].set(xlabel="read step (0: the query)", ylabel="energy above that of\nthe stored pattern")
-                legend(drawn, panels[0])
+                legend(drawn)
             return drawn
 
         return AnalysisResult(

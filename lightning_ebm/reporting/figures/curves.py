@@ -9,7 +9,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from lightning_ebm.reporting.figures.style import COLOURS, DASHES, legend, new_figure, write_out_ticks
+from lightning_ebm.reporting.figures.style import legend, look, new_figure, write_out_ticks
 from lightning_ebm.reporting.record import Curve
 
 COLUMNS = ("label", "update", "seconds", "error")
@@ -60,13 +60,13 @@ def learning_curves(curves: Sequence[Curve], unit: str, dark: bool = False) -> F
         panels = figure.subplots(1, 2, sharey=True)
         for rank, curve in enumerate(curves):
             updates, seconds, errors = zip(*curve.points, strict=True)
-            look = {"color": COLOURS[dark][rank % 8], "linestyle": DASHES[rank // 8 % len(DASHES)]}
             for axes, axis in zip(panels, (updates, seconds), strict=True):
-                axes.plot(axis, [max(floor, error) for error in errors], marker=".", label=curve.label, **look)
+                heights = [max(floor, error) for error in errors]
+                axes.plot(axis, heights, label=curve.label, **look(rank, dark) | {"marker": "."})
         for axes, name in zip(panels, ("updates", "seconds of training"), strict=True):
             axes.set(xscale="log", yscale="log", xlabel=name)
             for axis in (axes.xaxis, axes.yaxis):
                 write_out_ticks(axis)
         panels[0].set_ylabel(f"validation error\n({unit})")
-        legend(figure, panels[0])
+        legend(figure)
     return figure

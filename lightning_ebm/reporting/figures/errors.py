@@ -8,10 +8,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, LogLocator
 from matplotlib.transforms import ScaledTranslation
@@ -23,6 +21,9 @@ from lightning_ebm.reporting.figures.style import (
     DASHES,
     FAINT,
     MARKERS,
+    draw_line,
+    from_zero,
+    legend,
     new_figure,
     write_out_ticks,
 )
@@ -50,8 +51,8 @@ def error_against_items(comparison: Comparison, dark: bool = False, measure: Mea
     """Error against the number of stored patterns, one panel for each mask setting.
 
     Lines are means, bands reach from 5th to 95th percentile of the test episodes. Controls are dashed: of the prior
-    states of all memories, only the best is shown. Published lines over numbers of patterns are laid over the error on
-    all values, which is what they count.
+    states of all memories, only the best is shown. Published lines count all values, so only the error on all values
+    has them.
 
     Args:
         comparison: what to draw; a row is followed over the numbers of patterns by its label.
@@ -67,28 +68,23 @@ def error_against_items(comparison: Comparison, dark: bool = False, measure: Mea
     counts = {record.items for record in comparison.results}
     counts |= {place for points in (published.lines.values() if published else ()) for place, *_ in points}
     styles = looks(((label, records[0].memory) for label, records in lines.items()), dark)
-    control = {"color": FAINT[dark], "zorder": 2, **DASHED}
-    with new_figure(6.4 if len(masks) == 1 else 9.8, 4.4, dark) as figure:
+    with new_figure(6.4 if len(masks) == 1 else 9.8, 4.2 + 0.08 * len(lines), dark) as figure:
         panels = figure.subplots(1, len(masks), squeeze=False, sharex=True, sharey=True)
         for mask_known, axes in zip(masks, panels.flat, strict=True):
             axes.set_title(f"mask {mask_name(mask_known)}")
             axes.set_xticks(sorted(counts))
-            ends: list[tuple[float, str, str]] = []
-            for label, records in (controls(comparison.results, measure) | lines).items():
+            for rank, (label, records) in enumerate((controls(comparison.results, measure) | lines).items()):
                 points = sorted(point(one.items, one, measure) for one in records if one.mask_known == mask_known)
-                if points:
-                    items, means, lows, highs = zip(*points, strict=True)
-                    look = {"zorder": 3, **styles[label]} if label in styles else control
-                    axes.plot(items, means, label=label, **look)
-                    if label in styles:
-                        axes.fill_between(items, lows, highs, color=look["color"], alpha=0.12, linewidth=0)
-                    ends.append((means[-1], label, look["color"]))
+                if points and label in styles:
+                    draw_line(axes, points, label=label, zorder=3, **styles[label])
+                elif points:
+                    items, means, *_ = zip(*points, strict=True)
+                    axes.plot(items, means, label=label, color=FAINT[dark], linestyle=DASHES[1 + rank], linewidth=1.1)
             if published:
-                for name in draw_published(axes, published, dark):
-                    ends.append((published.lines[name.removesuffix(", published")][-1][1], name, FAINT[dark]))
-            axes.set_ylim(bottom=-0.03 * axes.get_ylim()[1])
-            label_ends(axes, ends)
+                draw_published(axes, published, dark)
+            from_zero(axes)
         name_axes(panels, "patterns stored", comparison.unit, measure)
+        legend(figure)
     return figure
 
 
@@ -114,7 +110,6 @@ def error_against_size(comparison: Comparison, dark: bool = False, measure: Meas
         lines = {name: line for name, line in lines.items() if line[0].precision == "float32"}
     published = laid_over(comparison, "floats", measure)
     styles = looks(((name, records[0].memory) for name, records in lines.items()), dark)
-    handles: dict[str, Artist] = {}
     drawn = [point(record.floats, record, measure) for records in lines.values() for record in records]
     means = [error for _, error, *_ in drawn if math.isfinite(error)]
     ratios = min(means, default=0.0) > 0 and (published is not None or max(means) > WIDE * min(means))
@@ -135,18 +130,18 @@ def error_against_size(comparison: Comparison, dark: bool = False, measure: Meas
                     rank = sum(abs(math.log(points[0][0] / size)) < 0.03 for size in alone)
                     alone.append(points[0][0])
                 if points:
-                    handles[name] = draw_bars(figure, axes, points, styles[name], rank)
+                    draw_bars(figure, axes, points, {"label": name, **styles[name]}, rank)
             draw_controls(axes, here, dark, measure)
             if published:
-                handles |= draw_published(axes, published, dark)
+                draw_published(axes, published, dark)
             if ratios:
                 axes.set_yscale("log")
                 axes.set_ylim(bottom=min(positive) / 1.5)
                 write_out_ticks(axes.yaxis)
             else:
-                axes.set_ylim(bottom=-0.03 * axes.get_ylim()[1])  # a marker at zero is seen whole
+                from_zero(axes)
         name_axes(panels, "floats of state (log scale)", comparison.unit, measure)
-        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=max(1, min(3, len(handles))))
+        legend(figure)
     return figure
 
 
@@ -220,44 +215,16 @@ def name_axes(panels: np.ndarray, horizontal: str, unit: str, measure: Measure) 
         axes.set_ylabel(f"{MEASURES[measure]}\n({unit})")
 
 
-def draw_published(axes: Axes, published: Published, dark: bool) -> dict[str, Line2D]:
-    """A paper's lines, thin, dashed and grey; no bands, which would hide one's own. Returns them by name."""
-    handles = {}
+def draw_published(axes: Axes, published: Published, dark: bool) -> None:
+    """A paper's lines, thin, dashed and grey; no bands, which would hide one's own."""
     for rank, (label, points) in enumerate(published.lines.items()):
         places, means, *_ = zip(*points, strict=True)
-        look: dict[str, Any] = {"color": FAINT[dark], "linestyle": (0, (3, 2)), "linewidth": 0.9, "zorder": 1.5}
+        settings: dict[str, Any] = {"color": FAINT[dark], "linestyle": (0, (3, 2)), "linewidth": 0.9, "zorder": 1.5}
         marker = MARKERS[rank % len(MARKERS)]
-        (handles[f"{label}, published"],) = axes.plot(places, means, marker=marker, markersize=3, **look)
-    return handles
+        axes.plot(places, means, label=f"{label}, published", marker=marker, markersize=3, **settings)
 
 
-def label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
-    """Names next to the last points, (height, name, colour), moved apart where they would overlap."""
-    shown = sorted(end for end in ends if math.isfinite(end[0]))
-    gap = 0.05 * (axes.get_ylim()[1] - axes.get_ylim()[0])
-    heights = apart([level for level, _, _ in shown], gap)
-    beside = axes.get_yaxis_transform()  # x in parts of the axes, y in data
-    for height, (level, text, colour) in zip(heights, shown, strict=True):
-        axes.annotate(
-            text, (0.97, level), (1.04, height), xycoords=beside, textcoords=beside,
-            va="center", fontsize=8, color=colour, annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "relpos": (0, 0.5)},
-        )  # fmt: skip
-
-
-def apart(levels: Sequence[float], gap: float) -> list[float]:
-    """Sorted levels, moved as little as possible (least squares) until each is `gap` above the one before."""
-    # Less the room that those below it need, no level may fall below another: such a group moves to its mean.
-    groups: list[list[float]] = []
-    for rank, level in enumerate(levels):
-        groups.append([level - rank * gap])
-        while len(groups) > 1 and np.mean(groups[-2]) > np.mean(groups[-1]):
-            groups[-2:] = [groups[-2] + groups[-1]]
-    means = [max(0.0, float(np.mean(group))) for group in groups for _ in group]
-    return [level + rank * gap for rank, level in enumerate(means)]
-
-
-def draw_bars(figure: Figure, axes: Axes, points: Sequence[Point], look: dict[str, Any], rank: int) -> Artist:
+def draw_bars(figure: Figure, axes: Axes, points: Sequence[Point], look: dict[str, Any], rank: int) -> None:
     """Means and bars of one line; the n-th lone point at a size stands aside, not to hide the first."""
     sizes, means, lows, highs = zip(*points, strict=True)
     inches = (rank + 1) // 2 * (-1) ** rank * 7 / 72
@@ -266,7 +233,7 @@ def draw_bars(figure: Figure, axes: Axes, points: Sequence[Point], look: dict[st
     axes.vlines(sizes, lows, highs, color=look["color"], alpha=0.55, linewidth=1.4, transform=place)
     axes.update_datalim([(sizes[0], bound) for bound in (*means, *lows, *highs)])  # a shift hides them
     axes.autoscale_view()
-    return axes.plot(sizes, means, zorder=3, transform=place, **look)[0]
+    axes.plot(sizes, means, zorder=3, transform=place, **look)
 
 
 def draw_controls(axes: Axes, records: list[Record], dark: bool, measure: Measure) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 
-from lightning_ebm.reporting.figures.style import COLOURS, DASHES, INK, MARKERS, legend, new_figure, write_out_ticks
+from lightning_ebm.reporting.figures.style import INK, draw_line, from_zero, legend, look, new_figure, write_out_ticks
 
 Lines = dict[str, list[tuple[float, float, float, float]]]
 """Label -> points: place on the axis; mean, 5th, 95th percentile of what is measured there."""
@@ -35,17 +35,13 @@ def error_lines(
     with new_figure(6.4, 4.2 + 0.12 * len(lines), dark) as figure:
         axes = figure.subplots()
         for rank, (label, points) in enumerate(lines.items()):
-            places, means, lows, highs = zip(*points, strict=True)
-            colour = COLOURS[dark][rank % len(COLOURS[dark])]
-            marker, dashes = MARKERS[rank % len(MARKERS)], DASHES[rank // 8 % len(DASHES)]
-            axes.plot(places, means, label=label, color=colour, marker=marker, linestyle=dashes)
-            axes.fill_between(places, lows, highs, color=colour, alpha=0.12, linewidth=0)
+            draw_line(axes, points, label=label, **look(rank, dark))
         axes.set(xlabel=horizontal, ylabel=f"error ({unit})", **axes_settings)
         if axes.get_xscale() == "log":
             each = sorted({place for points in lines.values() for place, *_ in points})
             write_out_ticks(axes.xaxis, FixedLocator(each))
-        axes.set_ylim(bottom=-0.03 * axes.get_ylim()[1])
-        legend(figure, axes)
+        from_zero(axes)
+        legend(figure)
     return figure
 
 
@@ -64,12 +60,12 @@ def error_bars(bars: Mapping[str, Mapping[str, tuple[float, float, float]]], uni
         for rank, (label, of_label) in enumerate(bars.items()):
             places = [kinds.index(kind) + (rank - (len(bars) - 1) / 2) * height for kind in of_label]
             means, lows, highs = (list(values) for values in zip(*of_label.values(), strict=True))
-            axes.barh(places, means, height, color=COLOURS[dark][rank % len(COLOURS[dark])], label=label)
+            axes.barh(places, means, height, color=look(rank, dark)["color"], label=label)
             axes.hlines(places, lows, highs, color=INK[dark], linewidth=1)
         axes.set_yticks(np.arange(len(kinds)), kinds)
         axes.invert_yaxis()
         axes.grid(True, axis="x")
         axes.grid(False, axis="y")
         axes.set_xlabel(f"error on corrupted values ({unit})")
-        legend(figure, axes)
+        legend(figure)
     return figure

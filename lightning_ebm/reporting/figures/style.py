@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -49,9 +49,33 @@ def new_figure(width: float, height: float, dark: bool) -> Iterator[Figure]:
         yield figure
 
 
-def legend(figure: Figure, axes: Axes, columns: int = 3) -> None:
-    """A legend below everything, of what has a name in axes; names that begin with an underscore are names too."""
-    artists: list[Any] = [*axes.get_lines(), *axes.containers]
+def look(rank: int, dark: bool) -> dict[str, Any]:
+    """Colour, marker and dashes of the line of this rank; dashes change where colours come again."""
+    marker, dashes = MARKERS[rank % len(MARKERS)], DASHES[rank // 8 % len(DASHES)]
+    return {"color": COLOURS[dark][rank % 8], "marker": marker, "linestyle": dashes}
+
+
+def draw_line(axes: Axes, points: Iterable[tuple[float, float, float, float]], **settings: Any) -> None:
+    """A line through means, with a band from the 5th to the 95th percentile.
+
+    Args:
+        axes: where to draw.
+        points: place on the horizontal axis; mean, 5th and 95th percentile.
+        settings: of the line, as `Axes.plot` takes them.
+    """
+    places, means, lows, highs = zip(*points, strict=True)
+    axes.plot(places, means, **settings)
+    axes.fill_between(places, lows, highs, color=settings["color"], alpha=0.12, linewidth=0)
+
+
+def from_zero(axes: Axes) -> None:
+    """Starts the vertical axis a little below zero, so that a marker at zero is whole."""
+    axes.set_ylim(bottom=-0.03 * axes.get_ylim()[1])
+
+
+def legend(figure: Figure, columns: int = 3) -> None:
+    """A legend below everything, of what has a name; names that begin with an underscore are names too."""
+    artists: list[Any] = [one for axes in figure.axes for one in (*axes.get_lines(), *axes.containers)]
     found = {str(one.get_label()): one for one in artists if not re.fullmatch(r"_child\d+", str(one.get_label()))}
     figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=max(1, min(columns, len(found))))
 
