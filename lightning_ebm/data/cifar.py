@@ -31,7 +31,7 @@ SHAPE = (3, 32, 32)
 SIZE = math.prod(SHAPE)
 LARGEST = 2**26
 """Bytes of a batch that are read, at most; a true one has 31 million."""
-TAR_ERRORS = (*READING_ERRORS, tarfile.TarError, struct.error)
+TAR_ERRORS: tuple[type[Exception], ...] = (*READING_ERRORS, tarfile.TarError, struct.error)
 """What tarfile is seen to raise on damaged input."""
 MOST = 2**18
 """Instructions of a batch that are read; a true one has about 40,000."""
@@ -163,7 +163,8 @@ def read_batch(content: bytes, where: str, cure: str = CURE) -> ImageSplit:
             raise ValueError(f"its data is not an array of unsigned bytes in C order of shape (count, {SIZE})")
         images = np.frombuffer(pixels, np.uint8).reshape(-1, *SHAPE)
         listed = steps[words.index("EMPTY_LIST", words.index("labels")) + 1 :]
-        labels = [given for _, given, _ in itertools.takewhile(lambda step: step[0].name in INTEGERS, listed)]
+        numbers = itertools.takewhile(lambda step: step[0].name in INTEGERS, listed)
+        labels = [int(given or 0) for _, given, _ in numbers]
         if len(labels) != len(images) or not all(0 <= label < 10 for label in labels):
             raise ValueError(f"its labels are not {len(images)} numbers from 0 to 9, one for each image")
     except (ValueError, LookupError, OverflowError, MemoryError, struct.error) as error:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
+
+import numpy as np
 
 from lightning_ebm.reporting.published import Published
 from lightning_ebm.reporting.record import (
@@ -17,6 +20,7 @@ from lightning_ebm.reporting.record import (
     mean_and_band,
     of_setting,
     settings,
+    spread,
 )
 from lightning_ebm.reporting.table import NONE, Cell, Column, Kind, Row, Table, decimal, decimals, number, words
 
@@ -74,48 +78,74 @@ def main_table(comparison: Comparison, brief: bool = False) -> Table:
     return Table(comparison.title, caption, columns, rows)
 
 
-def items_table(comparison: Comparison, mask_known: bool, measure: Measure = "error_corrupted") -> Table:
-    """Mean error, one column for each number of patterns: the paper's table 1. Published rows count all values."""
-    records = [record for record in comparison.results if record.mask_known == mask_known]
-    counts, places = sorted({record.items for record in records}), places_of(comparison)
-    winners = [winner for items in counts for winner in best(of_setting(records, items, mask_known), measure)]
+def items_table(
+    comparison: Comparison, mask_known: bool, measure: Measure = "error_corrupted", brief: bool = False
+) -> Table:
+    """Mean error, one column for each number of patterns: the paper's table 1. Published rows count all values.
+
+    Args:
+        comparison: what was measured.
+        mask_known: of which settings.
+        measure: which of the two errors.
+        brief: without the names of the runs.
+    """
+    lines: dict[str, Line] = {}
+    records: dict[str, list[Record]] = {}
+    for record in comparison.results:
+        if record.mask_known == mask_known:
+            lines.setdefault(record.label, (kind_of(record), {}))[1][record.items] = record.by_seed(measure)
+            records.setdefault(record.label, []).append(record)
+    counts = {items for _, line in lines.values() for items in line}
     published = published_lines(comparison, "items") if measure == "error" else {}
-    lines: dict[str, dict[int, Record]] = {}
-    for record in records:
-        lines.setdefault(record.label, {})[record.items] = record
-    rows = []
-    for label, line in lines.items():
-        cells = [
-            number(line[items].mean(measure), places, line[items].spread(measure), best=line[items] in winners)
-            if items in line
-            else Cell(NONE, math.nan)
-            for items in counts
-        ]
-        found = list(line.values())
-        rows.append(Row([words(label), *cells, runs_cell(found, comparison)], kind_of(found[0])))
     for label, points in published.items():
-        known = {items: average for items, average, *_ in points}
-        cells = [number_or_none(known.get(items, math.nan), places) for items in counts]
-        rows.append(Row([words(label), *cells, words(NONE)], "published"))
+        known = {items: [average] for items, average, *_ in points if items in counts and not math.isnan(average)}
+        lines[label] = "published", known
     caption = (
         f"Mean {MEASURES[measure]} ({comparison.unit}) by number of stored patterns, mask {mask_name(mask_known)}."
         " The least of each column is bold."
     )
     if published and comparison.published:
         caption += f" {published_words(comparison.published)}"
-    columns = [Column("memory", "left"), *(Column(f"{items:,}") for items in counts), Column("runs", "left")]
-    return Table(comparison.title, caption, columns, rows)
+    table = dataclasses.replace(error_table(caption, "", lines), title=comparison.title)
+    if brief:
+        return table
+    runs = [runs_cell(records[label], comparison) if label in records else words(NONE) for label in lines]
+    rows = [Row([*row.cells, cell], row.kind) for row, cell in zip(table.rows, runs, strict=True)]
+    return dataclasses.replace(table, columns=[*table.columns, Column("runs", "left")], rows=rows)
+
+
+Line = tuple[Kind, dict[int, list[float]]]
+"""Kind of a row, and its errors: place -> mean error of each seed."""
+
+
+def error_table(caption: str, above: str, rows: dict[str, Line]) -> Table:
+    """Means with their intervals over seeds, a column for each place that occurs; the best memory's in bold."""
+    places = sorted({place for _, line in rows.values() for place in line})
+    means = {(name, place): float(np.mean(e)) for name, (_, line) in rows.items() for place, e in line.items()}
+    digits, least = decimals(list(means.values())), dict.fromkeys(places, math.inf)
+    for (name, place), mean in means.items():
+        if not rows[name][0] and math.isfinite(mean):
+            least[place] = min(least[place], mean)
+    made = []
+    for name, (kind, line) in rows.items():
+        cells = [words(name)]
+        for place in places:
+            if place in line:
+                mean = means[name, place]
+                wins = not kind and mean == least[place] and math.isfinite(mean)
+                cells.append(number(mean, digits, spread(line[place]), best=wins))
+            else:
+                cells.append(Cell(NONE))
+        made.append(Row(cells, kind))
+    return Table("", caption, [Column("memory", "left"), *(Column(f"{place:,}") for place in places)], made, above)
 
 
 def terminal_tables(comparison: Comparison) -> list[Table]:
     """What a terminal shows: all settings by number of patterns, on all values, as the paper counts; or the one."""
     if len({record.items for record in comparison.results}) == 1:
         return [main_table(comparison, brief=True)]
-    tables = [items_table(comparison, mask, "error") for mask in sorted({one.mask_known for one in comparison.results})]
-    return [
-        Table(table.title, table.caption, table.columns[:-1], [Row(row.cells[:-1], row.kind) for row in table.rows])
-        for table in tables
-    ]
+    masks = sorted({record.mask_known for record in comparison.results})
+    return [items_table(comparison, mask, "error", brief=True) for mask in masks]
 
 
 def setting_name(items: int, mask_known: bool) -> str:

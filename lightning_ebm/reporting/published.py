@@ -55,23 +55,18 @@ def published(name: str) -> Published:
     try:
         with path.open(newline="", encoding="utf-8") as opened:
             head, *rows = csv.reader(opened)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"compare.paper_results: cannot read {path}: {error}") from None
-    try:
         if head == SIZES:
             rows = [row for row in rows if not dataset or row[0] == dataset]
             if len({row[0] for row in rows}) > 1:
-                raise ConfigError(f"compare.paper_results: {path} must hold one data set only")
+                raise ValueError("it must hold one data set only")
             return Published(source, "floats", by_size(rows), 64 if name in NAMES else 0)
-        if head[0] == "memory" and len(head) > 1 and all(count.isdigit() for count in head[1:]):
+        if head[:1] == ["memory"] and len(head) > 1 and all(count.isdigit() for count in head[1:]):
             counts = [int(count) for count in head[1:]]
             cells = {row[0]: zip(counts, row[1:], strict=True) for row in rows}
             lines = {label: [(n, value(text), math.nan, math.nan) for n, text in row] for label, row in cells.items()}
             return Published(source, "items", lines)
-    except (ValueError, IndexError) as error:
-        raise (
-            error if isinstance(error, ConfigError) else ConfigError(f"compare.paper_results: {path}: {error}")
-        ) from None
+    except (OSError, ValueError, IndexError) as error:
+        raise ConfigError(f"compare.paper_results: cannot read {path}: {error}") from None
     raise ConfigError(
         f"compare.paper_results: the columns of {path} must be {','.join(SIZES)}, or memory and numbers of patterns"
     )

@@ -48,23 +48,15 @@ class Metric:
 
     head: str
     meaning: str
-    form: Callable[[float], str]
-    value: Callable[[Record], float] | None
-    note: Callable[[Record], str]
-    brief: bool
+    form: Callable[[float], str] = "{:,.0f}".format
+    value: Callable[[Record], float] | None = None
+    note: Callable[[Record], str] = lambda record: ""
+    brief: bool = False
 
 
-def metric(
-    default: Any,
-    head: str,
-    meaning: str = "",
-    form: Callable[[float], str] = "{:,.0f}".format,
-    value: Callable[[Record], float] | None = None,
-    note: Callable[[Record], str] = lambda record: "",
-    brief: bool = False,
-) -> Any:
-    """A field of `Record` that tables show, see `Metric`."""
-    return field(default=default, metadata={"metric": Metric(head, meaning, form, value, note, brief)})
+def metric(default: Any, *shown: Any, **more: Any) -> Any:
+    """A field of `Record` that tables show; what follows its default is that of `Metric`."""
+    return field(default=default, metadata={"metric": Metric(*shown, **more)})
 
 
 def of_state(value: Callable[[Record], float]) -> Callable[[Record], float]:
@@ -128,11 +120,9 @@ class Record:
     )  # fmt: skip
     """Bits of the state of one episode, as the literature counts, at `precision`."""
     write_ms: float = metric(0.0, "write\nms", "Median milliseconds to write one episode.", three_digits, brief=True)
-    """Median milliseconds to write one episode."""
     read_ms: float = metric(
         0.0, "read\nms", "Median milliseconds to read all queries of one episode.", three_digits, brief=True
     )
-    """Median milliseconds to read all queries of one episode."""
     exact: float = metric(
         math.nan, "recalled\nexactly", "Share of patterns without a wrong value; of grey and colour images, without a "
         "visible error.", "{:.1%}".format,
@@ -148,12 +138,10 @@ class Record:
     updates: int = metric(0, "updates", "Steps of meta-training.", count)
     """Steps of meta-training; 0 for a memory that is not trained."""
     train_seconds: float = metric(0.0, "training\nseconds", "Seconds of meta-training.", three_digits)
-    """Seconds of meta-training."""
     parameters: int = metric(
         0, "parameters", "Values found by meta-training, which all episodes share. They are not part of the state.",
         count,
     )  # fmt: skip
-    """Number of meta-trained values, which all episodes share."""
 
     @property
     def is_control(self) -> bool:
@@ -184,9 +172,13 @@ class Record:
         """Mean error over the test episodes."""
         return mean_and_band(getattr(self, measure))[0]
 
+    def by_seed(self, measure: Measure = "error_corrupted") -> list[float]:
+        """Mean error of each seed."""
+        return [float(np.mean(part)) for part in np.split(np.array(getattr(self, measure)), self.seeds)]
+
     def spread(self, measure: Measure = "error_corrupted") -> float:
         """Half the 95 % interval of the mean error over seeds; NaN for one seed."""
-        return spread([float(np.mean(part)) for part in np.split(np.array(getattr(self, measure)), self.seeds)])
+        return spread(self.by_seed(measure))
 
     def to_plain(self) -> dict[str, Any]:
         """Its fields, as JSON keeps them."""
@@ -264,6 +256,20 @@ def best(records: Iterable[Record], measure: Measure = "error_corrupted") -> lis
     means = [(record.mean(measure), record) for record in records if not record.is_control]
     least = min((value for value, _ in means if math.isfinite(value)), default=math.nan)
     return [record for value, record in means if value == least]
+
+
+def size_lines(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """The memories that have a size, by the line they are points of, along it."""
+    lines: dict[str, list[Record]] = {}
+    for record in records:
+        if not record.is_control and record.floats:
+            lines.setdefault(record.series or record.label, []).append(record)
+    return {name: sorted(line, key=lambda record: record.floats) for name, line in lines.items()}
+
+
+def has_size_sweep(records: Iterable[Record]) -> bool:
+    """Whether any memory was tried in several sizes."""
+    return any(len({record.floats for record in line}) > 1 for line in size_lines(records).values())
 
 
 def pooled(records: Iterable[Record]) -> list[Record]:

@@ -22,10 +22,10 @@ from lightning_ebm.files import slug
 from lightning_ebm.registry import analyses
 from lightning_ebm.reporting.comparison_tables import items_table, main_table
 from lightning_ebm.reporting.figures.curves import learning_curves, write_curves
-from lightning_ebm.reporting.figures.errors import error_against_items, error_against_size, has_size_sweep
+from lightning_ebm.reporting.figures.errors import error_against_items, error_against_size
 from lightning_ebm.reporting.figures.strips import mosaic, read_path, recall_gallery, shown_steps
 from lightning_ebm.reporting.figures.style import save, svg
-from lightning_ebm.reporting.record import METRICS, Comparison, Gallery, Measure, Recall, write_csv
+from lightning_ebm.reporting.record import METRICS, Comparison, Gallery, Measure, Recall, has_size_sweep, write_csv
 from lightning_ebm.reporting.summary import summary
 from lightning_ebm.reporting.table import Table, plain_table
 from lightning_ebm.reporting.templates import render
@@ -248,7 +248,7 @@ def figures_of(comparison: Comparison, folder: Path, ranks: Iterator[int]) -> li
     if several_counts:
         caption = f"Error on corrupted values against the number of stored patterns. Lines are means, bands {reach}"
         wanted["error_against_items"] = caption, lambda dark: error_against_items(comparison, dark)
-    if not several_counts or has_size_sweep(comparison):
+    if not several_counts or has_size_sweep(comparison.results):
         caption = f"Error on corrupted values against the size of the state. Points are means, bars {reach}"
         wanted["error_against_size"] = caption, lambda dark: error_against_size(comparison, dark)
     if comparison.published:

@@ -7,13 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from lightning_ebm.config import ConfigError, build, parse_overrides
-from lightning_ebm.reporting.comparison_tables import mask_name
+from lightning_ebm.reporting.comparison_tables import Line, error_table, mask_name
 from lightning_ebm.reporting.published import published
-from lightning_ebm.reporting.record import MEASURES, QUERY, Measure, Record, read_csv, spread
-from lightning_ebm.reporting.table import NONE, Cell, Column, Kind, Row, Table, decimals, number, words
+from lightning_ebm.reporting.record import MEASURES, QUERY, Measure, Record, has_size_sweep, read_csv
+from lightning_ebm.reporting.table import Table
 from lightning_ebm.settings import setting
 
 COLUMNS = {"items": "patterns stored", "floats": "floats of state"}
@@ -65,7 +63,7 @@ def summarise(records: Sequence[Record], config: SummaryConfig) -> list[Table]:
     """
     laid_over = published(config.published) if config.published else None
     columns = config.columns or (laid_over.axis if laid_over else "")
-    columns = columns or ("floats" if has_sizes(records) and len({one.items for one in records}) == 1 else "items")
+    columns = columns or ("floats" if has_size_sweep(records) and len({one.items for one in records}) == 1 else "items")
     if laid_over and laid_over.axis != columns:
         raise ConfigError(f"published={config.published} needs columns={laid_over.axis}, got {columns}")
     measure = ERRORS[config.error or ("all" if laid_over else "corrupted")]
@@ -91,40 +89,6 @@ def summarise(records: Sequence[Record], config: SummaryConfig) -> list[Table]:
             caption += f" Published, in italics: {laid_over.source}; mask not stated."
         tables.append(error_table(f"{caption} Best in bold.", COLUMNS[columns], rows))
     return tables
-
-
-Line = tuple[Kind, dict[int, list[float]]]
-"""Kind of a row, and its errors: place -> mean error of each seed."""
-
-
-def error_table(caption: str, above: str, rows: dict[str, Line]) -> Table:
-    """Means with their intervals over seeds, a column for each place that occurs; the best memory's in bold."""
-    places = sorted({place for _, line in rows.values() for place in line})
-    means = {(name, place): float(np.mean(e)) for name, (_, line) in rows.items() for place, e in line.items()}
-    digits, least = decimals(list(means.values())), dict.fromkeys(places, math.inf)
-    for (name, place), mean in means.items():
-        if not rows[name][0] and math.isfinite(mean):
-            least[place] = min(least[place], mean)
-    made = []
-    for name, (kind, line) in rows.items():
-        cells = [words(name)]
-        for place in places:
-            if place in line:
-                mean = means[name, place]
-                wins = not kind and mean == least[place] and math.isfinite(mean)
-                cells.append(number(mean, digits, spread(line[place]), best=wins))
-            else:
-                cells.append(Cell(NONE))
-        made.append(Row(cells, kind))
-    return Table("", caption, [Column("memory", "left"), *(Column(f"{place:,}") for place in places)], made, above)
-
-
-def has_sizes(records: Sequence[Record]) -> bool:
-    """Whether any line has points of several sizes."""
-    sizes: dict[str, set[int]] = {}
-    for record in records:
-        sizes.setdefault(record.series, set()).add(record.floats)
-    return any(len(found) > 1 for found in sizes.values())
 
 
 def pooled_rows(records: Sequence[Record], columns: str, measure: Measure) -> dict[str, Line]:

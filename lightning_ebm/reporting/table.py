@@ -108,13 +108,8 @@ class Table:
             min(width, max(LABEL, *map(cell_len, column.head.split()))) if column.align == "left" else width
             for width, column in zip(widths, self.columns, strict=True)
         ]
-        room = options.max_width - sum(least) - GAP * (len(least) - 1)
-        if room >= 0:
-            for rank, column in enumerate(self.columns):
-                if column.align == "left":
-                    added = min(room, widths[rank] - least[rank])
-                    least[rank], room = least[rank] + added, room - added
-            yield self._grid(least)
+        if sum(least) + GAP * (len(least) - 1) <= options.max_width:
+            yield self._grid(widths)
         else:
             yield from self._blocks()
         if self.caption:
@@ -126,7 +121,8 @@ class Table:
             head = Text(
                 column.head if all(cell_len(x) <= width for x in column.head.split("\n")) else one_line(column.head)
             )
-            grid.add_column(head, justify=column.align, width=width, overflow="fold")
+            fixed = None if column.align == "left" else width
+            grid.add_column(head, justify=column.align, width=fixed, overflow="fold")
         for row in self.rows:
             grid.add_row(*(styled(cell, row.kind, "\n") for cell in row.cells))
         return grid

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lightning_ebm.reporting.figures import style
-from lightning_ebm.reporting.figures.errors import error_against_items, error_against_size, has_size_sweep, looks
+from lightning_ebm.reporting.figures.errors import error_against_items, error_against_size, looks
 from lightning_ebm.reporting.figures.strips import (
     as_picture,
     contact_sheet,
@@ -16,6 +16,7 @@ from lightning_ebm.reporting.figures.strips import (
     recall_gallery,
     shown_steps,
 )
+from lightning_ebm.reporting.record import has_size_sweep
 from tests.experiments import fakes
 
 
@@ -89,8 +90,8 @@ def test_rows_of_other_series_are_not_joined():
     figure = error_against_size(fakes.comparison(results))
     found = {text.get_text() for legend in figure.legends for text in legend.get_texts()}
     assert found == {result.label for result in results}
-    assert not has_size_sweep(fakes.comparison(results))
-    assert has_size_sweep(fakes.comparison(fakes.sizes()))
+    assert not has_size_sweep(results)
+    assert has_size_sweep(fakes.sizes())
 
 
 def test_points_of_one_size_stand_apart_and_lie_within_the_limits():

@@ -5,8 +5,9 @@ import pytest
 
 from lightning_ebm.cli import main
 from lightning_ebm.config import ConfigError
+from lightning_ebm.reporting.comparison_tables import error_table
 from lightning_ebm.reporting.record import write_cells, write_csv
-from lightning_ebm.reporting.summarise import error_table, settings, write_summary
+from lightning_ebm.reporting.summarise import settings, write_summary
 from tests.experiments import fakes
 
 TASK = {"unit": "wrong bits of 128", "data": "bits", "distortion": "pixels (amount 64, fill noise)"}

@@ -36,6 +36,7 @@ from lightning_ebm.reporting.record import (
     mean_and_band,
     of_setting,
     settings,
+    size_lines,
 )
 
 Point = tuple[int, float, float, float]
@@ -143,20 +144,6 @@ def error_against_size(comparison: Comparison, dark: bool = False, measure: Meas
         name_axes(panels, "floats of state (log scale)", comparison.unit, measure)
         legend(figure)
     return figure
-
-
-def has_size_sweep(comparison: Comparison) -> bool:
-    """Whether any memory was tried in several sizes."""
-    return any(len({record.floats for record in line}) > 1 for line in size_lines(comparison.results).values())
-
-
-def size_lines(records: list[Record]) -> dict[str, list[Record]]:
-    """Records that have a size, by the line they are points of, along it."""
-    sized = [record for record in records if not record.is_control and record.floats]
-    lines: dict[str, list[Record]] = {record.series or record.label: [] for record in sized}
-    for record in sorted(sized, key=lambda record: record.floats):
-        lines[record.series or record.label].append(record)
-    return lines
 
 
 def laid_over(comparison: Comparison, axis: str, measure: Measure) -> Published | None:
