@@ -9,9 +9,10 @@ import json
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
@@ -25,7 +26,7 @@ from lightning_ebm.reporting.figures.curves import learning_curves, write_curves
 from lightning_ebm.reporting.figures.errors import error_against_items, error_against_size
 from lightning_ebm.reporting.figures.strips import mosaic, read_path, recall_gallery, shown_steps
 from lightning_ebm.reporting.figures.style import save, svg
-from lightning_ebm.reporting.record import METRICS, Comparison, Gallery, Measure, Recall, has_size_sweep, write_csv
+from lightning_ebm.reporting.record import METRICS, Comparison, Gallery, Measure, has_size_sweep, write_csv
 from lightning_ebm.reporting.summary import summary
 from lightning_ebm.reporting.table import Table, plain_table
 from lightning_ebm.reporting.templates import render
@@ -34,12 +35,8 @@ NARROW = 540  # points; a figure below that does not get the full width of the p
 THUMBNAIL = 128  # pixels of the longer side of an image as it was given
 
 
-@dataclass(frozen=True)
-class Section:
-    """A part of a page under a heading of its own."""
-
-    title: str
-    html: Markup
+Section = tuple[str, Markup]
+"""A heading, and the part of a page below it."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +80,8 @@ def write_report(comparison: Comparison, folder: Path, findings: Sequence[Findin
     note = " Click a heading to sort. Each row names its runs and links to their configuration."
     figures = figures_of(comparison, folder, ranks)
     sections = [
-        Section("Results", render("tables.html", tables=tables_of(comparison), command=command, note=note)),
-        Section("Figures", render("figures.html", figures=figures, command=command)),
+        ("Results", render("tables.html", tables=tables_of(comparison), command=command, note=note)),
+        ("Figures", render("figures.html", figures=figures, command=command)),
     ]
     if comparison.gallery is not None:
         save_strips(comparison.gallery, folder)
@@ -93,19 +90,17 @@ def write_report(comparison: Comparison, folder: Path, findings: Sequence[Findin
             " memories got the same queries. Numbers below pictures are energies, of memories that have them."
         )
         rows = gallery_rows(comparison.gallery)
-        sections.append(
-            Section("Recalled patterns", render("gallery.html", rows=rows, caption=caption, command=command))
-        )
+        sections.append(("Recalled patterns", render("gallery.html", rows=rows, caption=caption, command=command)))
     sections += analysis_sections(findings, ranks)
     if comparison.failed:
-        sections.append(Section("Not finished", render("failed.html", failed=comparison.failed)))
-    sections.append(Section("How to read this", render("how_to_read.html", metrics=METRICS.values())))
+        sections.append(("Not finished", render("failed.html", failed=comparison.failed)))
+    sections.append(("How to read this", render("how_to_read.html", metrics=METRICS.values())))
     configurations = comparison.runs or {"": comparison.config}
     beside = "The numbers (results.csv) and figures (PNG) are in the folder of this page."
     sections.append(origin(command, comparison.provenance, configurations, beside))
-    date = comparison.provenance.get("date", "")
-    kicker = "A comparison of associative memories" + (f", {date}" if date else "")
-    return write_page(folder / "report.html", comparison.title, kicker, summary(comparison), sections, others)
+    return write_page(
+        folder / "report.html", comparison.title, kicker(comparison), summary(comparison), sections, others
+    )
 
 
 def write_index(
@@ -133,14 +128,18 @@ def write_index(
     first = next(iter(reports.values()))[1]
     beside = "cells.csv, in the folder of this page, has the numbers of every run of every report."
     sections = [
-        Section("Reports", render("reports.html", reports=listed)),
+        ("Reports", render("reports.html", reports=listed)),
         *analysis_sections(findings, count(1)),
         origin(first.command, {}, {}, beside),
     ]
-    date = first.provenance.get("date", "")
-    kicker = "A comparison of associative memories" + (f", {date}" if date else "")
     title = f"Associative memories on {len(listed)} variations of a task"
-    return write_page(folder / "index.html", title, kicker, [], sections)
+    return write_page(folder / "index.html", title, kicker(first), [], sections)
+
+
+def kicker(comparison: Comparison) -> str:
+    """The line above the title of a comparison's page."""
+    date = comparison.provenance.get("date", "")
+    return "A comparison of associative memories" + (f", {date}" if date else "")
 
 
 def write_recall(
@@ -178,18 +177,19 @@ def write_recall(
     for place, (label, image) in enumerate(images.items()):
         small = image.copy()
         small.thumbnail((THUMBNAIL, THUMBNAIL))
-        given = Picture(png_uri(small), *small.size, small.width, small.width, f"{label}, as it was given")
+        given = picture(small, small.width, small.width, f"{label}, as it was given")
         names = ["pattern", "query", *(f"read {step}" for step in range(1, len(steps) - 1))]
-        notes = [names] if energies is None else [names, [f"{energy:.4g}" for energy in energies[:, place]]]
+        notes = [names] if energies is None else [names, short(energies[:, place])]
         walk = strip(steps[:, place], f"{label}: what was stored, the query, and each read step")
-        shown = [Step(f"as given, {image.width}x{image.height} pixels", given)]
-        rows.append(GalleryRow(label, None, [*shown, Step("stored, corrupted, recalled", walk, notes)]))
+        as_given = {"name": f"as given, {image.width}x{image.height} pixels", "picture": given, "notes": ()}
+        read = {"name": "stored, corrupted, recalled", "picture": walk, "notes": notes}
+        rows.append({"label": label, "picture": None, "steps": [as_given, read]})
     numbers = render(
         "analysis.html", figure=None, anchor="numbers", caption=table.caption, command=command, table=table
     )
     sections = [
-        Section("Recalled images", render("gallery.html", rows=rows, caption=caption, command=command)),
-        Section("In numbers", numbers),
+        ("Recalled images", render("gallery.html", rows=rows, caption=caption, command=command)),
+        ("In numbers", numbers),
         origin(command, provenance, {"": config}),
     ]
     return write_page(folder / "report.html", table.title, "Recall from a pretrained memory", lead, sections)
@@ -207,7 +207,7 @@ def write_page(
 def origin(command: str, provenance: Mapping[str, str], configurations: Mapping[str, str], beside: str = "") -> Section:
     """Command, configurations and provenance: what it takes to make the page again."""
     values = {"provenance": provenance, "configurations": configurations, "beside": beside}
-    return Section("How it was made", render("origin.html", command=command, **values))
+    return "How it was made", render("origin.html", command=command, **values)
 
 
 def tables_of(comparison: Comparison) -> list[Table]:
@@ -222,25 +222,15 @@ def tables_of(comparison: Comparison) -> list[Table]:
     return [*tables, main_table(comparison)]
 
 
-@dataclass(frozen=True)
-class Plot:
-    """A figure in a page: number, caption, image on white and on dark, and whether it is narrow."""
-
-    rank: int
-    caption: str
-    light: str
-    dark: str
-    narrow: bool
-
-
-def plot(rank: int, caption: str, light: str, dark: str) -> Plot:
-    """A figure of two SVGs."""
+def plot(rank: int, caption: str, light: str, dark: str) -> dict[str, Any]:
+    """A figure of two SVGs, on white and on dark, as `macros.html` shows it."""
     found = re.search(r'<svg[^>]* width="([\d.]+)pt"', light)
+    narrow = bool(found and float(found[1]) < NARROW)
     light, dark = (data_uri(image.encode(), "svg+xml") for image in (light, dark))
-    return Plot(rank, caption, light, dark, narrow=bool(found and float(found[1]) < NARROW))
+    return {"rank": rank, "caption": caption, "light": light, "dark": dark, "narrow": narrow}
 
 
-def figures_of(comparison: Comparison, folder: Path, ranks: Iterator[int]) -> list[Plot]:
+def figures_of(comparison: Comparison, folder: Path, ranks: Iterator[int]) -> list[dict[str, Any]]:
     """The figures that have something to show; they are written to the folder too."""
     several_counts = len({record.items for record in comparison.results}) > 1
     wanted: dict[str, tuple[str, Callable[[bool], Figure]]] = {}
@@ -273,7 +263,7 @@ def figures_of(comparison: Comparison, folder: Path, ranks: Iterator[int]) -> li
 def analysis_sections(findings: Sequence[Finding], ranks: Iterator[int]) -> list[Section]:
     """A section with figure and table for each analysis."""
     return [
-        Section(
+        (
             one.table.title,
             render(
                 "analysis.html",
@@ -325,62 +315,35 @@ def read_finding(folder: Path) -> Finding:
     return Finding(folder, table, about["command"], about["light"], about["dark"])
 
 
-@dataclass(frozen=True)
-class Picture:
-    """An image in a page: its source, size in pixels, width on a wide and a narrow screen, and what it shows."""
-
-    source: str
-    width: int
-    height: int
-    wide: int
-    narrow: int
-    alt: str
-
-
-@dataclass(frozen=True)
-class Step:
-    """A picture with a name above it and lines of notes, one note for each pattern, below."""
-
-    name: str
-    picture: Picture
-    notes: Sequence[Sequence[str]] = ()
-
-
-@dataclass(frozen=True)
-class GalleryRow:
-    """A row of the gallery: a picture, and steps, which unfold below it; without a picture they are shown at once."""
-
-    label: str
-    picture: Picture | None
-    steps: list[Step] = field(default_factory=list)
-
-
-def gallery_rows(gallery: Gallery) -> list[GalleryRow]:
-    """Patterns, queries and answers, each row one picture in its own pixels; the read steps unfold."""
+def gallery_rows(gallery: Gallery) -> list[dict[str, Any]]:
+    """Patterns, queries and answers, each row one picture in its own pixels; the read steps unfold below it."""
     patterns = f"patterns 1 to {len(gallery.patterns)}"
-    rows = [
-        GalleryRow("pattern", strip(gallery.patterns, f"What was stored: {patterns}")),
-        GalleryRow("query", strip(gallery.queries, f"The queries: {patterns}, corrupted")),
+    stored = strip(gallery.patterns, f"What was stored: {patterns}")
+    queries = strip(gallery.queries, f"The queries: {patterns}, corrupted")
+    rows: list[dict[str, Any]] = [
+        {"label": "pattern", "picture": stored, "steps": []},
+        {"label": "query", "picture": queries, "steps": []},
     ]
     for recall in gallery.recalls:
         answer = strip(recall.trajectory[-1], f"What {recall.label} answered: {patterns}")
-        several = len(recall.trajectory) > 1 or recall.energies is not None
-        rows.append(GalleryRow(recall.label, answer, read_steps(gallery, recall) if several else []))
+        steps = []
+        if len(recall.trajectory) > 1 or recall.energies is not None:
+            for step in shown_steps(len(recall.trajectory)):
+                image = strip(recall.trajectory[step], f"{recall.label} after read step {step + 1}: {patterns}")
+                steps.append((2 + step, f"after read step {step + 1}", image))
+        if recall.energies is not None:  # as in figure 2 of the EBMM paper
+            steps = [(0, "pattern and its energy", stored), (1, "query", queries), *steps]
+        walk = [
+            {"name": name, "picture": image, "notes": [] if recall.energies is None else [short(recall.energies[row])]}
+            for row, name, image in steps
+        ]
+        rows.append({"label": recall.label, "picture": answer, "steps": walk})
     return rows
 
 
-def read_steps(gallery: Gallery, recall: Recall) -> list[Step]:
-    """What reading went through; with energies, pattern and query before it, as in figure 2 of the EBMM paper."""
-    patterns = f"patterns 1 to {len(gallery.patterns)}"
-    steps = []
-    for step in shown_steps(len(recall.trajectory)):
-        picture = strip(recall.trajectory[step], f"{recall.label} after read step {step + 1}: {patterns}")
-        steps.append((2 + step, f"after read step {step + 1}", picture))
-    if recall.energies is None:
-        return [Step(name, picture) for _, name, picture in steps]
-    stored = strip(gallery.patterns, f"Stored: {patterns}"), strip(gallery.queries, f"Queries: {patterns}, corrupted")
-    steps = [(0, "pattern and its energy", stored[0]), (1, "query", stored[1]), *steps]
-    return [Step(name, image, [[f"{energy:.4g}" for energy in recall.energies[row]]]) for row, name, image in steps]
+def short(values: np.ndarray) -> list[str]:
+    """Numbers to four significant digits."""
+    return [f"{value:.4g}" for value in values]
 
 
 def save_strips(gallery: Gallery, folder: Path) -> None:
@@ -396,19 +359,20 @@ def save_strips(gallery: Gallery, folder: Path) -> None:
             save(figure, folder / name)
 
 
-def strip(patterns: np.ndarray, alt: str) -> Picture:
+def strip(patterns: np.ndarray, alt: str) -> dict[str, Any]:
     """Patterns (items, *shape) side by side, shown at a whole multiple of their size on any screen."""
     pixels = np.round(255 * mosaic(patterns[None])).astype(np.uint8)
-    height, width, _ = pixels.shape
+    width = pixels.shape[1]
     wide, narrow = (max(1, round(cell * len(patterns) / width)) * width for cell in (96, 64))
-    return Picture(png_uri(Image.fromarray(pixels)), width, height, wide, narrow, alt)
+    return picture(Image.fromarray(pixels), wide, narrow, alt)
 
 
-def png_uri(image: Image.Image) -> str:
-    """A PNG inside a page."""
+def picture(image: Image.Image, wide: int, narrow: int, alt: str) -> dict[str, Any]:
+    """An image as `macros.html` shows it, with its width in pixels on a wide and on a narrow screen."""
     data = io.BytesIO()
     image.save(data, format="PNG", optimize=True)
-    return data_uri(data.getvalue(), "png")
+    shown = {"source": data_uri(data.getvalue(), "png"), "width": image.width, "height": image.height}
+    return shown | {"wide": wide, "narrow": narrow, "alt": alt}
 
 
 def data_uri(content: bytes, kind: str) -> str:
