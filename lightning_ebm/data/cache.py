@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import math
@@ -11,7 +12,7 @@ import shutil
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -40,9 +41,10 @@ def cached(name: str, key: Mapping[str, object], build: Callable[[], Arrays]) ->
         key: all that the arrays depend on, as JSON values: settings, contents of files, versions.
         build: makes the arrays, none of them of objects.
     """
+    once = functools.cache(build)
 
     def fill(allocate: Allocate) -> None:
-        for label, array in build().items():
+        for label, array in once().items():
             allocate(label, array.shape, array.dtype)[...] = array
 
     return filled(name, key, fill)
@@ -54,48 +56,29 @@ def filled(name: str, key: Mapping[str, object], fill: Callable[[Allocate], None
     Args:
         name: as in `cached`.
         key: as in `cached`.
-        fill: asks `allocate(label, shape, dtype)` for each array, and fills it.
+        fill: asks `allocate(label, shape, dtype)` for each array, and fills it; again, in memory, if the disk is full.
     """
     text = json.dumps(dict(key), sort_keys=True)
     path = folder() / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
-    found = opened(path)
+    found, arrays = opened(path), Arrays()
     if found is not None:
         return found
-
-    arrays: Arrays = {}
-    obstacle: OSError | None = None
-    with contextlib.ExitStack() as cleaning:
-        try:
-            unfinished = workplace(path)
-            cleaning.callback(shutil.rmtree, unfinished, ignore_errors=True)
-        except OSError as error:
-            obstacle = error
-
-        def allocate(label: str, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
-            nonlocal obstacle
-            try:
-                arrays[label] = np.empty(shape, dtype) if obstacle else claim(unfinished / f"{label}.npy", shape, dtype)
-            except OSError as error:
-                obstacle = error
-                arrays[label] = np.empty(shape, dtype)
-            return arrays[label]
-
-        fill(allocate)
-        try:
-            if obstacle is None:
-                record(unfinished, arrays)
-                settle(unfinished, path)
-        except OSError as error:
-            obstacle = error
-        if obstacle is not None:
-            warnings.warn(
-                f"{path.parent} cannot be written ({obstacle.strerror or obstacle}): every process"
-                " decodes data sets again and keeps them in memory. Make room, or set XDG_CACHE_HOME to another folder",
-                stacklevel=2,
-            )
-        found = opened(path) if obstacle is None else None
-    # without a folder, a map whose file is gone must not pass for one that others can open
-    return {label: np.asarray(array) for label, array in arrays.items()} if found is None else found
+    try:
+        with new_folder(path) as unfinished:
+            fill(lambda label, *of: arrays.setdefault(label, claim(unfinished / f"{label}.npy", *of)))
+            record(unfinished, arrays)
+            publish(unfinished, path)
+        found = opened(path)
+    except OSError as error:
+        warnings.warn(
+            f"{path.parent} cannot be written ({error.strerror or error}): every process"
+            " decodes data sets again and keeps them in memory. Make room, or set XDG_CACHE_HOME to another folder",
+            stacklevel=2,
+        )
+    if found is None:
+        found = Arrays()
+        fill(lambda label, *of: found.setdefault(label, np.empty(*of)))
+    return found
 
 
 def folder() -> Path:
@@ -123,14 +106,19 @@ def opened(path: Path) -> Arrays | None:
     return arrays
 
 
-def workplace(path: Path) -> Path:
-    """A new folder next to `path`: readers never see half-written files. Removes leftovers of killed processes."""
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder next to `path`, so that no one reads half-written files. Removes what killed processes left."""
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in path.parent.glob("*.unfinished"):
         with contextlib.suppress(OSError):
             if time.time() - left.stat().st_mtime > ABANDONED:
                 shutil.rmtree(left)
-    return Path(tempfile.mkdtemp(".unfinished", f"{path.name}.", path.parent))
+    unfinished = Path(tempfile.mkdtemp(".unfinished", f"{path.name}.", path.parent))
+    try:
+        yield unfinished
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def claim(file: Path, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
@@ -160,30 +148,25 @@ def record(unfinished: Path, arrays: Arrays) -> None:
         if isinstance(array, np.memmap):
             array.flush()
         file = unfinished / f"{label}.npy"
-        manifest[label] = {
-            **{"shape": [*array.shape], "dtype": array.dtype.str},
-            **{"bytes": file.stat().st_size, "sha256": digest(file)},
-        }
+        header = {"shape": [*array.shape], "dtype": array.dtype.str}
+        manifest[label] = header | {"bytes": file.stat().st_size, "sha256": digest(file)}
     (unfinished / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
 
 
-def settle(unfinished: Path, path: Path) -> None:
+def publish(unfinished: Path, path: Path) -> None:
     """Gives a finished folder its name, unless another process was first. Something damaged there is taken away.
 
     Raises:
         OSError: if the folder cannot be renamed.
     """
-    try:
+    with contextlib.suppress(OSError):
         os.rename(unfinished, path)
-    except OSError:
-        if opened(path) is not None:
-            return
-        if not path.exists():
-            raise
-        damaged = Path(tempfile.mkdtemp(".unfinished", f"{path.name}.", path.parent))
-        os.rename(path, damaged / "damaged")
+        return
+    if opened(path) is None:
+        if path.exists():
+            with new_folder(path) as damaged:
+                os.rename(path, damaged / "damaged")
         os.rename(unfinished, path)
-        shutil.rmtree(damaged, ignore_errors=True)
 
 
 def digest(file: Path) -> str:
