@@ -108,7 +108,7 @@ def opened(path: Path) -> Arrays | None:
 
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder next to `path`, so that no one reads half-written files. Removes what killed processes left."""
+    """A temporary folder next to `path`, so that nobody reads half a file. Removes what killed processes left."""
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in path.parent.glob("*.unfinished"):
         with contextlib.suppress(OSError):

@@ -67,14 +67,7 @@ class ImageNet(ImageSet):
             raise ValueError(f"data.size must be at most data.side={side} pixels, got {size}")
         self.spec = PatternSpec((3, size, size), binary=False)
         archive = open_archive(find_tree(config.root, "imagenet*", LAYOUT if config.root else CURE), REPAIR)
-        parts = divide(archive)
-        key = {"files": archive.fingerprint(), "side": side, "pillow": PIL.__version__, "format": 1}
-        stored = filled(f"imagenet-{side}", key, lambda allocate: decode_all(archive, parts, side, allocate))
-        self.splits = {
-            split: ImageSplit(stored[f"{split}_images"][: len(labels)], np.asarray(labels))
-            for split in parts
-            for labels in [stored[f"{split}_labels"]]
-        }
+        self.splits = decoded(f"imagenet-{side}", archive, divide(archive), side)
 
     def take(self, split: Split, rows: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """A crop of each image, anywhere in training, otherwise in the middle. See `ImageSet.take`."""
@@ -87,14 +80,12 @@ class ImageNet(ImageSet):
         return places[rows, :, top, left]
 
 
-def divide(archive: Archive) -> dict[Split, dict[str, list[str]]]:
-    """Which images belong to which class of which split.
+Parts = dict[Split, dict[str, int]]
+"""Split -> name of an image -> number of its class; the most important split first."""
 
-    Args:
-        archive: files `.../train/<class>/<image>` and `.../val/<class>/<image>`.
 
-    Returns:
-        Names of images by class by split, the most important split first, classes in order.
+def divide(archive: Archive) -> Parts:
+    """Which images `.../train/<class>/<image>` and `.../val/<class>/<image>` belong to which split.
 
     Raises:
         DataError: if a folder has no images, or there is one training class only.
@@ -110,38 +101,59 @@ def divide(archive: Archive) -> dict[Split, dict[str, list[str]]]:
             raise DataError(
                 f"{archive.path} has {len(kinds)} classes of images {folder}/<class>/<image>, and {there}: {LAYOUT}"
             )
-    held_out = list(folders["train"])[::HELD_OUT]
+    training = list(folders["train"].values())
+    held_out = training[::HELD_OUT]
+    rest = [names for rank, names in enumerate(training) if rank % HELD_OUT]
+    classes: dict[Split, list[list[str]]] = {"test": list(folders["val"].values()), "val": held_out, "train": rest}
     return {
-        "test": folders["val"],
-        "val": {kind: folders["train"][kind] for kind in held_out},
-        "train": {kind: names for kind, names in folders["train"].items() if kind not in held_out},
+        split: {name: number for number, names in enumerate(kinds) for name in names}
+        for split, kinds in classes.items()
     }
 
 
-def decode_all(archive: Archive, parts: dict[Split, dict[str, list[str]]], side: int, allocate: Allocate) -> None:
-    """Decodes the images of all splits, but those that an earlier split has.
+def decoded(name: str, archive: Archive, parts: Parts, side: int, exact: bool = False) -> dict[Split, ImageSplit]:
+    """The splits, from the cache if they have been decoded before; without images that an earlier split has.
 
     Args:
-        archive: where they are.
-        parts: as `divide` gives them.
-        side: side of the squares that are kept, in pixels.
-        allocate: makes the arrays `<split>_images`, (images or a few more, 3, side, side), and `<split>_labels`.
+        name: as in `cached`.
+        archive: where the images are.
+        parts: what belongs to which split.
+        side: of the squares that are kept, in pixels.
+        exact: whether images must have that size.
+
+    Raises:
+        DataError: if an image cannot be decoded, or has another size.
     """
-    earlier: set[bytes] = set()
-    for split, kinds in parts.items():
-        images = allocate(f"{split}_images", (sum(map(len, kinds.values())), 3, side, side), np.uint8)
-        labels: list[int] = []
-        contents: set[bytes] = set()
-        for label, names in enumerate(kinds.values()):
-            for name in names:
-                image = square(decode(archive.read(name), archive.where(name), archive.cure), side)
-                content = hashlib.sha256(image.tobytes()).digest()
+
+    def decode_all(allocate: Allocate) -> None:
+        earlier: set[bytes] = set()
+        for split, numbers in parts.items():
+            images = allocate(f"{split}_images", (len(numbers), 3, side, side), np.uint8)
+            labels: list[int] = []
+            contents: set[bytes] = set()
+            for file, number in numbers.items():
+                where = archive.where(file)
+                image = decode(archive.read(file), where, archive.cure)
+                if exact and image.size != (side, side):
+                    raise DataError(
+                        f"{where} has {image.width}x{image.height} pixels, not {side}x{side}: {archive.cure}"
+                    )
+                values = square(image, side)
+                content = hashlib.sha256(values.tobytes()).digest()
                 if content not in earlier:
-                    images[len(labels)] = image
-                    labels.append(label)
+                    images[len(labels)] = values
+                    labels.append(number)
                     contents.add(content)
-        earlier |= contents
-        allocate(f"{split}_labels", (len(labels),), np.int64)[...] = labels
+            earlier |= contents
+            allocate(f"{split}_labels", (len(labels),), np.int64)[...] = labels
+
+    key = {"files": archive.fingerprint(), "side": side, "pillow": PIL.__version__, "format": 1}
+    stored = filled(name, key, decode_all)
+    return {
+        split: ImageSplit(stored[f"{split}_images"][: len(labels)], np.asarray(labels))
+        for split in parts
+        for labels in [stored[f"{split}_labels"]]
+    }
 
 
 def square(image: Image.Image, side: int) -> np.ndarray:

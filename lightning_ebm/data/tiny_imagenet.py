@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-import numpy as np
-import PIL
-
 from lightning_ebm.data.archive import Archive, MissingError, data_root, find_tree, open_archive
 from lightning_ebm.data.download import Remote, fetch
-from lightning_ebm.data.episodes import DataError, Split
-from lightning_ebm.data.images import ImageSet, ImageSplit, cached_splits, decode, without_shared
+from lightning_ebm.data.episodes import DataError
+from lightning_ebm.data.imagenet import HELD_OUT, Parts, decoded
+from lightning_ebm.data.images import ImageSet
 from lightning_ebm.memory import PatternSpec
 from lightning_ebm.settings import Settings, setting
 
@@ -20,8 +17,6 @@ PATTERN = "tiny*imagenet*"
 PUBLISHED = Remote("http://cs231n.stanford.edu/tiny-imagenet-200.zip", "90528d7ca1a48142e341f4ef8d21d0de")
 CURE = f"get it from {PUBLISHED.url}, or with data.download=true"
 SIDE = 64
-HELD_OUT = 10
-"""Every tenth class of the training images, from the first on, is val."""
 
 
 @dataclass(frozen=True)
@@ -60,35 +55,31 @@ class TinyImageNet(ImageSet):
                 raise
             path = fetch(PUBLISHED, data_root(config.root, PATTERN, CURE) / "tiny_imagenet" / PUBLISHED.name)
         archive = open_archive(path, f"remove {path}, and {CURE}")
-        key = {"files": archive.fingerprint(), "pillow": PIL.__version__, "format": 1}
-        self.splits = cached_splits("tiny_imagenet", key, lambda: read_all(archive))
+        self.splits = decoded("tiny_imagenet", archive, divide(archive), SIDE, exact=True)
 
 
-def read_all(archive: Archive) -> dict[Split, ImageSplit]:
-    """The splits, from `train/<class>/images/*.JPEG`, `val/images/*.JPEG` and `val/val_annotations.txt`.
+def divide(archive: Archive) -> Parts:
+    """The images `train/<class>/images/*.JPEG`, and `val/images/*.JPEG` with classes from `val/val_annotations.txt`.
 
     Raises:
         DataError: if one of these is missing or damaged.
     """
-    classes: dict[str, str] = {}  # of each image, by its name
+    training: dict[str, list[str]] = {}
     for name in archive.names:
         *_, folder, kind, images, file = ("", "", "", *PurePosixPath(name).parts)
         if folder == "train" and images == "images" and file.endswith(".JPEG"):
-            classes[name] = kind
-    training = sorted(set(classes.values()))
-    validation = read_annotations(archive)
-    if len(training) < 2:
-        raise DataError(f"{archive.path} has {len(training)} classes of images train/<class>/images/: {archive.cure}")
-    held_out = set(training[::HELD_OUT])
-    return without_shared(
-        {
-            "test": read_images(archive, validation, training),
-            "val": read_images(archive, {name: kind for name, kind in classes.items() if kind in held_out}, training),
-            "train": read_images(
-                archive, {name: kind for name, kind in classes.items() if kind not in held_out}, training
-            ),
-        }
-    )
+            training.setdefault(kind, []).append(name)
+    kinds = sorted(training)
+    annotated = read_annotations(archive)
+    if len(kinds) < 2:
+        raise DataError(f"{archive.path} has {len(kinds)} classes of images train/<class>/images/: {archive.cure}")
+    for name, kind in annotated.items():
+        if kind not in training:
+            raise DataError(f"{archive.where(name)} is of class {kind!r}, which train has not: {archive.cure}")
+    parts: Parts = {"test": {name: kinds.index(annotated[name]) for name in sorted(annotated)}, "val": {}, "train": {}}
+    for number, kind in enumerate(kinds):
+        parts["train" if number % HELD_OUT else "val"] |= dict.fromkeys(training[kind], number)
+    return parts
 
 
 def read_annotations(archive: Archive) -> dict[str, str]:
@@ -112,29 +103,3 @@ def read_annotations(archive: Archive) -> dict[str, str]:
     if not classes:
         raise DataError(f"{archive.where(tables[0])} names no images: {archive.cure}")
     return classes
-
-
-def read_images(archive: Archive, classes: dict[str, str], known: Sequence[str]) -> ImageSplit:
-    """Decodes images, in the order of their names.
-
-    Args:
-        archive: where they are.
-        classes: the class of each by name.
-        known: all classes, in the order of their numbers.
-
-    Raises:
-        DataError: if one cannot be decoded, has another size, or is of no known class.
-    """
-    names = sorted(classes)
-    images = np.empty((len(names), 3, SIDE, SIDE), np.uint8)
-    labels = np.empty(len(names), np.int64)
-    number = {kind: index for index, kind in enumerate(known)}
-    for row, name in enumerate(names):
-        image = decode(archive.read(name), archive.where(name), archive.cure)
-        if image.size != (SIDE, SIDE):
-            raise DataError(f"{archive.where(name)} has {image.width}x{image.height} pixels, not 64x64: {archive.cure}")
-        if classes[name] not in number:
-            raise DataError(f"{archive.where(name)} is of class {classes[name]!r}, which train has not: {archive.cure}")
-        images[row] = np.asarray(image).transpose(2, 0, 1)
-        labels[row] = number[classes[name]]
-    return ImageSplit(images, labels)
