@@ -8,7 +8,6 @@ pixels of noise, half of which become wrong on average, for random binary patter
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -58,16 +57,15 @@ class Strength:
         Raises:
             ValueError: if it is anything else, or out of range; the message names the key.
         """
-        numbers = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value] * 2
+        numbers = list(value) if isinstance(value, list | tuple) else [value] * 2
         kind = int if whole else (int, float)
         if len(numbers) != 2 or not all(isinstance(n, kind) and not isinstance(n, bool) for n in numbers):
             number = "whole number" if whole else "number"
             raise ValueError(f"distortion.{key} must be a {number} or a range [low, high] of them, got {value!r}")
         low, high = numbers
         if not (least <= low and high <= most):  # written so that NaN fails too
-            raise ValueError(
-                f"distortion.{key} must lie between {least:g} and {limit or format(most, 'g')}, got {value}"
-            )
+            most_in_words = limit or format(most, "g")
+            raise ValueError(f"distortion.{key} must lie between {least:g} and {most_in_words}, got {value}")
         if low > high:
             raise ValueError(f"distortion.{key} must be a range [low, high] that rises, got {value}")
         return cls(low, high, whole)
@@ -82,11 +80,7 @@ class Strength:
 
 
 class Filled(Distortion):
-    """A distortion that fills a place of each pattern.
-
-    Args:
-        spec: kind of the patterns.
-        config: the settings; `fill` is one of `FILLS`.
+    """A distortion that fills a place of each pattern, as `config.fill` says, one of `FILLS`.
 
     Raises:
         ValueError: if a setting does not fit such patterns; when called, if there is no other pattern to fill from.
@@ -150,10 +144,6 @@ class BlockConfig(Settings):
 class Block(Filled):
     """A square somewhere in an image, in all channels; in a vector, a stretch. All positions inside are equally likely.
 
-    Args:
-        spec: vectors, or images (channels, height, width).
-        config: the settings.
-
     Raises:
         ValueError: if the patterns are neither, or a setting is out of range; when called, as `Filled`.
     """
@@ -194,10 +184,6 @@ class PixelsConfig(Settings):
 class Pixels(Filled):
     """Some pixels of an image, in all channels; of patterns of another shape, some values. All sets are equally likely.
 
-    Args:
-        spec: patterns of any shape.
-        config: the settings.
-
     Raises:
         ValueError: if `amount` is out of range; when called, as `Filled`.
     """
@@ -236,10 +222,6 @@ class HalfConfig(Settings):
 
 class Half(Filled):
     """Half of an image or of a vector. Of an odd side, it is the smaller half.
-
-    Args:
-        spec: vectors, or images (channels, height, width).
-        config: the settings.
 
     Raises:
         ValueError: if the patterns are neither or have a side of one value, or have no such side; when called, as
@@ -282,10 +264,6 @@ class Gaussian(Distortion):
     Queries of binary patterns are real values between 0 and 1, as memories take them: half of the 0s and of the 1s
     stay, by clipping, what they are.
 
-    Args:
-        spec: patterns of any shape.
-        config: the settings.
-
     Raises:
         ValueError: if `deviation` is out of range.
     """
@@ -314,10 +292,6 @@ class AnyOfConfig(Settings):
 
 class AnyOf(Distortion):
     """Draws one of several distortions for each pattern, all equally likely.
-
-    Args:
-        spec: kind of the patterns.
-        config: the settings.
 
     Raises:
         ValueError: if no distortion is named, or one does not fit such patterns.
@@ -387,12 +361,9 @@ def stretches(length: int, sizes: np.ndarray, random: np.random.Generator) -> np
 
 def half_masks(shape: tuple[int, ...]) -> dict[str, np.ndarray]:
     """Name -> mask of `shape`, True in that half; the middle of an odd side is in neither."""
-    axes = {-1: ("left", "right"), -2: ("top", "bottom")}
-    masks = {}
-    for axis in (-1, -2)[: len(shape)]:
-        length, first = shape[axis], np.arange(shape[axis]) < shape[axis] // 2
-        along = [1] * len(shape)
-        along[axis] = length
-        for name, half in zip(axes[axis], (first, first[::-1]), strict=True):
-            masks[name] = np.broadcast_to(half.reshape(along), shape)
+    masks: dict[str, np.ndarray] = {}
+    for axis, names in ((-1, ("left", "right")), (-2, ("top", "bottom")))[: len(shape)]:
+        half = np.moveaxis(np.zeros(shape, np.bool_), axis, 0)
+        half[: len(half) // 2] = True
+        masks |= {name: np.moveaxis(one, 0, axis) for name, one in zip(names, (half, half[::-1]), strict=True)}
     return masks

@@ -210,9 +210,7 @@ class EpisodeDataset(Dataset[Episode]):
             queries[row], mask[row] = self.distortion(patterns[row], random)
         return Episode(torch.from_numpy(patterns), torch.from_numpy(queries), torch.from_numpy(mask))
 
-    def __getitems__(self, indices: Sequence[int]) -> Episode:
-        """What a DataLoader calls: a whole batch at once. Its `collate_fn` only has to hand it on."""
-        return self.batch(indices)
+    __getitems__ = batch  # a DataLoader asks for a whole batch at once; its `collate_fn` only hands it on
 
 
 class EpisodeSampler(Sampler[list[int]]):

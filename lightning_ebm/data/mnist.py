@@ -8,7 +8,7 @@ import hashlib
 import io
 import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,7 +78,14 @@ class MNIST(ImageSet):
 
         def build() -> dict[Split, ImageSplit]:
             parts = {kind: read_pair(contents[kind], files[kind], binary) for kind in files}
-            return without_shared(halved(parts["t10k"]) if t10k_alone else divided(parts))
+            digits, split = parts["t10k"], parts.get("train")
+            if t10k_alone:
+                test, val = len(digits) // 2, len(digits) // 2 - len(digits) // 10
+                return without_shared({"test": digits[test:], "val": digits[val:test], "train": digits[:val]})
+            if split is None:
+                return {"test": digits}
+            first = len(split) - len(split) // 6
+            return without_shared({"test": digits, "val": split[first:], "train": split[:first]})
 
         self.splits = cached_splits("mnist", key, build)
 
@@ -94,10 +101,10 @@ def find_pair(config: MNISTConfig, kind: str) -> tuple[Path, Path]:
     def one(remote: Remote) -> Path:
         return find_or_fetch(remote, config.root, places(remote), "mnist", config.download, CURE)
 
-    remotes = [remote for remote in PUBLISHED if remote.name.startswith(kind)]
-    images = one(next(remote for remote in remotes if "-images-" in remote.name))
+    of_images, of_labels = (remote for remote in PUBLISHED if remote.name.startswith(kind))
+    images = one(of_images)
     try:
-        return images, one(next(remote for remote in remotes if "-labels-" in remote.name))
+        return images, one(of_labels)
     except MissingError as error:
         raise DataError(f"{images} has no labels: {error}") from error
 
@@ -112,21 +119,6 @@ def places(remote: Remote) -> list[str]:
 def anew(path: Path | str) -> str:
     """How to replace a damaged file; ends an error message."""
     return f"remove {path}, and {CURE}"
-
-
-def divided(parts: Mapping[str, ImageSplit]) -> dict[Split, ImageSplit]:
-    """The official splits, val the last sixth of the training set; test alone if there is no training set."""
-    splits: dict[Split, ImageSplit] = {"test": parts["t10k"]}
-    if "train" in parts:
-        rest = len(parts["train"]) - len(parts["train"]) // 6
-        splits |= {"val": parts["train"][rest:], "train": parts["train"][:rest]}
-    return splits
-
-
-def halved(digits: ImageSplit) -> dict[Split, ImageSplit]:
-    """Splits of the test set: the second half test, a tenth before it val, the rest train."""
-    test, val = len(digits) // 2, len(digits) // 2 - len(digits) // 10
-    return {"test": digits[test:], "val": digits[val:test], "train": digits[:val]}
 
 
 def read_pair(contents: Sequence[bytes], paths: Sequence[Path], binary: bool) -> ImageSplit:
