@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from baselines.hopfield import settle, to_units
 from baselines.slots import SlotMemory
-from lightning_ebm.memory import PatternSpec, State, check_patterns, keep_known
+from lightning_ebm.memory import PatternSpec, State, keep_known
 from lightning_ebm.settings import Settings, setting
 
 
@@ -57,8 +58,7 @@ class DenseAssociativeMemory(SlotMemory):
 
     def rows(self, patterns: Tensor, what: str = "patterns") -> Tensor:
         """Units ±1, flattened; see the base class."""
-        check_patterns(patterns, what, self.shape)
-        return torch.where(patterns.flatten(2) >= 0.5, 1.0, -1.0).to(patterns)
+        return to_units(patterns, what, self.shape)
 
     @torch.no_grad()
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -66,10 +66,7 @@ class DenseAssociativeMemory(SlotMemory):
         stored = self.stored(state)
         units = self.rows(queries, "queries").to(stored)
         free = torch.ones_like(units, dtype=torch.bool) if mask is None else mask.flatten(2)
-        for _ in range(self.max_sweeps):
-            before, units = units, self.sweep(stored, units, free)
-            if torch.equal(units, before):
-                break
+        units = settle(lambda units: self.sweep(stored, units, free), units, self.max_sweeps)
         answer = (units > 0).to(queries).reshape(queries.shape)
         return keep_known(answer, queries, mask)[None]
 

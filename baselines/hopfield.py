@@ -5,15 +5,114 @@ Nothing is meta-trained.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from baselines.hopfield_rules import RULES
 from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, check_patterns, keep_known
 from lightning_ebm.settings import Settings, setting
+
+
+def hebb(weights: Tensor, patterns: Tensor) -> Tensor:
+    """W += Σ x x' / d (Hopfield 1982, eq. 2)."""
+    return weights + patterns.mT @ patterns / patterns.shape[-1]
+
+
+def storkey(weights: Tensor, patterns: Tensor) -> Tensor:
+    """W += (x x' - x h' - h x') / d with h = W x, pattern by pattern, the diagonal zeroed after each.
+
+    This simplified form leaves the terms of units i and j in the local field h. Its errors, not those of the
+    exact form, agree with the row "Hopfield (Storkey)" in table 1 of the EBMM paper (arXiv:1910.02720).
+    """
+    for x in patterns.unbind(1):
+        field = torch.einsum("eij,ej->ei", weights, x)
+        crossed = outer(x, field)
+        weights = without_diagonal(weights + (outer(x, x) - crossed - crossed.mT) / x.shape[-1])
+    return weights
+
+
+def storkey_exact(weights: Tensor, patterns: Tensor, second_order: bool = False) -> Tensor:
+    """W_ij += (x_i x_j - x_i h_ji - h_ij x_j) / d with h_ij = Σ_{k≠i,j} W_ik x_k (Storkey 1997).
+
+    The second-order rule adds h_ij h_ji / d. Its weights grow beyond bounds above 0.7 d patterns.
+    """
+    for x in patterns.unbind(1):
+        local = local_fields(weights, x)
+        crossed = local * x[:, None, :]
+        change = outer(x, x) - crossed - crossed.mT
+        if second_order:
+            change = change + local * local.mT
+        weights = without_diagonal(weights + change / x.shape[-1])
+    return weights
+
+
+def local_fields(weights: Tensor, x: Tensor) -> Tensor:
+    """h_ij = Σ_{k≠i,j} W_ik x_k, (episodes, d, d), of one pattern x (episodes, d)."""
+    field = torch.einsum("eij,ej->ei", weights, x)  # k ≠ i, because the diagonal is zero
+    return field[:, :, None] - weights * x[:, None, :]  # and k ≠ j
+
+
+def pseudo_inverse(weights: Tensor, patterns: Tensor) -> Tensor:
+    """W = X⁺ X, the projection on the span of the patterns (Personnaz, Guyon and Dreyfus 1986).
+
+    Computed as V V' from X = U S V', which stays exact where X is nearly singular (near-duplicate images), and
+    in float64: singular values below 1e-10 of the largest are rounding errors, and without them repeated or
+    linearly dependent patterns do no harm. The old weights are not used.
+    """
+    _, values, basis = torch.linalg.svd(patterns.double(), full_matrices=False)
+    basis = basis * (values > 1e-10 * values.amax(-1, keepdim=True))[:, :, None]
+    return (basis.mT @ basis).to(weights)
+
+
+def outer(a: Tensor, b: Tensor) -> Tensor:
+    """Outer products (episodes, d, d) of vectors (episodes, d)."""
+    return a[:, :, None] * b[:, None, :]
+
+
+def above_diagonal(matrix: Tensor) -> Tensor:
+    """The values (episodes, d (d - 1) / 2) above the diagonal of matrices (episodes, d, d), row by row."""
+    i, j = torch.triu_indices(matrix.shape[1], matrix.shape[1], 1, device=matrix.device)
+    return matrix[:, i, j]
+
+
+def symmetric(upper: Tensor, size: int) -> Tensor:
+    """Symmetric matrices (episodes, d, d) without a diagonal, from what `above_diagonal` gives."""
+    i, j = torch.triu_indices(size, size, 1, device=upper.device)
+    matrix = upper.new_zeros(len(upper), size, size)
+    matrix[:, i, j] = upper
+    return matrix + matrix.mT
+
+
+def without_diagonal(weights: Tensor) -> Tensor:
+    """(episodes, d, d) with zeros on the diagonal."""
+    return weights - torch.diag_embed(weights.diagonal(dim1=1, dim2=2))
+
+
+class Rule(NamedTuple):
+    """A learning rule of weights (episodes, d, d) and patterns (episodes, items, d), ±1 or centred.
+
+    Attributes:
+        learn: the new weights.
+        incremental: whether it adds to old weights.
+        order_invariant: whether any order of patterns will do.
+    """
+
+    learn: Callable[[Tensor, Tensor], Tensor]
+    incremental: bool
+    order_invariant: bool
+
+
+RULES = {
+    "hebb": Rule(hebb, incremental=True, order_invariant=True),
+    "storkey": Rule(storkey, incremental=True, order_invariant=False),
+    "storkey_exact": Rule(storkey_exact, incremental=True, order_invariant=False),
+    "storkey_second_order": Rule(partial(storkey_exact, second_order=True), incremental=True, order_invariant=False),
+    "pseudo_inverse": Rule(pseudo_inverse, incremental=False, order_invariant=True),
+}
 
 
 class Net(NamedTuple):
@@ -37,6 +136,25 @@ def asynchronous(net: Net, units: Tensor, free: Tensor) -> Tensor:
         moves = free[:, i] & (field.abs() > net.tie[:, i, None])
         units[:, i] = torch.where(moves, field.sign(), units[:, i])
     return units
+
+
+def settle(sweep: Callable[[Tensor], Tensor], units: Tensor, most: int) -> Tensor:
+    """The units after sweeps until one changes nothing, or after `most` sweeps."""
+    for _ in range(most):
+        before, units = units, sweep(units)
+        if torch.equal(units, before):
+            break
+    return units
+
+
+def to_units(values: Tensor, what: str, shape: tuple[int, ...]) -> Tensor:
+    """Units (episodes, items, d), +1 where a value is at least 0.5 and -1 elsewhere.
+
+    Raises:
+        ValueError: if they are no patterns (episodes, items, *shape) in [0, 1]; the message calls them `what`.
+    """
+    check_patterns(values, what, shape)
+    return torch.where(values.flatten(2) >= 0.5, 1.0, -1.0).to(values)
 
 
 @dataclass(frozen=True)
@@ -101,10 +219,10 @@ class Hopfield(AssociativeMemory):
             ValueError: also if the weights overflow, as storkey_second_order's do with about d patterns, and
                 storkey_exact's with many more.
         """
-        x = self.to_units(patterns, "patterns")
+        x = to_units(patterns, "patterns", self.shape)
         mean = x.mean(1) if self.center else x.new_zeros(len(x), self.size)
         weights = self.learn(x.new_zeros(len(x), self.size, self.size), x - mean[:, None])
-        state = self.pack(weights)
+        state = {"weights": above_diagonal(weights)}
         if self.center:
             state["thresholds"] = mean - torch.einsum("eij,ej->ei", weights, mean)
         return state
@@ -122,25 +240,23 @@ class Hopfield(AssociativeMemory):
             )
         if self.center:
             raise NotImplementedError("center=true writes all patterns at once: new ones would move the mean")
-        return self.pack(self.learn(self.unpack(state).weights, self.to_units(patterns, "patterns")))
+        weights = self.learn(self.unpack(state).weights, to_units(patterns, "patterns", self.shape))
+        return {"weights": above_diagonal(weights)}
 
     @torch.no_grad()
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
         """Runs the dynamics until a sweep changes nothing, or for `max_sweeps`, and gives the last one's bits alone."""
         net = self.unpack(state)
-        units = self.to_units(queries, "queries").to(net.weights).mT.contiguous()  # (episodes, d, items)
+        units = to_units(queries, "queries", self.shape).to(net.weights).mT.contiguous()  # (episodes, d, items)
         free = torch.ones_like(units, dtype=torch.bool) if mask is None else mask.flatten(2).mT
-        for _ in range(self.max_sweeps):
-            before, units = units, asynchronous(net, units, free)
-            if torch.equal(units, before):
-                break
+        units = settle(lambda units: asynchronous(net, units, free), units, self.max_sweeps)
         answer = (units.mT > 0).to(queries).reshape(queries.shape)
         return keep_known(answer, queries, mask)[None]
 
     def energy(self, state: State, patterns: Tensor) -> Tensor:
         """E = -½ s'W s - b's of the patterns as units s = ±1 (Hopfield 1982, eq. 7); see the base class."""
         net = self.unpack(state)
-        s = self.to_units(patterns, "patterns").to(net.weights)
+        s = to_units(patterns, "patterns", self.shape).to(net.weights)
         field = s @ net.weights / 2 + net.thresholds[:, None]
         return -(s * field).sum(-1).to(patterns)
 
@@ -155,16 +271,6 @@ class Hopfield(AssociativeMemory):
             raise ValueError(f"rule={self.rule} overflowed after {x.shape[1]} patterns of {self.size} values")
         return weights
 
-    def to_units(self, values: Tensor, what: str) -> Tensor:
-        """Checks patterns or queries (episodes, items, *shape); returns units (episodes, items, d), ±1."""
-        check_patterns(values, what, self.shape)
-        return torch.where(values.flatten(2) >= 0.5, 1.0, -1.0).to(values)
-
-    def pack(self, weights: Tensor) -> State:
-        """The part of symmetric weights (episodes, d, d) above the diagonal, as a state."""
-        i, j = torch.triu_indices(self.size, self.size, 1, device=weights.device)
-        return {"weights": weights[:, i, j]}
-
     def unpack(self, state: State) -> Net:
         """The network that a state describes, in float32 at least.
 
@@ -175,10 +281,7 @@ class Hopfield(AssociativeMemory):
             if not tensor.isfinite().all():
                 raise ValueError(f"the state's {name!r} must be finite")
         upper = state["weights"].to(torch.promote_types(state["weights"].dtype, torch.float32))
-        i, j = torch.triu_indices(self.size, self.size, 1, device=upper.device)
-        weights = upper.new_zeros(len(upper), self.size, self.size)
-        weights[:, i, j] = upper
-        weights = weights + weights.mT
+        weights = symmetric(upper, self.size)
         thresholds = state["thresholds"].to(upper) if self.center else upper.new_zeros(len(upper), self.size)
         # Fields are often exactly zero (Hebb), and the unit then keeps its value: rounding must not decide.
         tie = 64 * torch.finfo(upper.dtype).eps * weights.abs().sum(-1).clamp_min(1)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.coders import AutoencoderMixin, Coders, CodersConfig
+from baselines.hopfield import above_diagonal, symmetric
 from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, keep_known
 from lightning_ebm.settings import Settings, setting
 
@@ -114,19 +115,11 @@ class Plasticity(AutoencoderMixin, AssociativeMemory):
 
     def pack(self, traces: Tensor) -> Tensor:
         """What a state keeps of traces (episodes, neurons, neurons): all, or one for each pair of neurons."""
-        if not self.settings.symmetric:
-            return traces
-        i, j = torch.triu_indices(self.neurons, self.neurons, 1, device=traces.device)
-        return traces[:, i, j]
+        return above_diagonal(traces) if self.settings.symmetric else traces
 
     def unpack(self, kept: Tensor) -> Tensor:
         """Traces (episodes, neurons, neurons) from what a state keeps of them."""
-        if not self.settings.symmetric:
-            return kept
-        i, j = torch.triu_indices(self.neurons, self.neurons, 1, device=kept.device)
-        upper = kept.new_zeros(len(kept), self.neurons, self.neurons)
-        upper[:, i, j] = kept
-        return upper + upper.mT
+        return symmetric(kept, self.neurons) if self.settings.symmetric else kept
 
     def step(self, traces: Tensor, y: Tensor, x: Tensor) -> Tensor:
         """Activities (episodes, items, neurons) one step after y, if a code x is presented, which is zero for none."""

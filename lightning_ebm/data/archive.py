@@ -62,10 +62,6 @@ class Archive(ABC):
 class Folder(Archive):
     """Files below a folder; links are followed. What changes their size or time changes the fingerprint.
 
-    Args:
-        path: the folder.
-        cure: as in `Archive`.
-
     Raises:
         DataError: if the folder, or one below it, cannot be listed, or a link leads nowhere or back to where it is.
     """
@@ -75,13 +71,7 @@ class Folder(Archive):
         self.names = sorted(self.below(path, "", ()))
 
     def below(self, folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
-        """Names of the files below one folder.
-
-        Args:
-            folder: where to look.
-            prefix: what the names begin with.
-            above: device and number of each folder that leads here.
-        """
+        """Prefixed names of the files below one folder; `above` are device and number of the folders that lead here."""
         place = folder
         try:
             here = (folder.stat().st_dev, folder.stat().st_ino)
@@ -99,9 +89,9 @@ class Folder(Archive):
                     yield prefix + entry.name
         except OSError as error:
             if place.is_symlink() and error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-                what = "is a loop of links" if error.errno == errno.ELOOP else f"is a link to {os.readlink(place)}"
-                gone = "" if error.errno == errno.ELOOP else ", which is not there"
-                raise DataError(f"{place} {what}{gone}: remove or fix the link") from error
+                gone = f"a link to {os.readlink(place)}, which is not there"
+                what = "a loop of links" if error.errno == errno.ELOOP else gone
+                raise DataError(f"{place} is {what}: remove or fix the link") from error
             raise DataError(f"{place} cannot be listed ({error.strerror}): fix that, or {self.cure}") from error
 
     def read(self, name: str) -> bytes:
@@ -116,10 +106,6 @@ class Folder(Archive):
 
 class Zip(Archive):
     """Files in a zip. Nothing is unpacked to the disk; sizes that explode are refused.
-
-    Args:
-        path: the zip.
-        cure: as in `Archive`.
 
     Raises:
         DataError: if it is not a complete zip file, or looks malicious.
@@ -143,7 +129,7 @@ class Zip(Archive):
         kept = [(name, member) for name, member in named if not any(map(is_clutter, name.split("/")))]
         if link := next((name for name, member in kept if stat.S_ISLNK(member.external_attr >> 16)), None):
             raise DataError(f"{path} has a symbolic link in place of {link}: zip the files that the links lead to")
-        self.members = {name: member for name, member in sorted(kept, key=lambda pair: pair[0])}
+        self.members = dict(sorted(kept, key=lambda pair: pair[0]))
         self.names = list(self.members)
         if len(self.names) < len(kept):
             raise DataError(f"{path} has two files of one name, so it is not to be trusted: {cure}")
@@ -155,11 +141,11 @@ class Zip(Archive):
             raise DataError(f"{self.where(name)} is larger than {MEMBER} bytes: {self.cure}")
         try:
             content = self.zip.read(self.members[name])
-            if len(content) == size:
-                return content
+            if len(content) != size:
+                raise ValueError(f"it has {len(content)} of {size} bytes")
         except READING_ERRORS as error:
             raise DataError(f"{self.where(name)} cannot be decoded ({error}): {self.cure}") from error
-        raise DataError(f"{self.where(name)} cannot be decoded (it has {len(content)} of {size} bytes): {self.cure}")
+        return content
 
     def fingerprint(self) -> str:
         """See `Archive.fingerprint`. Made of the sizes and checksums that the zip lists."""
