@@ -53,10 +53,7 @@ def cached(name: str, key: Mapping[str, object], build: Callable[[], Arrays]) ->
 def filled(name: str, key: Mapping[str, object], fill: Callable[[Allocate], None]) -> Arrays:
     """As `cached`, for arrays that may be larger than memory.
 
-    Args:
-        name: as in `cached`.
-        key: as in `cached`.
-        fill: asks `allocate(label, shape, dtype)` for each array, and fills it; again, in memory, if the disk is full.
+    `fill` asks `allocate(label, shape, dtype)` for each array, and fills it; again, in memory, if the disk is full.
     """
     text = json.dumps(dict(key), sort_keys=True)
     path = folder() / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:32]}"

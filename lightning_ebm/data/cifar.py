@@ -141,12 +141,8 @@ def read_batch(content: bytes, where: str, cure: str = CURE) -> ImageSplit:
     """The images and labels of one batch: a pickled dict with `data` (count, 3072) and `labels`, and more.
 
     A batch need not be the published one, byte for byte: many have been pickled again. A pickle may run anything, so it
-    is not unpickled: pixels and labels are taken from its instructions.
-
-    Args:
-        content: the file.
-        where: its name, for errors.
-        cure: what to do about it, the end of an error.
+    is not unpickled: pixels and labels are taken from its instructions. Errors name the file as `where`, and end in the
+    cure.
 
     Raises:
         DataError: if it is not a pickle of such a dict.

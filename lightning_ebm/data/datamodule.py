@@ -34,12 +34,7 @@ class EpisodeDataModule(pl.LightningDataModule):
 
     Training episodes are numbered through, over all processes; the position in their stream is part of a
     checkpoint, so that a resumed run sees exactly the episodes that an uninterrupted one would have seen.
-
-    Args:
-        source: where patterns come from.
-        distortion: how queries are made from them.
-        config: size, number and seed of episodes.
-        test_distortion: how those of test episodes are made; None: as all others.
+    Test episodes may have a distortion of their own.
 
     Raises:
         ValueError: if `episodes.train_patterns_per_episode` asks for more patterns than there are, or fewer than a

@@ -75,11 +75,9 @@ def find_or_fetch(remote: Remote, root: str, places: Sequence[str], folder: str,
 
 
 def fetch(remote: Remote, target: Path) -> Path:
-    """Fetches a file, unless it is there. What an interrupted transfer left, `<name>.part`, is gone on with.
+    """Fetches a file, unless it is there, and names it `target` once it is whole and its checksum is right.
 
-    Args:
-        remote: what to fetch.
-        target: the name it gets once it is whole and its checksum is right.
+    What an interrupted transfer left, `<name>.part`, is continued.
 
     Raises:
         DataError: if the server cannot be reached or stops, the checksum is wrong, or nothing can be written.

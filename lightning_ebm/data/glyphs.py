@@ -90,11 +90,7 @@ class Glyphs(ImageSet):
 
 @functools.cache
 def draw_glyphs(size: int, hands: int) -> dict[Split, GlyphSplit]:
-    """All splits, drawn once a process; always the same. They share no image.
-
-    Args:
-        size: side of an image in pixels.
-        hands: drawings of each character.
+    """All splits, drawn once a process; always the same. They share no image. See `GlyphsConfig`.
 
     Raises:
         DataError: if matplotlib's font is missing.
@@ -135,11 +131,7 @@ def is_of(character: str, script: str) -> bool:
 
 
 def render(path: Path, characters: list[str]) -> np.ndarray:
-    """Outlines filled with ink, each scaled to the same longer side and centred.
-
-    Args:
-        path: a font file.
-        characters: what to render.
+    """Characters of a font file filled with ink, each scaled to the same longer side and centred.
 
     Returns:
         (characters, GRID, GRID), bool, with a blank border of two pixels; blank where the font has no ink.
@@ -163,11 +155,7 @@ def render(path: Path, characters: list[str]) -> np.ndarray:
 
 
 def different(pictures: np.ndarray) -> np.ndarray:
-    """Numbers of the pictures that look like no earlier one that is kept, in order.
-
-    Args:
-        pictures: (count, GRID, GRID), bool.
-    """
+    """Numbers of the pictures (count, GRID, GRID), bool, that look like no earlier one that is kept, in order."""
     flat = pictures.reshape(len(pictures), -1).astype(np.float32)
     ink = flat.sum(1)
     common = flat @ flat.T  # whole numbers, so exact in float32
@@ -179,16 +167,10 @@ def different(pictures: np.ndarray) -> np.ndarray:
 
 
 def thin(pictures: np.ndarray) -> np.ndarray:
-    """Strips strokes to their centre lines, one pixel wide and unbroken.
+    """Strips strokes of pictures (count, height, width), bool, to their centre lines, one pixel wide and unbroken.
 
     Zhang and Suen, "A fast parallel algorithm for thinning digital patterns", Comm. ACM 27(3), 1984. Whether
-    a pixel goes depends on its eight neighbours only, thus on one of 256 numbers: a table tells.
-
-    Args:
-        pictures: (count, height, width), bool, with a blank border.
-
-    Returns:
-        As `pictures`.
+    a pixel goes depends on its eight neighbours only, thus on one of 256 numbers: a table tells. Borders are blank.
     """
     ring = ((-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1))  # clockwise from the north
     bits = np.arange(256)[:, None] >> np.arange(8) & 1 == 1
@@ -260,11 +242,7 @@ def trace(lines: np.ndarray, size: int, random: np.random.Generator) -> np.ndarr
 
 
 def first_seen(images: np.ndarray) -> list[int]:
-    """Numbers of the characters none of whose images is that of an earlier character.
-
-    Args:
-        images: (characters, hands, size, size).
-    """
+    """Numbers of the characters (characters, hands, size, size) without an image of an earlier character."""
     seen: set[bytes] = set()
     rows = []
     for row, drawings in enumerate(images):

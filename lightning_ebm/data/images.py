@@ -138,25 +138,14 @@ class ImageSet(PatternSource):
         return rows[random.choice(len(rows), count, replace=sampling.with_replacement)]
 
     def take(self, split: Split, rows: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """The images of these rows: (rows, *shape), uint8. A set whose images are cut or chosen once more overrides it.
-
-        Args:
-            split: where the rows are.
-            rows: as `choose` gave them.
-            random: the only source of randomness.
-        """
+        """The images of rows as `choose` gives them: (rows, *shape), uint8. A set that cuts its images overrides it."""
         return self.splits[split].images[rows]
 
 
 def shifted(images: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Each image shifted by up to `SHIFT` pixels down or up, and right or left; what comes in repeats its edge.
+    """Images (count, channels, height, width), each shifted by up to `SHIFT` pixels in both directions.
 
-    Args:
-        images: (count, channels, height, width).
-        random: the only source of randomness.
-
-    Returns:
-        The same shape.
+    What comes in repeats the image's edge.
     """
     count, _, *size = images.shape
     padded = np.pad(images, ((0, 0), (0, 0), (SHIFT, SHIFT), (SHIFT, SHIFT)), mode="edge")
@@ -166,15 +155,9 @@ def shifted(images: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def mirrored(images: np.ndarray, random: np.random.Generator, turnable: bool) -> np.ndarray:
-    """Each image mirrored left to right, or not.
+    """Images (count, channels, height, width), each mirrored left to right or not.
 
-    Args:
-        images: (count, channels, height, width); square if they are turnable.
-        random: the only source of randomness.
-        turnable: whether any of the eight symmetries of the square is drawn instead.
-
-    Returns:
-        The same shape.
+    If they are `turnable`, and square, any of the eight symmetries of the square is drawn instead.
     """
     across, down, over = random.integers(2, size=(3, len(images), 1, 1, 1), dtype=np.uint8).view(np.bool_)
     images = np.where(across, images[..., ::-1], images)
@@ -187,13 +170,7 @@ def mirrored(images: np.ndarray, random: np.random.Generator, turnable: bool) ->
 def cached_splits(
     name: str, key: Mapping[str, object], build: Callable[[], dict[Split, ImageSplit]]
 ) -> dict[Split, ImageSplit]:
-    """The splits that `build` returns, memory-mapped from the cache if they have been built before.
-
-    Args:
-        name: as in `cached`.
-        key: as in `cached`.
-        build: makes the splits.
-    """
+    """The splits that `build` returns, memory-mapped from the cache if they have been built before; see `cached`."""
 
     def arrays() -> Arrays:
         return {
@@ -211,11 +188,7 @@ def cached_splits(
 
 
 def without_shared(splits: Mapping[Split, ImageSplit]) -> dict[Split, ImageSplit]:
-    """Takes from each split the images that an earlier one has.
-
-    Args:
-        splits: the most important one first.
-    """
+    """Takes from each split the images that an earlier, more important one has."""
     seen: set[bytes] = set()
     result: dict[Split, ImageSplit] = {}
     for split, part in splits.items():

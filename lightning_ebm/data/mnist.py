@@ -122,12 +122,7 @@ def anew(path: Path | str) -> str:
 
 
 def read_pair(contents: Sequence[bytes], paths: Sequence[Path], binary: bool) -> ImageSplit:
-    """The digits of two files, padded.
-
-    Args:
-        contents: of the images' and the labels' file.
-        paths: their names, for errors.
-        binary: as in `MNISTConfig`.
+    """The digits of the contents of two files, of images and of labels, padded; `paths` are for errors.
 
     Raises:
         DataError: if a file is damaged, or they do not fit.
@@ -147,12 +142,7 @@ def read_pair(contents: Sequence[bytes], paths: Sequence[Path], binary: bool) ->
 def read_idx(content: bytes, where: Path | str) -> np.ndarray:
     """An array of unsigned bytes in the idx format: two zeros, the type, the dimensions, their sizes, the values.
 
-    Args:
-        content: the file, packed by gzip or not.
-        where: its name, for errors.
-
-    Returns:
-        The array, uint8, read-only.
+    The file may be packed by gzip; `where` is its name, for errors. The array is read-only.
 
     Raises:
         DataError: if the file is cut off, its checksum is wrong, or its header lies.

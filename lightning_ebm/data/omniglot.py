@@ -99,11 +99,7 @@ def places(zipped: Remote) -> list[str]:
 
 
 def load(path: Path, size: int) -> tuple[NDArray[np.uint8], np.ndarray]:
-    """The images of a zip, from the cache if they have been read before.
-
-    Args:
-        path: the zip, or a folder of what it holds.
-        size: side of an image in pixels.
+    """The images of a zip, or of a folder of what it holds, from the cache if they have been read before.
 
     Returns:
         Images (count, 1, size, size), uint8, ink 1 and paper 0; their alphabets (count,), strings.
@@ -153,12 +149,7 @@ def shrink(ink: np.ndarray, size: int) -> np.ndarray:
     At 32x32 this keeps the share of ink (7.8 %), and in 98 % of the drawings the number of unconnected parts.
     Bilinear and Lanczos filters do as well, lower thresholds worse: strokes thicken and merge.
 
-    Args:
-        ink: (count, side, side), bool; the side at most 2048.
-        size: the new side.
-
-    Returns:
-        (count, size, size), bool.
+    `ink` is (count, side, side), bool, of a side of at most 2048; the result is (count, size, size), bool.
     """
     # Overlaps of new pixels, `side` units wide, with old ones, `size` units wide. Products and sums are whole
     # numbers below 2^24, exact in float32: the result is the same on every machine.

@@ -72,10 +72,7 @@ class Photographs(ImageSet):
 
 
 def read_photograph(path: str) -> bytes:
-    """The file of a photograph.
-
-    Args:
-        path: where it is, from the folder that packages are installed in.
+    """The file of a photograph, by its path below the folder that packages are installed in.
 
     Raises:
         DataError: if the package or the file is missing.
@@ -93,12 +90,7 @@ def anew(path: str) -> str:
 
 
 def cut_all(files: dict[str, bytes], size: int) -> dict[Split, ImageSplit]:
-    """The crops of all photographs.
-
-    Args:
-        files: contents of the photographs by path.
-        size: side of a crop.
-    """
+    """The crops of all photographs, from their files' contents by path."""
     splits: dict[Split, ImageSplit] = {}
     for split, paths in PHOTOGRAPHS.items():
         crops = [cut(decode(files[path], path, anew(path)), size) for path in paths]

@@ -220,24 +220,19 @@ def spread(by_seed: list[float]) -> float:
 
 
 def students_t(freedom: int, probability: float = 0.95) -> float:
-    """The value that |t| stays below with a probability, for a whole number of degrees of freedom.
+    """The value that |t| stays below with a probability.
 
-    Bisects the finite sum for that probability (Abramowitz and Stegun, 26.7.3 and 26.7.4).
+    With t = √freedom · tan a, the density of the angle a is proportional to cos(a)^(freedom - 1): Gauss's quadrature.
     """
+    nodes, weights = np.polynomial.legendre.leggauss(200)
 
     def within(angle: float) -> float:
-        cosine, odd = math.cos(angle), freedom % 2
-        term, total = (cosine if odd else 1.0), 0.0
-        for power in range(1 + odd, freedom, 2):
-            total += term
-            term *= cosine**2 * power / (power + 1)
-        total *= math.sin(angle)
-        return 2 / math.pi * (angle + total) if odd else total
+        return angle * float(weights @ np.cos(angle * (1 + nodes) / 2) ** (freedom - 1))
 
     low, high = 0.0, math.pi / 2
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (middle, high) if within(middle) < probability else (low, middle)
+        low, high = (middle, high) if within(middle) < probability * within(math.pi / 2) else (low, middle)
     return math.tan(low) * math.sqrt(freedom)
 
 

@@ -16,12 +16,7 @@ COLUMNS = ("label", "update", "seconds", "error")
 
 
 def read_curve(label: str, folder: Path) -> Curve:
-    """The learning curve of a run, from the metrics that each of its starts left in its folder.
-
-    Args:
-        label: name of the row.
-        folder: the run's; without metrics in it, the curve is empty.
-    """
+    """The learning curve of a run, from the metrics that each of its starts left in its folder; empty without any."""
     points: dict[int, tuple[float, float]] = {}
     starts = sorted(folder.glob("metrics/version_*/metrics.csv"), key=lambda path: int(path.parent.name.split("_")[1]))
     for path in starts:
@@ -48,11 +43,7 @@ def write_curves(curves: Sequence[Curve], path: Path) -> None:
 def learning_curves(curves: Sequence[Curve], unit: str, dark: bool = False) -> Figure:
     """The error on validation episodes against updates (left) and seconds of training (right), all axes logarithmic.
 
-    Args:
-        curves: one for each trained row; those without points are skipped. Errors of zero are drawn at the
-            floor of the axis, a tenth of the smallest error above zero.
-        unit: unit of the errors.
-        dark: whether it is shown on a dark background.
+    Curves without points are skipped. Errors of zero are drawn at a tenth of the smallest error above zero.
     """
     curves = [curve for curve in curves if curve.points]
     floor = min((error for curve in curves for *_, error in curve.points if error > 0), default=1.0) / 10

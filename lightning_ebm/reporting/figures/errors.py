@@ -49,16 +49,11 @@ DASHED: dict[str, Any] = {"linestyle": (0, (4, 3)), "linewidth": 1.1}
 
 
 def error_against_items(comparison: Comparison, dark: bool = False, measure: Measure = "error_corrupted") -> Figure:
-    """Error against the number of stored patterns, one panel for each mask setting.
+    """Error against the number of stored patterns, one panel for each mask setting, one line for each label.
 
     Lines are means, bands reach from 5th to 95th percentile of the test episodes. Controls are dashed: of the prior
     states of all memories, only the best is shown. Published lines count all values, so only the error on all values
     has them.
-
-    Args:
-        comparison: what to draw; a row is followed over the numbers of patterns by its label.
-        dark: whether it is shown on a dark background.
-        measure: which of the two errors.
     """
     masks = sorted({record.mask_known for record in comparison.results})
     lines: dict[str, list[Record]] = {}
@@ -98,11 +93,6 @@ def error_against_size(comparison: Comparison, dark: bool = False, measure: Meas
     memories, only the best. Published lines over sizes are laid over the error on all values, which is what they count.
     With them, or where means differ by more than a factor of `WIDE`, the errors' axis is logarithmic, for ratios are
     what is read off, unless a mean error is 0. Bars that reach to 0 then end at the lower edge.
-
-    Args:
-        comparison: what to draw.
-        dark: whether it is shown on a dark background.
-        measure: which of the two errors.
     """
     groups = settings(comparison.results)
     masks, items = sorted({mask for _, mask in groups}), sorted({count for count, _ in groups})

@@ -46,13 +46,7 @@ def error_lines(
 
 
 def error_bars(bars: Mapping[str, Mapping[str, tuple[float, float, float]]], unit: str, dark: bool = False) -> Figure:
-    """Means as bars, bands as lines.
-
-    Args:
-        bars: label -> kind of test -> mean, 5th, 95th percentile of the error.
-        unit: unit of the errors.
-        dark: whether it is shown on a dark background.
-    """
+    """Means as bars, bands as lines, of label -> kind of test -> mean, 5th, 95th percentile of the error in `unit`."""
     kinds = list(dict.fromkeys(kind for of_label in bars.values() for kind in of_label))
     height = 0.8 / len(bars)
     with new_figure(6.8, 1.2 + 0.28 * len(kinds) * (1 + 0.5 * len(bars)), dark) as figure:

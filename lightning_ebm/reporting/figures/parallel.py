@@ -48,13 +48,7 @@ class Axis:
 
 
 def parallel_coordinates(axes: Sequence[Axis], labels: Sequence[str], dark: bool = False) -> Figure:
-    """A line for each trial through its values, the first ones in colour.
-
-    Args:
-        axes: from left to right.
-        labels: of each line, the best one first.
-        dark: whether it is shown on a dark background.
-    """
+    """A line for each trial through its values on axes from left to right; labels, and colours, the best first."""
     with new_figure(1.1 + 1.3 * len(axes), 4.0, dark) as figure:
         panel = figure.subplots()
         for rank, label in reversed(list(enumerate(labels))):

@@ -13,12 +13,7 @@ from lightning_ebm.reporting.record import Gallery
 
 
 def recall_gallery(gallery: Gallery, dark: bool = False) -> Figure:
-    """What each memory recalled: one column a pattern; rows pattern, query, and each memory's answer.
-
-    Args:
-        gallery: patterns, queries and read paths of one episode.
-        dark: whether it is shown on a dark background.
-    """
+    """What each memory recalled: one column a pattern; rows pattern, query, and each memory's answer."""
     answers = {recall.label: recall.trajectory[-1] for recall in gallery.recalls}
     values = np.stack([gallery.patterns, gallery.queries, *answers.values()])
     columns = [str(1 + item) for item in range(values.shape[1])]

@@ -56,13 +56,7 @@ def look(rank: int, dark: bool) -> dict[str, Any]:
 
 
 def draw_line(axes: Axes, points: Iterable[tuple[float, float, float, float]], **settings: Any) -> None:
-    """A line through means, with a band from the 5th to the 95th percentile.
-
-    Args:
-        axes: where to draw.
-        points: place on the horizontal axis; mean, 5th and 95th percentile.
-        settings: of the line, as `Axes.plot` takes them.
-    """
+    """A line through means, with a band, of points: place on the horizontal axis; mean, 5th and 95th percentile."""
     places, means, lows, highs = zip(*points, strict=True)
     axes.plot(places, means, **settings)
     axes.fill_between(places, lows, highs, color=settings["color"], alpha=0.12, linewidth=0)
