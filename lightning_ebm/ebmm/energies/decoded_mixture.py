@@ -1,4 +1,4 @@
-"""A mixture energy for images: its components are decoded from written codes by a slow net."""
+"""A mixture energy for images: a slow net decodes its components from written codes."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from lightning_ebm.memory import PatternSpec
 from lightning_ebm.settings import Settings, setting
 
 COMPLETED = 4
-"""Of so many patterns, one is completed in the auxiliary loss."""
+"""The auxiliary loss completes one pattern in this many."""
 NOISE = 0.08
-"""Standard deviation of what is added to codes in the auxiliary loss: rows that hold 64 patterns are so far off."""
+"""Standard deviation of the noise on codes in the auxiliary loss: the error of rows that hold 64 patterns."""
 EMPHASIS = 2.0
-"""Weight of a value to be completed, relative to one to be decoded: recall is measured on the former."""
+"""Weight of a completed value, relative to a decoded one: recall is measured on completed values."""
 STEP = 0.1
-"""Length of the first step that improves a code, relative to the code's."""
+"""Length of the first step that refines a code, relative to the code's length."""
 
 
 @dataclass(frozen=True)
@@ -32,45 +32,44 @@ class DecodedMixtureConfig(Settings):
     """Settings of `DecodedMixture`."""
 
     slots: int = setting(64, at_least=1)
-    """S, rows of the written layer; as many patterns can be distinguished. The state has S · (code_dim + 1) floats."""
+    """S, rows of the written layer. The memory can tell S patterns apart. The state has S · (code_dim + 1) floats."""
     code_dim: int = setting(35, at_least=1)
-    """D, values of a row, fewer than the values of a pattern."""
+    """D, values of a row: fewer than a pattern has."""
     hidden: int = setting(512, at_least=0)
-    """Units of each hidden layer of encoder and decoder, which also have linear parts; 0: linear only."""
+    """Units of each hidden layer of encoder and decoder, in addition to their linear parts; 0: linear only."""
     layers: int = setting(1, at_least=1)
-    """Hidden layers of each."""
+    """Hidden layers of encoder and of decoder."""
     detector: int = setting(24, at_least=0)
     """Channels of the net that estimates which values of a query are corrupted; 0: none, and reading may change all
     values. Images only, with sides divisible by 2."""
     completion: int = setting(32, at_least=0)
-    """Channels of the net that corrects what a row decodes to by the intact values of a query; 0: none. Images only,
-    with sides divisible by 2; of use only with a detector or a known mask."""
+    """Channels of the net that corrects a decoded row by the intact values of the query; 0: none. Images only, with
+    sides divisible by 2. It needs a detector or a known mask."""
     refining: int = setting(8, at_least=0)
-    """Steps of descent that improve a code before it is written; see `DecodedMixture.refined`."""
+    """Gradient steps that refine a code before it is written; see `DecodedMixture.refined`."""
 
 
 class DecodedMixture(RowMixture):
-    """Energy of a pattern: its free energy in a mixture of Gaussians around what the written rows decode to.
+    """Energy of a pattern: its free energy in a mixture of Gaussians around the decoded rows.
 
     With written rows z_s (S, D), normalised to mean square 1, and a slow decoder g, μ_s = σ(g(z_s)) and
 
         E(x) = −1/β · log Σ_s exp(−β/2 ‖x − μ_s‖²),
 
     whose gradient is x minus the responsibility-weighted mean of the μ_s: a read step of size 1 is attention over
-    decoded rows. Writing does not descend E itself, which would decode every row at each step, but its
-    amortised form in code space, with a slow encoder f and written biases b_s,
+    decoded rows. Descending E itself would decode every row at each write step. Writing therefore descends an amortised
+    form in code space, with a slow encoder f and written biases b_s,
 
         W(x) = −1/γ · log Σ_s exp(γ f(x)·z_s + √γ b_s)
 
-    (`writing_energy(features(x))`). Its gradient moves the row that is responsible for x towards the code of x, which
-    the decoder maps back to x; a negative bias rate makes an occupied slot less attractive, as in `Mixture`, so that
-    patterns spread over slots. Descent on the recall error improves the encoder's code before; see `refined`.
-    Encoder and decoder may be trained as an autoencoder beforehand (`training.pretrain_steps`).
+    (`writing_energy(features(x))`). Its gradient moves the responsible row towards the code of x, which decodes to x.
+    A negative bias rate makes an occupied slot less attractive, as in `Mixture`, so patterns spread over
+    slots. A code is first refined by descent on the recall error; see `refined`. Encoder and decoder may be pretrained
+    as an autoencoder (`training.pretrain_steps`).
 
-    Where a query is corrupted, a detector estimates; see `predict_mask`. There, a row's image is completed to go with
-    what the query shows around it; see `forward`. Not in the paper. Amortised inference: D. P. Kingma and M. Welling,
-    Auto-encoding variational Bayes, ICLR 2014; W in place of E is what the paper calls the writing loss (eq. 3), of
-    which E is the main term there.
+    A detector predicts which values of a query are corrupted; see `predict_mask`. There, a second net completes the
+    row's image to fit the visible context; see `forward`. This energy is not in the paper, whose writing loss (eq. 3) has E
+    as its main term. Amortised inference: D. P. Kingma and M. Welling, Auto-encoding variational Bayes, ICLR 2014.
     """
 
     config = DecodedMixtureConfig
@@ -100,15 +99,15 @@ class DecodedMixture(RowMixture):
 
         Args:
             x: patterns, or queries.
-            soft_mask: (items, *shape), in [0, 1], how little each value says about the row. Rows are then judged by the
-                others, and x has a spring to the completion c of the image that they call up,
+            soft_mask: (items, *shape), in [0, 1], how unreliable each value is. The reliable values select the rows,
+                and a spring pulls x to the completion c of the recalled image,
 
                     E(x) = −1/β · log Σ_s exp(−β/2 Σ_d (1 − m_d)(x_d − μ_sd)²) + 1/2 ‖x − c‖²,
 
                 c = σ(completion(Σ_s r_s g(z_s), x, m)), with the rows' responsibilities r.
-            anchor: (items, *shape), in place of x in all but the spring, whose slope alone is then that of x. A read
-                step is anchored where it starts, so that it finds r and c again, as in expectation-maximisation, and
-                costs no slope of the completion. None: x itself.
+            anchor: (items, *shape), replaces x everywhere but in the spring, so that only the spring has a gradient. A
+                read step is anchored where it starts: it computes r and c anew, as expectation-maximisation does, and
+                needs no gradient of the completion. None: x itself.
         """
         logits, beta = self.decode(self.memory.rows()), self.log_beta.exp()
         means = logits.sigmoid()
@@ -128,7 +127,7 @@ class DecodedMixture(RowMixture):
         return (recalled if self.completion is None else self.completion(recalled, queries, soft_mask)).sigmoid()
 
     def features(self, x: Tensor) -> Tensor:
-        """Codes (items, code) of mean square 1, as rows are; writing leaves them unchanged."""
+        """Codes (items, code) of mean square 1, as rows have it; writing leaves them unchanged."""
         return self.refined(self.encoded(x), x)
 
     def encoded(self, x: Tensor) -> Tensor:
@@ -136,16 +135,16 @@ class DecodedMixture(RowMixture):
         return normalised(self.encode((2 * (x - self.typical)).flatten(1)))
 
     def refined(self, codes: Tensor, x: Tensor) -> Tensor:
-        """Codes from which x is recalled better: a few steps of descent, starting from the encoder's code.
+        """Codes from which x is recalled better: a few gradient steps from the encoder's code.
 
-        Each step asks for another quarter of the image, as if a query lacked it: with logits l = g(z),
+        Each step treats another quarter of the image as missing. With logits l = g(z),
 
             z ← z − η_k ∇L / rms(∇L),   L = CE(l, x) + 2 CE(completion(l, x, m_k), x) on the quarter m_k,
 
-        η_k falling linearly from `STEP`. The sum over quarters is a composite likelihood (J. Besag, Statistical
-        analysis of non-lattice data, The Statistician 24, 1975); steps after an encoder close the amortisation gap
-        (Y. Kim et al., Semi-amortized variational autoencoders, ICML 2018). Gradients pass through as if codes (items,
-        code), of mean square 1, had not been moved.
+        and η_k falls linearly from `STEP`. The sum over quarters is a composite likelihood (J. Besag, Statistical
+        analysis of non-lattice data, The Statistician 24, 1975). Steps after an encoder close the amortisation gap
+        (Y. Kim et al., Semi-amortized variational autoencoders, ICML 2018). Gradients pass straight through the steps.
+        The codes are (items, code), of mean square 1.
         """
         with torch.no_grad():
             moved = codes
@@ -166,10 +165,10 @@ class DecodedMixture(RowMixture):
     def auxiliary_loss(self, patterns: Tensor, queries: Tensor, mask: Tensor) -> Tensor:
         """Cross-entropy of autoencoding patterns (items, *shape), and the losses of detector and completion, in nats.
 
-        Codes are disturbed by as much as writing many patterns blurs them, so that what is decoded depends on no digit
-        that is lost, and what they share is punished: patterns whose codes point the same way would share rows. Here
-        they are the encoder's alone; refined ones are learned with by the meta-loss.
-        The completion's is that of its missing values, of one pattern in `COMPLETED`, because it costs the most.
+        The codes get as much noise as writing many patterns adds, so that decoding does not depend on digits that are
+        lost. Their common part is penalised, because patterns whose codes point the same way would share rows. These
+        are the encoder's codes; the meta-loss trains with refined ones. The completion costs the most, so its loss is
+        taken on the missing values of one pattern in `COMPLETED`.
 
         Returns:
             (items,).

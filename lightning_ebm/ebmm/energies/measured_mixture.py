@@ -1,4 +1,4 @@
-"""A mixture energy for images with missing blocks: its components are what a few measurements of a pattern say."""
+"""A mixture energy for images with missing blocks: its components are a few linear measurements of each pattern."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from lightning_ebm.memory import PatternSpec
 from lightning_ebm.settings import Settings, setting
 
 RECOVERED = 2
-"""Of so many patterns, one is recovered in the auxiliary loss."""
+"""The auxiliary loss recovers one pattern in this many."""
 FOUND = 10.0
-"""Weight of telling the right row from others: a pattern that is taken for another one is wrong all over."""
+"""Weight of finding the right row: a pattern that is taken for another is wrong everywhere."""
 EARLIER = 0.2
-"""Weight of the estimates before the last one in the loss of recovery."""
+"""Weight of all estimates but the last in the loss of recovery."""
 EPSILON = 1e-3
-"""Keeps what is read from a row that was not written finite."""
+"""Keeps the read-out of an unwritten row finite."""
 
 
 @dataclass(frozen=True)
@@ -32,25 +32,25 @@ class MeasuredMixtureConfig(Settings):
     """Settings of `MeasuredMixture`."""
 
     slots: int = setting(64, at_least=1)
-    """S, rows of the written layer; as many patterns can be distinguished. The state has S · (code_dim + 1) floats."""
+    """S, rows of the written layer. The memory can tell S patterns apart. The state has S · (code_dim + 1) floats."""
     code_dim: int = 35
     """Values of a row: one for the scale, `address_dim` for the address, and the rest for measurements."""
     address_dim: int = setting(4, at_least=1)
-    """P, values of the address, which a net computes from a pattern or its known part; below `code_dim` - 1."""
+    """P, values of the address, below `code_dim` - 1. A net computes it from a pattern or from its known part."""
     block_size: int = setting(16, at_least=1)
-    """Pixels after which measurements repeat at the start of training, in both directions. As large as the blocks that
-    go missing: each of these then holds every measured wave once, wherever it lies."""
+    """Period of the measured waves at the start of training, in pixels, in both directions. Use the side of the missing
+    blocks: wherever a block lies, it then contains one period of every wave."""
     hidden: int = setting(256, at_least=1)
-    """Units of the net that makes addresses, and guesses what a missing part measures."""
+    """Units of the net that computes addresses and predicts the measurements of the missing part."""
     detector: int = setting(24, at_least=0)
     """Channels of the net that estimates which values of a query are corrupted; 0: none, the mask must be known."""
     recovery: int = setting(32, at_least=1)
     """Channels of the net that recovers the missing part."""
     steps: int = setting(3, at_least=1)
-    """Steps of its descent."""
+    """Gradient steps of the recovery."""
     noise: float = setting(0.01, at_least=0)
-    """Standard deviation of what is added to codes, whose mean square is 1, in the auxiliary loss. Most rows that are
-    written are closer than 0.01; kept with 4 bits a value, they are 0.1 to 0.2 off."""
+    """Standard deviation of the noise on codes, whose mean square is 1, in the auxiliary loss. Most written rows have an
+    error below 0.01; at 4 bits a value it is 0.1 to 0.2."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -59,22 +59,22 @@ class MeasuredMixtureConfig(Settings):
 
 
 class MeasuredMixture(RowMixture):
-    """Energy of a pattern: its free energy in a mixture of Gaussians on what it measures, and on its address.
+    """Energy of a pattern: its free energy in a mixture of Gaussians over its measurements and its address.
 
-    With linear measurements y(x) = A (x − t), an address a(x) that a slow net makes, and what the written rows z_s
-    say that they are, y_s and a_s,
+    With linear measurements y(x) = A (x − t), an address a(x) computed by a slow net, and the values y_s and a_s that
+    the written rows z_s hold,
 
         E(x) = −log Σ_s exp(−‖V ((y, a)(x) − (y_s, a_s))‖² / 2).
 
-    A row is (κ, y, a), scaled to mean square 1, so that its own first value gives the scale back. Writing descends
+    A row is (κ, y, a), scaled to mean square 1; its first value restores the scale. Writing descends
     `RowMixture.writing_energy` in place of E, as in `DecodedMixture`.
 
-    A memory need not store what the query shows. Measurements are linear: those of the known part are subtracted
-    from those of the stored pattern, and the whole row is left for the missing part; see `Recovery`. Waves whose period
-    is the side of the blocks that go missing are measured, so that each block, wherever it lies, has its full share in
-    each of them (the source coding with side information of A. D. Wyner and J. Ziv, IEEE Trans. Information Theory 22,
-    1976, by linear measurements as in D. L. Donoho, Compressed sensing, ibid. 52, 2006). The price: a row does
-    not describe its whole pattern, and if more than one such block is missing, little is recalled. Not in the paper.
+    The state stores only what the query does not show. Measurements are linear, so those of the known part can be
+    subtracted from those of the stored pattern: the difference measures the missing part; see `Recovery`. The measured
+    waves have the side of the missing blocks as their period, so that every block determines all of them, wherever it
+    lies. This is source coding with side information (A. D. Wyner and J. Ziv, IEEE Trans. Information Theory 22, 1976)
+    by linear measurements (D. L. Donoho, Compressed sensing, ibid. 52, 2006). The price is that a row does not describe
+    its whole pattern: if more than one block is missing, recall fails. Not in the paper.
     """
 
     config = MeasuredMixtureConfig
@@ -112,15 +112,14 @@ class MeasuredMixture(RowMixture):
 
         Args:
             x: patterns, or queries.
-            soft_mask: m, (items, *shape), in [0, 1], how little each value says. The net that makes addresses then has
-                (1 − m) ∘ (x − t) and m before it, and guesses beside what the rest measures; with that guess h,
+            soft_mask: m, (items, *shape), in [0, 1], how unreliable each value is. The address net then gets
+                (1 − m) ∘ (x − t) and m, and also predicts the measurements h of the missing part,
 
                     E(x) = −log Σ_s exp(−‖V ((y_k + h, a) − (y_s, a_s))‖² / 2) + ‖x − c‖² / 2,
 
-                y_k = A ((1 − m) ∘ (x − t)), c = σ(recovery(Σ_s r_s y_s − y_k, x, m)), with rows' responsibilities r:
-                x has a spring to what is recovered from the measurements that are left.
-            anchor: (items, *shape), in place of x in all but the spring, whose slope alone is then that of x; see
-                `DecodedMixture`. None: x itself.
+                with y_k = A ((1 − m) ∘ (x − t)), c = σ(recovery(Σ_s r_s y_s − y_k, x, m)) and responsibilities r of the
+                rows: a spring pulls x to the image recovered from the remaining measurements.
+            anchor: (items, *shape), replaces x everywhere but in the spring; see `DecodedMixture`. None: x itself.
         """
         stored = self.unscaled(self.memory.rows())
         anchor = x if anchor is None else anchor
@@ -142,7 +141,7 @@ class MeasuredMixture(RowMixture):
         return torch.cat([self.measured(x - self.typical), address], 1)
 
     def features_of_partial(self, known: Tensor, queries: Tensor, soft_mask: Tensor) -> Tensor:
-        """(y_k + h, a), (items, code − 1): the same of patterns of which a part is known, and measures y_k, `known`."""
+        """(y_k + h, a), (items, code − 1): the same of patterns whose known part has the measurements y_k, `known`."""
         guess = self.guessed(queries, soft_mask)
         return torch.cat([known + guess[:, : self.count], guess[:, self.count :]], 1)
 
@@ -152,13 +151,13 @@ class MeasuredMixture(RowMixture):
         return self.guess(torch.cat([known, soft_mask[:, :1]], 1).flatten(1))
 
     def evidence(self, features: Tensor, stored: Tensor) -> Tensor:
-        """How well features (items, code − 1) go with those of rows (rows, code − 1), in nats: (items, rows)."""
+        """Log-likelihood, but for a constant, of features (items, code − 1) given rows (rows, code − 1): (items, rows)."""
         seen, kept = features @ self.weigh.T, stored @ self.weigh.T
         squares = seen.square().sum(1, keepdim=True) + kept.square().sum(1)
         return seen @ kept.T - squares / 2
 
     def recover(self, left: Tensor, queries: Tensor, soft_mask: Tensor) -> Tensor:
-        """Logits (steps, items, *shape) of images from what their missing part measures, `left`, (items, D)."""
+        """Logits (steps, items, *shape) of images from the measurements `left`, (items, D), of their missing part."""
         return self.recovery(left, self.measure, self.typical, queries, soft_mask)
 
     def unscaled(self, codes: Tensor) -> Tensor:
@@ -171,11 +170,10 @@ class MeasuredMixture(RowMixture):
         return normalised(torch.cat([self.log_scale.exp().expand(len(x), 1), self.features_of_whole(x)], 1))
 
     def auxiliary_loss(self, patterns: Tensor, queries: Tensor, mask: Tensor) -> Tensor:
-        """What one pattern by itself can teach, in nats: to detect, to tell its code from others', to recover.
+        """Losses of single patterns, in nats: of the detector, of identifying the pattern's code, and of recovery.
 
-        Codes are blurred as writing blurs rows: towards others to which they point, each by its responsibility, and by
-        noise. Recovery, which costs the most, is learned from one pattern in `RECOVERED`, as cross-entropy of its
-        missing values.
+        Codes are blurred as writing blurs rows: towards similar codes, weighted by responsibility, and by noise.
+        Recovery costs the most, so its loss is the cross-entropy of the missing values of one pattern in `RECOVERED`.
 
         Returns:
             (items,).
@@ -202,8 +200,8 @@ class MeasuredMixture(RowMixture):
 def periodic_waves(shape: Sequence[int], count: int, period: int) -> Tensor:
     """The `count` waves of lowest frequency that repeat after `period` pixels, (count, values), of norm 1.
 
-    Cosines and sines over space, times cosine waves over channels; the n-th of these counts as n² times the frequency,
-    for colours differ less than brightness does.
+    They are cosines and sines over space, times cosine waves over channels. The n-th channel wave counts as n² times
+    the frequency, because colour varies less than brightness.
     """
     channels, height, width = shape
     found = []

@@ -1,4 +1,4 @@
-"""An energy with one basin for each written component: a dense associative memory that is written by gradient."""
+"""An energy with one basin for each written component: a dense associative memory, written by gradient steps."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class MixtureConfig(Settings):
     """Settings of `Mixture`."""
 
     slots: int = setting(64, at_least=1)
-    """S, rows of the written layer; about as many patterns as can be distinguished."""
+    """S, rows of the written layer. The memory can tell about S patterns apart."""
     beta: float = setting(0.16, above=0)
-    """Initial inverse temperature for each value of a pattern: how much more a component counts (as a factor, in powers
-    of e) for agreeing with the pattern in half a value more."""
+    """Initial inverse temperature for each value of a pattern: a component that agrees with the pattern in half a value
+    more counts e^beta times as much."""
 
 
 class Mixture(Energy):
@@ -31,15 +31,15 @@ class Mixture(Energy):
 
         E(x) = −1/β · log Σ_s exp(β m_s(x) + √β b_s).
 
-    All w and b are written: (D + 1) · S floats, 8256 for 128 bits and 64 slots. The energy's gradient in w_s
-    is what patterns of that component, weighted by its responsibility for them, have beyond w_s itself: a step
-    of expectation-maximisation in a mixture of von Mises-Fisher distributions. The gradient in b_s counts those
-    patterns, so that a negative rate makes a component that is taken dear to the others, and patterns
-    spread over the slots as in an auction. Reading is a softmax attention over slots.
+    All w and b are written: (D + 1) · S floats, 8256 for 128 bits and 64 slots. The gradient in w_s moves the component
+    towards the patterns, weighted by its responsibility for them: a step of expectation-maximisation in a mixture of
+    von Mises-Fisher distributions. The gradient in b_s counts these patterns. A negative bias rate makes an occupied
+    slot less attractive, so patterns spread over slots, as prices do in an auction. Reading is softmax attention over
+    slots.
 
-    The energy is that of modern Hopfield networks (Ramsauer et al., 2021) and of their ancestor, the dense
-    associative memory (Krotov, Hopfield, 2016); there a pattern is a row, here the rows are found by writing.
-    The scales are such that all rates and steps are of the order of 1.
+    The energy is that of modern Hopfield networks (Ramsauer et al., 2021) and of dense associative memories (Krotov,
+    Hopfield, 2016). There the rows are the patterns; here writing finds the rows. The scales keep all rates and steps
+    of order 1.
     """
 
     config = MixtureConfig
@@ -59,7 +59,7 @@ class Mixture(Energy):
 
 
 def mixture_energy(patterns: Tensor, components: Tensor, bias: Tensor, beta: Tensor) -> Tensor:
-    """E above, (items,), of patterns (items, *shape) in [0, 1], for components (S, D) of any length, biases (S,)."""
+    """E of `Mixture`, (items,), of patterns (items, *shape) in [0, 1]; components (S, D) of any length, biases (S,)."""
     x = 2 * patterns.flatten(1) - 1
     direction = components * components.square().sum(1, keepdim=True).add(1e-6).rsqrt()
     overlap = math.sqrt(x.shape[1]) * x @ direction.T

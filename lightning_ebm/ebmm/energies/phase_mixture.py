@@ -1,4 +1,4 @@
-"""The mixture energy with written phases: each number holds a value of two components, as cosine and as sine."""
+"""The mixture energy with written phases: cosine and sine of each number are values of two components."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ class PhaseMixtureConfig(Settings):
     """Settings of `PhaseMixture`."""
 
     slots: int = setting(63, at_least=1)
-    """S, rows of the written layer; twice as many patterns can be distinguished."""
+    """S, rows of the written layer. The memory can tell 2 · S patterns apart."""
     beta: float = setting(0.08, above=0)
     """Initial inverse temperature for each value of a pattern, as in the mixture energy."""
 
 
 class PhaseMixture(Energy):
-    """Energy of a vector: minus the log-likelihood under a mixture whose components share numbers in pairs.
+    """Energy of a vector: minus the log-likelihood under a mixture in which two components share each written row.
 
     With x in ±1, written phases w (S, D) and biases b (2S,), row s has two components, cos w_s and sin w_s. Their
     overlaps are m_i(x) = √D x·c_i / ‖c_i‖ (between −D and D for binary x), and
 
         E(x) = −1/β · log Σ_i exp(β m_i(x) + √β b_i), with i = 1 … 2S.
 
-    A phase has four quadrants, and so holds the signs of one bit of two patterns: (D + 2) · S floats, 8190 for 128
-    bits and 63 slots, hold up to 126 patterns instead of 63. Everything else is as in `Mixture`: a write step moves the
-    phases towards the patterns for which a component is responsible, biases are prices, and reading is attention.
+    A phase has four quadrants, so it stores one bit of two patterns. The state has (D + 2) · S floats, 8190 for 128
+    bits and 63 rows, and holds up to 126 patterns instead of 63. Everything else is as in `Mixture`: a write step moves the
+    phases towards the patterns for which a component is responsible, biases act as prices, and reading is attention.
 
-    Phases as a code of neurons with more than two states: A. J. Noest, Discrete-state phasor neural networks,
-    Physical Review A 38 (1988); two bits a phase are quadrature phase-shift keying.
+    Neurons with phases: A. J. Noest, Discrete-state phasor neural networks, Physical Review A 38 (1988). Storing two
+    bits in a phase is quadrature phase-shift keying.
     """
 
     config = PhaseMixtureConfig
