@@ -49,8 +49,8 @@ class MeasuredMixtureConfig(Settings):
     steps: int = setting(3, at_least=1)
     """Gradient steps of the recovery."""
     noise: float = setting(0.01, at_least=0)
-    """Standard deviation of the noise on codes, whose mean square is 1, in the auxiliary loss. Most written rows have an
-    error below 0.01; at 4 bits a value it is 0.1 to 0.2."""
+    """Standard deviation of the noise on codes, whose mean square is 1, in the auxiliary loss. Most written rows are
+    within 0.01; with 4 bits a value the error is 0.1 to 0.2."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -151,7 +151,7 @@ class MeasuredMixture(RowMixture):
         return self.guess(torch.cat([known, soft_mask[:, :1]], 1).flatten(1))
 
     def evidence(self, features: Tensor, stored: Tensor) -> Tensor:
-        """Log-likelihood, but for a constant, of features (items, code − 1) given rows (rows, code − 1): (items, rows)."""
+        """Log-likelihood up to a constant of features (items, code − 1) given rows (rows, code − 1): (items, rows)."""
         seen, kept = features @ self.weigh.T, stored @ self.weigh.T
         squares = seen.square().sum(1, keepdim=True) + kept.square().sum(1)
         return seen @ kept.T - squares / 2
