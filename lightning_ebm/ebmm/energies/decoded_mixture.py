@@ -69,7 +69,8 @@ class DecodedMixture(RowMixture):
 
     A detector predicts which values of a query are corrupted; see `predict_mask`. There, a second net completes the
     row's image to fit the visible context; see `forward`. This energy is not in the paper, whose writing loss (eq. 3)
-    has E as its main term. Amortised inference: D. P. Kingma and M. Welling, Auto-encoding variational Bayes, ICLR 2014.
+    has E as its main term. Amortised inference: D. P. Kingma and M. Welling, Auto-encoding variational Bayes, ICLR
+    2014.
     """
 
     config = DecodedMixtureConfig

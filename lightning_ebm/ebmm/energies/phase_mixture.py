@@ -34,7 +34,7 @@ class PhaseMixture(Energy):
 
     A phase has four quadrants, so it stores one bit of two patterns. The state has (D + 2) · S floats, 8190 for 128
     bits and 63 rows, and holds up to 126 patterns instead of 63. Everything else is as in `Mixture`: a write step moves
-    the phases towards the patterns for which a component is responsible, biases act as prices, and reading is attention.
+    phases towards the patterns for which a component is responsible, biases act as prices, and reading is attention.
 
     Neurons with phases: A. J. Noest, Discrete-state phasor neural networks, Physical Review A 38 (1988). Storing two
     bits in a phase is quadrature phase-shift keying.
