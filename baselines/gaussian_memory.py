@@ -74,11 +74,8 @@ class GaussianMemory(AutoencoderMixin, AssociativeMemory):
     State: `mean` R (episodes, K, C), from which alone is read, and `covariance` U (episodes, K, K), which only
     writing needs. The literature counts R.
 
-    Args:
-        spec: vectors or images. Of binary patterns the bound's likelihood is Bernoulli, of others Gaussian with a
-            learned deviation.
-        config: the settings.
-        latents: size of y.
+    Of binary patterns the bound's likelihood is Bernoulli, of others Gaussian with a learned deviation. `latents` is the
+    size of y.
 
     Raises:
         ValueError: if the coders do not suit the patterns.
@@ -153,10 +150,7 @@ class GaussianMemory(AutoencoderMixin, AssociativeMemory):
         mask: Tensor | None = None,
         keep: Callable[[State], State] = lambda state: state,
     ) -> Tensor:
-        """The reconstruction error, or the negative bound and the autoencoder's term for each pattern, in nats.
-
-        See the base class; the bound needs no queries.
-        """
+        """The reconstruction error, or the negative bound and the autoencoder's term for each pattern, in nats."""
         if self.objective == "reconstruction":
             return super().meta_loss(patterns, queries, mask, keep)
         bound = self.bound(patterns, keep)

@@ -16,6 +16,8 @@ from torch import Tensor
 from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, check_patterns, keep_known
 from lightning_ebm.settings import Settings, setting
 
+# Rules take weights (episodes, d, d) and patterns (episodes, items, d), ±1 or centred, and return the new weights.
+
 
 def hebb(weights: Tensor, patterns: Tensor) -> Tensor:
     """W += Σ x x' / d (Hopfield 1982, eq. 2)."""
@@ -93,17 +95,11 @@ def without_diagonal(weights: Tensor) -> Tensor:
 
 
 class Rule(NamedTuple):
-    """A learning rule of weights (episodes, d, d) and patterns (episodes, items, d), ±1 or centred.
+    """A learning rule."""
 
-    Attributes:
-        learn: the new weights.
-        incremental: whether it adds to old weights.
-        order_invariant: whether any order of patterns will do.
-    """
-
-    learn: Callable[[Tensor, Tensor], Tensor]
-    incremental: bool
-    order_invariant: bool
+    learn: Callable[[Tensor, Tensor], Tensor]  # new weights (episodes, d, d) from old ones and patterns x
+    incremental: bool  # whether it adds to old weights
+    order_invariant: bool  # whether any order of patterns will do
 
 
 RULES = {

@@ -19,14 +19,8 @@ class SlotMemory(AssociativeMemory):
     writing remains a function of what is written. As long as no row is overwritten, the order of the patterns does
     not matter; hence `order_invariant`.
 
-    State: `slots` (episodes, slots, width), and `written` (episodes), int64, the number of patterns written.
-
-    Args:
-        spec: patterns.
-        slots: rows that there is room for. None: as many as are written, so that the state grows with the number of
-            patterns.
-        width: values in a row.
-        overwrite: oldest or reservoir, as above.
+    State: `slots` (episodes, slots, width), and `written` (episodes), int64, the number of patterns written. With slots
+    None there are as many as are written, so that the state grows with the number of patterns.
     """
 
     order_invariant = True

@@ -159,13 +159,7 @@ def episode_random(seed: int, split: Split, index: int) -> np.random.Generator:
 class EpisodeDataset(Dataset[Episode]):
     """Episodes of one split, by index; there is no last index.
 
-    Args:
-        source: where patterns come from.
-        distortion: how queries are made from them.
-        items: patterns in an episode; or what tells them for the episode of an index, such as a `Curriculum`.
-        split: train, val or test.
-        seed: any whole number from 0; a different one gives different episodes.
-        sampling: which patterns may meet in an episode.
+    `items` is the number of patterns in an episode, or gives it for an index, as a `Curriculum` does.
 
     Raises:
         ValueError: if there are no items or the seed is negative.

@@ -113,28 +113,22 @@ class ImageSet(PatternSource):
         """
         if split not in self.splits:
             raise DataError(f"{type(self).__name__} has no {split} images here: {self.cure}")
-        part = self.splits[split]
-        if not sampling.classes:
-            if count > len(part) and not sampling.with_replacement:
-                raise DataError(
-                    f"episodes.patterns_per_episode must be at most {len(part)}, the {split} images of"
-                    f" {type(self).__name__}, got {count} (episodes.with_replacement=true allows more)"
-                )
-            return random.choice(len(part), count, replace=sampling.with_replacement)
-        if sampling.classes > len(part.members):
+        part, classes, name = self.splits[split], sampling.classes, type(self).__name__
+        if classes > len(part.members):
             raise DataError(
-                f"episodes.classes must be at most {len(part.members)}, the {split} classes of {type(self).__name__},"
-                f" got {sampling.classes}"
+                f"episodes.classes must be at most {len(part.members)}, the {split} classes of {name}, got {classes}"
             )
-        least = part.least[sampling.classes - 1]
+        least = part.least[classes - 1] if classes else len(part)
         if count > least and not sampling.with_replacement:
+            fewest = f" in episodes.classes={classes} classes that have fewest" if classes else ""
             raise DataError(
-                f"episodes.patterns_per_episode must be at most {least}, the {split} images of {type(self).__name__} in"
-                f" episodes.classes={sampling.classes} classes that have fewest, got {count}"
-                " (episodes.with_replacement=true allows more)"
+                f"episodes.patterns_per_episode must be at most {least}, the {split} images of {name}{fewest},"
+                f" got {count} (episodes.with_replacement=true allows more)"
             )
-        classes = random.choice(len(part.members), sampling.classes, replace=False)
-        rows = np.concatenate([part.members[index] for index in classes])
+        if not classes:
+            return random.choice(len(part), count, replace=sampling.with_replacement)
+        drawn = random.choice(len(part.members), classes, replace=False)
+        rows = np.concatenate([part.members[index] for index in drawn])
         return rows[random.choice(len(rows), count, replace=sampling.with_replacement)]
 
     def take(self, split: Split, rows: np.ndarray, random: np.random.Generator) -> np.ndarray:

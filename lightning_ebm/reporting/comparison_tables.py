@@ -33,9 +33,7 @@ ERROR_HEADS: dict[Measure, str] = {
 def main_table(comparison: Comparison, brief: bool = False) -> Table:
     """Everything that was measured, one row for each record; the least error of each setting is bold.
 
-    Args:
-        comparison: what was measured.
-        brief: only the columns that fit a terminal; published rows are omitted.
+    A brief one has only the columns that fit a terminal, and no published rows.
     """
     records, groups, places = comparison.results, settings(comparison.results), places_of(comparison)
     several, published = len(groups) > 1, {} if brief else published_lines(comparison, "floats")
@@ -83,11 +81,7 @@ def items_table(
 ) -> Table:
     """Mean error, one column for each number of patterns: the paper's table 1. Published rows count all values.
 
-    Args:
-        comparison: what was measured.
-        mask_known: of which settings.
-        measure: which of the two errors.
-        brief: without the names of the runs.
+    A brief one lacks the names of the runs.
     """
     lines: dict[str, Line] = {}
     records: dict[str, list[Record]] = {}

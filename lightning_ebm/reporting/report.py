@@ -41,15 +41,7 @@ Section = tuple[str, Markup]
 
 @dataclass(frozen=True)
 class Finding:
-    """What an analysis left in its folder.
-
-    Attributes:
-        folder: where it is.
-        table: title, caption and rows.
-        command: the command line that made it.
-        light: the figure on white, as SVG.
-        dark: the figure on dark, as SVG.
-    """
+    """What an analysis left in its folder: a table, the command line that made it, and its figure as SVG."""
 
     folder: Path
     table: Table
@@ -65,10 +57,7 @@ def write_report(comparison: Comparison, folder: Path, findings: Sequence[Findin
         comparison: what to report; it has at least one result.
         folder: where to; it is made if it is not there, and files of these names are replaced.
         findings: analyses of the same memories, each of which becomes a section.
-        others: where the page is that lists the reports of all variations; empty if there is none.
-
-    Returns:
-        The path of the page.
+        others: address of the page that lists the reports of all variations; empty if there is none.
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(comparison.results, folder / "results.csv")
@@ -116,9 +105,6 @@ def write_index(
         missing: variations without a finished experiment.
         folder: where to; it is there.
         findings: analyses of the same memories.
-
-    Returns:
-        The path of the page.
     """
     listed = []
     for variation, (path, comparison) in reports.items():
@@ -166,9 +152,6 @@ def write_recall(
         command: the command line.
         provenance: what made the memory: name to value.
         config: of the memory, as YAML.
-
-    Returns:
-        The path of the page.
     """
     caption = "Each image as it was given; below it, what was stored, the corrupted copy, and every read step."
     if energies is not None:
@@ -279,12 +262,7 @@ def analysis_sections(findings: Sequence[Finding], ranks: Iterator[int]) -> list
 
 
 def read_findings(output: Path, config: str) -> list[Finding]:
-    """The analyses of a configuration, by name. One that cannot be read is skipped, with a warning.
-
-    Args:
-        output: the folder that `analyse` and `compare` both wrote to.
-        config: stem of the configuration's file name.
-    """
+    """The analyses in an output folder of a configuration, the stem of its file's name; what is damaged is skipped."""
     start, findings = f"analysis-{config}-", []
     for path in sorted(output.glob(f"{start}*/about.json")):
         name = path.parent.name.removeprefix(start)

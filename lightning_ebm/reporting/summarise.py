@@ -54,10 +54,6 @@ def settings(words: Sequence[str]) -> SummaryConfig:
 def summarise(records: Sequence[Record], config: SummaryConfig) -> list[Table]:
     """One table for each task (data, distortion, mask), seeds pooled; a measurement given several times counts once.
 
-    Args:
-        records: as read from cells.csv files.
-        config: what is asked for.
-
     Raises:
         ConfigError: if published numbers are over the other kind of columns, or two runs of one seed share a label.
     """
@@ -120,12 +116,7 @@ def pooled_rows(records: Sequence[Record], columns: str, measure: Measure) -> di
 def write_summary(paths: Sequence[Path], config: SummaryConfig) -> tuple[Path, list[Table]]:
     """Writes summary.md and summary.tex.
 
-    Args:
-        paths: cells.csv files, or folders of comparisons; at least one.
-        config: what is asked for.
-
-    Returns:
-        The folder, and the tables.
+    `paths` are cells.csv files, or folders of comparisons; at least one. Returns the folder, and the tables.
     """
     records: dict[tuple[object, ...], Record] = {}
     for path in paths:
