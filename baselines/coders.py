@@ -168,8 +168,8 @@ def wave_coders(shape: Sequence[int], width: int, hidden: int, layers: int = 1) 
     It is decoded to logits 2 x, x being the image in ±1 without higher frequencies: σ(2 x) is close to the image in
     [0, 1], and around middle grey rises as it does.
 
-    A `width` above the number of values is padded with zeros. Returns the encoder, (items, *shape) to (items, width), and
-    the decoder, (items, width) to logits (items, *shape).
+    A `width` above the number of values is padded with zeros. The encoder maps (items, *shape) to (items, width), the
+    decoder (items, width) to logits (items, *shape).
     """
     size = math.prod(shape)
     waves = cosines(shape, width)

@@ -74,8 +74,8 @@ class GaussianMemory(AutoencoderMixin, AssociativeMemory):
     State: `mean` R (episodes, K, C), from which alone is read, and `covariance` U (episodes, K, K), which only
     writing needs. The literature counts R.
 
-    Of binary patterns the bound's likelihood is Bernoulli, of others Gaussian with a learned deviation. `latents` is the
-    size of y.
+    Of binary patterns the bound's likelihood is Bernoulli, of others Gaussian with a learned deviation. `latents` is
+    the size of y.
 
     Raises:
         ValueError: if the coders do not suit the patterns.

@@ -44,8 +44,8 @@ SIMILARITIES = {"dot": dot, "cosine": cosine, "euclidean": euclidean, "manhattan
 def nearest(queries: Tensor, stored: Tensor, filled: Tensor, mask: Tensor | None = None) -> Tensor:
     """The stored pattern with the least squared distance to each query, (episodes, items, d).
 
-    Only slots that are `filled`, (episodes, 1, slots), count; of an episode with none, the first is returned. Values that
-    the mask (episodes, items, d) says were corrupted do not count.
+    Only slots that are `filled`, (episodes, 1, slots), count; of an episode with none, the first is returned. Values
+    that the mask (episodes, items, d) says were corrupted do not count.
     """
     return pick(stored, which_is_nearest(queries, stored, filled, mask))
 
