@@ -9,7 +9,7 @@ import stat
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from lightning_ebm.data.episodes import DataError
@@ -155,25 +155,6 @@ class Zip(Archive):
 def open_archive(path: Path, cure: str) -> Archive:
     """A folder or a zip, whichever `path` is."""
     return Folder(path, cure) if path.is_dir() else Zip(path, cure)
-
-
-def find(root: str, places: Sequence[str], cure: str) -> Path:
-    """What lies at one of some places below the data root.
-
-    Args:
-        root: the data root; empty: $LIGHTNING_EBM_DATA.
-        places: paths relative to it; the first one that is there counts.
-        cure: how to get the set, the end of an error.
-
-    Raises:
-        MissingError: if there is nothing in those places.
-        DataError: if there is no root, or it cannot be listed.
-    """
-    folder = data_root(root, places[0], cure)
-    for place in places:
-        if (folder / place).exists():
-            return folder / place
-    raise MissingError(missing(folder, places[0], cure))
 
 
 def find_tree(root: str, pattern: str, cure: str) -> Path:

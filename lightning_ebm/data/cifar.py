@@ -25,7 +25,6 @@ from lightning_ebm.settings import Settings, setting
 FOLDER = "cifar-10-batches-py"
 PUBLISHED = Remote("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a")
 CURE = f"get {PUBLISHED.name} from https://www.cs.toronto.edu/~kriz/cifar.html, or with data.download=true"
-PLACES = [f"{place}{name}" for name in (FOLDER, PUBLISHED.name) for place in ("cifar10/", "")]
 BATCHES = ("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5")
 SHAPE = (3, 32, 32)
 SIZE = math.prod(SHAPE)
@@ -77,7 +76,7 @@ class CIFAR10(ImageSet):
     def __init__(self, config: CIFAR10Config = CIFAR10Config()) -> None:
         self.augment = config.augment
         self.spec = PatternSpec(SHAPE, binary=False)
-        path = find_or_fetch(PUBLISHED, config.root, PLACES, "cifar10", config.download, CURE)
+        path = find_or_fetch(PUBLISHED, config, ("cifar10/", ""), (FOLDER, PUBLISHED.name), CURE)
         cure = f"remove {path}, and {CURE}"
         if path.is_dir():
             files = read_folder(path, cure)

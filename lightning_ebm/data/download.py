@@ -16,12 +16,12 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from lightning_ebm.data.archive import MissingError, data_root, find
+from lightning_ebm.data.archive import MissingError, data_root, missing
 from lightning_ebm.data.episodes import DataError
 from lightning_ebm.files import lock
 
@@ -51,27 +51,27 @@ class Remote:
         return PurePosixPath(self.url).name
 
 
-def find_or_fetch(remote: Remote, root: str, places: Sequence[str], folder: str, download: bool, cure: str) -> Path:
+def find_or_fetch(remote: Remote, config: Any, folders: Sequence[str], names: Sequence[str], cure: str) -> Path:
     """Where a file lies; it is fetched if it lies nowhere and may be.
 
     Args:
         remote: the file's public home.
-        root: the data root; empty: $LIGHTNING_EBM_DATA.
-        places: as in `find`.
-        folder: where it is put, relative to the root.
-        download: whether it may be fetched.
-        cure: as in `find`.
+        config: of the data set: `root`, and whether to `download`.
+        folders: folders below the root in which it may lie, each with a slash at its end; it is put into the first.
+        names: that it may have; the first one that is there counts.
+        cure: how to get the set, the end of an error.
 
     Raises:
         MissingError: if it lies nowhere, and may not be fetched.
         DataError: if it cannot be had; the message says why and what to do.
     """
-    try:
-        return find(root, places, cure)
-    except MissingError:
-        if not download:
-            raise
-        return fetch(remote, data_root(root, folder, cure) / folder / remote.name)
+    root = data_root(config.root, f"{folders[0]}{names[0]}", cure)
+    for path in (root / f"{folder}{name}" for name in names for folder in folders):
+        if path.exists():
+            return path
+    if config.download:
+        return fetch(remote, root / folders[0] / remote.name)
+    raise MissingError(missing(root, f"{folders[0]}{names[0]}", cure))
 
 
 def fetch(remote: Remote, target: Path) -> Path:

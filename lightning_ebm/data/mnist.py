@@ -29,6 +29,7 @@ PUBLISHED = (
     Remote(f"{HOME}/t10k-labels-idx1-ubyte.gz", "ec29112dd5afa0611ce80d1b7f02629c"),
 )
 CURE = f"get it from {HOME}, or with data.download=true"
+FOLDERS = ("mnist/", "", "MNIST/raw/", "MNIST/", "mnist/raw/", "raw/")
 SIDE = 28  # of the digits, in pixels
 BORDER = 2  # blank pixels put around them
 LARGEST = 2**27
@@ -99,7 +100,9 @@ def find_pair(config: MNISTConfig, kind: str) -> tuple[Path, Path]:
     """
 
     def one(remote: Remote) -> Path:
-        return find_or_fetch(remote, config.root, places(remote), "mnist", config.download, CURE)
+        name = remote.name.removesuffix(".gz")
+        names = (f"{name}.gz", name, f"{name.replace('-idx', '.idx')}.gz", name.replace("-idx", ".idx"))
+        return find_or_fetch(remote, config, FOLDERS, names, CURE)
 
     of_images, of_labels = (remote for remote in PUBLISHED if remote.name.startswith(kind))
     images = one(of_images)
@@ -107,13 +110,6 @@ def find_pair(config: MNISTConfig, kind: str) -> tuple[Path, Path]:
         return images, one(of_labels)
     except MissingError as error:
         raise DataError(f"{images} has no labels: {error}") from error
-
-
-def places(remote: Remote) -> list[str]:
-    """Where a file may lie below the data root, and under which names."""
-    name = remote.name.removesuffix(".gz")
-    names = (f"{name}.gz", name, f"{name.replace('-idx', '.idx')}.gz", name.replace("-idx", ".idx"))
-    return [folder + name for folder in ("mnist/", "", "MNIST/raw/", "MNIST/", "mnist/raw/", "raw/") for name in names]
 
 
 def anew(path: Path | str) -> str:

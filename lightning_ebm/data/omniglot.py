@@ -23,6 +23,7 @@ PUBLISHED = (
     Remote(f"{HOME}/images_background.zip", "68d2efa1b9178cc56df9314c21c6e718"),
     Remote(f"{HOME}/images_evaluation.zip", "6b91aef0f799c5bb55b94e3f2daec811"),
 )
+FOLDERS = ("omniglot/", "omniglot-py/", "")
 CURE = "get it from https://github.com/brendenlake/omniglot, folder python, or with data.download=true"
 HELD_OUT = (
     *("Alphabet_of_the_Magi", "Anglo-Saxon_Futhorc", "Burmese_(Myanmar)"),
@@ -74,7 +75,7 @@ class Omniglot(ImageSet):
         self.augment, size = config.augment, config.size
         self.spec = PatternSpec((1, size, size), binary=True)
         background, evaluation = (
-            find_or_fetch(zipped, config.root, places(zipped), "omniglot", config.download, CURE)
+            find_or_fetch(zipped, config, FOLDERS, (zipped.name, zipped.name.removesuffix(".zip")), CURE)
             for zipped in PUBLISHED
         )
         images, alphabets = load(background, size)
@@ -90,12 +91,6 @@ class Omniglot(ImageSet):
                 "train": ImageSplit(images[~held_out], numbered(alphabets[~held_out])),
             }
         )
-
-
-def places(zipped: Remote) -> list[str]:
-    """Where a zip, or a folder of what it holds, may lie below the data root."""
-    names = (zipped.name, zipped.name.removesuffix(".zip"))
-    return [f"{folder}{name}" for name in names for folder in ("omniglot/", "omniglot-py/", "")]
 
 
 def load(path: Path, size: int) -> tuple[NDArray[np.uint8], np.ndarray]:

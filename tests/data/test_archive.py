@@ -4,11 +4,13 @@ import io
 import os
 import struct
 import zipfile
+from types import SimpleNamespace
 
 import pytest
 
 from lightning_ebm.data import archive
-from lightning_ebm.data.archive import Folder, MissingError, Zip, find, find_tree, open_archive, read_whole
+from lightning_ebm.data.archive import Folder, MissingError, Zip, find_tree, open_archive, read_whole
+from lightning_ebm.data.download import Remote, find_or_fetch
 from lightning_ebm.data.episodes import DataError
 from tests.data.roots import write_tree, write_zip
 
@@ -173,6 +175,11 @@ class TestZip:
         (tmp_path / "set.zip").write_bytes(content)
         with pytest.raises(DataError, match=r"x in .*set\.zip cannot be decoded \(Bad CRC-32"):
             Zip(tmp_path / "set.zip", CURE).read("x")
+
+
+def find(root, names, cure):
+    config = SimpleNamespace(root=root, download=False)
+    return find_or_fetch(Remote("http://localhost/x", ""), config, ("",), names, cure)
 
 
 class TestFinding:

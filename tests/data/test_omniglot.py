@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lightning_ebm.data.archive import MEMBER, find
+from lightning_ebm.data.archive import MEMBER
 from lightning_ebm.data.distortions import Block
+from lightning_ebm.data.download import find_or_fetch
 from lightning_ebm.data.episodes import DataError, EpisodeDataset
-from lightning_ebm.data.omniglot import HELD_OUT, PUBLISHED, Omniglot, OmniglotConfig, load, places, shrink
+from lightning_ebm.data.omniglot import FOLDERS, HELD_OUT, PUBLISHED, Omniglot, OmniglotConfig, load, shrink
 
 
 def png(ink: np.ndarray) -> bytes:
@@ -234,7 +235,9 @@ class TestReal:
         assert characters == [818, 146, 659]
 
     def test_alphabets(self):
-        background, evaluation = (load(find("", places(zipped), ""), 32)[1] for zipped in PUBLISHED)
+        background, evaluation = (
+            load(find_or_fetch(zipped, OmniglotConfig(), FOLDERS, (zipped.name,), ""), 32)[1] for zipped in PUBLISHED
+        )
         assert (len(background), len(evaluation)) == (964 * 20, 659 * 20)
         assert (len(set(background)), len(set(evaluation))) == (30, 20)
         assert not set(background) & set(evaluation)
