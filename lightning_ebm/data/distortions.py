@@ -44,15 +44,7 @@ class Strength:
 
     @classmethod
     def of(cls, value: Any, key: str, least: float, most: float, limit: str = "", whole: bool = False) -> Self:
-        """Reads a setting.
-
-        Args:
-            value: a number, or a list [low, high] of two.
-            key: the setting's name, for errors.
-            least: the least number allowed.
-            most: the greatest number allowed.
-            limit: how errors name the greatest, such as "the 128 pixels there are".
-            whole: whether the numbers must be whole.
+        """Reads a setting, a number or a list [low, high] of two from `least` to `most`, which errors call `limit`.
 
         Raises:
             ValueError: if it is anything else, or out of range; the message names the key.
@@ -332,16 +324,7 @@ def pixels(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def some_of(there: int, counts: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Chooses among `there` places; all sets of the wanted size are equally likely.
-
-    Args:
-        there: how many places there are.
-        counts: how many to choose for each pattern, (items,), each from 0 to `there`.
-        random: the only source of randomness.
-
-    Returns:
-        (items, there), bool, with `counts` True in each row.
-    """
+    """(items, there), bool, with `counts` (items,) True in each row; all sets of that size are equally likely."""
     lots = random.random((len(counts), there))
     last = np.maximum(counts - 1, 0)
     ordered = np.partition(lots, np.unique(last), axis=1)  # in order where it is read

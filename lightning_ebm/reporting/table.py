@@ -204,14 +204,7 @@ def words(text: str, **more: Any) -> Cell:
 
 
 def number(value: float, places: int, plus_minus: float = math.nan, **more: Any) -> Cell:
-    """A cell with a number, such as "1.20 ± 0.15".
-
-    Args:
-        value: NaN and infinity are named in words.
-        places: decimals.
-        plus_minus: half an interval around it; NaN: none.
-        more: fields of `Cell`.
-    """
+    """A cell with a number, such as "1.20 ± 0.15", with so many decimals; without an interval where it is NaN."""
     interval = f" ± {plus_minus:,.{places}f}" if math.isfinite(value) and math.isfinite(plus_minus) else ""
     return Cell(decimal(value, places) + interval, value, **more)
 

@@ -22,15 +22,9 @@ def error_lines(
     dark: bool = False,
     **axes_settings: Any,
 ) -> Figure:
-    """Means as lines, bands around them.
+    """Means as lines, bands around them, of `Lines` over a horizontal axis; errors are in `unit`.
 
-    Args:
-        lines: as `Lines`.
-        horizontal: name of the horizontal axis; logarithmic with `xscale="log"` among `axes_settings`, which then
-            has a tick at each point.
-        unit: unit of the errors.
-        dark: whether it is shown on a dark background.
-        axes_settings: what `Axes.set` takes.
+    `axes_settings` are those of `Axes.set`; with `xscale="log"` the horizontal axis has a tick at each point.
     """
     with new_figure(6.4, 4.2 + 0.12 * len(lines), dark) as figure:
         axes = figure.subplots()

@@ -30,13 +30,8 @@ def contact_sheet(
 ) -> Figure:
     """What a data set and a distortion look like: rows of patterns, each above the row of their queries.
 
-    Args:
-        patterns: of one episode, (items, *shape), values in [0, 1]; an incomplete row is omitted.
-        queries: the same, corrupted.
-        title: heads the sheet.
-        columns: patterns in a row.
-        masks: where they were corrupted, of the same shape; below the queries, light where True. None: not shown.
-        names: what each row of queries is called; None: query.
+    Patterns, queries and masks, which are light where True, are those of one episode, (items, *shape). An incomplete
+    row is omitted. `names` are those of the rows of queries.
     """
     columns = min(columns, len(patterns))
     rows = len(patterns) // columns
@@ -56,17 +51,10 @@ def read_path(
     dark: bool = False,
     energies: np.ndarray | None = None,
 ) -> Figure:
-    """How reading walks from query to answer: one row an item; columns pattern, query, and the read steps.
+    """How reading walks from query to answer: one row an item; columns pattern, query, and at most eight read steps.
 
-    With energies, as figure 2 of the EBMM paper.
-
-    Args:
-        patterns: what was stored, (items, *shape), values in [0, 1].
-        query: the same, corrupted.
-        trajectory: (steps, items, *shape), as `read` returns it, for this one episode. Of more than eight
-            steps, eight are shown, the first and the last among them.
-        dark: whether it is shown on a dark background.
-        energies: of patterns, query and each step, (2 + steps, items), written below the pictures; None: not shown.
+    Patterns and queries are (items, *shape) in [0, 1], the trajectory (steps, items, *shape). Energies of patterns,
+    query and each step, (2 + steps, items), stand below the pictures, as in figure 2 of the EBMM paper.
     """
     steps = shown_steps(len(trajectory))
     values = np.stack([patterns, query, *(trajectory[step] for step in steps)], axis=1)
@@ -137,14 +125,9 @@ def grid(size: int) -> tuple[int, int]:
 
 
 def mosaic(values: np.ndarray, below: float = 0.0) -> np.ndarray:
-    """A table of patterns as one picture, with transparent gaps between them.
+    """Patterns (rows, columns, *shape) in [0, 1] as one picture (height, width, 4), with transparent gaps between them.
 
-    Args:
-        values: (rows, columns, *shape), values in [0, 1].
-        below: room to leave below each row, in parts of a pattern's width.
-
-    Returns:
-        (height, width, 4), values in [0, 1].
+    The room `below` each row is in parts of a pattern's width.
     """
     pictures = np.stack([np.stack([as_picture(pattern) for pattern in row]) for row in values])
     gap = max(2, pictures.shape[3] // 12)
