@@ -127,6 +127,7 @@ class Record:
         math.nan, "recalled\nexactly", "Share of patterns without a wrong value; of grey and colour images, without a "
         "visible error.", "{:.1%}".format,
     )  # fmt: skip
+    """As `metrics.recalled` counts."""
     mse: float = metric(
         math.nan, "PSNR\ndB", "Peak signal-to-noise ratio of the answers.",
         lambda value: f"{value:.1f}" if math.isfinite(value) else "∞", lambda record: record.psnr,
@@ -135,6 +136,7 @@ class Record:
     ssim: float = metric(math.nan, "SSIM", "Structural similarity of the answers to the patterns.", "{:.3f}".format)
     """Structural similarity, averaged over all patterns; NaN where patterns are not images."""
     updates: int = metric(0, "updates", "Steps of meta-training.", count)
+    """0 for a memory that is not trained."""
     train_seconds: float = metric(0.0, "training\nseconds", "Seconds of meta-training.", three_digits)
     parameters: int = metric(
         0, "parameters", "Values found by meta-training, which all episodes share. They are not part of the state.",
