@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from lightning_ebm.ebmm.memory import EBMM
-from lightning_ebm.ebmm.objectives import centred, slope
+from lightning_ebm.ebmm.objectives import centred, cosines_within, slope
 from lightning_ebm.memory import PatternSpec, State
 from lightning_ebm.metrics import pattern_errors
 
@@ -17,7 +16,13 @@ PATIENCE = 300
 
 @torch.no_grad()
 def diagnose(
-    memory: EBMM, spec: PatternSpec, state: State, patterns: Tensor, queries: Tensor, mask: Tensor | None
+    memory: EBMM,
+    spec: PatternSpec,
+    state: State,
+    patterns: Tensor,
+    queries: Tensor,
+    mask: Tensor | None,
+    corrupted: Tensor,
 ) -> dict[str, Tensor]:
     """What a state holds of its patterns. A reader that has learned to remove noise without remembering cannot pass.
 
@@ -28,11 +33,13 @@ def diagnose(
         patterns: (episodes, items, *shape).
         queries: the same shape.
         mask: as for `memory.read`.
+        corrupted: the same shape, bool, True where a query was corrupted.
 
     Returns:
         Scalars, averaged over patterns:
         `write_cosine`, the cosine between what writing changed in the descent direction at a query, and the query's own
-        pattern (minus the patterns' mean); `write_top1`, the share of queries whose own pattern has the largest
+        pattern (minus the patterns' mean), both within the corrupted values: elsewhere a change that copies the query
+        has a cosine too, whatever was written; `write_top1`, the share of queries whose own pattern has the largest
         cosine, by chance 1 / items; `error_prior`, the error of reading the prior state, in which nothing is written,
         in the unit of `val/error`; `write_rate`, the mean rate of the energy term over layers and steps; `step_size`,
         γ₁; and, of binary patterns, `held`, the share of the values of stored patterns at which descent does not lead
@@ -40,7 +47,7 @@ def diagnose(
     """
     prior = memory.initial_state(len(patterns))
     change = (slope(memory, prior, queries) - slope(memory, state, queries)).flatten(2)
-    cosines = F.normalize(change, dim=-1) @ F.normalize(centred(patterns), dim=-1).mT
+    cosines = cosines_within(change, centred(patterns), corrupted.flatten(2).to(change))
     own = torch.arange(cosines.shape[2], device=cosines.device)
     answer = memory.read(prior, queries, mask)[-1]
     found = {

@@ -135,7 +135,7 @@ class MetaTraining(pl.LightningModule):
             metric.update(answer, batch.patterns, batch.mask)
             self.log(f"val/{name}", metric, prog_bar=True)
         if self.ebmm:
-            found = diagnose(self.ebmm, self.spec, state, batch.patterns, batch.queries, mask)
+            found = diagnose(self.ebmm, self.spec, state, batch.patterns, batch.queries, mask, batch.mask)
             shared: Any = {"batch_size": len(batch.patterns), "sync_dist": True}
             self.log_dict({f"val/{name}": value for name, value in found.items()}, **shared)
             self.log("val/items", float(batch.patterns.shape[1]), **shared, logger=False)
@@ -156,7 +156,7 @@ class MetaTraining(pl.LightningModule):
             rank_zero_warn(
                 f"after {self.global_step} updates the memory has not started: its error is {values['error']:.4g},"
                 f" that of the prior state {values['error_prior']:.4g}. training.pretrain_steps with"
-                " training.pretrain_objective=keys or alignment starts it; see docs/own_energy.md"
+                " training.pretrain_objective=keys or recall starts it; see docs/own_energy.md"
             )
 
     def position(self, update: int) -> float:

@@ -8,7 +8,17 @@ import torch
 from torch import nn
 
 from lightning_ebm.ebmm import EBMM, EBMMConfig, ReadingConfig, WritingConfig
-from lightning_ebm.ebmm.objectives import OBJECTIVES, first_order_change, key_loss, keys, slope
+from lightning_ebm.ebmm.objectives import (
+    OBJECTIVES,
+    alignment_loss,
+    first_order_change,
+    key_loss,
+    keys,
+    layer_passes,
+    recall_loss,
+    recalled_input,
+    slope,
+)
 from lightning_ebm.ebmm.rate_search import grid_errors, set_best
 from tests.ebmm.energies import SMALL, small_energy
 
@@ -31,6 +41,7 @@ def small(name):
     [
         ("keys", "gated_rnn"),
         ("keys", "resnet_conv"),
+        *(("recall", n) for n in ("gated_rnn", "resnet_fc", "resnet_conv")),
         *(("alignment", n) for n in ("gated_rnn", "resnet_fc", "mixture")),
     ],
 )
@@ -100,6 +111,80 @@ def test_a_net_with_known_keys():
             expected = sum(kernel[n] * p[n] + (p[n] @ q[i] + 1) * np.tanh(a @ p[n]) @ slope_of_key for n in range(3))
             np.testing.assert_allclose(d[i], expected, rtol=1e-10)
     assert key_loss(memory, patterns, queries, None).item() == pytest.approx(np.mean(expected_losses), rel=1e-12)
+
+
+class DeepKeys(KnownKeys):
+    """E = k(x) · memory(φ(x)) with φ(x) = tanh(B x), below the memory layer."""
+
+    def __init__(self, key_layer, below, outputs):
+        super().__init__(key_layer, outputs)
+        self.below, self.memory = below, nn.Linear(below.out_features, outputs)
+
+    def forward(self, x):
+        return (self.key(x) * self.memory(torch.tanh(self.below(x)))).sum(1)
+
+
+def cosine(a, b):
+    return a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+
+
+def cross_entropy(cosines, own):
+    return math.log(sum(math.exp(10 * c) for c in cosines)) - 10 * cosines[own]
+
+
+def test_keys_and_values_in_closed_form():
+    """The loss of `recall` for a net whose keys, inputs and Jacobian are known, in NumPy."""
+    torch.manual_seed(0)
+    layers = nn.Linear(5, 4, bias=False), nn.Linear(5, 6, bias=False)
+    memory = EBMM(DeepKeys(*layers, 4).double())
+    a, b = (layer.weight.detach().numpy() for layer in layers)
+    patterns, queries = torch.rand(2, 2, 3, 5, dtype=torch.float64)
+    mask = torch.tensor([True, True, True, False, False]).expand(2, 3, 5)
+    expected = []
+    for p, q in zip(patterns.numpy(), queries.numpy(), strict=True):
+        values = np.tanh(p @ b.T) - np.tanh(p @ b.T).mean(0)
+        for i in range(3):
+            back = ((1 - np.tanh(b @ q[i]) ** 2)[:, None] * b).T  # the transposed Jacobian of the input at q
+            found, stored = np.tanh(a @ q[i]), np.tanh(p @ a.T)
+            moves = [back @ values[i], back @ sum((found @ stored[n]) * values[n] for n in range(3))]
+            own = (p - p.mean(0))[i]
+            parts = [2 - cosine(move, own) - cosine(move[:3], own[:3]) for move in moves]
+            expected.append(cross_entropy([cosine(found, key) for key in stored], i) + sum(parts))
+    assert recall_loss(memory, patterns, queries, mask).item() == pytest.approx(np.mean(expected), rel=1e-10)
+
+
+def test_alignment_counts_the_own_pattern_within_the_corrupted_values():
+    torch.manual_seed(0)
+    memory = EBMM(KnownKeys(nn.Linear(5, 4, bias=False), 4).double())
+    patterns, queries = torch.rand(2, 2, 3, 5, dtype=torch.float64)
+    mask = torch.tensor([True, True, True, False, False]).expand(2, 3, 5)
+    changes = first_order_change(memory, patterns, queries).detach().numpy()
+    expected = []
+    for p, change in zip(patterns.numpy(), changes, strict=True):
+        own = p - p.mean(0)
+        for i in range(3):
+            inside = [cosine(change[i][:3], one[:3]) for one in own]
+            expected.append(cross_entropy(inside, i) - inside[i] - cosine(change[i], own[i]))
+    assert alignment_loss(memory, patterns, queries, mask).item() == pytest.approx(np.mean(expected), rel=1e-10)
+
+
+def test_a_convolution_recalls_at_each_place_what_was_stored_under_its_key():
+    """Σ over patterns and places of ⟨key, stored key⟩ times the stored patch, added up where patches overlap."""
+    torch.manual_seed(0)
+    layer = nn.Conv2d(2, 3, 3, padding=1).double()
+    values, inputs = torch.randn(2, 1, 2, 2, 4, 4, dtype=torch.float64)
+    stored, asked = torch.randn(2, 1, 2, 3, 4, 4, dtype=torch.float64)
+    patches = nn.functional.unfold(values[0], 3, padding=1)  # (items, channels x 9, places)
+    kernel = torch.einsum("ncp,nkp->ck", stored[0].flatten(2), patches)
+    back = torch.einsum("ck,qcp->qkp", kernel, asked[0].flatten(2))
+    expected = nn.functional.fold(back, (4, 4), 3, padding=1)
+    torch.testing.assert_close(recalled_input(layer, values, stored, inputs, asked)[0], expected)
+
+
+def test_all_memory_layers_are_seen():
+    memory, patterns, *_ = small("gated_rnn")
+    layers = [one.layer for one in layer_passes(memory, patterns.flatten(0, 1))]
+    assert layers == [memory.energy_net.get_submodule(name) for name in memory.energy_net.memory_layers]
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)

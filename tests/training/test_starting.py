@@ -139,8 +139,9 @@ def test_a_memory_that_holds_its_patterns_is_seen_to():
     flipped[:, 0] *= -1
     queries = ((1 + flipped) / 2)[None]
     spec = PatternSpec((8,), binary=True)
+    everywhere = torch.ones_like(patterns, dtype=torch.bool)
     (name,) = memory.initial_state(1)
-    found = diagnose(memory, spec, {name: signs[None]}, patterns, queries, None)
+    found = diagnose(memory, spec, {name: signs[None]}, patterns, queries, None, everywhere)
     # pattern 0's query overlaps with it by 6, with the other by -2
     change = 6 * signs[0] - 2 * signs[1]
     own = (signs - signs.mean(0))[0]
@@ -151,11 +152,38 @@ def test_a_memory_that_holds_its_patterns_is_seen_to():
     assert found["write_rate"].item() == pytest.approx(0.3)  # the default
     assert found["step_size"].item() == pytest.approx(0.1)
     assert found["error_prior"] == 1  # the prior is flat: the query's one wrong bit stays
-    unwritten = diagnose(memory, spec, memory.initial_state(1), patterns, queries, None)
+    unwritten = diagnose(memory, spec, memory.initial_state(1), patterns, queries, None, everywhere)
     assert unwritten["write_cosine"] == 0
     assert unwritten["write_top1"] == 0.5  # chance
-    with_a_wrong_bit = diagnose(memory, spec, {name: flipped[None]}, patterns, queries, None)
+    with_a_wrong_bit = diagnose(memory, spec, {name: flipped[None]}, patterns, queries, None, everywhere)
     assert with_a_wrong_bit["held"] == 7 / 8
+
+
+class Copy(torch.nn.Module):
+    """E = −w |2x − 1|²: writing raises w for any patterns, and so adds a multiple of the query to its own move."""
+
+    memory_layers = ("memory",)
+
+    def __init__(self):
+        super().__init__()
+        self.memory = torch.nn.Linear(1, 1, bias=False)
+        torch.nn.init.zeros_(self.memory.weight)
+
+    def forward(self, x):
+        return -self.memory((2 * x - 1).square().sum(1, keepdim=True)).squeeze(1)
+
+
+def test_a_change_that_copies_the_query_is_no_memory():
+    memory = EBMM(Copy(), EBMMConfig(writing=WritingConfig(steps=1), reading=ReadingConfig(steps=1)))
+    patterns = torch.tensor([[[1.0, 1, 0, 0, 1, 0, 1, 0], [0.0, 1, 1, 0, 0, 1, 1, 0], [0.0, 0, 1, 1, 1, 1, 0, 0]]])
+    corrupted = torch.zeros_like(patterns, dtype=torch.bool)
+    corrupted[..., :2] = True
+    queries = torch.where(corrupted, 1 - patterns, patterns)
+    spec, state = PatternSpec((8,), binary=True), memory.write(patterns)
+    assert diagnose(memory, spec, state, patterns, queries, None, ~corrupted)["write_top1"] == 1
+    found = diagnose(memory, spec, state, patterns, queries, None, corrupted)
+    assert found["write_top1"] == 0
+    assert found["write_cosine"] < 0
 
 
 @pytest.mark.parametrize(
