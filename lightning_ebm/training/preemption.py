@@ -25,7 +25,6 @@ from lightning_ebm.signals import STOP_SIGNALS, Stopped
 
 GRACE = 3.0
 """Seconds that a process has to end by its own error after another one died (Lightning kills it after 5)."""
-KEPT = "the last checkpoint is kept, and the same command resumes from it"
 
 
 class StopOnSignal(Checkpoint):
@@ -127,11 +126,7 @@ class TrainingFailureError(RuntimeError):
 
 @contextmanager
 def explained(config: RunConfig, folder: Path) -> Iterator[None]:
-    """Turns failures of memory, disk, workers and other processes within it into one line.
-
-    Args:
-        config: of the run; its keys are named.
-        folder: where the run writes.
+    """Turns failures of memory, disk, workers and other processes within it into one line, see `known_failure`.
 
     Raises:
         TrainingFailureError: for these; any other error passes as it is.
@@ -139,10 +134,16 @@ def explained(config: RunConfig, folder: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        why = of_worker(error, config) or of_memory(error, config) or of_disk(error, folder) or of_others(error, config)
-        if not why:
-            raise
-        raise TrainingFailureError(f"{why}; {KEPT}") from error
+        if why := known_failure(error, config, folder):
+            raise TrainingFailureError(
+                f"{why}; the last checkpoint is kept, and the same command resumes from it"
+            ) from error
+        raise
+
+
+def known_failure(error: Exception, config: RunConfig, folder: Path) -> str:
+    """Why a run of this configuration in this folder failed, in words; empty for errors that are no such failure."""
+    return of_worker(error, config) or of_memory(error, config) or of_disk(error, folder) or of_others(error, config)
 
 
 def of_worker(error: Exception, config: RunConfig) -> str:

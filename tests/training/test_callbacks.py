@@ -40,23 +40,11 @@ def test_progress_is_a_line_every_so_often_in_a_file_and_a_bar_in_a_terminal(tmp
         assert 60 * minutes + seconds == pytest.approx(10 * (30 - updates), abs=1)
 
 
-@pytest.mark.parametrize(
-    ("pattern", "expected"),
-    [
-        (np.array([[[0.0, 1.0]], [[1.0, 0.0]], [[1.0, 1.0]]]), [[[0, 255, 255], [255, 0, 255]]]),  # colours
-        (np.array([[[0.0], [1.0]]]), [[[0] * 3], [[255] * 3]]),  # one channel
-        (np.array([[[0.0]], [[1.0]]]), [[[0] * 3, [255] * 3]]),  # two, side by side
-        (np.array([1.0, 0.0, np.nan]), [[[255] * 3, [0] * 3], [[128] * 3, [0] * 3]]),  # a vector
-        (np.array([[2.0, -1.0]]), [[[255] * 3, [0] * 3]]),
-    ],
-)
-def test_any_pattern_becomes_pixels(pattern, expected):
-    np.testing.assert_array_equal(callbacks.pixels(pattern), expected)
-
-
-def test_a_picture_has_a_column_for_each_name_and_a_row_for_each_item():
-    values = np.random.default_rng(0).random((4, 1, 32, 32))
-    picture = np.asarray(Image.open(io.BytesIO(callbacks.strips({"pattern": values, "query": 1 - values}))))
-    assert picture.shape == (14 + 4 * 33 * 2, 2 * 33 * 2, 3)
-    np.testing.assert_array_equal(picture[14 : 14 + 64 : 2, :64:2, 0], (255 * values[0, 0]).round())
-    np.testing.assert_array_equal(picture[14 + 66 : 14 + 130 : 2, 66:130:2, 0], (255 * (1 - values[1, 0])).round())
+def test_a_picture_has_a_row_for_pattern_query_and_each_step_and_a_column_for_each_item():
+    values = np.random.default_rng(0).random((3, 4, 1, 32, 32))
+    picture = np.asarray(Image.open(io.BytesIO(callbacks.picture(values))))
+    each = (255 * values[:, :, 0]).round()
+    assert picture.shape == (2 * (3 * 32 + 2 * 2), 2 * (4 * 32 + 3 * 2), 4)  # gaps of two pixels; twice as large
+    for row, column in np.ndindex(3, 4):
+        tile = picture[2 * 34 * row :, 2 * 34 * column :][:64:2, :64:2, 0]
+        np.testing.assert_array_equal(tile, each[row, column])
