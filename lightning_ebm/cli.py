@@ -46,8 +46,8 @@ or the import path of your own class, package.module:Class.
 SUMMARISE_EPILOG = """\
 WORDS are cells.csv files or folders of comparisons, then settings. Settings and their defaults:
   columns=             items (patterns stored) or floats (size of the state); default: the one that varies
-  error=               corrupted or all values; default: corrupted, or all if published is given
-  published=           figure3-omniglot, figure3-cifar, table1 or a CSV file: adds the paper's numbers as rows
+  error=               corrupted or all values; default: corrupted, or all if paper_results is given
+  paper_results=       figure3-omniglot, figure3-cifar, table1 or a CSV file: adds the paper's numbers as rows
   output=              folder for summary.md and summary.tex; default: the folder of the first file
 """
 SWEEP_EPILOG = """\
