@@ -152,10 +152,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def add_verb(verbs: Any, name: str, work: Callable[..., None], epilog: str) -> argparse.ArgumentParser:
     """Adds the parser of a verb; the docstring of its function is the help."""
-    help = (work.__doc__ or "").strip()
-    raw = argparse.RawDescriptionHelpFormatter
+    help, form = (work.__doc__ or "").strip(), argparse.RawDescriptionHelpFormatter
     verb: argparse.ArgumentParser = verbs.add_parser(
-        name, help=help, description=help, epilog=epilog, formatter_class=raw
+        name, help=help, description=help, epilog=epilog, formatter_class=form
     )
     known = ", ".join(pretrained.names())
     for option, text in OPTIONS.get(name, {}).items():

@@ -29,8 +29,8 @@ from lightning_ebm.reporting.report import write_finding
 from lightning_ebm.reporting.table import Table, plain_table
 from lightning_ebm.reporting.terminal import QUIET
 from lightning_ebm.settings import Settings
-from lightning_ebm.training.checkpoints import load
-from lightning_ebm.training.trainer import Run, build, is_trainable, provenance
+from lightning_ebm.training.train import restore
+from lightning_ebm.training.trainer import Run, provenance
 
 Answer = TypeVar("Answer")
 
@@ -99,12 +99,7 @@ def test_episodes(run: Run, items: int = 0, **changes: Any) -> Iterator[Iterator
 def measure_run(run: Run, items: int = 0, precision: str = "float32", prior: bool = False, **changes: Any) -> Record:
     """Measures the run's memory with `experiment.test_loader(run, items, **changes)`; see `measure`.
 
-    Args:
-        run: memory and data.
-        items: patterns in an episode; 0: as configured.
-        precision: precision of the state between writing and reading.
-        prior: whether to read the prior state, into which nothing was written.
-        changes: other episodes than those of the run.
+    `precision` is that of the state between writing and reading. `prior` reads a state into which nothing was written.
     """
     episodes, spec = test_loader(run, items, **changes), run.data.source.spec
     return measure(run.memory, episodes, spec, precision=precision, nothing_written=prior, device=run.device)
@@ -207,12 +202,7 @@ def trained(experiments: Sequence[Experiment], console: Console) -> dict[str, Ru
     failed = run_experiments(experiments, console)
     for place, error in failed.items():
         raise ConfigError(f"compare.rows.{experiments[place].label}: {error}")
-    runs = {}
-    for one in experiments:
-        runs[name_of(one, seed=len(one.config.compare.seeds) > 1)] = run = build(one.config)
-        if is_trainable(run.memory) and one.config.training.max_steps:
-            load(run.memory, run.folder / "checkpoints" / "best.ckpt")
-    return runs
+    return {name_of(one, seed=len(one.config.compare.seeds) > 1): restore(one.config) for one in experiments}
 
 
 def analyse(source: Source, overrides: Overrides = (), console: Console = QUIET) -> AnalysisResult | None:

@@ -15,14 +15,15 @@ from lightning_ebm.experiments.experiment import Experiment, measured, name_of, 
 from lightning_ebm.experiments.grid import grid, name_of_source
 from lightning_ebm.files import slug
 from lightning_ebm.reporting.comparison_tables import terminal_tables
+from lightning_ebm.reporting.figures.curves import read_curve
 from lightning_ebm.reporting.published import published
 from lightning_ebm.reporting.record import COLUMNS, QUERY, Comparison, Gallery, Recall, Record, pooled, row, write_cells
 from lightning_ebm.reporting.report import read_findings, write_index, write_report
 from lightning_ebm.reporting.terminal import QUIET
 from lightning_ebm.schema import RunConfig
-from lightning_ebm.training.checkpoints import load
 from lightning_ebm.training.loggers import log_table
-from lightning_ebm.training.trainer import build, is_trainable, provenance
+from lightning_ebm.training.train import restore
+from lightning_ebm.training.trainer import provenance
 
 
 def compare(source: Source, overrides: Overrides = (), console: Console = QUIET) -> list[Record]:
@@ -103,10 +104,7 @@ def evaluate(source: Source, overrides: Overrides = ()) -> Comparison:
         ConfigError: if it was not trained, or its checkpoint is damaged.
     """
     config = resolve(read(source, overrides))
-    run = build(config)
-    if is_trainable(run.memory) and (config.checkpoint or config.training.max_steps):
-        load(run.memory, Path(config.checkpoint) if config.checkpoint else run.folder / "checkpoints" / "best.ckpt")
-    one = Experiment.of(config)
+    run, one = restore(config, config.checkpoint), Experiment.of(config)
     found = [named(row, one.label, one.series) for _, rows in measured(run, one.settings()) for row in rows]
     return comparison_of(config.memory.name, config, found)
 
@@ -140,7 +138,7 @@ def together(experiments: Sequence[Experiment], failed: dict[str, str]) -> Compa
         gallery=gallery(shown) if first.compare.gallery else None,
         config="\n".join(f"# {name_of(one)}\n{to_yaml(one.config)}" for one in experiments),
         provenance={**made.provenance, "seed": seeds, "episode seed": str(first.episodes.seed)},
-        curves=[curve for one in shown if (curve := one.curve()).points],
+        curves=[curve for one in shown if (curve := read_curve(one.label, one.folder)).points],
         failed=failed,
         runs={one.folder.name: to_yaml(one.config) for one in experiments},
         published=published(first.compare.paper_results) if first.compare.paper_results else None,

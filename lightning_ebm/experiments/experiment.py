@@ -29,12 +29,10 @@ from lightning_ebm.data.datamodule import EpisodeDataModule
 from lightning_ebm.data.episodes import Distortion, Episode, PatternSource
 from lightning_ebm.experiments.controls import QueryItself
 from lightning_ebm.experiments.executor import Job, make_executor, run_jobs
-from lightning_ebm.experiments.gallery import recalled
-from lightning_ebm.experiments.measure import Written, measure
+from lightning_ebm.experiments.measure import Written, measure, recall_first
 from lightning_ebm.files import atomic_write
 from lightning_ebm.memory import AssociativeMemory
-from lightning_ebm.reporting.figures.curves import read_curve
-from lightning_ebm.reporting.record import CONTROL, PRIOR, QUERY, Curve, Record
+from lightning_ebm.reporting.record import CONTROL, PRIOR, QUERY, Record
 from lightning_ebm.reporting.terminal import QUIET
 from lightning_ebm.schema import RunConfig
 from lightning_ebm.signals import FAILURES, Stopped, reason, stops_on_signal
@@ -133,10 +131,6 @@ class Experiment:
                 return {name: saved[name] for name in {*saved, "patterns", "queries", "trajectory"}}
 
         return kept(self.path("gallery.npz"), read)
-
-    def curve(self) -> Curve:
-        """How it learned; without points if it is not trained."""
-        return read_curve(self.label, self.folder)
 
     def progress(self) -> float:
         """Share of the updates that its process last said were done."""
@@ -337,9 +331,9 @@ def test_loader(
 
 
 def gallery_file(run: Run, shown: int) -> bytes:
-    """What the memory recalls of the first test episode, see `recalled`, as an .npz file."""
+    """What the memory recalls of the first test episode, see `recall_first`, as an .npz file."""
     file = io.BytesIO()
-    np.savez(file, allow_pickle=False, **recalled(run.memory, next(iter(test_loader(run, batch=1))), shown))
+    np.savez(file, allow_pickle=False, **recall_first(run.memory, next(iter(test_loader(run, batch=1))), shown))
     return file.getvalue()
 
 

@@ -16,8 +16,7 @@ from lightning_ebm.config import ConfigError, build, distortion_in_test, merge, 
 from lightning_ebm.data.episodes import DataError, Episode
 from lightning_ebm.data.user_images import as_pattern, read_image
 from lightning_ebm.experiments.analysis import AnalysisResult, write_csv
-from lightning_ebm.experiments.gallery import recalled
-from lightning_ebm.experiments.measure import count_floats
+from lightning_ebm.experiments.measure import count_floats, recall_first
 from lightning_ebm.experiments.reproduce import published, run_config
 from lightning_ebm.memory import image_shape
 from lightning_ebm.metrics import pattern_errors, unit
@@ -69,27 +68,13 @@ class Recalled:
     """The settings."""
 
 
-def settings(saved: Pretrained, words: Sequence[str]) -> RecallConfig:
-    """The settings of key=value words, over what is known from the memory's own.
-
-    Raises:
-        ConfigError: on an unknown key or a value that is not allowed; the message names the key.
-    """
-    trained = run_config(saved)
-    drawn = saved.binary and saved.shape[-1] in GLYPHS
-    company = {"name": "glyphs", "size": saved.shape[-1]} if drawn else plain(trained.data)
-    default = {"distortion": plain(distortion_in_test(trained)), "company": company}
-    config: RecallConfig = build(RecallConfig, merge(default, parse_overrides(words)), "")
-    return config
-
-
 def recall(saved: Pretrained, files: Sequence[Path], words: Sequence[str] = ()) -> Recalled:
     """Writes images into a memory, all together, and reads each back from a corrupted copy.
 
     Args:
         saved: the memory's file.
         files: the images.
-        words: key=value words, see `RecallConfig`.
+        words: key=value words for `RecallConfig`, over what is known from the memory's own configuration.
 
     Raises:
         ConfigError: if there are no images, or a setting is not allowed.
@@ -102,25 +87,29 @@ def recall(saved: Pretrained, files: Sequence[Path], words: Sequence[str] = ()) 
         image_shape(saved.spec)
     except ValueError as error:
         raise ConfigError(f"the pretrained memory {saved.name} cannot store images: it {error}") from None
-    config = settings(saved, words)
+    trained = run_config(saved)
+    drawn = saved.binary and saved.shape[-1] in GLYPHS
+    others = {"name": "glyphs", "size": saved.shape[-1]} if drawn else plain(trained.data)
+    default = {"distortion": plain(distortion_in_test(trained)), "company": others}
+    config: RecallConfig = build(RecallConfig, merge(default, parse_overrides(words)), "")
     random = np.random.default_rng(config.seed)
-    dark_is_one = getattr(datasets.load(run_config(saved).data.name), "dark_is_one", False)
+    dark_is_one = getattr(datasets.load(trained.data.name), "dark_is_one", False)
     images = {f"{rank}. {path.name}": read_image(path) for rank, path in enumerate(files, start=1)}
     own = np.stack([as_pattern(image, saved.spec, dark_is_one) for image in images.values()])
-    others = company(saved, config, len(own), random)
-    patterns = np.concatenate([1 - own if config.invert else own, others])
+    stored = company(saved, config, len(own), random)
+    patterns = np.concatenate([1 - own if config.invert else own, stored])
     queries, mask = distortions.build(config.distortion, saved.spec)(patterns, random)
     episode = Episode(*(torch.from_numpy(values)[None] for values in (patterns, queries, mask)))
     first = next(result for result in published(saved) if not result.is_control)
     mask_known = config.mask == "known" if config.mask else first.mask_known
     memory = saved.build()
-    found = recalled(memory, episode, len(own), mask_known)
+    found = recall_first(memory, episode, len(own), mask_known)
     if not np.isfinite(found["trajectory"]).all():
         raise ValueError(f"{saved.name} recalled values that are not finite")
     energies = found.get("energies")
     several, with_others = f"{len(own)} image{'s' * (len(own) > 1)}", ""
-    if len(others):
-        with_others = f", together with {len(others)} patterns of {config.company},"
+    if len(stored):
+        with_others = f", together with {len(stored)} patterns of {config.company},"
     answer = AnalysisResult(
         title=f"What {saved.name} recalls of {several}",
         caption=(
@@ -166,7 +155,7 @@ def rows(
         labels: what the images are called.
         saved: the memory's file.
         episode: the images, as one episode.
-        found: what `recalled` returned for it.
+        found: what `recall_first` returned for it.
     """
     patterns, queries, mask = episode
     answer = torch.from_numpy(found["trajectory"][-1])[None]

@@ -10,8 +10,10 @@ from rich.console import Console
 from lightning_ebm.config import Overrides, Source, read, resolve
 from lightning_ebm.reporting.figures.curves import read_curve
 from lightning_ebm.reporting.terminal import QUIET
+from lightning_ebm.schema import RunConfig
 from lightning_ebm.training import trainer
 from lightning_ebm.training.callbacks import progress_as_in
+from lightning_ebm.training.checkpoints import load
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,18 @@ class TrainedRun(trainer.Run):
     """Seconds of meta-training, likewise."""
     validations: list[tuple[int, float, float]]
     """Step, seconds until then, and `val/error` of each validation."""
+
+
+def restore(config: RunConfig, checkpoint: str = "") -> trainer.Run:
+    """A run whose memory, if it is trained, has the parameters of a checkpoint, or the best ones of the configuration.
+
+    Raises:
+        ConfigError: if it was not trained, or its checkpoint is damaged.
+    """
+    run = trainer.build(config)
+    if trainer.is_trainable(run.memory) and (checkpoint or config.training.max_steps):
+        load(run.memory, Path(checkpoint or run.folder / "checkpoints" / "best.ckpt"))
+    return run
 
 
 def train(source: Source, overrides: Overrides = (), console: Console = QUIET) -> TrainedRun:

@@ -219,7 +219,7 @@ def make_trainer(run: Run) -> pl.Trainer:
         val_check_interval=validate_every,
         check_val_every_n_epoch=None,
         gradient_clip_val=training.clip or None,
-        logger=[logger for logger in (MetricsFile(run.folder, "metrics"), tracker(config)) if logger],
+        logger=[logger for logger in (MetricsFile(run.folder), tracker(config)) if logger],
         callbacks=callbacks,
         inference_mode=False,  # reading differentiates, in evaluation too
         use_distributed_sampler=False,  # the episode sampler shares episodes out by itself
