@@ -117,12 +117,7 @@ def comparison_of(name: str, config: RunConfig, results: list[Record], ending: s
 
 
 def together(experiments: Sequence[Experiment], failed: dict[str, str]) -> Comparison:
-    """What the experiments of one table found, seeds pooled.
-
-    Args:
-        experiments: those that are done, at least one.
-        failed: label and error of those that are not.
-    """
+    """What the experiments of one table found, at least one, seeds pooled; `failed`: label and error of the others."""
     first = experiments[0].config
     results = [result for one in experiments for result in one.results()]
     queries = {(r.items, r.mask_known): r for r in reversed(results) if r.label == QUERY}  # the same in all

@@ -221,11 +221,7 @@ def run_experiments(experiments: Sequence[Experiment], console: Console = QUIET)
 
 
 def run_experiment(experiment: Experiment, say: Say) -> None:
-    """Trains a memory, as far as that is not done, and measures what is missing.
-
-    Args:
-        experiment: what to do.
-        say: called with a line about what happens next.
+    """Trains a memory, as far as that is not done, and measures what is missing; `say` gets lines about what is next.
 
     Raises:
         ValueError, RuntimeError, OSError: any error of training or measuring; earlier results are kept.
@@ -256,16 +252,10 @@ def measured(run: Run, settings: Iterable[Setting]) -> Iterator[tuple[Setting, l
 
 
 def rows_of(run: Run, setting: Setting, written: Written) -> list[Record]:
-    """A memory's records in one setting, those of its *prior state* control, and those of the query itself.
+    """The records of a memory in one setting, of its *prior state* control, and of the query itself.
 
-    Args:
-        run: the memory and its test episodes.
-        setting: how it is tested.
-        written: what it wrote into these episodes in other settings; empty at first.
-
-    Returns:
-        A record of each, with its role, but not labelled yet. Rounding leaves nothing to measure where there is no
-        state.
+    They have roles, but no labels yet. Rounding leaves nothing to measure where there is no state. `written` is what
+    the memory wrote into these episodes in other settings, empty at first.
     """
     updates, seconds = training_record(run)
     stateless = is_trainable(run.memory) and not run.memory.initial_state(1)

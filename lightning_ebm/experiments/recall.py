@@ -149,14 +149,7 @@ def company(saved: Pretrained, config: RecallConfig, count: int, random: np.rand
 def rows(
     labels: Sequence[str], saved: Pretrained, episode: Episode, found: Mapping[str, np.ndarray]
 ) -> list[list[Any]]:
-    """The table: label, `ERRORS` and, where there are some, `ENERGIES` of each image.
-
-    Args:
-        labels: what the images are called.
-        saved: the memory's file.
-        episode: the images, as one episode.
-        found: what `recall_first` returned for it.
-    """
+    """Label, `ERRORS` and, if there are any, `ENERGIES` of each image of an episode, of which `found` was recalled."""
     patterns, queries, mask = episode
     answer = torch.from_numpy(found["trajectory"][-1])[None]
     errors = [

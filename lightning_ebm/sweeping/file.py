@@ -293,13 +293,7 @@ def arguments(search: Search, values: Values) -> dict[str, Any]:
 
 
 def words(command: Sequence[str], program: str, given: dict[str, Any]) -> list[str]:
-    """The words of a command, as W&B's agent builds them.
-
-    Args:
-        command: of the sweep's file, with macros.
-        program: the value of ${program}.
-        given: as `arguments` gives them.
-    """
+    """The words of a command with macros, as W&B's agent builds them; `given` are the `arguments` of a trial."""
     equal = [f"{key}={value}" for key, value in given.items()]
     macros: dict[str, list[str]] = {
         "env": [] if platform.system() == "Windows" else ["/usr/bin/env"],

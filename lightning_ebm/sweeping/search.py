@@ -81,16 +81,10 @@ def modelled(varied: Sequence[Parameter], done: Done, seed: int) -> list[float]:
 
 
 def is_hopeless(early: Hyperband, errors: Sequence[float], of_all: Iterable[Sequence[float]]) -> bool:
-    """Whether Hyperband stops a trial, as W&B does.
+    """Whether Hyperband stops a trial, as W&B does; errors are those of all validations so far, `of_all` those of all.
 
-    Args:
-        early: its brackets.
-        errors: of the trial, one for each validation so far.
-        of_all: those of all trials of the sweep, this one among them.
-
-    Returns:
-        True if, at the last bracket that it has reached, its best error is worse than that of rank n / eta (rounded
-        down, from 0) of the n trials that have reached it.
+    True if, at the last bracket that it has reached, its best error is worse than that of rank n / eta (rounded down,
+    from 0) of the n trials that have reached it, this one among them.
     """
     bracket = max((end for end in early.brackets if end <= len(errors)), default=0)
     if not bracket:
