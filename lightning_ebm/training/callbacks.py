@@ -15,7 +15,7 @@ import numpy as np
 import pytorch_lightning as pl
 import rich
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 from pytorch_lightning.loggers import WandbLogger
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -134,7 +134,7 @@ def progress_as_in(console: Console) -> Iterator[None]:
 
 
 class Pictures(pl.Callback):
-    """A picture at each validation: pattern, query and read steps, a column for each pattern of the first episode.
+    """A picture at each validation: pattern, query, and each read step, for a few patterns of the first episode.
 
     Args:
         folder: where `step-<update>.png` files are put.
@@ -153,21 +153,29 @@ class Pictures(pl.Callback):
         with torch.no_grad():
             memory: Any = module.memory
             trajectory = memory.read(memory.write(batch.patterns[:1]), batch.queries[:1, : self.items])
-        rows = torch.stack([batch.patterns[0, : self.items], batch.queries[0, : self.items], *trajectory[:, 0]])
+        columns = {"pattern": batch.patterns[0, : self.items], "query": batch.queries[0, : self.items]}
+        columns |= {f"read {1 + step}": read[0] for step, read in enumerate(trajectory)}
         path = self.folder / f"step-{trainer.global_step:07d}.png"
-        atomic_write(path, picture(to_numpy(rows)))
+        atomic_write(path, picture({name: to_numpy(values) for name, values in columns.items()}))
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.log_image("recall", [str(path)], trainer.global_step)
 
 
-def picture(values: np.ndarray, width: int = 64) -> bytes:
-    """A PNG of a table of patterns, (rows, columns, *shape), values in [0, 1], each at least `width` pixels wide.
+def picture(columns: dict[str, np.ndarray], width: int = 64) -> bytes:
+    """A PNG of patterns with their names above. Matplotlib would take too long while training.
 
-    Plain enough to be drawn while training: Matplotlib takes a hundred times as long.
+    Args:
+        columns: name -> (items, *shape), values in [0, 1]; one row an item.
+        width: least width of a pattern, in pixels of the picture.
     """
-    pixels = (255 * mosaic(values)).round().astype(np.uint8)
-    zoom = math.ceil(width * values.shape[1] / pixels.shape[1])
+    pixels = (255 * mosaic(np.stack(list(columns.values()), axis=1))).round().astype(np.uint8)
+    zoom = math.ceil(width * len(columns) / pixels.shape[1])
+    table, heads = Image.fromarray(pixels.repeat(zoom, 0).repeat(zoom, 1)), 14
+    sheet = Image.new("RGB", (table.width, table.height + heads), "white")
+    sheet.paste(table, (0, heads), table)
+    for place, name in enumerate(columns):
+        ImageDraw.Draw(sheet).text((place * table.width // len(columns) + 1, 1), name, fill="black")
     data = io.BytesIO()
-    Image.fromarray(pixels.repeat(zoom, 0).repeat(zoom, 1)).save(data, "PNG")
+    sheet.save(data, "PNG")
     return data.getvalue()

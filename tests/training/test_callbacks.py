@@ -40,11 +40,12 @@ def test_progress_is_a_line_every_so_often_in_a_file_and_a_bar_in_a_terminal(tmp
         assert 60 * minutes + seconds == pytest.approx(10 * (30 - updates), abs=1)
 
 
-def test_a_picture_has_a_row_for_pattern_query_and_each_step_and_a_column_for_each_item():
-    values = np.random.default_rng(0).random((3, 4, 1, 32, 32))
-    picture = np.asarray(Image.open(io.BytesIO(callbacks.picture(values))))
-    each = (255 * values[:, :, 0]).round()
-    assert picture.shape == (2 * (3 * 32 + 2 * 2), 2 * (4 * 32 + 3 * 2), 4)  # gaps of two pixels; twice as large
-    for row, column in np.ndindex(3, 4):
-        tile = picture[2 * 34 * row :, 2 * 34 * column :][:64:2, :64:2, 0]
-        np.testing.assert_array_equal(tile, each[row, column])
+def test_a_picture_has_a_column_for_each_name_and_a_row_for_each_item():
+    values = np.random.default_rng(0).random((4, 2, 1, 32, 32))
+    columns = {"pattern": values[:, 0], "query": values[:, 1]}
+    picture = np.asarray(Image.open(io.BytesIO(callbacks.picture(columns))))
+    assert picture.shape == (14 + 2 * (4 * 32 + 3 * 2), 2 * (2 * 32 + 2), 3)  # gaps of two pixels; twice as large
+    assert (picture[:14] < 128).any() and (picture[14 + 64 : 14 + 68] == 255).all()
+    for item, column in np.ndindex(4, 2):
+        tile = picture[14 + 68 * item :, 68 * column :][:64:2, :64:2, 0]
+        np.testing.assert_array_equal(tile, (255 * values[item, column, 0]).round())
