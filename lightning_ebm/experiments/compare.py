@@ -54,21 +54,16 @@ def compare(source: Source, overrides: Overrides = (), console: Console = QUIET)
     if len(failed) == len(experiments):
         raise ConfigError(f"{experiments[0].label}: {failed[0]}")
     done = [one for place, one in enumerate(experiments) if place not in failed]
-    variations = {one.variation: [other for other in done if other.variation == one.variation] for one in experiments}
+    lost: dict[str, dict[str, str]] = {one.variation: {} for one in experiments}
+    for place, error in failed.items():
+        lost[experiments[place].variation][experiments[place].label] = error
     comparisons = {
-        variation: together(
-            members,
-            {
-                experiments[place].label: error
-                for place, error in failed.items()
-                if experiments[place].variation == variation
-            },
-        )
-        for variation, members in variations.items()
-        if members
+        variation: together(members, errors)
+        for variation, errors in lost.items()
+        if (members := [one for one in done if one.variation == variation])
     }
     folder = Path(first.output) / f"compare-{name_of_source(source)}"
-    missing = [variation for variation, members in variations.items() if not members]
+    missing = [variation for variation in lost if variation not in comparisons]
     page = write_reports(comparisons, missing, folder)
     records = [result for one in done for result in one.results()]
     write_cells(records, folder)
@@ -79,9 +74,9 @@ def compare(source: Source, overrides: Overrides = (), console: Console = QUIET)
     console.print(
         f"\nThe report, with pictures of what each memory recalled:\n  {page.resolve().as_uri()}", soft_wrap=True
     )
-    lost = [label for comparison in comparisons.values() for label in comparison.failed]
-    if lost := lost + [f"all of {variation}" for variation in missing]:
-        raise UnfinishedError(lost, records)
+    if failed:
+        labels = [label for comparison in comparisons.values() for label in comparison.failed]
+        raise UnfinishedError(labels + [f"all of {variation}" for variation in missing], records)
     return records
 
 

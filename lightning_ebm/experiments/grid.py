@@ -86,11 +86,11 @@ def sizes(series: str, row: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
     Raises:
         ConfigError: if a row or a size holds no keys and values.
     """
-    listed = row.get("sizes") if isinstance(row, Mapping) else None
-    listed = listed if isinstance(listed, Mapping) else {}
-    for name, changes in (
-        {series: row} | {f"{series}.sizes.{size}": changes for size, changes in listed.items()}
-    ).items():
+    listed = row.get("sizes", {}) if isinstance(row, Mapping) else {}
+    parts = {series: row, f"{series}.sizes": listed}
+    if isinstance(listed, Mapping):
+        parts |= {f"{series}.sizes.{size}": changes for size, changes in listed.items()}
+    for name, changes in parts.items():
         if not isinstance(changes, Mapping):
             raise ConfigError(f"compare.rows.{name} must hold keys and values, got {changes!r}")
     common = {key: value for key, value in row.items() if key != "sizes"}
