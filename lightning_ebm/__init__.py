@@ -4,7 +4,8 @@
 
     memory = lebm.EBMM(lebm.GatedRNN(lebm.PatternSpec((128,), binary=True)))
 
-What a notebook needs is here, and imported when it is first asked for: neither Lightning nor matplotlib comes with it.
+What a notebook needs is here, and imported when it is first asked for. Only `train` and `compare` bring Lightning and
+Matplotlib with them.
 """
 
 from __future__ import annotations
@@ -33,8 +34,10 @@ if TYPE_CHECKING:
         ResNetFC,
         ResNetFCConfig,
     )
+    from lightning_ebm.experiments.compare import compare
     from lightning_ebm.memory import AssociativeMemory, PatternSpec, State
     from lightning_ebm.pretrained import load as load_pretrained
+    from lightning_ebm.training.train import train
 
 __all__ = [
     "EBMM",
@@ -61,10 +64,13 @@ __all__ = [
     "ResNetFCConfig",
     "State",
     "WritingConfig",
+    "compare",
     "load_pretrained",
+    "train",
 ]
 
 HOMES = {"AssociativeMemory": "memory", "PatternSpec": "memory", "State": "memory", "load_pretrained": "pretrained"}
+HOMES |= {"train": "training.train", "compare": "experiments.compare"}
 HOMES |= dict.fromkeys(("EBMM", "EBMMConfig", "ReadingConfig", "WritingConfig"), "ebmm")
 
 

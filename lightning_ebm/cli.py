@@ -14,10 +14,10 @@ from typing import Any
 from rich.text import Text
 
 from lightning_ebm import pretrained
-from lightning_ebm.config import ConfigError, shipped
+from lightning_ebm.launcher import rank
 from lightning_ebm.registry import analyses, datasets, distortions, energies, memories
 from lightning_ebm.reporting.terminal import print_in_any_encoding, terminal
-from lightning_ebm.signals import Stopped, process_number, stops_on_signal
+from lightning_ebm.signals import FAILURES, Stopped, reason, stops_on_signal
 from lightning_ebm.verbs import (
     analyse,
     compare,
@@ -46,8 +46,8 @@ or the import path of your own class, package.module:Class.
 SUMMARISE_EPILOG = """\
 WORDS are cells.csv files or folders of comparisons, then settings. Settings and their defaults:
   columns=             items (patterns stored) or floats (size of the state); default: the one that varies
-  error=               corrupted or all values; default: corrupted, or all if published is given
-  published=           figure3-omniglot, figure3-cifar, table1 or a CSV file: adds the paper's numbers as rows
+  error=               corrupted or all values; default: corrupted, or all if paper_results is given
+  paper_results=       figure3-omniglot, figure3-cifar, table1 or a CSV file: adds the paper's numbers as rows
   output=              folder for summary.md and summary.tex; default: the folder of the first file
 """
 SWEEP_EPILOG = """\
@@ -124,9 +124,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     words = parsed.words + rest  # words after an option, too
     options = {name: getattr(parsed, name) for name in OPTIONS.get(parsed.verb, {})}
-    file = getattr(parsed, "config", None)
+    file = getattr(parsed, "config", None) or ""
     if file and options.get("memory"):  # then the first word is a setting
-        file, words = None, [file, *words]
+        file, words = "", [file, *words]
     os.environ["PYTHONSAFEPATH"] = "1"  # a user's random.py must not shadow modules in child processes
     os.environ["MPLBACKEND"] = "agg"  # Matplotlib refuses to start with a notebook's backend that is not installed here
     quieten()
@@ -134,13 +134,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with stops_on_signal():
             if parsed.verb in VERBS:
-                VERBS[parsed.verb](shipped(file, "configs", "configuration") if file else None, words, **options)
+                VERBS[parsed.verb](file, words, **options)
             else:
                 TOOLS[parsed.verb][0](words, **options)
-    except (ConfigError, ValueError, NotImplementedError, RuntimeError, OSError, MemoryError) as error:
-        where = f" in process {process_number()}" if process_number() else ""
-        text = " ".join(str(error).split()) or type(error).__name__
-        errors.print(Text(f"error{where}:", "bold red"), text, soft_wrap=True)
+    except FAILURES as error:
+        where = f" in process {rank()}" if rank() else ""
+        errors.print(Text(f"error{where}:", "bold red"), reason(error), soft_wrap=True)
         return 1
     except Stopped as stop:
         say(f"{stop.words}{goes_on}")
@@ -153,10 +152,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def add_verb(verbs: Any, name: str, work: Callable[..., None], epilog: str) -> argparse.ArgumentParser:
     """Adds the parser of a verb; the docstring of its function is the help."""
-    help = (work.__doc__ or "").strip()
-    raw = argparse.RawDescriptionHelpFormatter
+    help, form = (work.__doc__ or "").strip(), argparse.RawDescriptionHelpFormatter
     verb: argparse.ArgumentParser = verbs.add_parser(
-        name, help=help, description=help, epilog=epilog, formatter_class=raw
+        name, help=help, description=help, epilog=epilog, formatter_class=form
     )
     known = ", ".join(pretrained.names())
     for option, text in OPTIONS.get(name, {}).items():

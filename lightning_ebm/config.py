@@ -108,7 +108,7 @@ def load_yaml(text: str | bytes, where: str) -> Any:
 
 
 Source = Path | str | Mapping[str, Any]
-"""A YAML file, or, in a notebook, the mapping that one would hold."""
+"""A YAML file, as a path, or as text that may also name one in the package; or the mapping that one would hold."""
 Overrides = Sequence[str] | Mapping[str, Any]
 """key=value words, or, in a notebook, the equivalent nested mapping."""
 
@@ -124,7 +124,8 @@ def read(source: Source, overrides: Overrides = ()) -> dict[str, Any]:
 
 def layers(source: Source, overrides: Overrides) -> tuple[dict[str, Any], dict[str, Any]]:
     """The plain configurations of a file and of overrides, before they are merged."""
-    under = with_recipe(source) if isinstance(source, Mapping) else read_file(Path(source))
+    path = shipped(source, "configs", "configuration") if isinstance(source, str) else source
+    under = with_recipe(path) if isinstance(path, Mapping) else read_file(path)
     over = with_recipe(overrides) if isinstance(overrides, Mapping) else parse_overrides(overrides)
     return under, over
 

@@ -7,16 +7,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-from lightning_ebm.launcher import LIGHTNING, here, launched
-from lightning_ebm.launcher import rank as process_number  # other modules still know it by this name
-
-__all__ = ["REQUEUE", "STOP_SIGNALS", "Stopped", "launched", "process_number", "stops_on_signal"]
+from lightning_ebm.launcher import LIGHTNING, here
 
 REQUEUE = 75
 """Exit code of a run that was stopped and can resume: EX_TEMPFAIL of sysexits.h, "try again later"."""
 
 STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name))
 """What schedulers send before they take a machine away. (SLURM: SIGTERM, or what `--signal` names.) Windows has one."""
+
+FAILURES = (ValueError, NotImplementedError, RuntimeError, OSError, MemoryError)
+"""Errors that are told in one line. Any other is a mistake of the code, and its traceback is shown."""
+
+
+def reason(error: BaseException) -> str:
+    """What an error says, in one line."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 class Stopped(SystemExit):

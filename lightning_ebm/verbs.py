@@ -8,19 +8,20 @@ from pathlib import Path
 
 from lightning_ebm.config import (
     ConfigError,
+    distortion_in_test,
     expanded,
-    parse_overrides,
     read,
     resolve,
     run_folder,
-    shipped,
     to_yaml,
 )
+from lightning_ebm.launcher import rank
+from lightning_ebm.pretrained import names
+from lightning_ebm.pretrained import read as read_pretrained
 from lightning_ebm.reporting.terminal import terminal
-from lightning_ebm.signals import process_number
 
 # only the first of several processes prints
-console = terminal(quiet=process_number() > 0)
+console = terminal(quiet=rank() > 0)
 
 
 def say(text: str) -> None:
@@ -28,70 +29,62 @@ def say(text: str) -> None:
     console.print(text, soft_wrap=True)
 
 
-def train(config_file: Path, overrides: Sequence[str]) -> None:
+def train(config: str, overrides: Sequence[str]) -> None:
     """Meta-train one memory, or resume the training of the same configuration."""
-    from lightning_ebm.training.trainer import build
-    from lightning_ebm.training.trainer import train as fit
+    from lightning_ebm.training import train as training
 
-    run = build(resolve(read(config_file, overrides)))
-    best = fit(run)
-    if best is None:
-        say(f"{run.config.memory.name} has no parameters to train; use evaluate or compare")
-    else:
-        say(f"best checkpoint: {best}")
+    training.train(config, overrides, console)
 
 
-def evaluate(config_file: Path | None, overrides: Sequence[str], memory: str = "") -> None:
+def evaluate(config: str, overrides: Sequence[str], memory: str = "") -> None:
     """Measure one trained memory on the test episodes; compare a pretrained one (--memory) with its published row."""
     from lightning_ebm.experiments.compare import evaluate as measure
     from lightning_ebm.experiments.reproduce import reproduce
-    from lightning_ebm.pretrained import read as read_pretrained
     from lightning_ebm.reporting.comparison_tables import main_table
 
-    if process_number():  # other processes of a launcher have nothing to do
+    if rank():  # other processes of a launcher have nothing to do
         return
-    if memory:
-        found = reproduce(read_pretrained(expanded(memory, "--memory")), overrides)
-        console.print(main_table(found.comparison, brief=True))
-        if found.deviations:
-            raise ValueError("; ".join(found.deviations))
-    elif config_file:
-        console.print(main_table(measure(config_file, overrides), brief=True))
-    else:
+    if not memory and not config:
         raise ConfigError("evaluate needs a configuration, such as configs/glyphs.yaml, or --memory NAME")
+    deviations: list[str] = []
+    if memory:
+        found, deviations = reproduce(read_pretrained(expanded(memory, "--memory")), overrides)
+    else:
+        found = measure(config, overrides)
+    console.print(main_table(found, brief=True))
+    if deviations:
+        raise ValueError("; ".join(deviations))
 
 
-def compare(config_file: Path, overrides: Sequence[str]) -> None:
+def compare(config: str, overrides: Sequence[str]) -> None:
     """Train and measure every row of a configuration; print a table and write report.html and results.csv."""
-    from lightning_ebm.experiments.compare import compare as run_all
+    from lightning_ebm.experiments import compare as comparing
 
-    run_all(config_file, overrides, console)
+    comparing.compare(config, overrides, console)
 
 
-def analyse(config_file: Path, overrides: Sequence[str]) -> None:
+def analyse(config: str, overrides: Sequence[str]) -> None:
     """Run one analysis (analysis=NAME) on the memories of all rows; print a table and write it with a figure."""
-    from lightning_ebm.experiments.analysis import analyse as ask
+    from lightning_ebm.experiments import analysis
 
-    ask(config_file, overrides, console)
+    analysis.analyse(config, overrides, console)
 
 
-def show(config_file: Path, overrides: Sequence[str]) -> None:
+def show(config: str, overrides: Sequence[str]) -> None:
     """Print the resolved configuration, and write pictures of patterns and queries of each split."""
-    from lightning_ebm.config import distortion_in_test
     from lightning_ebm.reporting.figures.strips import contact_sheet
     from lightning_ebm.reporting.figures.style import png
     from lightning_ebm.training.trainer import build
 
-    config = resolve(read(config_file, overrides))
-    say(to_yaml(config))
-    data = build(config).data
-    folder = run_folder(config)
+    resolved = resolve(read(config, overrides))
+    say(to_yaml(resolved))
+    data, folder = build(resolved).data, run_folder(resolved)
     folder.mkdir(parents=True, exist_ok=True)
     loaders = {"train": data.train_dataloader, "val": data.val_dataloader, "test": data.test_dataloader}
     for split, loader in loaders.items():
         batch = next(iter(loader()))
-        distortion = distortion_in_test(config) if split == "test" else config.distortion
-        title = f"{config.data.name}, {split}\n{distortion}"
+        distortion = distortion_in_test(resolved) if split == "test" else resolved.distortion
+        title = f"{resolved.data.name}, {split}\n{distortion}"
         sheet = contact_sheet(batch.patterns[0].numpy(), batch.queries[0].numpy(), title)
         (folder / f"{split}.png").write_bytes(png(sheet))
         say(f"{split}: {folder / split}.png")
@@ -112,39 +105,37 @@ def summarise(words: Sequence[str]) -> None:
 
 def sweep(words: Sequence[str]) -> None:
     """Run the trials of a W&B sweep file; print a table and write it with the best command and a figure."""
-    from lightning_ebm.sweep import sweep as run_all
+    from lightning_ebm import sweeping
 
     if not words or "=" in words[0]:
         raise ConfigError("sweep needs a sweep file, such as sweeps/glyphs-rate.yaml, before any settings")
-    run_all(shipped(words[0], "sweeps", "sweep"), words[1:], console)
+    sweeping.sweep(words[0], words[1:], console)
 
 
-def export(config_file: Path, overrides: Sequence[str], as_: str = "", row: str = "", dtype: str = "") -> None:
+def export(config: str, overrides: Sequence[str], as_: str = "", row: str = "", dtype: str = "") -> None:
     """Export a trained memory and its measured row to one file (--as NAME) for load_pretrained and --memory."""
     from lightning_ebm.experiments import export as exporting
-    from lightning_ebm.experiments.reproduce import published, table
+    from lightning_ebm.experiments.compare import comparison_of
+    from lightning_ebm.experiments.reproduce import published
     from lightning_ebm.reporting.comparison_tables import main_table
 
     path = exporting.place(expanded(as_, "--as"))
-    cell = exporting.wanted(config_file, parse_overrides(overrides), row)
-    command = ["lightning-ebm", "compare" if row else "train", str(config_file), *overrides]
+    cell = exporting.wanted(config, overrides, row)
+    command = ["lightning-ebm", "compare" if row else "train", config, *overrides]
     saved = exporting.export(cell, path, command, dtype or "float32")
-    console.print(main_table(table(saved, cell.config, published(saved)), brief=True))
+    console.print(main_table(comparison_of(saved.name, cell.config, published(saved)), brief=True))
     say(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")
 
 
 def recall(words: Sequence[str], memory: str = "") -> None:
     """Store your own images in a pretrained memory (--memory NAME), and recall them from corrupted copies."""
-    from lightning_ebm.experiments.recall import recall as recall_images
-    from lightning_ebm.experiments.recall import write_report
-    from lightning_ebm.pretrained import names
-    from lightning_ebm.pretrained import read as read_pretrained
+    from lightning_ebm.experiments import recall as recalling
 
     if not memory:
         raise ConfigError(f"recall needs --memory NAME, one of {', '.join(names()) or 'none'}, or a file ….safetensors")
     saved = read_pretrained(expanded(memory, "--memory"))
-    found = recall_images(saved, *files_and_settings(words))
-    page = write_report(saved, found)
+    found = recalling.recall(saved, *files_and_settings(words))
+    page = recalling.write_report(saved, found)
     console.print(found.answer.table())
     say(f"\nThe report, with pictures of every read step:\n  {page.resolve().as_uri()}")
 

@@ -35,7 +35,7 @@ from lightning_ebm.memory import PatternSpec
 from lightning_ebm.registry import Choice, datasets, memories
 from lightning_ebm.reporting.summarise import SummaryConfig
 from lightning_ebm.schema import RENAMED, RunConfig
-from lightning_ebm.sweep import SweepConfig
+from lightning_ebm.sweeping.trials import SweepConfig
 
 CONFIGS, RESULTS = (Path(__file__).parent.parent / folder for folder in ("configs", "results"))
 

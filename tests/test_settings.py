@@ -49,52 +49,6 @@ def test_values_within_bounds_pass_and_lists_are_not_shared():
     assert Example().counts is not Example().counts
 
 
-GAUSSIAN = {"slots": 0, "steps": 0, "prior": -1.0, "noise": 0.0, "objective": "loss", "width": 0}
-REFUSED = {
-    "dense_associative_memory": {"function": "exponentiel", "power": 1, "slots": 0},
-    "dynamic_kanerva": GAUSSIAN | {"iterations": 0},
-    "ebmm": {},
-    "fast_weights": {
-        "key": 0, "steps": 0, "hops": 0, "hidden": -1, "value": 0, "activation": "relu", "rate": 0.0, "width": 0,
-    },
-    "generative_pseudoinverse": {"slots": 0, "steps": 0, "iterations": -1, "width": 0},
-    "hopfield": {"rule": "storky"},
-    "image_codec": {"format": "jpg", "size": 0},
-    "kanerva": GAUSSIAN | {"address_dim": 0},
-    "lstm": {"hidden": 0, "rank": 257, "width": 0},
-    "mann": {"slots": 0, "hidden": 0, "decay": 1.5, "sharpness": 0.0, "width": 0},
-    "memory_network": {"slots": 0, "overwrite": "newest", "hops": 0, "sharpness": 0.0, "width": 0},
-    "modern_hopfield": {"similarity": "dto", "separation": "sofmax", "beta": 0.0, "power": 0, "steps": 0, "slots": 0},
-    "nearest_pattern": {},
-    "no_memory": {"width": 0},
-    "pca": {"components": 0, "slots": 0},
-    "perfect_slots": {"slots": 0},
-    "plasticity": {
-        "neurons": 1, "on_steps": 0, "off_steps": -1, "read_steps": 0, "rule": "hebb", "gain": 0.0, "alpha": math.inf,
-        "eta": 1.0,
-    },
-    "ebmm.writing": {"steps": 0, "rates": "each", "reduction": "max"},
-    "ebmm.reading": {"steps": 0, "step_size": 0.0, "momentum": 1.0, "decay": 0.0},
-    "coders": {"hidden": 0, "layers": 0, "channels": [4, 0], "code_dim": 0},
-    "decoded_mixture": {
-        "slots": 0, "code_dim": 0, "hidden": -1, "layers": 0, "detector": -1, "completion": -1, "refining": -1,
-    },
-    "gated_rnn": {"written_units": 1024, "hops": 0},
-    "measured_mixture": {
-        "slots": 0, "address_dim": 0, "block_size": 0, "hidden": 0, "detector": -1, "recovery": 0, "steps": 0,
-        "noise": -0.1,
-    },
-    "mixture": {"slots": 0, "beta": 0.0},
-    "phase_mixture": {"slots": 0, "beta": 0.0},
-    "reconstruction": {"keys": 0, "code_dim": 0, "hidden": 0, "slow": 0},
-    "resnet_conv": {
-        "written_units": 128, "channels": [], "inner": 0, "strides": [1, 3], "hops": 0, "head": 0,
-    },
-    "resnet_fc": {"written_units": 512, "channels": [], "code_dim": 0, "hops": 0, "head": 0},
-}  # fmt: skip
-"""A value of each bounded setting that is out of its bounds, none of them taken from the bounds."""
-
-
 def schemas():
     """The settings of all memories and energies, by name, and those that lie in them."""
     found = {name: registry.load(name).config for registry in (memories, energies) for name in registry.names()}
@@ -102,18 +56,50 @@ def schemas():
     return found | {"ebmm.writing": ebmm["writing"], "ebmm.reading": ebmm["reading"], "coders": coded["coders"]}
 
 
-def test_every_bounded_setting_of_every_memory_and_energy_is_refused_out_of_its_bounds():
-    assert REFUSED.keys() == schemas().keys()
-    for name, schema in schemas().items():
-        bounded = {
-            f.name for f in dataclasses.fields(schema) if any(f.metadata.values()) and "registry" not in f.metadata
-        }
-        assert REFUSED[name].keys() == bounded, name
-        for key, value in REFUSED[name].items():
-            wrong = [value] if isinstance(value, str | list) else [value, math.nan]
-            for one in wrong:
-                with pytest.raises(ValueError, match=rf"^{key} must "):
-                    schema(**{key: one})
+def beyond(schema, field):
+    """Values of a field that its declaration excludes: at an open bound, just outside of a closed one, and NaN."""
+    bounds = {
+        name: schema.__dataclass_fields__[bound].default if isinstance(bound, str) else bound
+        for name, bound in field.metadata["bounds"].items()
+    }
+    whole = "float" not in field.type
+    outside = {"at_least": (-1, -math.inf), "at_most": (1, math.inf), "above": None, "below": None}
+    values = [math.nan] if bounds else []
+    for name, bound in bounds.items():
+        step = outside[name]
+        values.append(bound if step is None else bound + step[0] if whole else math.nextafter(bound, step[1]))
+    values += ["no such word"] if field.metadata["one_of"] else []
+    if "list" in field.type:
+        values = [[value] for value in values] + [[]] * bool(field.metadata["min_length"])
+    return values
+
+
+BOUNDED = [
+    (name, schema, field)
+    for name, schema in schemas().items()
+    for field in dataclasses.fields(schema)
+    if any(field.metadata.values()) and "registry" not in field.metadata
+]
+
+
+@pytest.mark.parametrize(
+    ("schema", "field"), [pytest.param(*one, id=f"{name}.{one[1].name}") for name, *one in BOUNDED]
+)
+def test_what_a_setting_declares_is_refused_beyond_it(schema, field):
+    found = beyond(schema, field)
+    assert found
+    for value in found:
+        with pytest.raises(ValueError, match=rf"^{field.name} must "):
+            schema(**{field.name: value})
+
+
+def test_no_count_of_a_memory_or_energy_may_be_negative():
+    """Whatever it counts, and whether its own bound says so or that of another setting."""
+    for schema in schemas().values():
+        for field in dataclasses.fields(schema):
+            if "int" in field.type:
+                with pytest.raises(ValueError, match=" must be "):
+                    schema(**{field.name: [-1] if "list" in field.type else -1})
 
 
 def test_settings_are_frozen_and_what_each_means_is_beneath_it():

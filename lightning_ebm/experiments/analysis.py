@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 from matplotlib.figure import Figure
@@ -16,21 +16,23 @@ from rich.console import Console
 
 from lightning_ebm.config import ConfigError, Overrides, Source, to_yaml
 from lightning_ebm.data.episodes import Episode
-from lightning_ebm.experiments.executor import QUIET
 from lightning_ebm.experiments.experiment import Experiment, name_of, run_experiments, test_loader
 from lightning_ebm.experiments.grid import grid, name_of_source
 from lightning_ebm.experiments.measure import measure, placed
+from lightning_ebm.launcher import rank
 from lightning_ebm.memory import PatternSpec
 from lightning_ebm.metrics import unit as error_unit
 from lightning_ebm.registry import analyses
-from lightning_ebm.reporting.figures.lines import error_bars, error_lines
+from lightning_ebm.reporting.figures.lines import Lines, error_bars, error_lines
 from lightning_ebm.reporting.record import Record, mean_and_band
 from lightning_ebm.reporting.report import write_finding
 from lightning_ebm.reporting.table import Table, plain_table
+from lightning_ebm.reporting.terminal import QUIET
 from lightning_ebm.settings import Settings
-from lightning_ebm.signals import process_number
-from lightning_ebm.training.checkpoints import load
-from lightning_ebm.training.trainer import Run, build, is_trainable, provenance
+from lightning_ebm.training.train import restore
+from lightning_ebm.training.trainer import Run, provenance
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -86,31 +88,39 @@ def spec_of(runs: Mapping[str, Run]) -> PatternSpec:
 
 @contextmanager
 def test_episodes(run: Run, items: int = 0, **changes: Any) -> Iterator[Iterator[Episode]]:
-    """The run's test episodes, on the run's device, where the memory is too within the block; without gradients.
+    """Test episodes on the run's device, where the memory is too within the block, without gradients.
 
-    Args:
-        run: memory and data.
-        items: patterns in an episode; 0: as configured.
-        changes: as `experiment.test_loader` takes them.
+    The arguments are those of `experiment.test_loader`.
     """
     with torch.no_grad(), placed(run.memory, run.device):
-        loader = test_loader(run, items or run.config.episodes.patterns_per_episode, **changes)
-        yield (batch.to(run.device) for batch in loader)
+        yield (batch.to(run.device) for batch in test_loader(run, items, **changes))
 
 
 def measure_run(run: Run, items: int = 0, precision: str = "float32", prior: bool = False, **changes: Any) -> Record:
-    """The run's memory, measured under other conditions; the mask is unknown.
+    """Measures the run's memory with `experiment.test_loader(run, items, **changes)`; see `measure`.
 
-    Args:
-        run: memory and data.
-        items: patterns in an episode; 0: as configured.
-        precision: how the state is kept between writing and reading.
-        prior: whether to read the prior state, into which nothing was written.
-        changes: as `experiment.test_loader` takes them.
+    `precision` is that of the state between writing and reading. `prior` reads a state into which nothing was written.
     """
-    episodes = test_loader(run, items or run.config.episodes.patterns_per_episode, **changes)
-    spec, device = run.data.source.spec, run.device
-    return measure(run.memory, episodes, spec, precision=precision, nothing_written=prior, device=device)
+    episodes, spec = test_loader(run, items, **changes), run.data.source.spec
+    return measure(run.memory, episodes, spec, precision=precision, nothing_written=prior, device=run.device)
+
+
+def ask(runs: Mapping[str, Run], question: Callable[[Run], Answer], needs: str = "") -> dict[str, Answer]:
+    """The answer of each memory, by label. Where `needs` says what a question needs, memories that lack it are skipped.
+
+    Raises:
+        ValueError: if all of them lack it, which the question shows by a NotImplementedError.
+    """
+    answers = {}
+    for label, run in runs.items():
+        try:
+            answers[label] = question(run)
+        except NotImplementedError:
+            if not needs:
+                raise
+    if not answers:
+        raise ValueError(f"analysis: none of these memories {needs}")
+    return answers
 
 
 @dataclass(frozen=True)
@@ -129,54 +139,58 @@ class Condition:
     """What follows the memory's label in the name of the line or bar."""
 
 
-def errors_under(
-    runs: Mapping[str, Run],
-    conditions: Callable[[Run], Iterable[Condition]],
-    title: str,
-    caption: str,
-    columns: Sequence[str],
-    axis: str = "",
-    **drawing: Any,
-) -> AnalysisResult:
-    """The result of an analysis that measures every memory under several conditions.
+@dataclass(frozen=True)
+class ErrorAnalysis(Analysis):
+    """An analysis that measures the error of every memory under several conditions."""
 
-    Args:
-        runs: trained memories.
-        conditions: measures one of them under each condition.
-        title: see `AnalysisResult`.
-        caption: its beginning; what means and bands are is added.
-        columns: heads of what `Condition.cells` say.
-        axis: name of the horizontal axis, along which lines are drawn; empty: bars are drawn.
-        drawing: as `figures.lines.error_lines` takes it; `reference` maps the label of a further line to its points.
+    title: ClassVar[str]
+    """See `AnalysisResult`."""
+    caption: ClassVar[str]
+    """Begins the caption; `{name}` is the setting of that name."""
+    columns: ClassVar[Sequence[str]]
+    """Heads of what `Condition.cells` say."""
+    axis: ClassVar[str] = ""
+    """Horizontal axis of a figure with lines; empty: a figure with bars."""
+    xscale: ClassVar[str] = "log"
+    """Scale of that axis."""
+    needs: ClassVar[str] = ""
+    """What a memory must have or do, see `ask`."""
 
-    Raises:
-        ValueError: if no memory has a condition.
-    """
-    curves: dict[str, dict[Any, tuple[float, float, float]]] = {}
-    rows, exact = [], False
-    for label, run in runs.items():
-        for found in conditions(run):
-            point = mean_and_band(list(found.errors))
-            curves.setdefault(label + found.line, {})[found.place] = point
-            exact = found.exact is not None
-            rows.append([label, *(found.cells or [found.place]), *point, *[found.exact] * exact])
-    unit, reference = error_unit(spec_of(runs)), drawing.pop("reference", {})
+    @abstractmethod
+    def conditions(self, run: Run) -> Iterable[Condition]:
+        """Measures a memory under each condition."""
 
-    def figure(dark: bool) -> Figure:
-        if not axis:
-            return error_bars(curves, unit, dark)
-        lines = {label: [(place, *point) for place, point in points.items()] for label, points in curves.items()}
-        return error_lines(lines | reference, axis, unit, dark, **drawing)
+    def reference(self, runs: Mapping[str, Run]) -> Lines:
+        """Further lines of the figure."""
+        return {}
 
-    marks = "Lines are means, bands reach" if axis else "Bars are means, lines reach"
-    return AnalysisResult(
-        title,
-        f"{caption} Errors are in {unit}; the mask is unknown. {marks} from the 5th to the 95th percentile of test"
-        " episodes.",
-        ["memory", *columns, "error", "5th percentile", "95th percentile", *["recalled exactly"] * exact],
-        rows,
-        figure,
-    )
+    def result(self, runs: Mapping[str, Run]) -> AnalysisResult:
+        """See `Analysis.result`."""
+        curves: dict[str, dict[Any, tuple[float, float, float]]] = {}
+        rows, exact = [], False
+        for label, conditions in ask(runs, lambda run: list(self.conditions(run)), self.needs).items():
+            for found in conditions:
+                point = mean_and_band(list(found.errors))
+                curves.setdefault(label + found.line, {})[found.place] = point
+                exact = found.exact is not None
+                rows.append([label, *(found.cells or [found.place]), *point, *[found.exact] * exact])
+        unit, reference = error_unit(spec_of(runs)), self.reference(runs)
+
+        def figure(dark: bool) -> Figure:
+            if not self.axis:
+                return error_bars(curves, unit, dark)
+            lines = {label: [(place, *point) for place, point in points.items()] for label, points in curves.items()}
+            return error_lines(lines | reference, self.axis, unit, dark, xscale=self.xscale)
+
+        marks = "Lines are means, bands reach" if self.axis else "Bars are means, lines reach"
+        return AnalysisResult(
+            self.title,
+            f"{self.caption.format(**vars(self))} Errors are in {unit}; the mask is unknown. {marks} from the 5th to"
+            " the 95th percentile of test episodes.",
+            ["memory", *self.columns, "error", "5th percentile", "95th percentile", *["recalled exactly"] * exact],
+            rows,
+            figure,
+        )
 
 
 def trained(experiments: Sequence[Experiment], console: Console) -> dict[str, Run]:
@@ -186,15 +200,9 @@ def trained(experiments: Sequence[Experiment], console: Console) -> dict[str, Ru
         ConfigError: if one cannot be trained; the message names the row.
     """
     failed = run_experiments(experiments, console)
-    if failed:
-        rank, error = next(iter(failed.items()))
-        raise ConfigError(f"compare.rows.{experiments[rank].label}: {error}")
-    runs = {}
-    for one in experiments:
-        runs[name_of(one, seed=len(one.config.compare.seeds) > 1)] = run = build(one.config)
-        if is_trainable(run.memory) and one.config.training.max_steps:
-            load(run.memory, run.folder / "checkpoints" / "best.ckpt")
-    return runs
+    for place, error in failed.items():
+        raise ConfigError(f"compare.rows.{experiments[place].label}: {error}")
+    return {name_of(one, seed=len(one.config.compare.seeds) > 1): restore(one.config) for one in experiments}
 
 
 def analyse(source: Source, overrides: Overrides = (), console: Console = QUIET) -> AnalysisResult | None:
@@ -208,7 +216,7 @@ def analyse(source: Source, overrides: Overrides = (), console: Console = QUIET)
     config = experiments[0].config
     folder = Path(config.output) / f"analysis-{name_of_source(source)}-{config.analysis.name}"
     runs = trained(experiments, console)
-    if process_number():
+    if rank():
         return None
     found = analyses.build(config.analysis).result(runs)
     folder.mkdir(parents=True, exist_ok=True)

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
+from lightning_ebm import launcher
 from lightning_ebm.config import ConfigError, Overrides, Source, distortion_in_test, read, resolve, to_yaml
-from lightning_ebm.experiments.executor import QUIET, UnfinishedError
-from lightning_ebm.experiments.experiment import Experiment, measured, name_of, run_experiments
+from lightning_ebm.experiments.executor import UnfinishedError
+from lightning_ebm.experiments.experiment import Experiment, measured, name_of, named, run_experiments
 from lightning_ebm.experiments.grid import grid, name_of_source
 from lightning_ebm.files import slug
 from lightning_ebm.reporting.comparison_tables import terminal_tables
+from lightning_ebm.reporting.figures.curves import read_curve
 from lightning_ebm.reporting.published import published
 from lightning_ebm.reporting.record import COLUMNS, QUERY, Comparison, Gallery, Recall, Record, pooled, row, write_cells
 from lightning_ebm.reporting.report import read_findings, write_index, write_report
-from lightning_ebm.signals import process_number
-from lightning_ebm.training.checkpoints import load
+from lightning_ebm.reporting.terminal import QUIET
+from lightning_ebm.schema import RunConfig
 from lightning_ebm.training.loggers import log_table
-from lightning_ebm.training.trainer import build, is_trainable, provenance
+from lightning_ebm.training.train import restore
+from lightning_ebm.training.trainer import provenance
 
 
 def compare(source: Source, overrides: Overrides = (), console: Console = QUIET) -> list[Record]:
@@ -45,22 +49,23 @@ def compare(source: Source, overrides: Overrides = (), console: Console = QUIET)
     if first.compare.paper_results:
         published(first.compare.paper_results)  # a mistake is found before anything is trained
     failed = run_experiments(experiments, console)
-    if process_number():
+    if launcher.rank():
         return []
     if len(failed) == len(experiments):
         raise ConfigError(f"{experiments[0].label}: {failed[0]}")
-    ranks: dict[str, list[int]] = {}
-    for rank, one in enumerate(experiments):
-        ranks.setdefault(one.variation, []).append(rank)
+    done = [one for place, one in enumerate(experiments) if place not in failed]
+    lost: dict[str, dict[str, str]] = {one.variation: {} for one in experiments}
+    for place, error in failed.items():
+        lost[experiments[place].variation][experiments[place].label] = error
     comparisons = {
-        variation: together(done, {experiments[rank].label: failed[rank] for rank in several if rank in failed})
-        for variation, several in ranks.items()
-        if (done := [experiments[rank] for rank in several if rank not in failed])
+        variation: together(members, errors)
+        for variation, errors in lost.items()
+        if (members := [one for one in done if one.variation == variation])
     }
     folder = Path(first.output) / f"compare-{name_of_source(source)}"
-    missing = [variation for variation in ranks if variation not in comparisons]
+    missing = [variation for variation in lost if variation not in comparisons]
     page = write_reports(comparisons, missing, folder)
-    records = [result for rank, one in enumerate(experiments) if rank not in failed for result in one.results()]
+    records = [result for one in done for result in one.results()]
     write_cells(records, folder)
     log_table(first, folder.name, COLUMNS, [list(row(result).values()) for result in records])
     for comparison in comparisons.values():  # what is printed is written already, so that no terminal can lose it
@@ -69,9 +74,9 @@ def compare(source: Source, overrides: Overrides = (), console: Console = QUIET)
     console.print(
         f"\nThe report, with pictures of what each memory recalled:\n  {page.resolve().as_uri()}", soft_wrap=True
     )
-    lost = [label for comparison in comparisons.values() for label in comparison.failed]
-    if lost := lost + [f"all of {variation}" for variation in missing]:
-        raise UnfinishedError(lost, records)
+    if failed:
+        labels = [label for comparison in comparisons.values() for label in comparison.failed]
+        raise UnfinishedError(labels + [f"all of {variation}" for variation in missing], records)
     return records
 
 
@@ -94,48 +99,36 @@ def evaluate(source: Source, overrides: Overrides = ()) -> Comparison:
         ConfigError: if it was not trained, or its checkpoint is damaged.
     """
     config = resolve(read(source, overrides))
-    run = build(config)
-    if is_trainable(run.memory) and (config.checkpoint or config.training.max_steps):
-        load(run.memory, Path(config.checkpoint) if config.checkpoint else run.folder / "checkpoints" / "best.ckpt")
-    one = Experiment(config.name, config.name, "", config)
-    results = [result for _, rows in measured(run, one.settings()) for result in one.labelled(rows)]
+    run, one = restore(config, config.checkpoint), Experiment.of(config)
+    found = [named(row, one.label, one.series) for _, rows in measured(run, one.settings()) for row in rows]
+    return comparison_of(config.memory.name, config, found)
+
+
+def comparison_of(name: str, config: RunConfig, results: list[Record], ending: str = "") -> Comparison:
+    """Rows of one memory, to be shown as a table: its name, what it was measured with, and what ends the title."""
     made = provenance(config)
-    return Comparison(
-        title=f"{config.memory.name} on {config.data.name}, {distortion_in_test(config)}",
-        unit=results[0].unit,
-        results=results,
-        gallery=None,
-        command=made["command"],
-        config=to_yaml(config),
-        provenance=made,
-    )
+    title = f"{name} on {config.data.name}, {distortion_in_test(config)}{ending}"
+    return Comparison(title, results[0].unit, results, None, made["command"], to_yaml(config), made)
 
 
 def together(experiments: Sequence[Experiment], failed: dict[str, str]) -> Comparison:
-    """What the experiments of one table found, seeds pooled.
-
-    Args:
-        experiments: those that are done, at least one.
-        failed: label and error of those that are not.
-    """
+    """What the experiments of one table found, at least one, seeds pooled; `failed`: label and error of the others."""
     first = experiments[0].config
     results = [result for one in experiments for result in one.results()]
     queries = {(r.items, r.mask_known): r for r in reversed(results) if r.label == QUERY}  # the same in all
     results = pooled(r for r in results if r.label != QUERY) + list(queries.values())
     firsts = {one.label: one for one in reversed(experiments)}  # of several seeds, the first one is shown
     shown = [firsts[label] for label in dict.fromkeys(one.label for one in experiments)]
-    made = provenance(first)
-    seeds = sorted({one.config.seed for one in experiments})
+    seeds = ", ".join(map(str, sorted({one.config.seed for one in experiments})))
     variation = f", {experiments[0].variation}" if experiments[0].variation else ""
-    return Comparison(
-        title=f"Associative memories on {first.data.name}, {distortion_in_test(first)}{variation}",
-        unit=results[0].unit,
-        results=sorted(results, key=lambda result: (result.mask_known, result.items)),
+    results = sorted(results, key=lambda result: (result.mask_known, result.items))
+    made = comparison_of("Associative memories", first, results, variation)
+    return replace(
+        made,
         gallery=gallery(shown) if first.compare.gallery else None,
-        command=made["command"],
         config="\n".join(f"# {name_of(one)}\n{to_yaml(one.config)}" for one in experiments),
-        provenance={**made, "seed": ", ".join(map(str, seeds)), "episode seed": str(first.episodes.seed)},
-        curves=[curve for one in shown if (curve := one.curve()).points],
+        provenance={**made.provenance, "seed": seeds, "episode seed": str(first.episodes.seed)},
+        curves=[curve for one in shown if (curve := read_curve(one.label, one.folder)).points],
         failed=failed,
         runs={one.folder.name: to_yaml(one.config) for one in experiments},
         published=published(first.compare.paper_results) if first.compare.paper_results else None,

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Self
 
 from torch import Tensor
 
 from lightning_ebm.memory import AssociativeMemory, PatternSpec, State
-
-
-@dataclass
-class NoSettings:
-    """`QueryItself` has none."""
+from lightning_ebm.settings import Settings
 
 
 class QueryItself(AssociativeMemory):
-    """Stores nothing and answers with the query. The state is empty."""
+    """Stores nothing and answers with the query. The state is empty; there are no settings."""
 
-    config = NoSettings
+    config = Settings
     citation = "none"
     order_invariant = True
 
@@ -31,9 +26,9 @@ class QueryItself(AssociativeMemory):
         """Nothing."""
         return {}
 
-    def write(self, patterns: Tensor) -> State:
-        """Nothing."""
-        return {}
+    def update(self, state: State, patterns: Tensor) -> State:
+        """Nothing is added."""
+        return state
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
         """The queries, as a trajectory of one step."""

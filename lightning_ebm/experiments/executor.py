@@ -25,25 +25,17 @@ from rich.text import Text
 
 from lightning_ebm.config import ConfigError
 from lightning_ebm.files import atomic_write
+from lightning_ebm.reporting.terminal import QUIET
+from lightning_ebm.signals import reason
 
 PAUSE = 0.25
 """Seconds between two looks at the processes."""
-SILENCE = 300.0
-"""Seconds within which a job that `speaks` must have printed something. Its imports take two minutes on a machine with
-seven processes a core, and about as long from a cold network file system."""
 SHOWN = 12
 """Jobs that the live table names."""
-QUIET = Console(quiet=True)
-"""Shows nothing: what a notebook calls prints only where it is given another console."""
 
 
 class UnfinishedError(ConfigError):
-    """Some jobs failed; what the others found is in the report, and here.
-
-    Args:
-        failed: their names.
-        found: what would have been returned.
-    """
+    """Some jobs, whose names it takes, failed; `found` is what would have been returned, and in the report."""
 
     def __init__(self, failed: Sequence[str], found: Any) -> None:
         super().__init__(f"not finished, see above and log.txt in the run's folder: {', '.join(failed)}")
@@ -52,60 +44,65 @@ class UnfinishedError(ConfigError):
 
 @dataclass(frozen=True)
 class Job:
-    """A command and what is known of it.
-
-    Attributes:
-        name: what it is called in the table and in log lines.
-        command: its words.
-        folder: where log.txt, all that it prints, lies.
-        devices: GPUs that it uses; 0: all that are shown.
-        environment: variables added to those of this process; None removes one.
-        progress: share of its work that is done, from 0 to 1.
-        speaks: whether it prints a line as soon as it has started; if none comes for `SILENCE`, it is killed.
-        gives_up: whether it should be asked to stop, since its result is of no use any more.
-    """
+    """A command and what is known of it."""
 
     name: str
+    """What it is called in the table and in log lines."""
     command: Sequence[str]
+    """Its words."""
     folder: Path
+    """Where log.txt lies, all that it prints."""
     devices: int = 1
+    """GPUs that it uses; 0: all that are shown."""
     environment: Mapping[str, str | None] = field(default_factory=dict)
+    """Variables added to those of this process; None removes one."""
     progress: Callable[[], float] = lambda: 0.0
-    speaks: bool = False
+    """Share of its work that is done, from 0 to 1."""
+    speaks: Sequence[float] = ()
+    """Seconds within which it must have printed a first line, a second one, and so on, or it is killed."""
     gives_up: Callable[[], bool] = lambda: False
+    """Whether it should be asked to stop, since its result is of no use any more."""
 
     @property
     def log(self) -> Path:
         """What it prints."""
         return self.folder / "log.txt"
 
-    def variables(self) -> dict[str, str]:
-        """The environment of its process."""
-        merged = {**os.environ, **self.environment}
-        return {name: value for name, value in merged.items() if value is not None}
+    @property
+    def exit_code(self) -> Path:
+        """Where a job of SLURM leaves its exit code: submitit's own would have to be unpickled."""
+        return self.folder / "slurm" / "exit-code"
+
+
+def variables(changes: Mapping[str, str | None]) -> dict[str, str]:
+    """The environment of this process with changes, as in `Job.environment`."""
+    return {name: value for name, value in {**os.environ, **changes}.items() if value is not None}
 
 
 @dataclass
 class Running:
-    """A job at work.
-
-    Attributes:
-        job: which one.
-        process: its process, or its job of SLURM.
-        gpus: those that it has.
-        printed: how long its log was when it started, in bytes.
-        start: when that was, in seconds of `time.monotonic`.
-        asked: whether it was asked to stop.
-        hung: why it was killed, if it hung.
-    """
+    """A job at work."""
 
     job: Job
+    """Which one."""
     process: subprocess.Popen[bytes] | Submitted
+    """Its process, or its job of SLURM."""
     gpus: Sequence[str] = ()
+    """Those that it has."""
     printed: int = 0
+    """How long its log was when it started, in bytes."""
     start: float = field(default_factory=time.monotonic)
+    """When that was, in seconds of `time.monotonic`."""
+    lines: int = 0
+    """Lines that it is known to have printed since."""
     asked: bool = False
+    """Whether it was asked to stop."""
     hung: str = ""
+    """Why it was killed, if it hung."""
+
+    def seconds(self) -> float:
+        """How long it has been at work."""
+        return time.monotonic() - self.start
 
 
 Ended = Callable[[Job, str], str]
@@ -143,7 +140,7 @@ def run_jobs(executor: Local | Slurm, jobs: Iterator[Job], total: int, ended: En
                     running.remove(one)
                     count += 1
                     words = ended(one.job, one.hung or why(one.job.log, code))
-                    line = f"{one.job.name}: {words} ({count} of {total}, {time.monotonic() - one.start:.0f} s)"
+                    line = f"{one.job.name}: {words} ({count} of {total}, {one.seconds():.0f} s)"
                     console.print(Text(line, style="red" if words.startswith("failed") else ""), soft_wrap=True)
                 live.update(table(running, count, total, time.monotonic() - begun), refresh=True)
         finally:
@@ -154,14 +151,18 @@ def run_jobs(executor: Local | Slurm, jobs: Iterator[Job], total: int, ended: En
 
 
 def watch(one: Running) -> None:
-    """Asks a job to stop that gives up, and kills one that hangs before it has printed anything."""
+    """Asks a job to stop that gives up, and kills one that hangs before it has printed what it should have."""
     if not one.asked and one.job.gives_up():
         one.asked = True
         one.process.terminate()
-    silent = one.job.speaks and time.monotonic() - one.start > SILENCE and one.job.log.stat().st_size == one.printed
-    if silent and isinstance(one.process, subprocess.Popen):  # a job of SLURM waits in the queue first
-        one.hung = f"it hung on start: it printed nothing for {SILENCE:.0f} s, and was killed"
-        one.process.kill()
+    if not isinstance(one.process, subprocess.Popen):  # a job of SLURM waits in the queue first
+        return
+    due = [limit for limit in one.job.speaks if one.seconds() > limit]
+    if len(due) > one.lines:
+        one.lines = one.job.log.read_bytes()[one.printed :].count(b"\n")
+        if len(due) > one.lines:
+            one.hung = f"it hung on start: it printed {one.lines} lines in {due[one.lines]:.0f} s, and was killed"
+            one.process.kill()
 
 
 def why(log: Path, code: int) -> str:
@@ -187,7 +188,7 @@ def table(running: Sequence[Running], count: int, total: int, seconds: float) ->
     for name in ("job", "done", "seconds"):
         view.add_column(name, justify="left" if name == "job" else "right", overflow="fold")
     for one in running[:SHOWN]:
-        view.add_row(Text(one.job.name), f"{one.job.progress():.0%}", f"{time.monotonic() - one.start:.0f}")
+        view.add_row(Text(one.job.name), f"{one.job.progress():.0%}", f"{one.seconds():.0f}")
     return Group(Text(words), view)
 
 
@@ -209,7 +210,9 @@ def cores() -> int:
 def wait_for_earlier(log: IO[bytes]) -> None:
     """Waits for the process of the same job that has outlived an earlier, killed run of this command.
 
-    The new process inherits the lock, and so holds it until it ends. Where there are no such locks, nothing waits.
+    Not by `files.lock`: this lock belongs to the open log. The new process inherits it and holds it until it ends,
+    whatever its command is, and also where this process is killed. filelock's are not inherited, and are released for
+    all at once. Where there are no such locks, nothing waits.
     """
     try:
         import fcntl
@@ -238,11 +241,7 @@ def make_executor(kind: str, workers: int, slurm: Mapping[str, Any]) -> Local | 
 
 
 class Local:
-    """Processes on this machine.
-
-    Args:
-        workers: as in `make_executor`.
-    """
+    """Processes on this machine; `workers` as in `make_executor`."""
 
     def __init__(self, workers: int) -> None:
         self.gpus, self.workers = gpus(), workers
@@ -258,7 +257,8 @@ class Local:
         """Starts a job on the GPUs that the fewest others use; what it prints is added to its log."""
         used = [gpu for one in running for gpu in one.gpus]
         chosen = sorted(self.gpus, key=used.count)[: job.devices]
-        environment = {"OMP_NUM_THREADS": str(max(1, cores() // (self.workers or self.places))), **job.variables()}
+        threads = str(max(1, cores() // (self.workers or self.places)))
+        environment = {"OMP_NUM_THREADS": threads, **variables(job.environment)}
         if chosen:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(chosen)
         job.folder.mkdir(parents=True, exist_ok=True)
@@ -278,15 +278,14 @@ class Slurm:
     Args:
         workers: as in `make_executor`.
         settings: of sbatch, as in `make_executor`.
-        cluster: submitit's name of the cluster; "local" runs its jobs on this machine, for tests.
     """
 
-    def __init__(self, workers: int, settings: Mapping[str, Any], cluster: str = "slurm") -> None:
+    def __init__(self, workers: int, settings: Mapping[str, Any]) -> None:
         try:
             import submitit
         except ImportError:
             raise ConfigError("executor=slurm needs submitit: pip install 'lightning-ebm[slurm]'") from None
-        self.submitit, self.workers, self.settings, self.cluster = submitit, workers, dict(settings), cluster
+        self.submitit, self.workers, self.settings = submitit, workers, dict(settings)
 
     def has_room(self, running: Sequence[Running]) -> bool:
         """Whether another job may be submitted."""
@@ -297,28 +296,22 @@ class Slurm:
         job.folder.mkdir(parents=True, exist_ok=True)
         python = f"{shlex.quote(sys.executable)} -P"  # files of the working folder never stand in for modules
         try:
-            kinds = {"slurm": self.submitit.SlurmExecutor, "local": self.submitit.LocalExecutor}
-            executor = kinds[self.cluster](job.folder / "slurm", max_num_timeout=1_000_000, python=python)
+            executor = self.submitit.SlurmExecutor(job.folder / "slurm", max_num_timeout=1_000_000, python=python)
             executor.update_parameters(**{"job_name": job.folder.name, **self.settings})
         except (ValueError, TypeError, RuntimeError) as error:
-            raise ConfigError(f"slurm={self.settings}: {' '.join(str(error).split())}") from None
+            raise ConfigError(f"slurm={self.settings}: {reason(error)}") from None
         kept = job.folder / "slurm" / "job"
-        if kept.exists() and not exit_code(job).exists():
+        if kept.exists() and not job.exit_code.exists():
             found = executor.job_class(executor.folder, kept.read_text())
             if not found.done(force_check=True) and found.state != "UNKNOWN":
                 return Running(job, Submitted(job, found))
-        exit_code(job).unlink(missing_ok=True)
+        job.exit_code.unlink(missing_ok=True)
         try:
-            submitted = executor.submit(Task(job.command, job.environment, job.log, exit_code(job)))
+            submitted = executor.submit(Task(job.command, job.environment, job.log, job.exit_code))
         except (OSError, RuntimeError) as error:
-            raise ConfigError(f"sbatch refuses {job.name}: {' '.join(str(error).split())}") from None
+            raise ConfigError(f"sbatch refuses {job.name}: {reason(error)}") from None
         atomic_write(kept, submitted.job_id.encode())
         return Running(job, Submitted(job, submitted))
-
-
-def exit_code(job: Job) -> Path:
-    """The file in which a job of SLURM leaves its exit code: submitit's own would have to be unpickled."""
-    return job.folder / "slurm" / "exit-code"
 
 
 @dataclass
@@ -333,7 +326,7 @@ class Submitted:
         if not self.submitted.done():
             return None
         try:
-            return int(exit_code(self.job).read_text())
+            return int(self.job.exit_code.read_text())
         except (OSError, ValueError):
             with self.job.log.open("a") as log:
                 print(f"job {self.submitted.job_id} of SLURM has ended in the state {self.submitted.state}", file=log)
@@ -358,9 +351,9 @@ class Task:
 
     def __call__(self) -> None:
         """Runs the command to its end."""
-        job = Job("", self.command, self.log.parent, environment=self.environment)
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(self.command, env=job.variables(), stdout=log, stderr=subprocess.STDOUT)
+            environment = variables(self.environment)
+            self.process = subprocess.Popen(self.command, env=environment, stdout=log, stderr=subprocess.STDOUT)
         os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT)
         if not int(os.environ.get("SLURM_PROCID", 0)):  # of the processes of one training, the first one tells
             atomic_write(self.code, str(self.process.wait()).encode())

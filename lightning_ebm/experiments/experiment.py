@@ -1,7 +1,5 @@
 """One experiment of a comparison: a memory is trained, if it has parameters, and measured. Results are kept.
 
-    python -m lightning_ebm.experiments.experiment FILE        runs an experiment from a file, as a job of the executor
-
 Everything is in the run's folder: checkpoints, and results/ with one file for each test setting, written atomically.
 So a comparison can be stopped at any moment, and resumes.
 """
@@ -12,7 +10,6 @@ import dataclasses
 import hashlib
 import io
 import json
-import os
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,61 +18,64 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
-import rich
 import yaml
 from rich.console import Console
 from rich.text import Text
 from torch.utils.data import DataLoader
 
+from lightning_ebm import launcher
 from lightning_ebm.config import distortion_in_test, load_yaml, plain, resolve, run_folder
 from lightning_ebm.data.datamodule import EpisodeDataModule
 from lightning_ebm.data.episodes import Distortion, Episode, PatternSource
 from lightning_ebm.experiments.controls import QueryItself
-from lightning_ebm.experiments.executor import QUIET, Job, make_executor, run_jobs
-from lightning_ebm.experiments.gallery import recalled
-from lightning_ebm.experiments.measure import Written, measure
+from lightning_ebm.experiments.executor import Job, make_executor, run_jobs
+from lightning_ebm.experiments.measure import Written, measure, recall_first
 from lightning_ebm.files import atomic_write
 from lightning_ebm.memory import AssociativeMemory
-from lightning_ebm.reporting.figures.curves import read_curve
-from lightning_ebm.reporting.record import CONTROL, PRIOR, QUERY, Curve, Record
+from lightning_ebm.reporting.record import CONTROL, PRIOR, QUERY, Record
+from lightning_ebm.reporting.terminal import QUIET
 from lightning_ebm.schema import RunConfig
-from lightning_ebm.signals import Stopped, launched, process_number, stops_on_signal
+from lightning_ebm.signals import FAILURES, Stopped, reason, stops_on_signal
+from lightning_ebm.training.callbacks import progress_as_in
 from lightning_ebm.training.trainer import Run, build, commit, held, is_trainable, train, training_record, updates_left
 
 Say = Callable[[str], None]
 Kept = TypeVar("Kept")
 
+SPEAKS = (60.0, 300.0)
+"""Seconds within which its process starts, and within which it has imported what it needs. Imports take two minutes on
+a machine with seven processes a core, and about as long from a cold network file system."""
+
 
 @dataclass(frozen=True)
 class Setting:
-    """How an experiment is tested; one file of results.
-
-    Attributes:
-        items: patterns in an episode.
-        mask_known: whether the memory gets the mask of corrupted values.
-        precision: how its state is kept, as in `schema.PRECISIONS`.
-    """
+    """How an experiment is tested; one file of results."""
 
     items: int
+    """Patterns in an episode."""
     mask_known: bool
+    """Whether the memory gets the mask of corrupted values."""
     precision: str
+    """How its state is kept, as in `schema.PRECISIONS`."""
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """One memory of a comparison, at one size, on one data set and distortion, from one seed.
-
-    Attributes:
-        label: name of its row; experiments that differ only in the seed share it.
-        series: name of the line that it is a point of; experiments that differ only in the size share it.
-        variation: name of its table; empty if there is one only.
-        config: its configuration.
-    """
+    """One memory of a comparison, at one size, on one data set and distortion, from one seed."""
 
     label: str
+    """Name of its row; experiments that differ only in the seed share it."""
     series: str
+    """Name of the line that it is a point of; experiments that differ only in the size share it."""
     variation: str
+    """Name of its table; empty if there is one only."""
     config: RunConfig
+    """Its configuration."""
+
+    @classmethod
+    def of(cls, config: RunConfig) -> Experiment:
+        """That of a configuration alone, without a comparison."""
+        return cls(config.name, config.name, "", config)
 
     @property
     def folder(self) -> Path:
@@ -91,12 +91,8 @@ class Experiment:
 
     def path(self, setting: Setting | str) -> Path:
         """The file of a setting's results, or of another thing that depends on the test episodes."""
-        distortion = plain(distortion_in_test(self.config))
-        tested = {
-            "test": self.config.episodes.test,
-            "items": self.config.episodes.patterns_per_episode,
-            "distortion": distortion,
-        }
+        distortion, episodes = plain(distortion_in_test(self.config)), self.config.episodes
+        tested = {"test": episodes.test, "items": episodes.patterns_per_episode, "distortion": distortion}
         key = hashlib.sha256(json.dumps(tested, sort_keys=True).encode()).hexdigest()[:8]
         if isinstance(setting, Setting):
             mask = "known" if setting.mask_known else "unknown"
@@ -118,22 +114,14 @@ class Experiment:
             rows = json.loads(file.read())
             if not isinstance(rows, list):
                 raise TypeError(f"expected a list of records, got {type(rows).__name__}")
-            return self.labelled(map(Record.from_plain, rows))
+            records = [named(Record.from_plain(row), self.label, self.series) for row in rows]
+            return [dataclasses.replace(record, cell=self.folder.name) for record in records]
 
         return kept(self.path(setting), read)
 
     def results(self) -> list[Record]:
         """All that was measured."""
         return [result for setting in self.settings() for result in self.read(setting) or []]
-
-    def labelled(self, records: Iterable[Record]) -> list[Record]:
-        """What `measured` returned, under the experiment's name."""
-        named = []
-        for record in records:
-            ending = "".join(f", {part}" for part in (record.precision, record.role) if part not in ("", "float32"))
-            label, series = (QUERY, QUERY) if record.role == QUERY else (self.label + ending, self.series + ending)
-            named.append(dataclasses.replace(record, label=label, series=series, cell=self.folder.name))
-        return named
 
     def recall(self) -> dict[str, np.ndarray] | None:
         """The gallery's episode and what was recalled: `patterns`, `queries`, `trajectory`, as in `Gallery`."""
@@ -143,10 +131,6 @@ class Experiment:
                 return {name: saved[name] for name in {*saved, "patterns", "queries", "trajectory"}}
 
         return kept(self.path("gallery.npz"), read)
-
-    def curve(self) -> Curve:
-        """How it learned; without points if it is not trained."""
-        return read_curve(self.label, self.folder)
 
     def progress(self) -> float:
         """Share of the updates that its process last said were done."""
@@ -162,14 +146,22 @@ class Experiment:
         atomic_write(path, yaml.safe_dump(values, sort_keys=False).encode())
         return Job(
             name=name_of(self),
-            command=(sys.executable, "-m", "lightning_ebm.experiments.experiment", str(path)),
+            command=(sys.executable, "-m", "lightning_ebm.experiments", str(path)),
             folder=self.folder,
             devices=self.config.trainer.devices,
             # files of the working folder never stand in for modules; they come last, see `Registry.load`
             environment={"PYTHONSAFEPATH": "1"},
             progress=self.progress,
-            speaks=True,
+            speaks=SPEAKS,
         )
+
+
+def named(record: Record, label: str, series: str, when: str = "") -> Record:
+    """What `measured` found, under the names of its row and line. Precision, role or else `when` end both names."""
+    parts = [record.precision if record.precision != "float32" else "", record.role or when]
+    ending = "".join(f", {part}" for part in parts if part)
+    label, series = (QUERY, QUERY) if record.role == QUERY else (label + ending, series + ending)
+    return dataclasses.replace(record, label=label, series=series)
 
 
 def kept(path: Path, read: Callable[[BinaryIO], Kept]) -> Kept | None:
@@ -201,47 +193,35 @@ def run_experiments(experiments: Sequence[Experiment], console: Console = QUIET)
         The error of each experiment that failed, by its place in `experiments`; a failure does not stop the others.
     """
     config = experiments[0].config.compare
-    waiting = [rank for rank, one in enumerate(experiments) if not one.is_done()]
+    waiting = {place: one for place, one in enumerate(experiments) if not one.is_done()}
     # training on several devices restarts its command, which must then run this experiment only
-    several = any(experiments[rank].config.trainer.devices > 1 for rank in waiting)
+    several = any(one.config.trainer.devices > 1 for one in waiting.values())
     failed: dict[int, str] = {}
-    if launched() or (config.jobs == 1 and config.executor == "local" and not several):
-        bar = rich.get_console()  # of training's progress bar
-        was_quiet, bar.quiet = bar.quiet, console.quiet
-        try:
-            for rank in waiting:
+    if launcher.launched() or (config.jobs == 1 and config.executor == "local" and not several):
+        with progress_as_in(console):
+            for place, one in waiting.items():
                 try:
-                    run_experiment(experiments[rank], console.print)
-                except (ValueError, NotImplementedError, RuntimeError, OSError, MemoryError) as error:
-                    failed[rank] = " ".join(str(error).split()) or type(error).__name__
-                    console.print(Text(f"{experiments[rank].label}: failed: {failed[rank]}", style="red"))
-        finally:
-            bar.quiet = was_quiet
+                    run_experiment(one, console.print)
+                except FAILURES as error:
+                    failed[place] = reason(error)
+                    console.print(Text(f"{one.label}: failed: {failed[place]}", style="red"))
         return failed
-    ranks: dict[Path, int] = {}
-
-    def jobs() -> Iterator[Job]:
-        for rank in waiting:
-            ranks[experiments[rank].folder] = rank
-            yield experiments[rank].job()
+    places = {one.folder: place for place, one in waiting.items()}
 
     def ended(job: Job, error: str) -> str:
-        rank = ranks[job.folder]
-        if experiments[rank].is_done():
+        place = places[job.folder]
+        if experiments[place].is_done():
             return "done"
-        failed[rank] = error or "it ended without all of its results"
-        return f"failed: {failed[rank]}"
+        failed[place] = error or "it ended without all of its results"
+        return f"failed: {failed[place]}"
 
-    run_jobs(make_executor(config.executor, config.jobs, config.slurm), jobs(), len(waiting), ended, console)
+    jobs = (one.job() for one in waiting.values())
+    run_jobs(make_executor(config.executor, config.jobs, config.slurm), jobs, len(waiting), ended, console)
     return failed
 
 
 def run_experiment(experiment: Experiment, say: Say) -> None:
-    """Trains a memory, as far as that is not done, and measures what is missing.
-
-    Args:
-        experiment: what to do.
-        say: called with a line about what happens next.
+    """Trains a memory, as far as that is not done, and measures what is missing; `say` gets lines about what is next.
 
     Raises:
         ValueError, RuntimeError, OSError: any error of training or measuring; earlier results are kept.
@@ -254,7 +234,7 @@ def run_experiment(experiment: Experiment, say: Say) -> None:
         if left := updates_left(run):
             say(f"{experiment.label}: meta-training, {left} updates")
         train(run)
-        if process_number():
+        if launcher.rank():
             return  # of several processes that have trained together, the first one measures
         if experiment.missing():
             say(f"{experiment.label}: testing on {config.episodes.test} episodes")
@@ -272,29 +252,22 @@ def measured(run: Run, settings: Iterable[Setting]) -> Iterator[tuple[Setting, l
 
 
 def rows_of(run: Run, setting: Setting, written: Written) -> list[Record]:
-    """A memory's records in one setting, those of its *prior state* control, and those of the query itself.
+    """The records of a memory in one setting, of its *prior state* control, and of the query itself.
 
-    Args:
-        run: the memory and its test episodes.
-        setting: how it is tested.
-        written: what it wrote into these episodes in other settings; empty at first.
-
-    Returns:
-        A record of each, with its role, but not labelled yet. Rounding leaves nothing to measure where there is no
-        state.
+    They have roles, but no labels yet. Rounding leaves nothing to measure where there is no state. `written` is what
+    the memory wrote into these episodes in other settings, empty at first.
     """
     updates, seconds = training_record(run)
-    name = run.config.memory.name
     stateless = is_trainable(run.memory) and not run.memory.initial_state(1)
     if stateless and setting.precision != "float32":
         return []
-    roles: dict[str, tuple[AssociativeMemory, str]] = {"": (run.memory, name)}
+    roles: dict[str, tuple[AssociativeMemory, str]] = {"": (run.memory, run.config.memory.name)}
     if setting.precision == "float32":  # rounding has nothing to do with the controls
         if is_trainable(run.memory) and not stateless:  # without a state, it is its own control
             roles[PRIOR] = run.memory, CONTROL
         roles[QUERY] = QueryItself(), CONTROL
     rows = []
-    for role, (memory, memory_name) in roles.items():
+    for role, (memory, name) in roles.items():
         found = measure(
             memory,
             test_loader(run, setting.items),
@@ -305,13 +278,12 @@ def rows_of(run: Run, setting: Setting, written: Written) -> list[Record]:
             written=None if role else written,
             device=run.device,
         )
-        trained = role != QUERY
         row = dataclasses.replace(
             found,
             role=role,
-            memory=memory_name,
-            updates=updates * trained,
-            train_seconds=seconds * trained,
+            memory=name,
+            updates=0 if role == QUERY else updates,
+            train_seconds=0.0 if role == QUERY else seconds,
             parameters=sum(p.numel() for p in memory.parameters() if p.requires_grad),
             data=run.config.data.name,
             distortion=str(distortion_in_test(run.config)),
@@ -324,61 +296,47 @@ def rows_of(run: Run, setting: Setting, written: Written) -> list[Record]:
 
 def test_loader(
     run: Run,
-    items: int,
+    items: int = 0,
     batch: int = 8,
     source: PatternSource | None = None,
     distortion: Distortion | None = None,
     **episodes: Any,
 ) -> DataLoader[Episode]:
-    """The test episodes with `items` patterns each, in batches of the same size for every memory.
+    """The test episodes, in batches of the same size for every memory.
 
     Args:
         run: its data are taken where nothing else is said.
-        items: patterns in an episode.
+        items: patterns in an episode; 0: as configured.
         batch: episodes at a time.
         source: where patterns come from instead.
         distortion: how queries are made instead.
         episodes: what else to change in `EpisodesConfig`.
     """
-    changes: dict[str, Any] = {
-        "patterns_per_episode": items,
-        "batch": batch,
-        "workers": 0,
-        "train_patterns_per_episode": [],
-    }
-    config = dataclasses.replace(run.config.episodes, **changes | episodes)
+    changes: dict[str, Any] = {"batch": batch, "workers": 0, "train_patterns_per_episode": [], **episodes}
+    if items:
+        changes["patterns_per_episode"] = items
+    config = dataclasses.replace(run.config.episodes, **changes)
     data = EpisodeDataModule(source or run.data.source, distortion or run.data.test_distortion, config)
     return data.test_dataloader()
 
 
 def gallery_file(run: Run, shown: int) -> bytes:
-    """What the memory recalls of the first test episode, see `recalled`, as an .npz file."""
+    """What the memory recalls of the first test episode, see `recall_first`, as an .npz file."""
     file = io.BytesIO()
-    episode = next(iter(test_loader(run, run.config.episodes.patterns_per_episode, batch=1)))
-    np.savez(file, allow_pickle=False, **recalled(run.memory, episode, shown))
+    np.savez(file, allow_pickle=False, **recall_first(run.memory, next(iter(test_loader(run, batch=1))), shown))
     return file.getvalue()
-
-
-def read_experiment(path: Path) -> Experiment:
-    """The experiment of a file that `Experiment.job` wrote."""
-    values = load_yaml(path.read_bytes(), str(path))
-    return Experiment(values["label"], values["series"], values["variation"], resolve(values["config"]))
 
 
 def main(path: str) -> int:
     """Runs the experiment of a file. Returns 0; 1 for a failure, which the last line names; 75 if asked to stop."""
-    print(f"started as process {os.getpid()}", flush=True)
     try:
         with stops_on_signal():
-            run_experiment(read_experiment(Path(path)), print)
-    except (ValueError, NotImplementedError, RuntimeError, OSError, MemoryError) as error:
-        print(f"error: {' '.join(str(error).split()) or type(error).__name__}", flush=True)
+            values = load_yaml(Path(path).read_bytes(), path)
+            run_experiment(Experiment(**values | {"config": resolve(values["config"])}), print)
+    except FAILURES as error:
+        print(f"error: {reason(error)}", flush=True)
         return 1
     except Stopped as stop:
         print(stop.words, flush=True)
         return int(str(stop.code))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))

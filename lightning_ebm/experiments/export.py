@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from lightning_ebm import pretrained
-from lightning_ebm.config import ConfigError, merge, plain, read, resolve
+from lightning_ebm.config import ConfigError, Overrides, Source, plain, read, resolve
 from lightning_ebm.experiments.experiment import Experiment, measured, name_of
 from lightning_ebm.experiments.grid import grid
 from lightning_ebm.files import atomic_write
@@ -95,11 +95,11 @@ def place(name: str) -> Path:
     return path
 
 
-def wanted(config_file: Path, overrides: Mapping[str, Any], row: str) -> Experiment:
+def wanted(source: Source, overrides: Overrides, row: str) -> Experiment:
     """The memory that `train` makes of a configuration, or that of a row of its comparison.
 
     Args:
-        config_file: the configuration.
+        source: the configuration.
         overrides: the command line's.
         row: label of the row; of several variations or seeds, with these, as in "EBMM, halves, seed 1"; empty: none.
 
@@ -107,26 +107,24 @@ def wanted(config_file: Path, overrides: Mapping[str, Any], row: str) -> Experim
         ConfigError: if the row is none of the comparison's, or is several experiments of it.
     """
     if not row:
-        config = resolve(merge(read(config_file), overrides))
-        return Experiment(config.name, config.name, "", config)
-    rows = grid(config_file, overrides)
+        config = resolve(read(source, overrides))
+        return Experiment.of(config)
+    rows = grid(source, overrides)
     found = [one for one in rows if row in (one.label, name_of(one))]
     if not found:
-        raise ConfigError(f"{config_file} has no row {row!r}.{did_you_mean(row, {one.label for one in rows})}")
+        raise ConfigError(f"{source} has no row {row!r}.{did_you_mean(row, {one.label for one in rows})}")
     if len(found) > 1:
         raise ConfigError(f"--row must be one of {'; '.join(map(name_of, found))}, got {row!r}")
     return found[0]
 
 
-def published_settings(settings: dict[str, Any]) -> dict[str, Any]:
+def published_settings(settings: Mapping[str, Any], above: str = "") -> dict[str, Any]:
     """A plain configuration without what belongs to one machine or one user."""
-    kept: dict[str, Any] = {}
-    for key, value in settings.items():
-        if isinstance(value, dict):
-            value = {name: one for name, one in value.items() if f"{key}.{name}" not in ELSEWHERE}
-        if key not in ELSEWHERE:
-            kept[key] = value
-    return kept
+    return {
+        key: published_settings(value, f"{above}{key}.") if isinstance(value, dict) else value
+        for key, value in settings.items()
+        if f"{above}{key}" not in ELSEWHERE
+    }
 
 
 def origin(run: Run) -> dict[str, str]:

@@ -45,12 +45,14 @@ def grid(source: Source, overrides: Overrides = ()) -> list[Experiment]:
             message names the row.
     """
     plain, overrides = layers(source, overrides)
-    first = resolve(merge(plain, without_memory_filter(overrides)))
+    # a bare `memory` may be a glob pattern instead of a memory's name
+    bare = isinstance(overrides.get("memory"), str)
+    first = resolve(merge(plain, {key: value for key, value in overrides.items() if key != "memory" or not bare}))
     rows: dict[str, Any] = first.compare.rows
     if not rows:
         config = resolve(merge(plain, overrides))
         return [Experiment(config.memory.name, config.memory.name, "", config)]
-    wanted = overrides.pop("memory") if isinstance(overrides.get("memory"), str) else "*"
+    wanted = overrides.pop("memory") if bare else "*"
     group = first.wandb.group or first.name
     found = []
     for series, row in rows.items():
@@ -84,21 +86,18 @@ def sizes(series: str, row: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
     Raises:
         ConfigError: if a row or a size holds no keys and values.
     """
-    table = {series: row} | {f"{series}.sizes.{size}": changes for size, changes in sizes_of(row).items()}
-    for name, changes in table.items():
+    listed = row.get("sizes", {}) if isinstance(row, Mapping) else {}
+    parts = {series: row, f"{series}.sizes": listed}
+    if isinstance(listed, Mapping):
+        parts |= {f"{series}.sizes.{size}": changes for size, changes in listed.items()}
+    for name, changes in parts.items():
         if not isinstance(changes, Mapping):
             raise ConfigError(f"compare.rows.{name} must hold keys and values, got {changes!r}")
     common = {key: value for key, value in row.items() if key != "sizes"}
-    if not sizes_of(row):
+    if not listed:
         yield series, common
-    for size, changes in sizes_of(row).items():
+    for size, changes in listed.items():
         yield f"{series}, {size}", merge(common, changes)
-
-
-def sizes_of(row: Any) -> Mapping[Any, Any]:
-    """The sizes that a row lists; none if it does not."""
-    found = row.get("sizes") if isinstance(row, Mapping) else None
-    return found if isinstance(found, Mapping) else {}
 
 
 def variations(vary: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -130,10 +129,8 @@ def check_tests(found: list[Experiment]) -> None:
             if tested(one.config, key) != tested(first, key):
                 raise ConfigError(f"compare.rows.{one.label}: {key} must be the same in all rows of one table")
         if distortion_in_test(one.config) != distortion_in_test(first):
-            raise ConfigError(
-                f"compare.rows.{one.label}: test_distortion (if empty, distortion) must be the same in"
-                " all rows of one table"
-            )
+            key = "test_distortion (if empty, distortion)"
+            raise ConfigError(f"compare.rows.{one.label}: {key} must be the same in all rows of one table")
 
 
 def tested(config: RunConfig, key: str) -> Any:
@@ -142,11 +139,6 @@ def tested(config: RunConfig, key: str) -> Any:
     if isinstance(value, Choice) and hasattr(value.config, "augment"):
         return Choice(value.name, dataclasses.replace(value.config, augment=False))
     return value
-
-
-def without_memory_filter(overrides: dict[str, Any]) -> dict[str, Any]:
-    """Overrides without a bare `memory`, which may be a glob pattern instead of a memory's name."""
-    return {key: value for key, value in overrides.items() if key != "memory" or not isinstance(value, str)}
 
 
 def name_of_source(source: Source) -> str:

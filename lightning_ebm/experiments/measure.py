@@ -1,20 +1,21 @@
-"""Measures a memory: test episodes in, errors, sizes and times out."""
+"""Measures a memory: test episodes in, errors, sizes and times out; and what it recalls of one episode."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from statistics import mean, median
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from lightning_ebm.data.episodes import Episode
 from lightning_ebm.memory import AssociativeMemory, PatternSpec, State
-from lightning_ebm.metrics import pattern_errors, recalled, similarity, unit
+from lightning_ebm.metrics import pattern_errors, recalled, similarity, to_numpy, unit
 from lightning_ebm.quantization import rounded, state_bits
 from lightning_ebm.reporting.record import Record
 
@@ -74,7 +75,11 @@ def measure(
             else:
                 state, milliseconds = timed(memory.write, batch.patterns)
                 milliseconds /= episodes
-                if written is not None and index == len(written) and (index + 1) * size(state) <= KEPT:
+                if (
+                    written is not None
+                    and index == len(written)
+                    and (index + 1) * sum(tensor.nbytes for tensor in state.values()) <= KEPT
+                ):
                     written.append((state, milliseconds))
             write_ms.append(milliseconds)
             state = rounded(state, precision)
@@ -108,7 +113,34 @@ def measure(
     )
 
 
-@contextmanager
+def recall_first(
+    memory: AssociativeMemory, episode: Episode, shown: int, mask_known: bool = False
+) -> dict[str, np.ndarray]:
+    """Writes the first episode of a batch and reads its first `shown` queries.
+
+    Args:
+        memory: any memory; it is not changed.
+        episode: a batch of at least one.
+        shown: how many queries.
+        mask_known: give the memory the mask of corrupted values.
+
+    Returns:
+        `patterns` and `queries`, (shown, *shape); `trajectory`, (steps, shown, *shape); and, of a memory that has
+        energies, `energies` of pattern, query and each step, (2 + steps, shown).
+    """
+    patterns, queries = episode.patterns[:1], episode.queries[:1, :shown]
+    mask = episode.mask[:1, :shown] if mask_known else None
+    with torch.no_grad():
+        state = memory.write(patterns)
+        trajectory = memory.read(state, queries, mask)
+        found = {"patterns": patterns[0, :shown], "queries": queries[0], "trajectory": trajectory[:, 0]}
+        with contextlib.suppress(NotImplementedError):
+            points = [patterns[:, :shown], queries, *trajectory]
+            found["energies"] = torch.stack([memory.energy(state, point)[0] for point in points])
+    return {name: to_numpy(values) for name, values in found.items()}
+
+
+@contextlib.contextmanager
 def placed(memory: AssociativeMemory, device: torch.device) -> Iterator[None]:
     """The memory is on this device in the block, and on the CPU after it."""
     try:
@@ -116,11 +148,6 @@ def placed(memory: AssociativeMemory, device: torch.device) -> Iterator[None]:
         yield
     finally:
         memory.to(CPU)
-
-
-def size(state: State) -> int:
-    """Bytes of a state, of all its episodes."""
-    return sum(tensor.nbytes for tensor in state.values())
 
 
 def count_floats(memory: AssociativeMemory, state: State) -> tuple[int, int]:

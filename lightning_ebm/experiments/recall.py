@@ -16,8 +16,7 @@ from lightning_ebm.config import ConfigError, build, distortion_in_test, merge, 
 from lightning_ebm.data.episodes import DataError, Episode
 from lightning_ebm.data.user_images import as_pattern, read_image
 from lightning_ebm.experiments.analysis import AnalysisResult, write_csv
-from lightning_ebm.experiments.gallery import recalled
-from lightning_ebm.experiments.measure import count_floats
+from lightning_ebm.experiments.measure import count_floats, recall_first
 from lightning_ebm.experiments.reproduce import published, run_config
 from lightning_ebm.memory import image_shape
 from lightning_ebm.metrics import pattern_errors, unit
@@ -25,72 +24,48 @@ from lightning_ebm.pretrained import Pretrained
 from lightning_ebm.registry import choice, datasets, distortions
 from lightning_ebm.reporting.figures.strips import read_path
 from lightning_ebm.reporting.figures.style import save
-from lightning_ebm.reporting.record import CONTROL
 from lightning_ebm.reporting.report import write_recall
-from lightning_ebm.settings import setting
+from lightning_ebm.settings import Settings, setting
 
-MASKS = ("known", "unknown")
 GLYPHS = range(16, 65)  # pixels a side that glyphs can be drawn in
+ERRORS = ("error of the query", "error on corrupted values", "error on all values")
+ENERGIES = ("energy of the pattern", "of the query", "of the answer")
 
 
-@dataclass
-class RecallConfig:
-    """Settings of `recall`.
-
-    Attributes:
-        distortion: how the images are corrupted, by name, with its settings; default: as in the memory's test.
-        company: data set, by name, with its settings. Its test patterns are stored together with the images, up to the
-            number of patterns in training: a memory always trained with 16 patterns may fail on two. Default: glyphs
-            for binary images, because they need no files, otherwise the memory's own data; empty: none.
-        seed: seed of corruption and company, at least 0.
-        mask: whether the memory gets the mask, known or unknown; empty: as in its published row.
-        invert: whether images are stored as their negatives: for bright ink on dark paper.
-        output: folder that the report's folder is made in.
-    """
+@dataclass(frozen=True)
+class RecallConfig(Settings):
+    """Settings of `recall`."""
 
     distortion: Any = choice(distortions, "block")
+    """How the images are corrupted, by name, with its settings; default: as in the memory's test."""
     company: Any = choice(datasets, "")
-    seed: int = 0
-    mask: str = ""
+    """Data set, by name, with its settings. Its test patterns are stored together with the images, up to the number of
+    patterns in training: a memory always trained with 16 patterns may fail on two. Default: glyphs for binary images,
+    because they need no files, otherwise the memory's own data; empty: none."""
+    seed: int = setting(0, at_least=0)
+    """Seed of corruption and company."""
+    mask: str | None = setting(None, one_of=("known", "unknown"))
+    """Whether the memory gets the mask; empty: as in its published row."""
     invert: bool = False
+    """Whether images are stored as their negatives: for bright ink on dark paper."""
     output: str = setting("runs", path=True)
+    """Folder that the report's folder is made in."""
 
 
 @dataclass(frozen=True)
 class Recalled:
-    """What a memory recalled of a user's images.
-
-    Attributes:
-        answer: table and figure.
-        images: the images as they were given, by the name they are shown under.
-        steps: pattern, query and each read step of each image, (2 + steps, images, *shape), values in [0, 1].
-        energies: of the same, (2 + steps, images); None without an energy.
-        config: the settings.
-    """
+    """What a memory recalled of a user's images."""
 
     answer: AnalysisResult
+    """Table and figure."""
     images: dict[str, Image.Image]
+    """The images as they were given, by the name they are shown under."""
     steps: np.ndarray
+    """Pattern, query and each read step of each image, (2 + steps, images, *shape), values in [0, 1]."""
     energies: np.ndarray | None
+    """Of the same, (2 + steps, images); None without an energy."""
     config: RecallConfig
-
-
-def settings(saved: Pretrained, words: Sequence[str]) -> RecallConfig:
-    """The settings of key=value words, over what is known from the memory's own.
-
-    Raises:
-        ConfigError: on an unknown key or a value that is not allowed; the message names the key.
-    """
-    trained = run_config(saved)
-    drawn = saved.binary and saved.shape[-1] in GLYPHS
-    company = {"name": "glyphs", "size": saved.shape[-1]} if drawn else plain(trained.data)
-    default = {"distortion": plain(distortion_in_test(trained)), "company": company}
-    config: RecallConfig = build(RecallConfig, merge(default, parse_overrides(words)), "")
-    if config.mask not in ("", *MASKS):
-        raise ConfigError(f"mask must be one of {', '.join(MASKS)}, or empty, got {config.mask!r}")
-    if config.seed < 0:
-        raise ConfigError(f"seed must be at least 0, got {config.seed}")
-    return config
+    """The settings."""
 
 
 def recall(saved: Pretrained, files: Sequence[Path], words: Sequence[str] = ()) -> Recalled:
@@ -99,7 +74,7 @@ def recall(saved: Pretrained, files: Sequence[Path], words: Sequence[str] = ()) 
     Args:
         saved: the memory's file.
         files: the images.
-        words: key=value words, see `RecallConfig`.
+        words: key=value words for `RecallConfig`, over what is known from the memory's own configuration.
 
     Raises:
         ConfigError: if there are no images, or a setting is not allowed.
@@ -112,25 +87,29 @@ def recall(saved: Pretrained, files: Sequence[Path], words: Sequence[str] = ()) 
         image_shape(saved.spec)
     except ValueError as error:
         raise ConfigError(f"the pretrained memory {saved.name} cannot store images: it {error}") from None
-    config = settings(saved, words)
+    trained = run_config(saved)
+    drawn = saved.binary and saved.shape[-1] in GLYPHS
+    others = {"name": "glyphs", "size": saved.shape[-1]} if drawn else plain(trained.data)
+    default = {"distortion": plain(distortion_in_test(trained)), "company": others}
+    config: RecallConfig = build(RecallConfig, merge(default, parse_overrides(words)), "")
     random = np.random.default_rng(config.seed)
-    dark_is_one = getattr(datasets.load(run_config(saved).data.name), "dark_is_one", False)
+    dark_is_one = getattr(datasets.load(trained.data.name), "dark_is_one", False)
     images = {f"{rank}. {path.name}": read_image(path) for rank, path in enumerate(files, start=1)}
     own = np.stack([as_pattern(image, saved.spec, dark_is_one) for image in images.values()])
-    others = company(saved, config, len(own), random)
-    patterns = np.concatenate([1 - own if config.invert else own, others])
+    stored = company(saved, config, len(own), random)
+    patterns = np.concatenate([1 - own if config.invert else own, stored])
     queries, mask = distortions.build(config.distortion, saved.spec)(patterns, random)
     episode = Episode(*(torch.from_numpy(values)[None] for values in (patterns, queries, mask)))
-    first = next(result for result in published(saved) if result.memory != CONTROL)
+    first = next(result for result in published(saved) if not result.is_control)
     mask_known = config.mask == "known" if config.mask else first.mask_known
     memory = saved.build()
-    found = recalled(memory, episode, len(own), mask_known)
+    found = recall_first(memory, episode, len(own), mask_known)
     if not np.isfinite(found["trajectory"]).all():
         raise ValueError(f"{saved.name} recalled values that are not finite")
     energies = found.get("energies")
     several, with_others = f"{len(own)} image{'s' * (len(own) > 1)}", ""
-    if len(others):
-        with_others = f", together with {len(others)} patterns of {config.company},"
+    if len(stored):
+        with_others = f", together with {len(stored)} patterns of {config.company},"
     answer = AnalysisResult(
         title=f"What {saved.name} recalls of {several}",
         caption=(
@@ -138,7 +117,7 @@ def recall(saved: Pretrained, files: Sequence[Path], words: Sequence[str] = ()) 
             f" and each was read from a copy corrupted by {config.distortion}, mask {'un' * (not mask_known)}known."
             f" Errors: {unit(saved.spec)}."
         ),
-        columns=("image", *COLUMNS, *(ENERGIES if energies is not None else ())),
+        columns=("image", *ERRORS, *(ENERGIES if energies is not None else ())),
         rows=rows(list(images), saved, Episode(*(part[:, : len(own)] for part in episode)), found),
         figure=lambda dark: read_path(found["patterns"], found["queries"], found["trajectory"], dark, energies),
     )
@@ -147,22 +126,14 @@ def recall(saved: Pretrained, files: Sequence[Path], words: Sequence[str] = ()) 
 
 
 def company(saved: Pretrained, config: RecallConfig, count: int, random: np.random.Generator) -> np.ndarray:
-    """Patterns stored together with the images, (patterns, *shape); none if there are enough images.
-
-    Args:
-        saved: the memory's file.
-        config: the settings.
-        count: how many images there are.
-        random: the only source of randomness.
+    """Patterns stored together with `count` images, (patterns, *shape); none if there are enough images.
 
     Raises:
         ConfigError: if the company's patterns are of another kind.
         DataError: if a file of its data set is missing or damaged, or a setting of it is out of range.
     """
     episodes = run_config(saved).episodes
-    missing = (
-        episodes.train_patterns_per_episode[0] if episodes.train_patterns_per_episode else episodes.patterns_per_episode
-    ) - count
+    missing = (*episodes.train_patterns_per_episode, episodes.patterns_per_episode)[0] - count
     if missing <= 0 or not config.company:
         return np.empty((0, *saved.shape), np.float32)
     try:
@@ -175,21 +146,10 @@ def company(saved: Pretrained, config: RecallConfig, count: int, random: np.rand
     return patterns
 
 
-COLUMNS = ("error of the query", "error on corrupted values", "error on all values")
-ENERGIES = ("energy of the pattern", "of the query", "of the answer")
-
-
 def rows(
     labels: Sequence[str], saved: Pretrained, episode: Episode, found: Mapping[str, np.ndarray]
 ) -> list[list[Any]]:
-    """The table: label, errors and, where there are some, energies of each image.
-
-    Args:
-        labels: what the images are called.
-        saved: the memory's file.
-        episode: the images, as one episode.
-        found: what `recalled` returned for it.
-    """
+    """Label, `ERRORS` and, if there are any, `ENERGIES` of each image of an episode, of which `found` was recalled."""
     patterns, queries, mask = episode
     answer = torch.from_numpy(found["trajectory"][-1])[None]
     errors = [

@@ -2,46 +2,36 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import typing
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import yaml
 
-from lightning_ebm.config import ConfigError, distortion_in_test, merge, parse_overrides, resolve
-from lightning_ebm.experiments.experiment import Setting, measured
+from lightning_ebm.config import ConfigError, merge, parse_overrides, resolve
+from lightning_ebm.experiments.compare import comparison_of
+from lightning_ebm.experiments.experiment import Setting, measured, named
 from lightning_ebm.pretrained import Pretrained, PretrainedError, refuse_imports
-from lightning_ebm.reporting.record import CONTROL, MEASURES, QUERY, Comparison, Record
+from lightning_ebm.reporting.record import MEASURES, Comparison, Record
 from lightning_ebm.schema import RunConfig
-from lightning_ebm.training.trainer import build, provenance
+from lightning_ebm.training.trainer import build
 
 CHANGEABLE = ("data.root", "data.download", "episodes.test", "trainer.threads")
 """Keys that leave the episodes, as far as they are tested, and the memory what they were."""
 
 
-@dataclass(frozen=True)
-class Reproduction:
-    """A memory measured again.
-
-    Attributes:
-        comparison: published and reproduced rows, and the controls of now.
-        deviations: what was not reproduced, a line each.
-    """
-
-    comparison: Comparison
-    deviations: list[str]
-
-
-def reproduce(saved: Pretrained, words: Sequence[str] = ()) -> Reproduction:
+def reproduce(saved: Pretrained, words: Sequence[str] = ()) -> tuple[Comparison, list[str]]:
     """Measures a pretrained memory on the test episodes that it is published with, or on the first of them.
 
     Args:
         saved: the memory's file.
         words: key=value words; of `CHANGEABLE` only.
+
+    Returns:
+        Published and reproduced rows, with the controls of now; and a line for each error that was not reproduced.
 
     Raises:
         ConfigError: if a word changes what is published.
@@ -59,37 +49,14 @@ def reproduce(saved: Pretrained, words: Sequence[str] = ()) -> Reproduction:
     run = build(config)
     if run.data.source.spec != saved.spec:
         raise PretrainedError(f"{saved.name} stores {saved.spec}, and its data are {run.data.source.spec}")
-    run = dataclasses.replace(run, memory=memory)
-    there = [first_episodes(result, count) for result in there]
+    run = replace(run, memory=memory)
+    there = [replace(one, error=one.error[:count], error_corrupted=one.error_corrupted[:count]) for one in there]
     settings = dict.fromkeys(Setting(result.items, result.mask_known, result.precision) for result in there)
-    rows = [row for _, of_setting in measured(run, settings) for row in of_setting]
-    here = [labelled(saved, row, "reproduced") for row in rows]
+    here = [named(row, saved.name, saved.name, "reproduced") for _, rows in measured(run, settings) for row in rows]
     of = f", the first {count} of {least} test episodes" if count < least else ""
-    own = [result for result in there if result.memory != CONTROL]
-    comparison = table(saved, config, own + here, of)
-    pairs = [(old, new) for old, new in zip(there, here, strict=True) if old.memory != CONTROL]
-    return Reproduction(comparison, [line for pair in pairs for line in deviations(*pair)])
-
-
-def table(saved: Pretrained, config: RunConfig, results: list[Record], of: str = "") -> Comparison:
-    """Rows of a pretrained memory, put together for a table.
-
-    Args:
-        saved: the memory's file.
-        config: what it is measured with.
-        results: its rows.
-        of: which episodes, to end the title.
-    """
-    made = provenance(config)
-    return Comparison(
-        title=f"{saved.name} on {config.data.name}, {distortion_in_test(config)}{of}",
-        unit=results[0].unit,
-        results=results,
-        gallery=None,
-        command=made["command"],
-        config=saved.config,
-        provenance=made,
-    )
+    comparison = comparison_of(saved.name, config, [one for one in there if not one.is_control] + here, of)
+    pairs = [(old, new) for old, new in zip(there, here, strict=True) if not old.is_control]
+    return comparison, [line for pair in pairs for line in deviations(*pair)]
 
 
 def configuration(saved: Pretrained) -> dict[str, Any]:
@@ -120,12 +87,12 @@ def published(saved: Pretrained) -> list[Record]:
         PretrainedError: if there are none, or they are not those of this version.
     """
     try:
-        found = [labelled(saved, Record.from_plain(row), "published") for row in saved.rows]
+        found = [named(Record.from_plain(row), saved.name, saved.name, "published") for row in saved.rows]
         for result in found:
             check_types(result)
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise PretrainedError(f"the rows of the pretrained memory {saved.name} cannot be read: {error}") from error
-    if all(result.memory == CONTROL for result in found):
+    if all(result.is_control for result in found):
         raise PretrainedError(f"the pretrained memory {saved.name} has no published row")
     return found
 
@@ -146,18 +113,6 @@ def check_types(result: Record) -> None:
             raise ValueError(f"{name} must be a {kind}")
     if not result.error or len(result.error) != len(result.error_corrupted):
         raise ValueError("error and error_corrupted must have a value for each episode")
-
-
-def labelled(saved: Pretrained, row: Record, when: str) -> Record:
-    """A row of `measured`, under the memory's name."""
-    precision = "" if row.precision == "float32" else f", {row.precision}"
-    label = QUERY if row.role == QUERY else f"{saved.name}{precision}, {row.role or when}"
-    return dataclasses.replace(row, label=label, series=saved.name)
-
-
-def first_episodes(result: Record, count: int) -> Record:
-    """A result with the errors of its first episodes only."""
-    return dataclasses.replace(result, error=result.error[:count], error_corrupted=result.error_corrupted[:count])
 
 
 def interval(errors: Sequence[float], items: int) -> tuple[float, float]:

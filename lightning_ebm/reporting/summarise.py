@@ -26,13 +26,13 @@ class SummaryConfig:
         columns: what columns are: items (numbers of patterns) or floats (sizes of the state); empty: floats where
             memories were tried in several sizes with one number of patterns, else items.
         error: whose errors: corrupted values, or all; empty: corrupted, but all where published rows are asked for.
-        published: a paper's numbers as rows of their own, as `compare.paper_results`; empty: none.
+        paper_results: a paper's numbers as rows of their own, as in `compare.paper_results`; empty: none.
         output: folder for summary.md and summary.tex; empty: the folder of the first file.
     """
 
     columns: str = ""
     error: str = ""
-    published: str = setting("", path=True)
+    paper_results: str = setting("", path=True)
     output: str = setting("", path=True)
 
 
@@ -46,8 +46,8 @@ def settings(words: Sequence[str]) -> SummaryConfig:
     for key, allowed in (("columns", COLUMNS), ("error", ERRORS)):
         if getattr(config, key) not in ("", *allowed):
             raise ConfigError(f"{key} must be one of {', '.join(allowed)}, or empty, got {getattr(config, key)!r}")
-    if config.published and config.error == "corrupted":
-        raise ConfigError("error must be all where published is given: published errors are on all values")
+    if config.paper_results and config.error == "corrupted":
+        raise ConfigError("error must be all where paper_results is given: published errors are on all values")
     return config
 
 
@@ -57,11 +57,11 @@ def summarise(records: Sequence[Record], config: SummaryConfig) -> list[Table]:
     Raises:
         ConfigError: if published numbers are over the other kind of columns, or two runs of one seed share a label.
     """
-    laid_over = published(config.published) if config.published else None
+    laid_over = published(config.paper_results) if config.paper_results else None
     columns = config.columns or (laid_over.axis if laid_over else "")
     columns = columns or ("floats" if has_size_sweep(records) and len({one.items for one in records}) == 1 else "items")
     if laid_over and laid_over.axis != columns:
-        raise ConfigError(f"published={config.published} needs columns={laid_over.axis}, got {columns}")
+        raise ConfigError(f"paper_results={config.paper_results} needs columns={laid_over.axis}, got {columns}")
     measure = ERRORS[config.error or ("all" if laid_over else "corrupted")]
     tasks: dict[tuple[object, ...], list[Record]] = {}
     for record in records:

@@ -13,6 +13,9 @@ PLAIN = {"±": "+-", "—": "-", "“": '"', "”": '"', "…": "...", "∞": "i
 ENDLESS = 100_000
 """Width of what is not a terminal: files and pipes have no edge at which a line would have to be folded."""
 
+QUIET = Console(quiet=True)
+"""Shows nothing: what a notebook calls prints only where it is given another console."""
+
 
 def terminal(**settings: Any) -> Console:
     """A console on which labels are never markup. In a file or a pipe, its lines are as long as they are."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 import io
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +17,14 @@ import rich
 import torch
 from PIL import Image, ImageDraw
 from pytorch_lightning.loggers import WandbLogger
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 from rich.table import Column
 
 from lightning_ebm.files import atomic_write
 from lightning_ebm.metrics import to_numpy
+from lightning_ebm.reporting.figures.strips import mosaic
 
 SHOWN = {"train/loss": "loss", "val/error": "val error", "val/error_corrupted": "on corrupted"}
 """Metrics that progress shows, and what it calls them."""
@@ -28,14 +33,13 @@ SHOWN = {"train/loss": "loss", "val/error": "val error", "val/error_corrupted": 
 class Progress(pl.Callback):
     """Updates done, loss, the last validation's error in the units of the tables, time left; totals at the end.
 
-    In a terminal it is one line that moves; elsewhere, as in a log file, a new line every so often. About once a
-    second, the number of updates is also written to a file, for the parent process. Where a budget of seconds is
-    spent faster than that of updates, all of them show what share of the updates it amounts to.
+    In a terminal it is one line that moves; elsewhere, as in a log file, a new line every so often. Where a budget of
+    seconds is spent faster than that of updates, what is shown is the share of the updates that it amounts to.
 
     Args:
         name: begins the line.
         updates: updates in all.
-        path: the file.
+        path: a file for the parent process, to which the number of updates is written about once a second.
         every: seconds between lines that are not in a terminal; the first one comes sooner.
     """
 
@@ -87,10 +91,9 @@ class Progress(pl.Callback):
         """Totals."""
         if trainer.is_global_zero:
             self._stop()
-            seconds = (
-                f"{clock(time.monotonic() - self.began)} for the last {trainer.global_step - self.first:,} of them"
-            )
-            self._write(f"{trainer.global_step:,} updates", seconds, *numbers(trainer))
+            seconds, updates = clock(time.monotonic() - self.began), trainer.global_step
+            spent = f"{seconds} for the last {updates - self.first:,} of them"
+            self._write(f"{updates:,} updates", spent, *numbers(trainer))
 
     def teardown(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
         """Leaves the line as it stands, after an error too."""
@@ -115,9 +118,19 @@ def numbers(trainer: pl.Trainer) -> list[str]:
 
 
 def clock(seconds: float) -> str:
-    """Hours, minutes and seconds: 1:02:03."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+    """Hours, minutes and seconds, 1:02:03, and days before them."""
+    return str(timedelta(seconds=round(seconds)))
+
+
+@contextmanager
+def progress_as_in(console: Console) -> Iterator[None]:
+    """Within it, progress is shown if the console shows anything."""
+    shown = rich.get_console()
+    was_quiet, shown.quiet = shown.quiet, console.quiet
+    try:
+        yield
+    finally:
+        shown.quiet = was_quiet
 
 
 class Pictures(pl.Callback):
@@ -132,13 +145,7 @@ class Pictures(pl.Callback):
         self.folder, self.items = folder, items
 
     def on_validation_batch_end(
-        self,
-        trainer: pl.Trainer,
-        module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_index: int,
-        *_: Any,
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_index: int, *_: Any
     ) -> None:
         """Draws the first batch."""
         if batch_index or not trainer.is_global_zero:
@@ -149,47 +156,26 @@ class Pictures(pl.Callback):
         columns = {"pattern": batch.patterns[0, : self.items], "query": batch.queries[0, : self.items]}
         columns |= {f"read {1 + step}": read[0] for step, read in enumerate(trajectory)}
         path = self.folder / f"step-{trainer.global_step:07d}.png"
-        atomic_write(path, strips({name: to_numpy(values) for name, values in columns.items()}))
+        atomic_write(path, picture({name: to_numpy(values) for name, values in columns.items()}))
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.log_image("recall", [str(path)], trainer.global_step)
 
 
-def strips(columns: dict[str, np.ndarray], width: int = 64) -> bytes:
-    """A table of patterns, small and plain enough to be drawn while training.
+def picture(columns: dict[str, np.ndarray], width: int = 64) -> bytes:
+    """A PNG of patterns with their names above. Matplotlib would take too long while training.
 
     Args:
         columns: name -> (items, *shape), values in [0, 1]; one row an item.
         width: least width of a pattern, in pixels of the picture.
-
-    Returns:
-        A PNG.
     """
-    tiles = [[np.pad(pixels(pattern), ((0, 1), (0, 1), (0, 0))) for pattern in column] for column in columns.values()]
-    table = np.concatenate([np.concatenate(column) for column in tiles], axis=1)
-    zoom = math.ceil(width / tiles[0][0].shape[1])
-    image = Image.fromarray(table.repeat(zoom, 0).repeat(zoom, 1))
-    heads = 14
-    sheet = Image.new("RGB", (image.width, image.height + heads), "white")
-    sheet.paste(image, (0, heads))
+    pixels = (255 * mosaic(np.stack(list(columns.values()), axis=1))).round().astype(np.uint8)
+    zoom = math.ceil(width * len(columns) / pixels.shape[1])
+    table, heads = Image.fromarray(pixels.repeat(zoom, 0).repeat(zoom, 1)), 14
+    sheet = Image.new("RGB", (table.width, table.height + heads), "white")
+    sheet.paste(table, (0, heads), table)
     for place, name in enumerate(columns):
-        ImageDraw.Draw(sheet).text((place * image.width // len(columns) + 1, 1), name, fill="black")
+        ImageDraw.Draw(sheet).text((place * table.width // len(columns) + 1, 1), name, fill="black")
     data = io.BytesIO()
     sheet.save(data, "PNG")
     return data.getvalue()
-
-
-def pixels(pattern: np.ndarray) -> np.ndarray:
-    """A pattern of any shape as (height, width, 3) bytes: three channels are colours, others stand side by side."""
-    values = np.clip(np.nan_to_num(pattern, nan=0.5), 0, 1)
-    if values.ndim == 3 and len(values) == 3:
-        colours = np.moveaxis(values, 0, -1)
-    else:
-        if values.ndim == 3:
-            values = np.concatenate(values, axis=-1)
-        elif values.ndim != 2:  # a near square, row by row
-            side = math.ceil(math.sqrt(values.size))
-            rows = math.ceil(values.size / side)
-            values = np.pad(values.ravel(), (0, rows * side - values.size)).reshape(rows, side)
-        colours = np.repeat(values[..., None], 3, axis=-1)
-    return (255 * colours).round().astype(np.uint8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import math
@@ -90,10 +91,6 @@ def write(path: Path, data: bytes) -> None:
     The hashes go first, old and new together: whichever of the two files stands under whichever of the two names, its
     hash is known. What `path` held becomes the one before, but only if it is whole.
 
-    Args:
-        path: a checkpoint's; its folder is made if there is none.
-        data: all of it.
-
     Raises:
         OSError: if it cannot be written; what was there is as it was.
     """
@@ -122,11 +119,9 @@ def digest(data: bytes) -> str:
 
 
 def is_whole(path: Path, data: bytes | None = None) -> bool:
-    """Whether a checkpoint is there that was written there; one without a file of hashes (from elsewhere) passes.
+    """Whether the checkpoint that is there was written there; one without a file of hashes (from elsewhere) passes.
 
-    Args:
-        path: a checkpoint's, or that of one before.
-        data: its content, if it is read already.
+    `data` is its content, if it is read already.
     """
     if data is None:
         if not path.is_file():
@@ -161,7 +156,7 @@ def check(saved: Any) -> None:
     """Checks what others than Lightning read of a checkpoint, and that no tensor claims more than the file holds.
 
     Raises:
-        ValueError: if something is missing or cannot be; the message says what.
+        ValueError: saying what is missing or cannot be.
     """
     if not isinstance(saved, dict):
         raise ValueError(f"it holds a {type(saved).__name__} in place of a dict")
@@ -193,28 +188,23 @@ def tensors(value: Any) -> Iterator[Tensor]:
 
 
 def newest(path: Path) -> tuple[Path, dict[str, Any]] | None:
-    """The checkpoint at `path` and its content; the one before it, with a warning, if that is damaged.
-
-    Returns:
-        None if there is neither.
+    """The checkpoint at `path` and its content; the one before it, with a warning, if that is damaged. None: neither.
 
     Raises:
         ConfigError: if there is one, and none that can be read.
     """
-    damage: ConfigError | None = None  # the first
-    for file in (path, before(path)):
-        if file.exists():
-            try:
+    there = [file for file in (path, before(path)) if file.exists()]
+    if not there:
+        return None
+    try:
+        return there[0], read_checkpoint(there[0])
+    except ConfigError as damage:
+        for file in there[1:]:
+            with contextlib.suppress(ConfigError):
                 saved = read_checkpoint(file)
-            except ConfigError as error:
-                damage = damage or error
-            else:
-                if damage:
-                    warnings.warn(f"{damage}; the one before it, {file.name}, is taken", stacklevel=3)
+                warnings.warn(f"{damage}; the one before it, {file.name}, is taken", stacklevel=3)
                 return file, saved
-    if damage:
-        raise damage
-    return None
+        raise
 
 
 def last_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:

@@ -17,7 +17,7 @@ from lightning_ebm.config import plain, run_folder
 from lightning_ebm.files import atomic_write
 from lightning_ebm.launcher import rank
 from lightning_ebm.schema import RunConfig
-from lightning_ebm.signals import Stopped
+from lightning_ebm.signals import Stopped, reason
 
 COLUMNS = ("epoch", "step", "train/loss", "train/seconds", "val/error", "val/error_corrupted")
 WANDB_DEFAULTS = {
@@ -30,18 +30,14 @@ WANDB_DEFAULTS = {
 
 
 class MetricsFile(CSVLogger):
-    """Lightning's `metrics/version_<start>/metrics.csv`, one for each start of a run; `step` is the update minus one.
+    """Lightning's `metrics/version_<start>/metrics.csv` of a run, one for each start; `step` is the update minus one.
 
     Each row is on the disk before the checkpoint that follows it, so a run that resumes has all rows up to its
     checkpoint. Later steps are repeated: of two rows of one step, the later start's counts.
-
-    Args:
-        folder: the run's.
-        name: of the folder in it.
     """
 
-    def __init__(self, folder: Path, name: str) -> None:
-        super().__init__(folder, name, flush_logs_every_n_steps=1)
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, "metrics", flush_logs_every_n_steps=1)
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
@@ -61,10 +57,7 @@ class MetricsFile(CSVLogger):
 
 
 class Tracker(WandbLogger):
-    """Lightning's logger of a W&B run, with two differences: no update is logged twice, and no error gets out.
-
-    After a restart, steps that were already logged are skipped.
-    After an error nothing more is sent to W&B.
+    """Lightning's logger of a W&B run, but no update is logged twice, and after an error nothing more is sent.
 
     Args:
         run: the W&B run.
@@ -78,9 +71,7 @@ class Tracker(WandbLogger):
         self.attempt(lambda: run.define_metric("*", step_metric="trainer/global_step", step_sync=True))
         self.before = -1
         try:
-            self.before = int(logged.read_bytes())
-        except FileNotFoundError:
-            pass
+            self.before = int(logged.read_bytes()) if logged.exists() else -1
         except (OSError, ValueError) as error:
             warnings.warn(f"{logged} is damaged ({reason(error)}) and is rebuilt", stacklevel=2)
 
@@ -131,12 +122,7 @@ def mode(config: RunConfig) -> str:
 
 
 def start(config: RunConfig, folder: Path, /, **options: Any) -> Any:
-    """Starts a W&B run. What does not work costs a warning, never the run.
-
-    Args:
-        config: says in which project, group and mode.
-        folder: where W&B keeps its files.
-        options: of `wandb.init`.
+    """Starts a W&B run with files in `folder` and options of `wandb.init`. A failure costs a warning, never the run.
 
     Returns:
         The W&B run: as `wandb.mode` says or, where that fails, offline and without the user's settings of W&B. None if
@@ -185,14 +171,7 @@ def tracker(config: RunConfig) -> Tracker | None:
 
 
 def log_table(config: RunConfig, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """A table as a W&B run of its own, in the group of the runs that it sums up.
-
-    Args:
-        config: of any of these runs.
-        name: of the run.
-        columns: heads.
-        rows: numbers and words.
-    """
+    """A table as a W&B run of its own, in the group of the runs that it sums up; the configuration is any of theirs."""
     run = start(config, Path(config.output), name=name, job_type="table")
     if run:
         import wandb
@@ -225,8 +204,3 @@ def end_service() -> None:
         raise
     except (Exception, SystemExit):  # what was to be ended has ended already; it exits with the code of its service
         pass
-
-
-def reason(error: BaseException) -> str:
-    """What an error says, in one line."""
-    return " ".join(str(error).split()) or type(error).__name__

@@ -21,11 +21,13 @@ from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 
 from lightning_ebm.data.datamodule import end_workers
 from lightning_ebm.schema import RunConfig
-from lightning_ebm.signals import STOP_SIGNALS, Stopped
+from lightning_ebm.signals import STOP_SIGNALS, Stopped, reason
 
 GRACE = 3.0
 """Seconds that a process has to end by its own error after another one died (Lightning kills it after 5)."""
-KEPT = "the last checkpoint is kept, and the same command resumes from it"
+DISK = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "the disk is full, or your quota of it")
+DISK |= dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "it cannot be written to")
+"""Error numbers of a run's folder, in words."""
 
 
 class StopOnSignal(Checkpoint):
@@ -127,11 +129,7 @@ class TrainingFailureError(RuntimeError):
 
 @contextmanager
 def explained(config: RunConfig, folder: Path) -> Iterator[None]:
-    """Turns failures of memory, disk, workers and other processes within it into one line.
-
-    Args:
-        config: of the run; its keys are named.
-        folder: where the run writes.
+    """Turns failures of memory, disk, workers and other processes within it into one line, see `known_failure`.
 
     Raises:
         TrainingFailureError: for these; any other error passes as it is.
@@ -139,62 +137,40 @@ def explained(config: RunConfig, folder: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        why = of_worker(error, config) or of_memory(error, config) or of_disk(error, folder) or of_others(error, config)
-        if not why:
-            raise
-        raise TrainingFailureError(f"{why}; {KEPT}") from error
+        if why := known_failure(error, config, folder):
+            raise TrainingFailureError(
+                f"{why}; the last checkpoint is kept, and the same command resumes from it"
+            ) from error
+        raise
 
 
-def of_worker(error: Exception, config: RunConfig) -> str:
-    """A worker that loads episodes met an error, was killed, or is silent; empty for anything else."""
-    text = str(error)
+def known_failure(error: Exception, config: RunConfig, folder: Path) -> str:
+    """Why a run of this configuration in this folder failed, in words; empty for errors that are no such failure."""
+    text, in_torch = str(error), isinstance(error, RuntimeError)
+    number = (error.errno or 0) if isinstance(error, OSError) else 0
     if "in DataLoader worker process" in text:  # after its traceback, the error itself
-        return text.strip().splitlines()[-1].partition(": ")[2] or " ".join(text.split())
-    if isinstance(error, RuntimeError) and text.startswith("DataLoader"):
+        return text.strip().splitlines()[-1].partition(": ")[2] or reason(error)
+    if in_torch and text.startswith("DataLoader"):
         end_workers()
         return (
-            f"episodes.workers={config.episodes.workers}: a worker is gone or hangs ({' '.join(text.split())})."
+            f"episodes.workers={config.episodes.workers}: a worker is gone or hangs ({reason(error)})."
             " If memory ran out, fewer of them need less; episodes.workers=0 loads in the main process"
         )
+    is_memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or number == errno.ENOMEM
+    if is_memory or (in_torch and "allocate memory" in text):
+        # only more processes make an update smaller and leave what is learned as it is
+        return (
+            f"out of memory. More processes (trainer.devices, now {config.trainer.devices}) share the episodes of an"
+            f" update out; a smaller episodes.batch (now {config.episodes.batch}), episodes.patterns_per_episode (now"
+            f" {config.episodes.patterns_per_episode}) or memory makes it smaller, as another run"
+        )
+    trouble = DISK.get(number, "the folder is gone" if number == errno.ENOENT and not folder.exists() else "")
+    if trouble:
+        where = f" ({error.filename})" if isinstance(error, OSError) and error.filename else ""
+        return f"{folder}: {trouble}{where}; make room, or choose another output=…"
+    if in_torch and (isinstance(error, torch.distributed.DistError) or "gloo" in text):
+        return (
+            "another process of this run is gone, or did not answer for"
+            f" trainer.timeout={config.trainer.timeout:g} seconds; its own message says why"
+        )
     return ""
-
-
-def of_memory(error: Exception, config: RunConfig) -> str:
-    """There is not enough of it. Only more processes make an update smaller and leave what is learned as it is."""
-    kinds = MemoryError, torch.OutOfMemoryError
-    in_words = isinstance(error, RuntimeError) and "allocate memory" in str(error)
-    if not (isinstance(error, kinds) or in_words or (isinstance(error, OSError) and error.errno == errno.ENOMEM)):
-        return ""
-    return (
-        f"out of memory. More processes (trainer.devices, now {config.trainer.devices}) share the episodes of an update"
-        f" out; a smaller episodes.batch (now {config.episodes.batch}), episodes.patterns_per_episode (now"
-        f" {config.episodes.patterns_per_episode}) or memory makes it smaller, as another run"
-    )
-
-
-def of_disk(error: Exception, folder: Path) -> str:
-    """The run's folder cannot be written to."""
-    if not isinstance(error, OSError):
-        return ""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        reason = "the disk is full, or your quota of it"
-    elif error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-        reason = "it cannot be written to"
-    elif error.errno == errno.ENOENT and not folder.exists():
-        reason = "the folder is gone"
-    else:
-        return ""
-    where = f" ({error.filename})" if error.filename else ""
-    return f"{folder}: {reason}{where}; make room, or choose another output=…"
-
-
-def of_others(error: Exception, config: RunConfig) -> str:
-    """Another process of the run does not answer."""
-    if not isinstance(error, RuntimeError):
-        return ""
-    if not (isinstance(error, torch.distributed.DistError) or "gloo" in str(error)):
-        return ""
-    return (
-        f"another process of this run is gone, or did not answer for trainer.timeout={config.trainer.timeout:g}"
-        " seconds; its own message says why"
-    )

@@ -26,11 +26,11 @@ from lightning_ebm.config import ConfigError, distortion_in_test, identity, one_
 from lightning_ebm.data.datamodule import EpisodeDataModule
 from lightning_ebm.data.episodes import DataError
 from lightning_ebm.files import LockedError, atomic_write, lock
-from lightning_ebm.launcher import check
+from lightning_ebm.launcher import check, launched, rank
 from lightning_ebm.memory import AssociativeMemory
 from lightning_ebm.registry import datasets, distortions, memories
 from lightning_ebm.schema import RunConfig, TrainingConfig
-from lightning_ebm.signals import Stopped, launched, process_number
+from lightning_ebm.signals import Stopped, reason
 from lightning_ebm.training.callbacks import Pictures, Progress
 from lightning_ebm.training.checkpoints import (
     DurableCheckpoints,
@@ -41,24 +41,21 @@ from lightning_ebm.training.checkpoints import (
 )
 from lightning_ebm.training.loggers import MetricsFile, finish, tracker
 from lightning_ebm.training.module import MetaTraining, NonFiniteLossError
-from lightning_ebm.training.preemption import EndTogether, StopOnSignal, TrainingFailureError, explained
+from lightning_ebm.training.preemption import EndTogether, StopOnSignal, explained, known_failure
 
 
 @dataclass(frozen=True)
 class Run:
-    """A configuration and what was built from it.
-
-    Attributes:
-        config: the resolved configuration.
-        folder: where the run keeps everything.
-        data: episodes of the three splits.
-        memory: the memory, fresh.
-    """
+    """A configuration and what was built from it."""
 
     config: RunConfig
+    """The resolved configuration."""
     folder: Path
+    """Where the run keeps everything."""
     data: EpisodeDataModule
+    """Episodes of the three splits."""
     memory: AssociativeMemory
+    """The memory, fresh."""
 
     @property
     def device(self) -> torch.device:
@@ -150,7 +147,7 @@ def held(folder: Path) -> Iterator[None]:
         InUse: in such a group.
     """
     with ExitStack() as stack:
-        if process_number() == 0:
+        if rank() == 0:
             try:
                 stack.enter_context(lock(folder / "lock", wait=not launched()))
             except LockedError as error:
@@ -168,18 +165,17 @@ def fit(run: Run, checkpoint: Path | None) -> None:
         load(run.memory, Path(run.config.training.start_from), more_read_steps=True)
     module = MetaTraining(run.memory, run.data.source.spec, run.config.training, plain(run.config))
     try:
-        with explained(run.config, run.folder):
-            make_trainer(run).fit(module, datamodule=run.data, ckpt_path=checkpoint, weights_only=True)
-    except (ConfigError, DataError, NonFiniteLossError, TrainingFailureError):
+        make_trainer(run).fit(module, datamodule=run.data, ckpt_path=checkpoint, weights_only=True)
+    except (ConfigError, DataError, NonFiniteLossError):
         raise
     except MisconfigurationException as error:
         devices = f"trainer.accelerator={run.config.trainer.accelerator}, trainer.devices={run.config.trainer.devices}"
         here = f"This machine has {torch.cuda.device_count()} CUDA devices, and its CPU"
         raise ConfigError(f"{devices}: {one_line(error)} {here}") from error
     except Exception as error:  # what Lightning restores can be wrong in any way, and may show in the first update
-        if checkpoint is None or module.updated:
+        if checkpoint is None or module.updated or known_failure(error, run.config, run.folder):
             raise
-        why = " ".join(f"{type(error).__name__}: {error}".split())
+        why = f"{type(error).__name__}: {reason(error)}"
         raise ConfigError(f"cannot resume from the checkpoint {checkpoint}: {why[:300]}") from error
     finally:
         finish()
@@ -223,7 +219,7 @@ def make_trainer(run: Run) -> pl.Trainer:
         val_check_interval=validate_every,
         check_val_every_n_epoch=None,
         gradient_clip_val=training.clip or None,
-        logger=[logger for logger in (MetricsFile(run.folder, "metrics"), tracker(config)) if logger],
+        logger=[logger for logger in (MetricsFile(run.folder), tracker(config)) if logger],
         callbacks=callbacks,
         inference_mode=False,  # reading differentiates, in evaluation too
         use_distributed_sampler=False,  # the episode sampler shares episodes out by itself
@@ -258,7 +254,7 @@ def left(training: TrainingConfig, updates: int, seconds: float) -> int:
 
 def record_run(run: Run) -> None:
     """Keeps the configuration, and adds to provenance.yaml, which has one document for each start of the run."""
-    if process_number():
+    if rank():
         return
     atomic_write(run.folder / "config.yaml", to_yaml(run.config).encode())
     path = run.folder / "provenance.yaml"

@@ -105,17 +105,37 @@ def test_what_dies_is_named_in_one_line_and_the_others_go_on(tmp_path):
     }
 
 
-def test_what_hangs_on_start_is_killed_and_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(executor, "SILENCE", 1.0)
-    speaks = "print('started', flush=True); import time; time.sleep(2)"
+def test_what_hangs_on_start_is_killed_and_named(tmp_path):
+    """A first line is due after one second, a second one after two."""
+    first = "import time; print('started', flush=True); time.sleep(600)"
+    both = "import time; print('started', flush=True); print('imported', flush=True); time.sleep(3)"
     errors = run([
-        python(tmp_path, "import time; time.sleep(600)", "hung", speaks=True),
-        python(tmp_path, "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)", "frozen", speaks=True),
+        python(tmp_path, "import time; time.sleep(600)", "hung", speaks=(1.0, 2.0)),
+        python(tmp_path, "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)", "frozen", speaks=(1.0, 2.0)),
+        python(tmp_path, first, "hung in its imports", speaks=(1.0, 2.0)),
         python(tmp_path, "import time; time.sleep(2)", "silent by nature"),
-        python(tmp_path, speaks, "alive", speaks=True),
+        python(tmp_path, both, "alive", speaks=(1.0, 2.0)),
     ])  # fmt: skip
-    hung = "it hung on start: it printed nothing for 1 s, and was killed"
-    assert errors == {"hung": hung, "frozen": hung, "silent by nature": "", "alive": ""}
+    hung = "it hung on start: it printed {} lines in {} s, and was killed"
+    assert errors == {
+        "hung": hung.format(0, 1),
+        "frozen": hung.format(0, 1),
+        "hung in its imports": hung.format(1, 2),
+        "silent by nature": "",
+        "alive": "",
+    }
+
+
+def test_an_experiment_says_that_it_started_before_it_imports_what_may_hang(tmp_path):
+    (tmp_path / "torch.py").write_text("import time; print('imports torch', flush=True); time.sleep(600)")
+    command = (sys.executable, "-m", "lightning_ebm.experiments", "experiment.yaml")
+    hangs = Job(
+        "job", command, tmp_path, environment={"PYTHONPATH": str(tmp_path)},
+        gives_up=lambda: "imports torch" in hangs.log.read_text(),
+    )  # fmt: skip
+    assert run([hangs])["job"].startswith("killed by SIGTERM")
+    started, imports = hangs.log.read_text().splitlines()
+    assert started.startswith("started as process ") and imports == "imports torch"
 
 
 def test_a_job_that_gives_up_is_asked_to_stop(tmp_path):
@@ -168,14 +188,15 @@ def test_a_command_that_cannot_be_started(tmp_path):
         run([Job("job", ("no-such-program",), tmp_path)])
 
 
-def test_jobs_of_submitit(tmp_path):
+def test_jobs_of_submitit(tmp_path, monkeypatch):
     """By its local executor: as jobs of SLURM, but that they run here."""
-    pytest.importorskip("submitit")
+    submitit = pytest.importorskip("submitit")
     jobs = [
         python(tmp_path, "import os; print('a word is', os.environ['WORD'])", "well", environment={"WORD": "given"}),
         python(tmp_path, "import os; print('error: no', flush=True); os.kill(os.getpid(), 9)", "killed"),
     ]
-    errors = run(jobs, Slurm(0, {"timeout_min": 10}, cluster="local"))
+    monkeypatch.setattr(submitit, "SlurmExecutor", submitit.LocalExecutor)
+    errors = run(jobs, Slurm(0, {"timeout_min": 10}))
     assert errors == {
         "well": "",
         "killed": "killed by SIGKILL, which the system sends when memory runs out; last line: no",

@@ -17,7 +17,6 @@ from lightning_ebm.experiments.compare import evaluate
 from lightning_ebm.experiments.export import place, wanted
 from lightning_ebm.experiments.reproduce import interval, published, reproduce, run_config
 from lightning_ebm.pretrained import PretrainedError
-from lightning_ebm.reporting.record import CONTROL
 from lightning_ebm.training.trainer import build
 
 DEBUG = Path(__file__).parents[2] / "configs" / "debug.yaml"
@@ -72,7 +71,7 @@ def test_evaluate_puts_published_and_reproduced_side_by_side(exported, capsys):
     assert main(["evaluate", "--memory", str(file), "episodes.test=2"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "published" in shown and "reproduced" in shown and "the first 2 of 4 test episodes" in shown
-    again = reproduce(pretrained.read(file), ["episodes.test=2"]).comparison.results
+    again = reproduce(pretrained.read(file), ["episodes.test=2"])[0].results
     there, here = ([row for row in again if row.label == f"tiny, {when}"] for when in ("published", "reproduced"))
     assert len(there) == len(here) == 2  # masks
     for old, new in zip(there, here, strict=True):
@@ -197,9 +196,9 @@ def test_each_shipped_memory_reproduces_its_row(name):
     saved = pretrained.read(name)
     if hasattr(run_config(saved).data.config, "root") and not os.environ.get("LIGHTNING_EBM_DATA"):
         pytest.skip("$LIGHTNING_EBM_DATA is not set")
-    found = reproduce(saved, ["episodes.test=6"])
-    assert any(result.memory != CONTROL for result in found.comparison.results)
-    assert found.deviations == []
+    comparison, deviations = reproduce(saved, ["episodes.test=6"])
+    assert any(not result.is_control for result in comparison.results)
+    assert deviations == []
 
 
 @pytest.mark.parametrize("name", pretrained.names())

@@ -5,7 +5,7 @@ import torch
 
 from lightning_ebm.data.episodes import Episode
 from lightning_ebm.experiments.controls import QueryItself
-from lightning_ebm.experiments.gallery import recalled
+from lightning_ebm.experiments.measure import recall_first
 from lightning_ebm.reporting.figures.strips import read_path
 from lightning_ebm.reporting.record import Recall
 from lightning_ebm.reporting.report import gallery_rows
@@ -33,7 +33,7 @@ def episode():
 
 
 def test_energies_of_pattern_query_and_every_step():
-    found, made = recalled(Distance(), episode(), 3), episode()
+    found, made = recall_first(Distance(), episode(), 3), episode()
     assert found["energies"].shape == (4, 3) and found["trajectory"].shape == (2, 3, 1, 4, 4)
     first = made.patterns[0, 0]
     for row, points in enumerate((made.patterns[0, :3], made.queries[0, :3])):
@@ -44,7 +44,7 @@ def test_energies_of_pattern_query_and_every_step():
 
 
 def test_a_memory_without_an_energy_has_none():
-    found = recalled(QueryItself(), episode(), 2)
+    found = recall_first(QueryItself(), episode(), 2)
     assert set(found) == {"patterns", "queries", "trajectory"}
     np.testing.assert_array_equal(found["trajectory"][-1], found["queries"])
 

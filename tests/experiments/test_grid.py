@@ -68,6 +68,7 @@ def test_experiments_are_rows_times_sizes_times_variations_times_seeds(tmp_path)
     ("compare", "message"),
     [
         ({"rows": {"a": {"sizes": {"b": 3}}}}, r"compare\.rows\.a\.sizes\.b must hold keys and values, got 3"),
+        ({"rows": {"a": {"sizes": [3]}}}, r"compare\.rows\.a\.sizes must hold keys and values, got \[3\]"),
         ({"vary": {"noise": {"b": 3}}}, r"compare\.vary\.noise must map labels to keys and values"),
         ({"seeds": [0, -1]}, r"compare\.seeds must be at least 0 and at most 4294967295, got \[0, -1\]"),
         ({"precisions": ["int5"]}, r"compare\.precisions must be one of float32, float16, int8, int4, got \['int5'\]"),

@@ -131,7 +131,7 @@ def test_mistakes_are_one_line(tmp_path, drawings, capsys):
         ("--memory", NAME, str(tmp_path)): "cannot be read (Is a directory)",
         ("--memory", NAME, file, str(text)): "text.png cannot be decoded",
         ("--memory", NAME, file, "distortion.size=40"): "distortion.size must lie between 1 and",
-        ("--memory", NAME, file, "mask=no"): "mask must be one of known, unknown, or empty",
+        ("--memory", NAME, file, "mask=no"): "mask must be one of known, unknown, got 'no'",
         ("--memory", NAME, file, "seed=-1"): "seed must be at least 0",
         ("--memory", NAME, file, "sed=1"): "unknown key 'sed'. Did you mean 'seed'?",
         ("--memory", NAME, file, "company=bits"): "company must have patterns like those of",

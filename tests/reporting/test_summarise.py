@@ -100,7 +100,7 @@ def test_sizes_as_columns_and_a_memory_without_size_in_all_of_them(tmp_path):
 
 def test_published_rows_count_all_values_and_do_not_compete(tmp_path):
     write_cells(by_items(), tmp_path)
-    text = written([tmp_path], ["published=table1", f"output={tmp_path / 'out'}"])
+    text = written([tmp_path], ["paper_results=table1", f"output={tmp_path / 'out'}"])
     lines = text.splitlines()
     assert lines[2] == "| memory | 16 | 32 | 48 | 64 | 96 |"
     assert "| EBMM\\_1 | **3.00 ± 3.73** | 7.50 ± 0.00 | — | — | — |" in lines
@@ -138,7 +138,7 @@ def test_diverged_memories_and_nothing():
         (["columns=rows"], "columns must be one of items, floats, or empty, got 'rows'"),
         (["error=some"], "error must be one of corrupted, all"),
         (["eror=all"], "Did you mean 'error'"),
-        (["published=table1", "error=corrupted"], "error must be all where published is given"),
+        (["paper_results=table1", "error=corrupted"], "error must be all where paper_results is given"),
     ],
 )
 def test_wrong_settings_are_named(words, message):
@@ -148,8 +148,8 @@ def test_wrong_settings_are_named(words, message):
 
 def test_what_cannot_be_summarised_is_named(tmp_path, capsys):
     write_cells(by_items(), tmp_path)
-    with pytest.raises(ConfigError, match="published=figure3-cifar needs columns=floats, got items"):
-        write_summary([tmp_path], settings(["published=figure3-cifar", "columns=items"]))
+    with pytest.raises(ConfigError, match="paper_results=figure3-cifar needs columns=floats, got items"):
+        write_summary([tmp_path], settings(["paper_results=figure3-cifar", "columns=items"]))
     assert main(["summarise", "columns=items"]) == 1
     assert "summarise needs a cells.csv" in capsys.readouterr().out
     assert main(["summarise", str(tmp_path)]) == 0

@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from lightning_ebm.config import ConfigError, parse_overrides, plain, read, resolve, shipped
-from lightning_ebm.sweep import MACROS, arguments, grid_values, parameter, read_sweep, values_at, words
+from lightning_ebm.sweeping.file import MACROS, arguments, parameter, read_sweep, words
+from lightning_ebm.sweeping.search import grid_values, values_at
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "sweeps").glob("*.yaml"))
@@ -25,13 +26,13 @@ SMALLEST = {
 
 def some_values(sweep):
     """Values of one run: the first of a grid, else those in the middle of all distributions."""
-    if sweep.method == "grid":
+    if sweep.file.method == "grid":
         return grid_values(sweep)[0]
     return values_at(sweep, [0.5] * len(sweep.varied))
 
 
 def command_of(sweep, command=None):
-    return words(command or sweep.command, "", arguments(sweep, some_values(sweep)))
+    return words(command or sweep.file.command, "", arguments(sweep, some_values(sweep)))
 
 
 def leaves(node, above=()):
@@ -59,7 +60,7 @@ def test_words_are_those_of_wandbs_agent(path, macro, monkeypatch):
     monkeypatch.setenv("PROBE", "value")
     sweep = read_sweep(path)
     given = arguments(sweep, some_values(sweep))
-    command = [word.replace("${args_no_hyphens}", f"${{{macro}}}") for word in sweep.command]
+    command = [word.replace("${args_no_hyphens}", f"${{{macro}}}") for word in sweep.file.command]
     command += ["--x=${envvar:PROBE}", "${envvar:NOT_SET_AT_ALL}", "${program}"]
     macros = theirs.create_sweep_command_args({"args": {key: {"value": value} for key, value in given.items()}})
     macros |= {"env": ["/usr/bin/env"], "interpreter": ["python"], "program": ["p.py"]}
@@ -100,15 +101,15 @@ MISTAKES = {
     "method must be one of grid, random, bayes": {"method": "halving"},
     "unknown key 'methods'": {"methods": "grid"},
     "metric must be": {"metric": {"name": "loss", "goal": "minimize"}},
-    "parameters must hold": {"parameters": {}},
-    "command must be a list": {"command": "train"},
+    "parameters must have at least 1 entries": {"parameters": {}},
+    "command: must be a list": {"command": "train"},
     "the macros are": {"command": ["${arguments}"]},
     "program must be given": {"command": ["${program}"]},
-    "run_cap must be a whole number from 1": {"run_cap": 0},
+    "run_cap must be at least 1": {"run_cap": 0},
     "run_cap must be given, because a bayes search": {"method": "bayes", "run_cap": None},
-    "early_terminate must have min_iter, or": {"early_terminate": {"type": "hyperband", "s": 2}},
+    "early_terminate.min_iter must be given, or": {"early_terminate": {"type": "hyperband", "s": 2}},
     "early_terminate.type must be hyperband": {"early_terminate": {"min_iter": 2}},
-    "early_terminate.eta must be": {"early_terminate": {"type": "hyperband", "min_iter": 2, "eta": 1}},
+    "early_terminate.eta must be above 1": {"early_terminate": {"type": "hyperband", "min_iter": 2, "eta": 1}},
     "parameters.a must have a value": {"method": "grid", "parameters": {"a": {"min": 0.0, "max": 1.0}}},
     "parameters.a.b is given twice": {
         "parameters": {"a.b": {"value": 1}, "a": {"parameters": {"b": {"value": 1}}}}

@@ -20,17 +20,10 @@ from lightning_ebm.config import ConfigError
 from lightning_ebm.experiments import executor
 from lightning_ebm.experiments.executor import UnfinishedError
 from lightning_ebm.signals import REQUEUE
-from lightning_ebm.sweep import (
-    checked,
-    grid_values,
-    hyperband,
-    is_hopeless,
-    job,
-    propose,
-    read_trials,
-    sweep,
-    values_at,
-)
+from lightning_ebm.sweeping import sweep
+from lightning_ebm.sweeping.file import Hyperband, checked
+from lightning_ebm.sweeping.search import grid_values, is_hopeless, propose, values_at
+from lightning_ebm.sweeping.trials import job, read_trials
 
 FAKE = str(Path(__file__).parent / "fake_run.py")
 
@@ -148,13 +141,14 @@ def test_refused(tmp_path, monkeypatch):
     (tmp_path / "out/sweep-mine/run-000/result.json").write_text("{")
     with pytest.raises(ConfigError, match=r"result\.json is damaged"):
         start(make(tmp_path))
-    monkeypatch.setattr("lightning_ebm.sweep.launched", lambda: True)
+    monkeypatch.setattr("lightning_ebm.sweeping.trials.launched", lambda: True)
     with pytest.raises(ConfigError, match="as a single process"):
         start(file)
 
 
 def test_needs_no_wandb():
-    assert "import wandb" not in Path(sys.modules["lightning_ebm.sweep"].__file__).read_text()
+    for module in ("file", "search", "trials"):
+        assert "import wandb" not in Path(sys.modules[f"lightning_ebm.sweeping.{module}"].__file__).read_text()
 
 
 def test_each_of_several_trials_has_its_gpus_and_one_alone_has_all(tmp_path):
@@ -222,21 +216,19 @@ def test_bayes_is_a_function_of_the_trials_and_of_the_seed():
 
 
 def test_brackets():
-    assert hyperband({"type": "hyperband", "min_iter": 3})[0][:4] == (3, 9, 27, 81)
-    assert hyperband({"type": "hyperband", "max_iter": 27, "s": 2, "eta": 3}) == ((3, 9), 3)
-    assert hyperband({"type": "hyperband", "max_iter": 4, "s": 5, "eta": 2}) == ((1, 2), 2)
+    assert Hyperband("hyperband", min_iter=3).brackets[:4] == [3, 9, 27, 81]
+    assert Hyperband("hyperband", max_iter=27, s=2, eta=3.0).brackets == [3, 9]
+    assert Hyperband("hyperband", max_iter=4, s=5, eta=2.0).brackets == [1, 2]
+    assert Hyperband().brackets == []
 
 
 def test_hyperband_by_hand():
-    search = checked(Path("x"), {
-        "method": "grid", "command": ["x"], "parameters": {"x": {"value": 1}},
-        "early_terminate": {"type": "hyperband", "min_iter": 2, "eta": 2},
-    })  # fmt: skip
+    early = Hyperband("hyperband", min_iter=2, eta=2.0)
     runs = [[9, 1], [9, 2], [9, 3], [9, 4]]
     # of four, the rank 4 / 2 = 2 is the bound: 3
-    assert [is_hopeless(search, run, runs) for run in runs] == [False, False, False, True]
-    assert not is_hopeless(search, [50], [*runs, [50]])  # it has not reached the first bracket
-    assert not is_hopeless(search, [50, 40], [[50, 40], [1]])  # nobody else has
-    assert is_hopeless(search, [1, 9, 9, 9], [[1, 9, 9, 9], [0, 9, 9, 9], [0, 0, 9, 9], [0.5, 9, 9, 9]])
+    assert [is_hopeless(early, run, runs) for run in runs] == [False, False, False, True]
+    assert not is_hopeless(early, [50], [*runs, [50]])  # it has not reached the first bracket
+    assert not is_hopeless(early, [50, 40], [[50, 40], [1]])  # nobody else has
+    assert is_hopeless(early, [1, 9, 9, 9], [[1, 9, 9, 9], [0, 9, 9, 9], [0, 0, 9, 9], [0.5, 9, 9, 9]])
     # its best error counts, not its last
-    assert not is_hopeless(search, [0, 9], [[0, 9], *runs])
+    assert not is_hopeless(early, [0, 9], [[0, 9], *runs])

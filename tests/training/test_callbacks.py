@@ -40,23 +40,12 @@ def test_progress_is_a_line_every_so_often_in_a_file_and_a_bar_in_a_terminal(tmp
         assert 60 * minutes + seconds == pytest.approx(10 * (30 - updates), abs=1)
 
 
-@pytest.mark.parametrize(
-    ("pattern", "expected"),
-    [
-        (np.array([[[0.0, 1.0]], [[1.0, 0.0]], [[1.0, 1.0]]]), [[[0, 255, 255], [255, 0, 255]]]),  # colours
-        (np.array([[[0.0], [1.0]]]), [[[0] * 3], [[255] * 3]]),  # one channel
-        (np.array([[[0.0]], [[1.0]]]), [[[0] * 3, [255] * 3]]),  # two, side by side
-        (np.array([1.0, 0.0, np.nan]), [[[255] * 3, [0] * 3], [[128] * 3, [0] * 3]]),  # a vector
-        (np.array([[2.0, -1.0]]), [[[255] * 3, [0] * 3]]),
-    ],
-)
-def test_any_pattern_becomes_pixels(pattern, expected):
-    np.testing.assert_array_equal(callbacks.pixels(pattern), expected)
-
-
 def test_a_picture_has_a_column_for_each_name_and_a_row_for_each_item():
-    values = np.random.default_rng(0).random((4, 1, 32, 32))
-    picture = np.asarray(Image.open(io.BytesIO(callbacks.strips({"pattern": values, "query": 1 - values}))))
-    assert picture.shape == (14 + 4 * 33 * 2, 2 * 33 * 2, 3)
-    np.testing.assert_array_equal(picture[14 : 14 + 64 : 2, :64:2, 0], (255 * values[0, 0]).round())
-    np.testing.assert_array_equal(picture[14 + 66 : 14 + 130 : 2, 66:130:2, 0], (255 * (1 - values[1, 0])).round())
+    values = np.random.default_rng(0).random((4, 2, 1, 32, 32))
+    columns = {"pattern": values[:, 0], "query": values[:, 1]}
+    picture = np.asarray(Image.open(io.BytesIO(callbacks.picture(columns))))
+    assert picture.shape == (14 + 2 * (4 * 32 + 3 * 2), 2 * (2 * 32 + 2), 3)  # gaps of two pixels; twice as large
+    assert (picture[:14] < 128).any() and (picture[14 + 64 : 14 + 68] == 255).all()
+    for item, column in np.ndindex(4, 2):
+        tile = picture[14 + 68 * item :, 68 * column :][:64:2, :64:2, 0]
+        np.testing.assert_array_equal(tile, (255 * values[item, column, 0]).round())

@@ -1,5 +1,6 @@
 """A run's folder after whatever happened to it: moved, in use, cut off, or damaged."""
 
+import errno
 import os
 import shutil
 import threading
@@ -134,6 +135,24 @@ def test_of_a_launched_group_none_goes_on_where_another_process_trains(tmp_path,
     other.end()
     with training.held(folder):
         pass
+
+
+def test_a_failure_before_the_first_update_is_told_from_a_checkpoint_that_cannot_be_resumed(tmp_path, monkeypatch):
+    interrupt_at(monkeypatch, 3, RuntimeError)
+    with pytest.raises(RuntimeError, match="power cut"):
+        training.train(training.build(config(tmp_path, *SHORT)))
+    for error, kind, message in (
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), TrainingFailureError, "the disk is full.* resumes from it"),
+        (KeyError("state"), ConfigError, r"cannot resume from the checkpoint .*last\.ckpt: KeyError: 'state'"),
+    ):
+
+        def fails(*_, error=error):
+            raise error
+
+        with monkeypatch.context() as patch:
+            patch.setattr(MetaTraining, "on_fit_start", fails)
+            with pytest.raises(kind, match=message):
+                training.train(training.build(config(tmp_path, *SHORT)))
 
 
 def test_files_that_a_kill_cut_off_do_not_disturb(tmp_path, monkeypatch):

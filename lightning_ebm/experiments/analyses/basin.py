@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lightning_ebm.data.distortions import Pixels, PixelsConfig
-from lightning_ebm.experiments.analysis import Analysis, AnalysisResult, Condition, errors_under, measure_run, spec_of
+from lightning_ebm.experiments.analysis import Condition, ErrorAnalysis, measure_run
 from lightning_ebm.settings import setting
 from lightning_ebm.training.trainer import Run
 
@@ -14,25 +14,20 @@ SHARES = [0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
 
 
 @dataclass(frozen=True)
-class Basin(Analysis):
+class Basin(ErrorAnalysis):
     """The remaining error against the share of values that are lost: where it rises, basins of attraction end."""
 
     shares: list[float] = setting(SHARES, above=0, at_most=1, min_length=1)
     """Shares of a pattern's places that are re-drawn."""
 
-    def result(self, runs: Mapping[str, Run]) -> AnalysisResult:
-        """See `Analysis.result`."""
+    title = "Basins of attraction"
+    caption = "Error on all values against the share of places that are re-drawn at random."
+    columns = ("share re-drawn",)
+    axis = "share of the places that are re-drawn"
+    xscale = "linear"
 
-        def conditions(run: Run) -> Iterator[Condition]:
-            for share in sorted(self.shares):
-                found = measure_run(run, distortion=Pixels(spec_of(runs), PixelsConfig(share)))
-                yield Condition(share, found.error, exact=found.exact)
-
-        return errors_under(
-            runs,
-            conditions,
-            "Basins of attraction",
-            "Error on all values against the share of places that are re-drawn at random.",
-            ["share re-drawn"],
-            "share of the places that are re-drawn",
-        )
+    def conditions(self, run: Run) -> Iterator[Condition]:
+        """One for each share."""
+        for share in sorted(self.shares):
+            found = measure_run(run, distortion=Pixels(run.data.source.spec, PixelsConfig(share)))
+            yield Condition(share, found.error, exact=found.exact)

@@ -2,37 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lightning_ebm.experiments.analysis import Analysis, AnalysisResult, Condition, errors_under, measure_run
+from lightning_ebm.experiments.analysis import Condition, ErrorAnalysis, measure_run
 from lightning_ebm.settings import setting
 from lightning_ebm.training.trainer import Run
 
 
 @dataclass(frozen=True)
-class Capacity(Analysis):
+class Capacity(ErrorAnalysis):
     """How the error grows with the number of patterns, beyond that of training."""
 
     patterns_per_episode: list[int] = setting([4, 8, 16, 32, 64, 128], at_least=1, min_length=1)
     """Numbers of patterns to store."""
 
-    def result(self, runs: Mapping[str, Run]) -> AnalysisResult:
-        """See `Analysis.result`."""
+    title = "More patterns than trained on"
+    caption = "Error on corrupted values against the number of patterns stored."
+    columns = ("trained on", "stored")
+    axis = "patterns stored"
 
-        def conditions(run: Run) -> Iterator[Condition]:
-            for items in sorted(self.patterns_per_episode):
-                found = measure_run(run, items)
-                yield Condition(
-                    items, found.error_corrupted, [run.config.episodes.patterns_per_episode, items], found.exact
-                )
-
-        return errors_under(
-            runs,
-            conditions,
-            "More patterns than trained on",
-            "Error on corrupted values against the number of patterns stored.",
-            ["trained on", "stored"],
-            "patterns stored",
-            xscale="log",
-        )
+    def conditions(self, run: Run) -> Iterator[Condition]:
+        """One for each number of patterns."""
+        for items in sorted(self.patterns_per_episode):
+            found = measure_run(run, items)
+            cells = [run.config.episodes.patterns_per_episode, items]
+            yield Condition(items, found.error_corrupted, cells, found.exact)

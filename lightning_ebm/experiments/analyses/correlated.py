@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lightning_ebm.experiments.analysis import Analysis, AnalysisResult, Condition, errors_under, measure_run
+from lightning_ebm.experiments.analysis import Condition, ErrorAnalysis, measure_run
 from lightning_ebm.settings import setting
 from lightning_ebm.training.trainer import Run
 
 
 @dataclass(frozen=True)
-class Correlated(Analysis):
+class Correlated(ErrorAnalysis):
     """The error when the patterns of an episode are alike. Needs data with classes, and enough images in each."""
 
     classes: list[int] = setting([0, 4, 2, 1], at_least=0, min_length=1)
     """Numbers of classes that an episode's patterns come from; 0: from all of the test split."""
 
-    def result(self, runs: Mapping[str, Run]) -> AnalysisResult:
-        """See `Analysis.result`."""
+    title = "Patterns of few classes"
+    caption = "Error on corrupted values when all patterns of an episode come from few classes."
+    columns = ("patterns",)
 
-        def conditions(run: Run) -> Iterator[Condition]:
-            for classes in self.classes:
-                found = measure_run(run, classes=classes)
-                kind = f"of {classes} class{'es' if classes > 1 else ''}" if classes else "of all classes"
-                yield Condition(kind, found.error_corrupted, exact=found.exact)
-
-        return errors_under(
-            runs,
-            conditions,
-            "Patterns of few classes",
-            "Error on corrupted values when all patterns of an episode come from few classes.",
-            ["patterns"],
-        )
+    def conditions(self, run: Run) -> Iterator[Condition]:
+        """One for each number of classes."""
+        for classes in self.classes:
+            found = measure_run(run, classes=classes)
+            kind = f"of {classes} class{'es' if classes > 1 else ''}" if classes else "of all classes"
+            yield Condition(kind, found.error_corrupted, exact=found.exact)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from matplotlib.figure import Figure
 
 from lightning_ebm.data.episodes import PatternSource
-from lightning_ebm.experiments.analysis import Analysis, AnalysisResult, test_episodes
+from lightning_ebm.experiments.analysis import Analysis, AnalysisResult, ask, test_episodes
 from lightning_ebm.memory import PatternSpec
 from lightning_ebm.registry import choice, datasets
 from lightning_ebm.reporting.figures.style import COLOURS, legend, new_figure
@@ -33,30 +34,19 @@ class Energies(Analysis):
     def result(self, runs: Mapping[str, Run]) -> AnalysisResult:
         """See `Analysis.result`."""
         source = datasets.build(self.foreign) if self.foreign else None
-        found: dict[str, dict[str, np.ndarray]] = {}
+        found = ask(runs, lambda run: energies(run, source), "has an energy")
         rows = []
-        for label, run in runs.items():
-            try:
-                found[label] = kinds = energies(run, source)
-            except NotImplementedError:
-                continue  # it has no energy
+        for label, kinds in found.items():
             for kind, values in kinds.items():
                 low, high = np.percentile(values, [5, 95])
-                score = auroc(kinds[STORED], values)
-                rows.append([label, kind, float(values.mean()), float(low), float(high), score])
-        if not found:
-            raise ValueError("analysis=energies: none of these memories has an energy")
-
-        def figure(dark: bool) -> Figure:
-            return histograms(found, dark)
-
+                rows.append([label, kind, float(values.mean()), float(low), float(high), auroc(kinds[STORED], values)])
         return AnalysisResult(
             "Energies of stored and of other patterns",
             "Histograms of the energy of stored patterns, of their corrupted queries, of patterns of other episodes,"
             " and of foreign ones. AUROC: the chance that a stored pattern has less energy than one of the other kind.",
             ["memory", "patterns", "mean energy", "5th percentile", "95th percentile", "AUROC against stored"],
             rows,
-            figure,
+            partial(histograms, found),
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -33,17 +34,14 @@ class ErrorMap(Analysis):
             raise ValueError(f"analysis=error_map needs images, got patterns of shape {shape}")
         found = {label: maps(run) for label, run in runs.items()}
         rows = [[label, *parts.values()] for label, (_, parts) in found.items()]
-
-        def figure(dark: bool) -> Figure:
-            return error_maps({label: image for label, (image, _) in found.items()}, dark)
-
+        images = {label: image for label, (image, _) in found.items()}
         return AnalysisResult(
             "Where the error is",
             "Error of a value, averaged over test episodes, by its place: by position in the image (figure), and inside"
             " of the corrupted region, within two pixels of it, and further away (table). The mask is unknown.",
             ["memory", "inside", "within two pixels", "further away"],
             rows,
-            figure,
+            partial(error_maps, images),
         )
 
 

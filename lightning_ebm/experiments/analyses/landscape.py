@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lightning_ebm.experiments.analysis import Analysis, AnalysisResult, test_episodes
+from lightning_ebm.experiments.analysis import Analysis, AnalysisResult, ask, test_episodes
 from lightning_ebm.memory import State
 from lightning_ebm.reporting.figures.style import COLOURS, new_figure
 from lightning_ebm.settings import setting
@@ -33,22 +34,12 @@ class Landscape(Analysis):
 
     def result(self, runs: Mapping[str, Run]) -> AnalysisResult:
         """See `Analysis.result`."""
-        found = {}
-        for label, run in runs.items():
-            try:
-                found[label] = self.slice(run)
-            except NotImplementedError:
-                continue  # it has no energy
-        if not found:
-            raise ValueError("analysis=landscape: none of these memories has an energy")
+        found = ask(runs, self.slice, "has an energy")
         rows = []
         for label, plane in found.items():
             for when in ("before", "after"):
                 row, column = np.unravel_index(plane[when].argmin(), plane[when].shape)
                 rows.append([label, when, float(plane["x"][column]), float(plane["y"][row]), float(plane[when].min())])
-
-        def figure(dark: bool) -> Figure:
-            return planes(found, dark)
 
         return AnalysisResult(
             "A slice of the energy, before and after writing",
@@ -57,7 +48,7 @@ class Landscape(Analysis):
             " projected.",
             ["memory", "writing", "x of the minimum", "y of the minimum", "energy there"],
             rows,
-            figure,
+            partial(planes, found),
         )
 
     def slice(self, run: Run) -> dict[str, np.ndarray]:

@@ -7,22 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lightning_ebm.experiments.analysis import (
-    Analysis,
-    AnalysisResult,
-    Condition,
-    errors_under,
-    measure_run,
-    spec_of,
-    test_episodes,
-)
+from lightning_ebm.experiments.analysis import Condition, ErrorAnalysis, measure_run, test_episodes
+from lightning_ebm.reporting.figures.lines import Lines
 from lightning_ebm.schema import PRECISIONS
 from lightning_ebm.settings import setting
 from lightning_ebm.training.trainer import Run
 
 
 @dataclass(frozen=True)
-class Rate(Analysis):
+class Rate(ErrorAnalysis):
     """The error against bits of state for each pattern, and for each of its values.
 
     For random bits, the bound of rate-distortion theory is drawn in: n (1 - H(e / n)) bits for each pattern of n bits
@@ -34,28 +27,26 @@ class Rate(Analysis):
     precisions: list[str] = setting(list(PRECISIONS), one_of=tuple(PRECISIONS), min_length=1)
     """How states are kept."""
 
-    def result(self, runs: Mapping[str, Run]) -> AnalysisResult:
-        """See `Analysis.result`."""
+    title = "Error against bits"
+    caption = (
+        "Error on corrupted values when the state is kept at lower precision, against its bits for each pattern"
+        " (scales included)."
+    )
+    columns = ("precision", "bits", "bits per pattern", "bits per value")
+    axis = "bits of state for each pattern"
 
-        def conditions(run: Run) -> Iterator[Condition]:
-            for precision in self.precisions:
-                found = measure_run(run, precision=precision)
-                bits = found.bits / run.config.episodes.patterns_per_episode
-                cells = [precision, found.bits, bits, bits / spec_of(runs).size]
-                yield Condition(bits, found.error_corrupted, cells)
+    def conditions(self, run: Run) -> Iterator[Condition]:
+        """One for each precision."""
+        for precision in self.precisions:
+            found = measure_run(run, precision=precision)
+            bits = found.bits / run.config.episodes.patterns_per_episode
+            cells = [precision, found.bits, bits, bits / run.data.source.spec.size]
+            yield Condition(bits, found.error_corrupted, cells)
 
+    def reference(self, runs: Mapping[str, Run]) -> Lines:
+        """The bound."""
         first = next(iter(runs.values()))
-        return errors_under(
-            runs,
-            conditions,
-            "Error against bits",
-            "Error on corrupted values when the state is kept at lower precision, against its bits for each pattern"
-            " (scales included).",
-            ["precision", "bits", "bits per pattern", "bits per value"],
-            "bits of state for each pattern",
-            xscale="log",
-            reference={"least for random bits": bound(first)} if first.config.data.name == "bits" else {},
-        )
+        return {"least for random bits": bound(first)} if first.config.data.name == "bits" else {}
 
 
 def bound(run: Run) -> list[tuple[float, float, float, float]]:

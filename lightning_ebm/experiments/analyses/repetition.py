@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 
-from lightning_ebm.experiments.analysis import Analysis, AnalysisResult, Condition, errors_under, test_episodes
+from lightning_ebm.experiments.analysis import Condition, ErrorAnalysis, test_episodes
 from lightning_ebm.experiments.measure import per_episode
 from lightning_ebm.metrics import pattern_errors
 from lightning_ebm.settings import setting
@@ -15,7 +15,7 @@ from lightning_ebm.training.trainer import Run
 
 
 @dataclass(frozen=True)
-class Repetition(Analysis):
+class Repetition(ErrorAnalysis):
     """The error of patterns that are stored k times, and of the other patterns."""
 
     times: list[int] = setting([1, 2, 4, 8], at_least=1, min_length=1)
@@ -23,24 +23,19 @@ class Repetition(Analysis):
     share: float = setting(0.25, above=0, below=1)
     """Share of the patterns that are repeated."""
 
-    def result(self, runs: Mapping[str, Run]) -> AnalysisResult:
-        """See `Analysis.result`."""
+    title = "Patterns stored several times"
+    caption = (
+        "Error on corrupted values of the {share:.0%} of patterns that are stored several times, and of those that are"
+        " stored once."
+    )
+    columns = ("times", "patterns")
+    axis = "times that the repeated patterns are stored"
 
-        def conditions(run: Run) -> Iterator[Condition]:
-            for times in sorted(self.times):
-                for kind, errors in repeated(run, times, self.share).items():
-                    yield Condition(times, errors, [times, kind], line=f", {kind}")
-
-        return errors_under(
-            runs,
-            conditions,
-            "Patterns stored several times",
-            f"Error on corrupted values of the {self.share:.0%} of patterns that are stored several times, and of those"
-            " that are stored once.",
-            ["times", "patterns"],
-            "times that the repeated patterns are stored",
-            xscale="log",
-        )
+    def conditions(self, run: Run) -> Iterator[Condition]:
+        """One for each number of times and group of patterns."""
+        for times in sorted(self.times):
+            for kind, errors in repeated(run, times, self.share).items():
+                yield Condition(times, errors, [times, kind], line=f", {kind}")
 
 
 def repeated(run: Run, times: int, share: float) -> dict[str, list[float]]:

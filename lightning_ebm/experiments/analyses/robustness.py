@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from lightning_ebm.data.distortions import Block, BlockConfig, Half, HalfConfig, Pixels, PixelsConfig
 from lightning_ebm.data.episodes import Distortion
-from lightning_ebm.experiments.analysis import Analysis, AnalysisResult, Condition, errors_under, measure_run, spec_of
+from lightning_ebm.experiments.analysis import Condition, ErrorAnalysis, measure_run
 from lightning_ebm.memory import PatternSpec
 from lightning_ebm.registry import choices, distortions
 from lightning_ebm.training.trainer import Run
 
 
 @dataclass(frozen=True)
-class Robustness(Analysis):
+class Robustness(ErrorAnalysis):
     """The error under distortions that a memory was not trained with."""
 
     distortions: list[Any] = choices(distortions)
@@ -23,31 +23,24 @@ class Robustness(Analysis):
     half of a pattern, a tenth and half of the values re-drawn, salt and pepper on a quarter, half of a pattern erased.
     """
 
-    def result(self, runs: Mapping[str, Run]) -> AnalysisResult:
-        """See `Analysis.result`."""
-        spec = spec_of(runs)
+    title = "Other noise than in training"
+    caption = "Error on corrupted values for each distortion of the query."
+    columns = ("trained with", "tested with")
+
+    def conditions(self, run: Run) -> Iterator[Condition]:
+        """One for each distortion."""
+        spec = run.data.source.spec
         kinds = {str(choice): distortions.build(choice, spec) for choice in self.distortions} or usual(spec)
-
-        def conditions(run: Run) -> Iterator[Condition]:
-            for kind, distortion in kinds.items():
-                found = measure_run(run, distortion=distortion)
-                yield Condition(kind, found.error_corrupted, [str(run.config.distortion), kind], found.exact)
-
-        return errors_under(
-            runs,
-            conditions,
-            "Other noise than in training",
-            "Error on corrupted values for each distortion of the query.",
-            ["trained with", "tested with"],
-        )
+        for kind, distortion in kinds.items():
+            found = measure_run(run, distortion=distortion)
+            yield Condition(kind, found.error_corrupted, [str(run.config.distortion), kind], found.exact)
 
 
 def usual(spec: PatternSpec) -> dict[str, Distortion]:
     """Distortions that make sense for such patterns."""
-    side = min(spec.shape[1:]) if len(spec.shape) == 3 else spec.size
-    shares = {"a sixteenth": 0.25, "a quarter": 0.5, "a half": 0.7} if len(spec.shape) == 3 else {
-        "a sixteenth": 1 / 16, "a quarter": 0.25, "a half": 0.5
-    }  # fmt: skip
+    image = len(spec.shape) == 3
+    side, names = min(spec.shape[1:]) if image else spec.size, ("a sixteenth", "a quarter", "a half")
+    shares = dict(zip(names, (0.25, 0.5, 0.7) if image else (1 / 16, 0.25, 0.5), strict=True))
     found: dict[str, Distortion] = {
         f"noise block, {name}": Block(spec, BlockConfig(max(1, round(share * side)))) for name, share in shares.items()
     }

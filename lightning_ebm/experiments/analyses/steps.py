@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from lightning_ebm.ebmm import EBMM
-from lightning_ebm.experiments.analysis import (
-    Analysis,
-    AnalysisResult,
-    Condition,
-    errors_under,
-    measure_run,
-    test_episodes,
-)
+from lightning_ebm.experiments.analysis import Condition, ErrorAnalysis, measure_run, test_episodes
 from lightning_ebm.experiments.measure import per_episode
 from lightning_ebm.metrics import pattern_errors
 from lightning_ebm.settings import setting
@@ -25,7 +18,7 @@ from lightning_ebm.training.trainer import Run
 
 
 @dataclass(frozen=True)
-class Steps(Analysis):
+class Steps(ErrorAnalysis):
     """The error after every read step, when answers are read again and again; and by the number of write steps.
 
     A further reading restarts the schedule of step sizes. Write steps beyond those of training have the rates of
@@ -37,26 +30,23 @@ class Steps(Analysis):
     write_steps: list[int] = setting([1, 2, 3, 5, 8, 12, 20], at_least=1)
     """Numbers of write steps to try in an EBMM."""
 
-    def result(self, runs: Mapping[str, Run]) -> AnalysisResult:
-        """See `Analysis.result`."""
+    title = "More and fewer steps than in training"
+    caption = (
+        "Error on corrupted values after each read step of {readings} readings, each of the last answer, and by number"
+        " of write steps."
+    )
+    columns = ("kind of step", "steps")
+    axis = "steps"
+    xscale = "linear"
 
-        def conditions(run: Run) -> Iterator[Condition]:
-            for step, errors in enumerate(read_on(run, self.readings), start=1):
-                yield Condition(step, errors, ["read", step], line=", read steps")
-            if isinstance(run.memory, EBMM):
-                for steps in sorted(self.write_steps):
-                    found = measure_run(replace(run, memory=with_write_steps(run.memory, steps)))
-                    yield Condition(steps, found.error_corrupted, ["write", steps], line=", write steps")
-
-        return errors_under(
-            runs,
-            conditions,
-            "More and fewer steps than in training",
-            f"Error on corrupted values after each read step, where answers were read again {self.readings - 1} times,"
-            " and by number of write steps.",
-            ["kind of step", "steps"],
-            "steps",
-        )
+    def conditions(self, run: Run) -> Iterator[Condition]:
+        """One for each read step, and for each number of write steps of an EBMM."""
+        for step, errors in enumerate(read_on(run, self.readings), start=1):
+            yield Condition(step, errors, ["read", step], line=", read steps")
+        if isinstance(run.memory, EBMM):
+            for steps in sorted(self.write_steps):
+                found = measure_run(replace(run, memory=with_write_steps(run.memory, steps)))
+                yield Condition(steps, found.error_corrupted, ["write", steps], line=", write steps")
 
 
 def read_on(run: Run, readings: int) -> list[list[float]]:

@@ -1,0 +1,287 @@
+"""The trials of a sweep: each is a job of the executor, kept in its folder, and a row of the report."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from rich.console import Console
+
+from lightning_ebm.config import ConfigError, Overrides, build, parse_overrides, shipped
+from lightning_ebm.experiments.executor import Job, UnfinishedError, make_executor, run_jobs
+from lightning_ebm.files import atomic_write
+from lightning_ebm.launcher import launched
+from lightning_ebm.reporting.figures.curves import read_curve
+from lightning_ebm.reporting.figures.parallel import Axis, parallel_coordinates
+from lightning_ebm.reporting.figures.style import save
+from lightning_ebm.reporting.table import Table, plain_table
+from lightning_ebm.reporting.terminal import QUIET
+from lightning_ebm.settings import Settings, setting
+from lightning_ebm.sweeping.file import Search, Values, read_sweep
+from lightning_ebm.sweeping.search import grid_values, is_hopeless, propose, values_at
+
+COLUMNS = ("run", "state", "error", "update", "validations", "seconds")
+
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True)
+class SweepConfig(Settings):
+    """How a sweep is run."""
+
+    workers: int = setting(1, at_least=0)
+    """Trials at a time; 0: one for each GPU or, without, each core; with SLURM, all. A single one has all GPUs that are
+    shown, of several each has `trainer.devices` of them."""
+    output: str = setting("runs", path=True)
+    """Folder in which `sweep-<file>` is made."""
+    seed: int = setting(0, at_least=0)
+    """Of random and Bayesian search."""
+    executor: str = setting("local", one_of=("local", "slurm"))
+    """Where trials run, as `compare.executor`."""
+    slurm: dict[str, Any] = setting({})
+    """Settings of sbatch, as `compare.slurm`."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a trial ended."""
+
+    state: str
+    """finished; stopped, by Hyperband; or failed."""
+    error: float
+    """The least val/error; infinite if there is none."""
+    update: int
+    """At which it was."""
+    validations: int
+    """How many there were."""
+    seconds: float
+    """Of training, up to the last of them."""
+    words: str = ""
+    """Why it failed; else empty."""
+
+    def __str__(self) -> str:
+        """It in a line."""
+        if self.state == "failed":
+            return f"failed: {self.words}"
+        return f"{self.state}, error {self.error:.4g} at update {self.update:,}"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A trial, kept in its folder."""
+
+    folder: Path
+    """`<output>/sweep-<file>/run-NNN`."""
+    values: Values
+    """Of all parameters."""
+    place: list[float]
+    """Quantiles of the varied ones; empty in a grid."""
+    command: list[str]
+    """Its words, the folder that it writes to among them."""
+
+    def outcome(self) -> Outcome | None:
+        """How it ended; None if it has not."""
+        path = self.folder / "result.json"
+        return from_json(path, Outcome) if path.exists() else None
+
+    def points(self) -> list[tuple[int, float, float]]:
+        """Update, seconds and val/error of each validation so far."""
+        found = [path.parent for path in sorted(self.folder.glob("*/metrics"))]
+        return read_curve(self.folder.name, found[0]).points if found else []
+
+    def errors(self) -> list[float]:
+        """val/error of each validation so far."""
+        return [error for *_, error in self.points()]
+
+    def end(self, error: str, stopped: bool) -> Outcome:
+        """Records how it ended: why it failed, empty if it did not, and whether it was asked to stop."""
+        points = self.points()
+        update, _, least = min(points, key=lambda point: point[2], default=(0, 0.0, math.inf))
+        words = "" if stopped else error or ("" if points else "it has logged no val/error")
+        state = "failed" if words else "stopped" if error else "finished"
+        outcome = Outcome(state, least, update, len(points), round(points[-1][1], 3) if points else 0.0, words)
+        atomic_write(self.folder / "result.json", json.dumps(asdict(outcome), indent=1).encode())
+        return outcome
+
+
+def new_trial(search: Search, seed: int, trials: Sequence[Trial], folder: Path) -> Trial | None:
+    """The next trial, with its folder and what it is to do in it; None if there is none."""
+    if len(trials) >= most(search):
+        return None
+    if search.file.method == "grid":
+        place, values = [], grid_values(search)[len(trials)]
+    else:
+        outcomes = [(trial.place, trial.outcome()) for trial in trials]
+        place = propose(search, seed, [(one, outcome.error if outcome else None) for one, outcome in outcomes])
+        values = values_at(search, place)
+    own = folder / f"run-{len(trials):03d}"
+    # metrics are read from our own folder: the last word wins over one that the sweep gives
+    trial = Trial(own, values, place, [*search.command(values), f"output={own}"])
+    kept = {"values": values, "place": place, "command": trial.command}
+    atomic_write(own / "command.json", json.dumps(kept, indent=1).encode())
+    return trial
+
+
+def most(search: Search) -> int:
+    """Number of all trials."""
+    ends = [search.file.run_cap or math.inf, len(grid_values(search)) if search.file.method == "grid" else math.inf]
+    return int(min(ends))
+
+
+def read_trials(folder: Path) -> list[Trial]:
+    """The trials that a sweep has begun, by number.
+
+    Raises:
+        ConfigError: if a file of one is damaged.
+    """
+    paths = sorted(folder.glob("run-*/command.json"), key=lambda path: int(path.parent.name.split("-")[1]))
+    return [from_json(path, partial(Trial, path.parent)) for path in paths]
+
+
+def from_json(path: Path, make: Callable[..., Made]) -> Made:
+    """What a side file of a trial holds."""
+    try:
+        return make(**json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{path} is damaged; delete {path.parent} to run the trial again: {error}") from None
+
+
+def sweep(file: Path | str, overrides: Overrides = (), console: Console = QUIET) -> list[Trial]:
+    """Runs the trials of a sweep's file that have not ended, and writes what was found to `<output>/sweep-<file>`.
+
+    Half-finished trials resume, failed ones run again, others are proposed again.
+
+    Args:
+        file: in the schema of W&B: a path, or the name of one in the package.
+        overrides: fields of `SweepConfig`: key=value words or a mapping.
+        console: shows progress and the ranking.
+
+    Returns:
+        All trials, by number; each has an outcome.
+
+    Raises:
+        ConfigError: if file or settings are wrong, or the folder holds another sweep.
+        UnfinishedError: if some trials failed.
+    """
+    search = read_sweep(shipped(file, "sweeps", "sweep") if isinstance(file, str) else file)
+    given = overrides if isinstance(overrides, Mapping) else parse_overrides(overrides)
+    settings: SweepConfig = build(SweepConfig, given, "")
+    if launched():
+        raise ConfigError("a sweep starts the processes of its trials itself; start it as a single process")
+    folder = Path(settings.output) / f"sweep-{search.path.stem}"
+    claim(search, settings.seed, folder)
+    trials = read_trials(folder)
+    waiting = [trial for trial in trials if (outcome := trial.outcome()) is None or outcome.state == "failed"]
+    for trial in waiting:
+        (trial.folder / "result.json").unlink(missing_ok=True)
+    total = most(search) - len(trials) + len(waiting)
+    stopped: set[Path] = set()
+
+    def jobs() -> Iterator[Job]:
+        for trial in waiting:
+            yield job(search, trial, settings.workers, trials, stopped)
+        while new := new_trial(search, settings.seed, trials, folder):
+            trials.append(new)
+            yield job(search, new, settings.workers, trials, stopped)
+
+    def ended(job: Job, error: str) -> str:
+        trial = next(trial for trial in trials if trial.folder == job.folder)
+        return str(trial.end(error, job.folder in stopped))
+
+    run_jobs(make_executor(settings.executor, settings.workers, settings.slurm), jobs(), total, ended, console)
+    console.print(write_report(search, trials, folder))
+    console.print(f"\nTable, best command and figure: {folder.resolve()}", markup=False)
+    if failed := [trial.folder.name for trial, outcome in ranked(trials) if outcome.state == "failed"]:
+        raise UnfinishedError(failed, trials)
+    return trials
+
+
+def claim(search: Search, seed: int, folder: Path) -> None:
+    """Makes the folder, and checks that it is empty or of the same sweep, which may have another run_cap."""
+    now = {key: value for key, value in search.plain.items() if key != "run_cap"} | {"seed": seed}
+    kept = folder / "sweep.yaml"
+    if kept.exists() and yaml.safe_load(kept.read_text(encoding="utf-8")) != now:
+        raise ConfigError(f"{folder} holds another sweep or seed; choose another output=…, or delete it")
+    atomic_write(kept, yaml.safe_dump(now, sort_keys=False).encode())
+
+
+def job(search: Search, trial: Trial, workers: int, trials: Sequence[Trial], stopped: set[Path]) -> Job:
+    """What runs a trial; once Hyperband stops it, its folder is in `stopped`."""
+    early, seen = search.file.early_terminate, 0
+
+    def gives_up() -> bool:
+        nonlocal seen
+        if not early.brackets or len(errors := trial.errors()) == seen:
+            return False
+        seen = len(errors)
+        if is_hopeless(early, errors, [one.errors() for one in trials]):
+            stopped.add(trial.folder)
+        return trial.folder in stopped
+
+    return Job(
+        name=f"{trial.folder.name}, {described(search, trial.values)}",
+        command=trial.command,
+        folder=trial.folder,
+        devices=0 if workers == 1 else int(trial.values.get("trainer.devices", 1)),
+        environment={
+            # `python` in a command is this one, even where its environment is not activated
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+            "PYTHONSAFEPATH": None,  # the user's own command finds modules in its folder, as under W&B's agent
+        },
+        gives_up=gives_up,
+    )
+
+
+def ranked(trials: Sequence[Trial]) -> list[tuple[Trial, Outcome]]:
+    """The trials that have ended, the least error first, failed ones last."""
+    ended = [(trial, outcome) for trial in trials if (outcome := trial.outcome())]
+    return sorted(ended, key=lambda pair: (pair[1].state == "failed", pair[1].error, pair[0].folder.name))
+
+
+def write_report(search: Search, trials: Sequence[Trial], folder: Path) -> Table:
+    """Writes sweep.csv, sweep.md, and sweep.png and .svg, where at least one trial has an error. Returns the table."""
+    runs, columns = ranked(trials), [*COLUMNS, *(one.name for one in search.varied)]
+    rows = [
+        [trial.folder.name, *list(asdict(outcome).values())[:-1], *(trial.values[one.name] for one in search.varied)]
+        for trial, outcome in runs
+    ]
+    with (folder / "sweep.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([columns, *rows])
+    caption = f"{len(runs)} trials, {search.file.method}; error: the least val/error of each."
+    table = plain_table(search.path.name, caption, columns, rows)
+    page = [f"# {search.path.name}", table.markdown().rstrip()]
+    page += [f"{trial.folder.name} failed: {outcome.words}" for trial, outcome in runs if outcome.state == "failed"]
+    good = [(trial, outcome) for trial, outcome in runs if math.isfinite(outcome.error)]
+    if good:
+        # without the folder of the run, the command is the user's own
+        page += ["The best run again:", f"```bash\n{shlex.join(good[0][0].command[:-1])}\n```"]
+        axes = [
+            Axis(
+                one.name.replace(".", ".\n"),
+                [trial.values[one.name] for trial, _ in good],
+                choices=one.values if one.distribution == "categorical" else (),
+                logarithmic="log" in one.distribution,
+            )
+            for one in search.varied
+        ]
+        axes.append(Axis("val/error", [outcome.error for _, outcome in good]))
+        labels = [f"{outcome.error:.4g}: {described(search, trial.values)}" for trial, outcome in good]
+        save(parallel_coordinates(axes, labels), folder / "sweep")
+    (folder / "sweep.md").write_text("\n\n".join(page) + "\n", encoding="utf-8")
+    return table
+
+
+def described(search: Search, values: Values) -> str:
+    """The values that a trial has of its own."""
+    shown = {one.name: values[one.name] for one in search.varied}
+    return ", ".join(f"{name}={f'{x:.4g}' if isinstance(x, float) else x}" for name, x in shown.items())
