@@ -13,10 +13,10 @@ from typing import Any
 
 from rich.text import Text
 
-from lightning_ebm import pretrained
-from lightning_ebm.config import ConfigError, shipped
+from lightning_ebm.config import ConfigError, check_keys, packaged, read, shipped
 from lightning_ebm.registry import analyses, datasets, distortions, energies, memories
 from lightning_ebm.reporting.terminal import print_in_any_encoding, terminal
+from lightning_ebm.schema import RunConfig
 from lightning_ebm.signals import Stopped, process_number, stops_on_signal
 from lightning_ebm.verbs import (
     analyse,
@@ -134,7 +134,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with stops_on_signal():
             if parsed.verb in VERBS:
-                VERBS[parsed.verb](shipped(file, "configs", "configuration") if file else None, words, **options)
+                path = shipped(file, "configs", "configuration") if file else None
+                if path:
+                    check_keys(RunConfig, read(path, words))  # before torch is imported, which takes seconds
+                VERBS[parsed.verb](path, words, **options)
             else:
                 TOOLS[parsed.verb][0](words, **options)
     except (ConfigError, ValueError, NotImplementedError, RuntimeError, OSError, MemoryError) as error:
@@ -158,7 +161,7 @@ def add_verb(verbs: Any, name: str, work: Callable[..., None], epilog: str) -> a
     verb: argparse.ArgumentParser = verbs.add_parser(
         name, help=help, description=help, epilog=epilog, formatter_class=raw
     )
-    known = ", ".join(pretrained.names())
+    known = ", ".join(packaged("weights", ".safetensors"))
     for option, text in OPTIONS.get(name, {}).items():
         flag = f"--{option.rstrip('_')}"
         verb.add_argument(flag, dest=option, default="", metavar="NAME", help=text.format(names=known))
@@ -167,9 +170,8 @@ def add_verb(verbs: Any, name: str, work: Callable[..., None], epilog: str) -> a
 
 def quieten() -> None:
     """Silences advice that is not meant for our users, so that our own messages are read."""
-    import pytorch_lightning  # noqa: F401  (it sets its loggers' level when imported)
-
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    if logging.lastResort:  # warnings only; Lightning, once it is imported, leaves its messages to the root's handlers
+        logging.getLogger().addHandler(logging.lastResort)
     for advice in (
         ".*does not have many workers.*",  # making episodes costs less than starting a worker
         ".*LeafSpec.*is deprecated.*",  # Lightning's own affair

@@ -30,10 +30,11 @@ def say(text: str) -> None:
 
 def train(config_file: Path, overrides: Sequence[str]) -> None:
     """Meta-train one memory, or resume the training of the same configuration."""
+    config = resolve(read(config_file, overrides))  # a mistake is told before Lightning is imported
     from lightning_ebm.training.trainer import build
     from lightning_ebm.training.trainer import train as fit
 
-    run = build(resolve(read(config_file, overrides)))
+    run = build(config)
     best = fit(run)
     if best is None:
         say(f"{run.config.memory.name} has no parameters to train; use evaluate or compare")

@@ -30,14 +30,16 @@ from torch.utils.data import DataLoader
 from lightning_ebm.config import distortion_in_test, load_yaml, plain, resolve, run_folder
 from lightning_ebm.data.datamodule import EpisodeDataModule
 from lightning_ebm.data.episodes import Distortion, Episode, PatternSource
-from lightning_ebm.experiments.controls import QueryItself
+from lightning_ebm.ebmm import EBMM
+from lightning_ebm.ebmm.rows import RowMixture
+from lightning_ebm.experiments.controls import ExactSlots, QueryItself
 from lightning_ebm.experiments.executor import QUIET, Job, make_executor, run_jobs
 from lightning_ebm.experiments.gallery import recalled
 from lightning_ebm.experiments.measure import Written, measure
 from lightning_ebm.files import atomic_write
 from lightning_ebm.memory import AssociativeMemory
 from lightning_ebm.reporting.figures.curves import read_curve
-from lightning_ebm.reporting.record import CONTROL, PRIOR, QUERY, Curve, Record
+from lightning_ebm.reporting.record import CONTROL, EXACT, PRIOR, QUERY, Curve, Record
 from lightning_ebm.schema import RunConfig
 from lightning_ebm.signals import Stopped, launched, process_number, stops_on_signal
 from lightning_ebm.training.trainer import Run, build, commit, held, is_trainable, train, training_record, updates_left
@@ -272,7 +274,7 @@ def measured(run: Run, settings: Iterable[Setting]) -> Iterator[tuple[Setting, l
 
 
 def rows_of(run: Run, setting: Setting, written: Written) -> list[Record]:
-    """A memory's records in one setting, those of its *prior state* control, and those of the query itself.
+    """A memory's records in one setting, those of its controls *prior state* and *exact slots*, and those of the query.
 
     Args:
         run: the memory and its test episodes.
@@ -292,6 +294,8 @@ def rows_of(run: Run, setting: Setting, written: Written) -> list[Record]:
     if setting.precision == "float32":  # rounding has nothing to do with the controls
         if is_trainable(run.memory) and not stateless:  # without a state, it is its own control
             roles[PRIOR] = run.memory, CONTROL
+        if isinstance(run.memory, EBMM) and isinstance(run.memory.energy_net, RowMixture):
+            roles[EXACT] = ExactSlots(run.memory), CONTROL
         roles[QUERY] = QueryItself(), CONTROL
     rows = []
     for role, (memory, memory_name) in roles.items():

@@ -67,7 +67,7 @@ def reproduce(saved: Pretrained, words: Sequence[str] = ()) -> Reproduction:
     of = f", the first {count} of {least} test episodes" if count < least else ""
     own = [result for result in there if result.memory != CONTROL]
     comparison = table(saved, config, own + here, of)
-    pairs = [(old, new) for old, new in zip(there, here, strict=True) if old.memory != CONTROL]
+    pairs = zip(own, (result for result in here if result.memory != CONTROL), strict=True)
     return Reproduction(comparison, [line for pair in pairs for line in deviations(*pair)])
 
 
