@@ -170,6 +170,7 @@ def test_states_of_other_types_are_counted_in_words_of_32_bits():
     assert count_floats(Mean(), {}) == (0, 0)
 
 
+@pytest.mark.slow
 def test_table_1_of_the_paper_hopfield_rows():
     """Through the shipped configuration; 40 episodes instead of 200, so the bounds leave room for sampling."""
     published = {
