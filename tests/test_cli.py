@@ -48,6 +48,7 @@ def test_train_evaluate_compare_and_show(tmp_path, capsys):
     assert len(list(tmp_path.glob("debug-*/t*.png"))) == 2
 
 
+@pytest.mark.slow
 def test_rows_that_train_otherwise_are_tested_on_the_same(tmp_path, capsys):
     several = "{name: any_of, of: [half, {name: block, fill: pattern}]}"
     other = f"{{distortion: {several}, episodes: {{train_patterns_per_episode: [2, 5]}}}}"
