@@ -241,6 +241,7 @@ def test_w_and_b_that_goes_away_later_costs_a_warning_at_most(tmp_path, server, 
         assert told[-1].startswith("W&B did not get everything (")
 
 
+@pytest.mark.slow
 def test_a_command_without_a_key_and_without_a_home_trains(tmp_path):
     (tmp_path / "home").mkdir()
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1"}

@@ -220,7 +220,10 @@ except ValueError as error:
 
 @pytest.mark.parametrize(
     ("options", "code", "output"),
-    [("size=64k", 0, "6400000"), ("size=64k,nr_inodes=1", 1, "set episodes.workers=0, or make /dev/shm larger")],
+    [
+        ("size=64k", 0, "6400000"),
+        pytest.param("size=64k,nr_inodes=1", 1, "set episodes.workers=0, or make /dev/shm larger", marks=slow),
+    ],
 )
 def test_workers_need_next_to_no_shared_memory(options, code, output):
     """A batch of 3.2 MB where /dev/shm holds 64 kB; and where it holds not even a semaphore."""
