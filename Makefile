@@ -9,7 +9,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 help: ## show this help
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 11
 
-demo: .venv/.installed ## train EBMM on glyphs, compare it with other memories, write a report (6 to 12 minutes on 2 cores)
+demo: .venv/.installed ## train EBMM on glyphs, compare it with other memories, write a report (minutes on 2 cores)
 	$(BIN)/lightning-ebm compare configs/demo.yaml
 
 test: .venv/.installed-dev ## test every mechanism
