@@ -1,18 +1,24 @@
 # Two commands matter: `make demo` and `make test`. Each sets up a virtual environment in .venv first.
 PYTHON ?= python3.11
 BIN := .venv/bin
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format clean
+.PHONY: help demo test test-slow test-all lint format clean
 
 help: ## show this help
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 11
 
-demo: .venv/.installed ## train EBMM on glyphs, compare it with other memories, write a report (6 to 12 minutes on 2 cores)
+demo: .venv/.installed ## train EBMM on glyphs, compare it with other memories, write a report (minutes on 2 cores)
 	$(BIN)/lightning-ebm compare configs/demo.yaml
 
-test: .venv/.installed-dev ## run all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+test: .venv/.installed-dev ## test every mechanism
+	$(PYTEST) -m "not slow"
+
+test-slow: .venv/.installed-dev ## the exhaustive rest: every member, many kills, fuzzing, a browser, real data sets
+	$(PYTEST) -m slow
+
+test-all: test test-slow ## both
 
 lint: .venv/.installed-dev ## check style and types
 	$(BIN)/ruff check .

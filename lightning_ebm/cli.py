@@ -13,10 +13,11 @@ from typing import Any
 
 from rich.text import Text
 
-from lightning_ebm import pretrained
+from lightning_ebm.config import check_keys, packaged, read
 from lightning_ebm.launcher import rank
 from lightning_ebm.registry import analyses, datasets, distortions, energies, memories
 from lightning_ebm.reporting.terminal import print_in_any_encoding, terminal
+from lightning_ebm.schema import RunConfig
 from lightning_ebm.signals import FAILURES, Stopped, reason, stops_on_signal
 from lightning_ebm.verbs import (
     analyse,
@@ -134,6 +135,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with stops_on_signal():
             if parsed.verb in VERBS:
+                if file:
+                    check_keys(RunConfig, read(file, words))  # before torch is imported, which takes seconds
                 VERBS[parsed.verb](file, words, **options)
             else:
                 TOOLS[parsed.verb][0](words, **options)
@@ -156,7 +159,7 @@ def add_verb(verbs: Any, name: str, work: Callable[..., None], epilog: str) -> a
     verb: argparse.ArgumentParser = verbs.add_parser(
         name, help=help, description=help, epilog=epilog, formatter_class=form
     )
-    known = ", ".join(pretrained.names())
+    known = ", ".join(packaged("weights", ".safetensors"))
     for option, text in OPTIONS.get(name, {}).items():
         flag = f"--{option.rstrip('_')}"
         verb.add_argument(flag, dest=option, default="", metavar="NAME", help=text.format(names=known))
@@ -165,9 +168,8 @@ def add_verb(verbs: Any, name: str, work: Callable[..., None], epilog: str) -> a
 
 def quieten() -> None:
     """Silences advice that is not meant for our users, so that our own messages are read."""
-    import pytorch_lightning  # noqa: F401  (it sets its loggers' level when imported)
-
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    if logging.lastResort:  # warnings only; Lightning, once it is imported, leaves its messages to the root's handlers
+        logging.getLogger().addHandler(logging.lastResort)
     for advice in (
         ".*does not have many workers.*",  # making episodes costs less than starting a worker
         ".*LeafSpec.*is deprecated.*",  # Lightning's own affair

@@ -15,7 +15,6 @@ All values are read as text, and only the schema says what they are: a name may 
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import dataclasses
 import functools
@@ -30,19 +29,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import FloatNode, IntegerNode, OmegaConf
-from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from lightning_ebm.registry import Choice, Registry, did_you_mean
 from lightning_ebm.schema import NOT_TRAINING, RENAMED, RunConfig
 
 PACKAGE = Path(__file__).parent
-RECIPES = PACKAGE / "recipes"
 MOST_VALUES = 100_000  # in one file; aliases of aliases would make billions of a few lines
 NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 """What errors call the value of each type."""
-NUMBERS = {int: IntegerNode, float: FloatNode}
-"""What reads numbers."""
 BOOLEANS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false", "no", "off", "0"), False)
 """Text for yes and no, as in YAML and OmegaConf."""
 NULLS = ("", "~", "null", "none")  # of YAML, and W&B's word for it
@@ -144,10 +138,15 @@ def shipped(word: str, folder: str, key: str) -> Path:
     path = Path(expanded(word, key))
     if path.suffix or path.exists():
         return path
-    files = {file.stem: file for file in (PACKAGE / folder).glob("*.yaml")}
+    files = packaged(folder)
     if word not in files:
         raise ConfigError(f"there is neither a file {word!r} nor a {key} of that name.{did_you_mean(word, files)}")
     return files[word]
+
+
+def packaged(folder: str, suffix: str = ".yaml") -> dict[str, Path]:
+    """The files of one of the package's folders, by name."""
+    return {file.stem: file for file in sorted((PACKAGE / folder).glob(f"*{suffix}"))}
 
 
 def with_recipe(layer: Mapping[str, Any]) -> dict[str, Any]:
@@ -159,7 +158,7 @@ def with_recipe(layer: Mapping[str, Any]) -> dict[str, Any]:
     name = layer.get("recipe")
     if not name:
         return dict(layer)
-    files = {path.stem: path for path in RECIPES.glob("*.yaml")}
+    files = packaged("recipes")
     if not isinstance(name, str) or name not in files:
         raise ConfigError(f"there is no recipe {shown(name)}.{did_you_mean(str(name), files)}")
     return merge(read_file(files[name]), layer)
@@ -258,6 +257,9 @@ def interpolated(plain: Mapping[str, Any]) -> Mapping[str, Any]:
 
     if "${" not in str(plain):
         return plain
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
     try:
         found = OmegaConf.to_container(OmegaConf.create(dict(plain)), resolve=True)
     except OmegaConfBaseException as error:
@@ -265,20 +267,31 @@ def interpolated(plain: Mapping[str, Any]) -> Mapping[str, Any]:
     return typing.cast(Mapping[str, Any], filled(copy.deepcopy(plain), found))
 
 
-def build(schema: type, node: Any, path: str) -> Any:
-    """An instance of the dataclass `schema` from a plain mapping; `path` is its dotted key, for errors."""
+def check_keys(schema: type, node: Any, path: str = "") -> None:
+    """Refuses keys that `schema` does not have; those of choices, whose classes must be imported, come later.
+
+    Raises:
+        ConfigError: with the closest key.
+    """
     if not isinstance(node, Mapping):
         raise ConfigError(f"{path} must hold keys and values, got {shown(node)}")
-    fields = {entry.name: entry for entry in dataclasses.fields(schema)}
-    types = typing.get_type_hints(schema)
-    for key in node:
-        if (former := dotted(path, str(key))) in RENAMED:
-            raise ConfigError(f"{former} is now called {RENAMED[former]}")
+    fields, types = [entry.name for entry in dataclasses.fields(schema)], typing.get_type_hints(schema)
+    for key, value in node.items():
+        if (place := dotted(path, str(key))) in RENAMED:
+            raise ConfigError(f"{place} is now called {RENAMED[place]}")
         if key not in fields:
-            raise ConfigError(f"unknown key {former!r}.{did_you_mean(str(key), fields)}")
+            raise ConfigError(f"unknown key {place!r}.{did_you_mean(str(key), fields)}")
+        if dataclasses.is_dataclass(types[key]):
+            check_keys(typing.cast(type, types[key]), value, place)
+
+
+def build(schema: type, node: Any, path: str) -> Any:
+    """An instance of the dataclass `schema` from a plain mapping; `path` is its dotted key, for errors."""
+    check_keys(schema, node, path)
+    types = typing.get_type_hints(schema)
     values: dict[str, Any] = {}
-    for key, entry in fields.items():
-        place = dotted(path, key)
+    for entry in dataclasses.fields(schema):
+        key, place = entry.name, dotted(path, entry.name)
         if "registry" in entry.metadata:
             values[key] = build_choices(entry, node, place)
         elif dataclasses.is_dataclass(types[key]):
@@ -321,9 +334,8 @@ def convert(kind: Any, value: Any, path: str) -> Any:
     found: Any = str(value) if kind is str and isinstance(value, str | int | float) else None
     if kind is bool:
         found = value if isinstance(value, bool) else BOOLEANS.get(str(value).strip().lower())
-    elif kind in NUMBERS and not isinstance(value, bool) and not (kind is int and isinstance(value, float)):
-        with contextlib.suppress(ValidationError):
-            found = OmegaConf.create({"value": NUMBERS[kind](value)})["value"]
+    elif kind in (int, float) and not isinstance(value, bool) and not (kind is int and isinstance(value, float)):
+        found = number(kind, value)
     if found is None:
         raise ConfigError(f"{path}: must be {NAMES[kind]}, got {shown(value)}")
     if isinstance(found, str) and "\0" in found:
@@ -333,6 +345,17 @@ def convert(kind: Any, value: Any, path: str) -> Any:
     if isinstance(found, int) and abs(found) >= 2**63:
         raise ConfigError(f"{path}: a whole number must fit into 64 bits, got {shown(value)}")
     return found
+
+
+def number(kind: type, value: Any) -> Any:
+    """A whole number or a number from text or another number, as OmegaConf reads them; None if it is none."""
+    from omegaconf import FloatNode, IntegerNode, OmegaConf  # takes as long to import as all else that `--help` needs
+    from omegaconf.errors import ValidationError
+
+    try:
+        return OmegaConf.create({"value": (IntegerNode if kind is int else FloatNode)(value)})["value"]
+    except ValidationError:
+        return None
 
 
 def number_or_text(value: Any) -> Any:

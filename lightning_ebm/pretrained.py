@@ -22,7 +22,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from lightning_ebm.config import build_choice
+from lightning_ebm.config import build_choice, packaged
 from lightning_ebm.memory import AssociativeMemory, PatternSpec
 from lightning_ebm.registry import did_you_mean, memories
 
@@ -100,7 +100,7 @@ KINDS = {
 
 def names() -> list[str]:
     """All names that `load` knows, sorted."""
-    return sorted(path.stem for path in FOLDER.glob(f"*{SUFFIX}"))
+    return list(packaged("weights", SUFFIX))
 
 
 def load(name_or_path: str | Path) -> AssociativeMemory:

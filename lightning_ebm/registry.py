@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import importlib
 import os
 import sys
 from collections.abc import Iterable, Mapping
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoints, entry_points
 from types import MappingProxyType
 from typing import Any
 
@@ -67,7 +68,7 @@ class Registry:
 
     def names(self) -> list[str]:
         """All registered names, sorted."""
-        return sorted(entry_points(group=self.group).names)
+        return sorted(registered(self.group).names)
 
     def load(self, name: str) -> Any:
         """The class behind a name.
@@ -79,7 +80,7 @@ class Registry:
             UnknownNameError: if nothing is registered under the name, or the import path leads nowhere.
             TypeError: if the class has no `config` dataclass.
         """
-        found = entry_points(group=self.group, name=name)
+        found = registered(self.group).select(name=name)
         if not found and name in self.renamed:
             raise UnknownNameError(f"the {self.kind} {name!r} is now {self.renamed[name]}")
         if not found and ":" not in name:
@@ -102,6 +103,12 @@ class Registry:
         if isinstance(choice, str):
             choice = Choice(choice, self.load(choice).config())
         return self.load(choice.name).from_config(choice.config, *args)
+
+
+@functools.cache
+def registered(group: str) -> EntryPoints:
+    """The entry points of a group; looking for them reads the metadata of every installed package."""
+    return entry_points(group=group)
 
 
 def imported(path: str) -> Any:

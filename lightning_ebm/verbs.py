@@ -16,8 +16,6 @@ from lightning_ebm.config import (
     to_yaml,
 )
 from lightning_ebm.launcher import rank
-from lightning_ebm.pretrained import names
-from lightning_ebm.pretrained import read as read_pretrained
 from lightning_ebm.reporting.terminal import terminal
 
 # only the first of several processes prints
@@ -31,6 +29,7 @@ def say(text: str) -> None:
 
 def train(config: str, overrides: Sequence[str]) -> None:
     """Meta-train one memory, or resume the training of the same configuration."""
+    resolve(read(config, overrides))  # a mistake is told before Lightning is imported
     from lightning_ebm.training import train as training
 
     training.train(config, overrides, console)
@@ -40,6 +39,7 @@ def evaluate(config: str, overrides: Sequence[str], memory: str = "") -> None:
     """Measure one trained memory on the test episodes; compare a pretrained one (--memory) with its published row."""
     from lightning_ebm.experiments.compare import evaluate as measure
     from lightning_ebm.experiments.reproduce import reproduce
+    from lightning_ebm.pretrained import read as read_pretrained
     from lightning_ebm.reporting.comparison_tables import main_table
 
     if rank():  # other processes of a launcher have nothing to do
@@ -130,6 +130,8 @@ def export(config: str, overrides: Sequence[str], as_: str = "", row: str = "", 
 def recall(words: Sequence[str], memory: str = "") -> None:
     """Store your own images in a pretrained memory (--memory NAME), and recall them from corrupted copies."""
     from lightning_ebm.experiments import recall as recalling
+    from lightning_ebm.pretrained import names
+    from lightning_ebm.pretrained import read as read_pretrained
 
     if not memory:
         raise ConfigError(f"recall needs --memory NAME, one of {', '.join(names()) or 'none'}, or a file ….safetensors")

@@ -3,6 +3,7 @@
 import csv
 import io
 import signal
+import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -47,6 +48,7 @@ def test_train_evaluate_compare_and_show(tmp_path, capsys):
     assert len(list(tmp_path.glob("debug-*/t*.png"))) == 2
 
 
+@pytest.mark.slow
 def test_rows_that_train_otherwise_are_tested_on_the_same(tmp_path, capsys):
     several = "{name: any_of, of: [half, {name: block, fill: pattern}]}"
     other = f"{{distortion: {several}, episodes: {{train_patterns_per_episode: [2, 5]}}}}"
@@ -181,6 +183,24 @@ def test_an_interrupt_is_one_line_and_keeps_the_checkpoint(tmp_path, capsys, mon
     assert len(list(tmp_path.glob("*/checkpoints/last.ckpt"))) == 1
     monkeypatch.undo()
     assert main(["train", DEBUG, f"output={tmp_path}"]) == 0
+
+
+def test_help_and_mistyped_keys_come_before_torch():
+    commands = (["--help"], ["compare", "--help"], ["trian"], ["train", DEBUG, "trainning.max_steps=3"],
+                ["compare", DEBUG, "training.max_stepz=3", "memory=hop*"])  # fmt: skip
+    run = f"""
+import sys
+from lightning_ebm.cli import main
+for words in {commands}:
+    try:
+        code = main(words)
+    except SystemExit as stop:
+        code = stop.code
+    print(code, *[name for name in ("torch", "pytorch_lightning", "matplotlib", "numpy") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", run], capture_output=True, text=True, timeout=100)
+    codes = [line for line in done.stdout.splitlines() if line[:1].isdigit()]
+    assert codes == ["0", "0", "2", "1", "1"], done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("verb", VERBS)

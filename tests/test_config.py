@@ -36,6 +36,7 @@ from lightning_ebm.registry import Choice, datasets, memories
 from lightning_ebm.reporting.summarise import SummaryConfig
 from lightning_ebm.schema import RENAMED, RunConfig
 from lightning_ebm.sweeping.trials import SweepConfig
+from tests.marks import fast
 
 CONFIGS, RESULTS = (Path(__file__).parent.parent / folder for folder in ("configs", "results"))
 
@@ -294,7 +295,9 @@ def test_a_home_is_expanded_in_every_path_of_every_key(tmp_path, monkeypatch):
     checked = 0
     for schema in SETTINGS:
         schema = getattr(schema, "config", schema)
-        for key in {"output", "checkpoint", "published", "root"} & {entry.name for entry in dataclasses.fields(schema)}:
+        for key in {"output", "checkpoint", "paper_results", "root"} & {
+            entry.name for entry in dataclasses.fields(schema)
+        }:
             assert getattr(build(schema, {key: "~/x"}, ""), key) == f"{tmp_path}/x", (schema, key)
             checked += 1
     assert checked == 12
@@ -379,6 +382,7 @@ def numbers(found):
         return found
 
 
+@pytest.mark.slow
 def test_any_word_is_refused_in_one_line_or_kept_as_given(tmp_path, capsys):
     seen, refused = set(), []
     file = tmp_path / "c.yaml"
@@ -474,7 +478,9 @@ SPECS = {
 
 
 @pytest.mark.parametrize(
-    "path", [RESULTS / "all-glyphs" / "all.yaml", *CONFIGS.glob("figure3_*.yaml")], ids=lambda path: path.stem
+    "path",
+    fast([CONFIGS / "figure3_omniglot.yaml"], [RESULTS / "all-glyphs" / "all.yaml", *CONFIGS.glob("figure3_*.yaml")]),
+    ids=lambda path: path.stem,
 )
 def test_rows_have_as_many_floats_as_their_labels_say(path):
     for cell in grid(path):

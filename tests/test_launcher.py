@@ -139,6 +139,7 @@ def test_the_number_of_processes_is_the_launchers(monkeypatch, environment, devi
             launcher.check(devices, machines)
 
 
+@pytest.mark.slow
 def test_a_command_with_all_that_may_be_left_over_trains_alone(tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **CHILD, **SRUN, "RANK": "3"}
     environment = without(environment, "SLURM_STEP_ID", "MASTER_PORT")

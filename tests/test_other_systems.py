@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 IMPORT_ALL = """
 import importlib, os, pkgutil, signal, sys
 import matplotlib.pyplot, PIL.Image, pytorch_lightning, rich.live, torch, wandb  # other people's affair
@@ -23,6 +25,7 @@ with stops_on_signal():
 """
 
 
+@pytest.mark.slow
 def test_every_module_can_be_imported_where_unix_is_missing():
     done = subprocess.run([sys.executable, "-c", IMPORT_ALL], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

@@ -31,6 +31,7 @@ def run(folder, *words):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_compare_in_processes(folder):
     """`python -m`, the processes of the experiments, and the second one of a training, which Lightning starts."""
     small = {

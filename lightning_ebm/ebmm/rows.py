@@ -52,6 +52,16 @@ class RowMixture(Energy):
         gamma = self.log_gamma.exp()
         return -torch.logsumexp(gamma * features @ self.memory.rows().T + gamma.sqrt() * self.memory.bias, 1) / gamma
 
+    def filled(self, codes: Tensor) -> dict[str, Tensor]:
+        """Weights of the written layer with one code (items, code) in each row, exactly, and no prices.
+
+        Of more codes than rows the last ones are kept; rows that are left over stay as they are.
+        """
+        rows = self.memory.weight
+        kept = codes[-len(rows) :]
+        weight = torch.cat([kept, rows[len(kept) :]])
+        return {"memory.weight": weight, "memory.bias": torch.zeros_like(self.memory.bias)}
+
     @property
     def mean_pattern(self) -> Tensor:
         """t, (*shape), which is learned."""

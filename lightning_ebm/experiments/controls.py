@@ -1,12 +1,15 @@
-"""The control in every table: the query itself, which a memory has to improve on."""
+"""Controls of a table: the query itself, which a memory has to improve on, and slots that are filled exactly."""
 
 from __future__ import annotations
 
 from typing import Any, Self
 
 from torch import Tensor
+from torch.func import vmap
 
-from lightning_ebm.memory import AssociativeMemory, PatternSpec, State
+from lightning_ebm.ebmm import EBMM
+from lightning_ebm.ebmm.rows import RowMixture
+from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, check_patterns
 from lightning_ebm.settings import Settings
 
 
@@ -33,3 +36,45 @@ class QueryItself(AssociativeMemory):
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
         """The queries, as a trajectory of one step."""
         return queries[None]
+
+
+class ExactSlots(AssociativeMemory):
+    """A trained EBMM without its writing: each pattern's code is put into a row of its own, exactly.
+
+    No energy and no gradient step has a part in what is stored; reading is the EBMM's. What it errs less than the EBMM,
+    writing loses; where both err alike, the memory is a list of codes, and its error that of coding and finding them.
+    The state is that of the EBMM: one row for each pattern, the last ones if there are more patterns than rows.
+
+    Args:
+        memory: an EBMM whose energy is a `RowMixture`.
+
+    Raises:
+        ValueError: if it is another memory.
+    """
+
+    config = Settings
+    citation = "none"
+
+    def __init__(self, memory: AssociativeMemory) -> None:
+        super().__init__()
+        if not (isinstance(memory, EBMM) and isinstance(memory.energy_net, RowMixture)):
+            raise ValueError(f"only an EBMM whose energy has rows of codes can be filled exactly, not {memory}")
+        self.memory, self.energy_net = memory, memory.energy_net
+
+    def initial_state(self, episodes: int) -> State:
+        """That of the EBMM."""
+        return self.memory.initial_state(episodes)
+
+    def write(self, patterns: Tensor) -> State:
+        """Puts the codes of patterns (episodes, items, *shape) into rows; see the base class."""
+        check_patterns(patterns)
+        state: State = vmap(lambda x: self.energy_net.filled(self.energy_net.features(x)))(patterns)
+        return state
+
+    def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
+        """As the EBMM reads."""
+        return self.memory.read(state, queries, mask)
+
+    def energy(self, state: State, patterns: Tensor) -> Tensor:
+        """That of the EBMM."""
+        return self.memory.energy(state, patterns)

@@ -27,12 +27,14 @@ from lightning_ebm import launcher
 from lightning_ebm.config import distortion_in_test, load_yaml, plain, resolve, run_folder
 from lightning_ebm.data.datamodule import EpisodeDataModule
 from lightning_ebm.data.episodes import Distortion, Episode, PatternSource
-from lightning_ebm.experiments.controls import QueryItself
+from lightning_ebm.ebmm import EBMM
+from lightning_ebm.ebmm.rows import RowMixture
+from lightning_ebm.experiments.controls import ExactSlots, QueryItself
 from lightning_ebm.experiments.executor import Job, make_executor, run_jobs
 from lightning_ebm.experiments.measure import Written, measure, recall_first
 from lightning_ebm.files import atomic_write
 from lightning_ebm.memory import AssociativeMemory
-from lightning_ebm.reporting.record import CONTROL, PRIOR, QUERY, Record
+from lightning_ebm.reporting.record import CONTROL, EXACT, PRIOR, QUERY, Record
 from lightning_ebm.reporting.terminal import QUIET
 from lightning_ebm.schema import RunConfig
 from lightning_ebm.signals import FAILURES, Stopped, reason, stops_on_signal
@@ -252,7 +254,7 @@ def measured(run: Run, settings: Iterable[Setting]) -> Iterator[tuple[Setting, l
 
 
 def rows_of(run: Run, setting: Setting, written: Written) -> list[Record]:
-    """The records of a memory in one setting, of its *prior state* control, and of the query itself.
+    """A memory's records in one setting, those of its controls *prior state* and *exact slots*, and those of the query.
 
     They have roles, but no labels yet. Rounding leaves nothing to measure where there is no state. `written` is what
     the memory wrote into these episodes in other settings, empty at first.
@@ -265,6 +267,8 @@ def rows_of(run: Run, setting: Setting, written: Written) -> list[Record]:
     if setting.precision == "float32":  # rounding has nothing to do with the controls
         if is_trainable(run.memory) and not stateless:  # without a state, it is its own control
             roles[PRIOR] = run.memory, CONTROL
+        if isinstance(run.memory, EBMM) and isinstance(run.memory.energy_net, RowMixture):
+            roles[EXACT] = ExactSlots(run.memory), CONTROL
         roles[QUERY] = QueryItself(), CONTROL
     rows = []
     for role, (memory, name) in roles.items():

@@ -54,8 +54,9 @@ def reproduce(saved: Pretrained, words: Sequence[str] = ()) -> tuple[Comparison,
     settings = dict.fromkeys(Setting(result.items, result.mask_known, result.precision) for result in there)
     here = [named(row, saved.name, saved.name, "reproduced") for _, rows in measured(run, settings) for row in rows]
     of = f", the first {count} of {least} test episodes" if count < least else ""
-    comparison = comparison_of(saved.name, config, [one for one in there if not one.is_control] + here, of)
-    pairs = [(old, new) for old, new in zip(there, here, strict=True) if not old.is_control]
+    own = [one for one in there if not one.is_control]
+    comparison = comparison_of(saved.name, config, own + here, of)
+    pairs = zip(own, (one for one in here if not one.is_control), strict=True)
     return comparison, [line for pair in pairs for line in deviations(*pair)]
 
 

@@ -26,6 +26,8 @@ QUERY = "query itself"
 """Role and label of the control that answers with the query."""
 PRIOR = "prior state"
 """Role of the control that reads a state into which nothing was written; it ends the label of such a row."""
+EXACT = "exact slots"
+"""Role of the control whose slots are filled without writing by gradient; it ends the label of such a row."""
 FORMER_NAMES = {"nothing written": PRIOR}
 """Roles in older files."""
 
@@ -77,7 +79,7 @@ class Record:
     series: str = ""
     """Line of a figure that the row is a point of: rows that differ only in the size of their state share it."""
     role: str = ""
-    """What a control measures, `PRIOR` or `QUERY`; empty for a memory."""
+    """What a control measures, `PRIOR`, `EXACT` or `QUERY`; empty for a memory."""
     memory: str = ""
     """Registered name of the memory, or `CONTROL`."""
     items: int = 0

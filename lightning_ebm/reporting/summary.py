@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from itertools import groupby
 
 from lightning_ebm.reporting.comparison_tables import mask_name, places_of
-from lightning_ebm.reporting.record import PRIOR, Comparison, Record, best, mean_and_band, of_setting, settings
+from lightning_ebm.reporting.record import EXACT, PRIOR, Comparison, Record, best, mean_and_band, of_setting, settings
 from lightning_ebm.reporting.table import decimal
 
 
@@ -101,7 +101,8 @@ def _beaten_ebmm(results: list[Record]) -> Record | None:
 def _against_controls(winner: Record, results: list[Record], places: int) -> str:
     """How far the least error lies below what is reached without memory: by the same weights, if they were tried."""
     error = winner.mean()
-    controls = sorted((result for result in results if result.is_control), key=lambda result: result.mean())
+    without = [result for result in results if result.is_control and result.role != EXACT]
+    controls = sorted(without, key=lambda result: result.mean())
     if not controls:
         return "with no control to compare it to"
     level, label = controls[0].mean(), controls[0].label

@@ -77,6 +77,7 @@ def test_the_verb_writes_all_files(tmp_path, capsys, monkeypatch):
     assert (tmp_path / "bench.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_what_goes_wrong_is_told_and_the_others_are_timed(fakes):
     contenders = ["Failing", "ours", "FailingInFloat32", "Wrong", "Absent"]
     config = BenchConfig(cases=["mlp"], settings=["second_order"], contenders=contenders, rounds=1)

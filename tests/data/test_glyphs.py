@@ -121,6 +121,7 @@ class TestDraw:
 
 
 class TestDrawing:
+    @pytest.mark.slow
     def test_every_process_draws_the_same(self):
         code = (
             "from hashlib import sha256; from lightning_ebm.data.glyphs import draw_glyphs;"

@@ -143,6 +143,7 @@ def test_contents_that_need_no_files(name):
 
 
 @pytest.mark.data_root
+@pytest.mark.slow
 @pytest.mark.skipif(not os.environ.get("LIGHTNING_EBM_DATA"), reason="$LIGHTNING_EBM_DATA is not set")
 class TestReal:
     @pytest.mark.parametrize("name", FILES)

@@ -4,10 +4,16 @@ import pytest
 import torch
 
 from tests.ebmm.test_exactness import episode, small
+from tests.marks import slow
 
 
 @pytest.mark.parametrize(
-    ("name", "gradient_term"), [("gated_rnn", True), ("mixture", False), ("reconstruction_vector", False)]
+    ("name", "gradient_term"),
+    [
+        pytest.param("gated_rnn", True, marks=slow),
+        ("mixture", False),
+        pytest.param("reconstruction_vector", False, marks=slow),
+    ],
 )
 def test_the_meta_step_compiles_as_one_graph(name, gradient_term):
     memory, shape, generator = small(name, gradient_term=gradient_term)

@@ -7,6 +7,7 @@ from torch.func import functional_call
 from lightning_ebm.ebmm import EBMM, EBMMConfig, ReadingConfig, WritingConfig
 from lightning_ebm.layers import LayerNorm
 from tests.ebmm.energies import SMALL, small_energy
+from tests.marks import fast, slow
 
 STEPS = 2
 
@@ -31,8 +32,8 @@ def episode(shape, generator, low=0.0, high=1.0):
     return low + (high - low) * patterns, low + (high - low) * queries
 
 
-@pytest.mark.parametrize("name", SMALL)
-@pytest.mark.parametrize("per_step", [False, True])
+@pytest.mark.parametrize("name", fast((name for name in SMALL if "conv" not in name), SMALL))
+@pytest.mark.parametrize("per_step", [False, pytest.param(True, marks=slow)])
 def test_meta_gradient_agrees_with_finite_differences(name, per_step):
     memory, shape, generator = small(name, per_step=per_step)
     # starting well inside, so that the clip, which has kinks, is never reached

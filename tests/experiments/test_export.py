@@ -18,6 +18,7 @@ from lightning_ebm.experiments.export import place, wanted
 from lightning_ebm.experiments.reproduce import interval, published, reproduce, run_config
 from lightning_ebm.pretrained import PretrainedError
 from lightning_ebm.training.trainer import build
+from tests.marks import fast
 
 DEBUG = Path(__file__).parents[2] / "configs" / "debug.yaml"
 WORDS = ("training.log_images=false", "compare.mask=both", "compare.gallery=0")
@@ -190,7 +191,7 @@ def test_errors_of_another_type_are_refused(exported):
 
 
 @pytest.mark.data_root
-@pytest.mark.parametrize("name", pretrained.names())
+@pytest.mark.parametrize("name", fast(["glyphs-4096"], pretrained.names()))
 def test_each_shipped_memory_reproduces_its_row(name):
     """On the first of its test episodes: the same errors as when it was published, but for roundings."""
     saved = pretrained.read(name)

@@ -156,6 +156,7 @@ def test_in_a_file_each_experiment_that_ends_in_its_own_process_is_a_line(tmp_pa
     assert "running" not in printed  # what a terminal would show in the meantime
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_goes_on_and_redoes_nothing(tmp_path):
     """Two processes at a time; the comparison is killed, its children are not and end their experiments alone."""
     path = tmp_path / "grid.yaml"

@@ -18,6 +18,7 @@ from tests.reporting.browser import Browser
 
 pytestmark = [
     pytest.mark.browser,
+    pytest.mark.slow,
     pytest.mark.skipif(
         not (shutil.which("chromium") and shutil.which("chromedriver")),
         reason="needs the commands chromium and chromedriver, on Debian: apt-get install chromium chromium-driver",

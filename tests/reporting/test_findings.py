@@ -82,6 +82,7 @@ def test_compare_with_variations_writes_all_pages_before_it_prints(tmp_path, cap
     assert all((tmp_path / "compare-debug" / link).exists() for link in links if not link.startswith("#"))
 
 
+@pytest.mark.slow
 def test_an_analysis_tells_variations_and_seeds_apart(tmp_path, capsys):
     """One memory, two tasks, two seeds: four lines, none in the place of another."""
     vary = "compare.vary={task: {plain: {}, half: {distortion: half}}}"

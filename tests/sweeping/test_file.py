@@ -79,7 +79,7 @@ def test_nested_parameters_arrive_as_one_mapping():
     assert given["memory"] == {"writing": {"steps": "15", "write_rate": str(values["memory.writing.write_rate"])}}
 
 
-@pytest.mark.parametrize("name", ["glyphs-rate", "mann"])
+@pytest.mark.parametrize("name", [pytest.param("glyphs-rate", marks=pytest.mark.slow), "mann"])
 def test_commands_run(name, tmp_path):
     """Two files' commands, word for word, with words behind them that make the runs tiny."""
     sweep = read_sweep(ROOT / "sweeps" / f"{name}.yaml")

@@ -88,7 +88,9 @@ def test_a_failed_run_is_shown_and_tried_again(tmp_path, capsys):
     assert starts(tmp_path) == [1, 1]
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    "number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)], ids=lambda number: number.name
+)
 def test_a_killed_sweep_goes_on_and_redoes_nothing(tmp_path, number):
     file = make(tmp_path, pause=0.4)
     words = [sys.executable, "-m", "lightning_ebm", "sweep", str(file), f"output={tmp_path / 'out'}"]

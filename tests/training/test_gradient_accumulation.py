@@ -8,6 +8,7 @@ from lightning_ebm.training import trainer as training
 from lightning_ebm.training.gradient_accumulation import chunked
 from tests.ebmm.energies import SMALL
 from tests.ebmm.test_exactness import small
+from tests.marks import fast
 from tests.training.test_training import config, final
 
 
@@ -16,7 +17,7 @@ def episodes(shape, generator, count=5):
 
 
 @pytest.mark.parametrize("name", SMALL)
-@pytest.mark.parametrize("chunk", [1, 2, 7])
+@pytest.mark.parametrize("chunk", fast([2], [1, 2, 7]))
 def test_gradients_are_those_of_the_whole_batch(name, chunk):
     memory, shape, generator = small(name, gradient_term=False)
     patterns, queries = episodes(shape, generator)

@@ -1,8 +1,8 @@
 """Training, killed by SIGKILL at random moments and started again each time, ends as if nothing had been.
 
 Each start is a fork of this process, in which everything is imported already: half a second instead of five, and the
-kills fall into training, validating and saving rather than into imports. LIGHTNING_EBM_KILLS says how many (default 3);
-with `pytest -s` the test prints where they fell.
+kills fall into training, validating and saving rather than into imports. With `pytest -s` the
+test prints where they fell.
 """
 
 import os
@@ -19,7 +19,6 @@ from lightning_ebm.reporting.figures.curves import read_curve
 from lightning_ebm.training import trainer as training
 from tests.training.tiny import assert_same_state, config, last, metrics
 
-KILLS = int(os.environ.get("LIGHTNING_EBM_KILLS", "3"))
 OVERRIDES = ("training.max_steps=60", "training.validate_every=4", "training.ema_decay=0.9", "episodes.val=2")
 
 
@@ -56,17 +55,18 @@ def moment(folder):
     return "between checkpoints" if (checkpoints / "last.ckpt").exists() else "before the first checkpoint"
 
 
+@pytest.mark.parametrize("kills", [2, pytest.param(50, marks=pytest.mark.slow)])
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_killed_at_random_moments_and_started_again_it_ends_as_if_nothing_had_been(tmp_path):
+def test_killed_at_random_moments_and_started_again_it_ends_as_if_nothing_had_been(tmp_path, kills):
     expected_folder = tmp_path / "whole"
     duration = finish(expected_folder)
     (whole,) = expected_folder.glob("debug-*")
-    moments, updates, runs, dice = Counter(), [], 0, random.Random(KILLS)
-    while sum(moments.values()) < KILLS or runs == 0:
+    moments, updates, runs, dice = Counter(), [], 0, random.Random(kills)
+    while sum(moments.values()) < kills or runs == 0:
         folder = tmp_path / str(runs)
         while True:
             child = start(folder)
-            if sum(moments.values()) == KILLS:
+            if sum(moments.values()) == kills:
                 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
                 break
             time.sleep(dice.uniform(0.05, 0.6) * duration)

@@ -19,6 +19,7 @@ from lightning_ebm.config import read, resolve
 from lightning_ebm.experiments.grid import grid
 from lightning_ebm.training import loggers
 from lightning_ebm.training.trainer import build, train
+from tests.marks import fast, slow
 from tests.training.tiny import DEBUG, TINY
 
 wandb = pytest.importorskip("wandb")
@@ -165,16 +166,18 @@ def setting(**environment):
 @pytest.mark.parametrize(
     "trouble",
     [
-        *(401, 403, 404, 500, "hangs", "vanishes", "rubbish"),
+        *fast([401, "hangs"], [401, 403, 404, 500, "hangs", "vanishes", "rubbish"]),
         pytest.param(lambda monkeypatch, home: monkeypatch.delenv("WANDB_API_KEY"), id="no key"),
-        pytest.param(setting(WANDB_API_KEY="short"), id="bad key"),
-        pytest.param(setting(WANDB_BASE_URL="http://127.0.0.1:9"), id="nobody listens"),
-        pytest.param(setting(WANDB_HTTP_PROXY="http://127.0.0.1:9", HTTP_PROXY="http://127.0.0.1:9"), id="proxy"),
-        pytest.param(break_settings, id="settings"),
-        pytest.param(break_netrc, id="netrc"),
-        pytest.param(no_home, id="no home"),
-        pytest.param(setting(HOME="/proc/nowhere", WANDB_API_KEY=""), id="unwritable home"),
-        pytest.param(setting(HOME="", WANDB_API_KEY=""), id="empty HOME"),
+        pytest.param(setting(WANDB_API_KEY="short"), id="bad key", marks=slow),
+        pytest.param(setting(WANDB_BASE_URL="http://127.0.0.1:9"), id="nobody listens", marks=slow),
+        pytest.param(
+            setting(WANDB_HTTP_PROXY="http://127.0.0.1:9", HTTP_PROXY="http://127.0.0.1:9"), id="proxy", marks=slow
+        ),
+        pytest.param(break_settings, id="settings", marks=slow),
+        pytest.param(break_netrc, id="netrc", marks=slow),
+        pytest.param(no_home, id="no home", marks=slow),
+        pytest.param(setting(HOME="/proc/nowhere", WANDB_API_KEY=""), id="unwritable home", marks=slow),
+        pytest.param(setting(HOME="", WANDB_API_KEY=""), id="empty HOME", marks=slow),
     ],
 )
 def test_w_and_b_that_cannot_start_costs_one_warning(tmp_path, monkeypatch, server, trouble):
@@ -212,7 +215,7 @@ def kill_service():
     pytest.fail("W&B has no service")
 
 
-@pytest.mark.parametrize("trouble", [500, "hangs", "vanishes", "empty", "killed"])
+@pytest.mark.parametrize("trouble", fast(["hangs"], [500, "hangs", "vanishes", "empty", "killed"]))
 def test_w_and_b_that_goes_away_later_costs_a_warning_at_most(tmp_path, server, trouble):
     """`empty` answers end W&B's service, whose author did not expect them."""
     config = configured(tmp_path, "online")
@@ -238,6 +241,7 @@ def test_w_and_b_that_goes_away_later_costs_a_warning_at_most(tmp_path, server, 
         assert told[-1].startswith("W&B did not get everything (")
 
 
+@pytest.mark.slow
 def test_a_command_without_a_key_and_without_a_home_trains(tmp_path):
     (tmp_path / "home").mkdir()
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1"}
@@ -295,7 +299,7 @@ def test_experiments_are_grouped_by_their_comparison(tmp_path):
     assert {one.config.wandb.group for one in grid(DEBUG, {"wandb": {"group": "mine"}})} == {"mine"}
 
 
-@pytest.mark.parametrize("behaviour", [None, 403])
+@pytest.mark.parametrize("behaviour", [None, pytest.param(403, marks=slow)])
 def test_a_table_is_a_run_of_its_own(tmp_path, server, behaviour):
     server.behaviour = behaviour
     with warnings.catch_warnings(record=True) as caught:

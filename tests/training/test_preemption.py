@@ -22,6 +22,7 @@ from lightning_ebm.training import checkpoints
 from lightning_ebm.training import trainer as training
 from lightning_ebm.training.module import MetaTraining
 from lightning_ebm.training.preemption import wait_for_child
+from tests.marks import slow
 from tests.training.tiny import DEBUG, TINY, assert_same_state, config, last, metrics
 
 OVERRIDES = ("training.max_steps=53", "training.validate_every=20", "training.ema_decay=0.5", "episodes.val=2")
@@ -61,8 +62,8 @@ def whole(tmp_path_factory):
     ("number", "update", "saved"),
     [
         pytest.param(signal.SIGUSR1, 33, 33, id="between"),
-        pytest.param(signal.SIGTERM, 40, 40, id="validation"),
-        pytest.param(signal.SIGUSR2, 50, 51, id="row"),  # the row of update 50 is written after it
+        pytest.param(signal.SIGTERM, 40, 40, id="validation", marks=slow),
+        pytest.param(signal.SIGUSR2, 50, 51, id="row", marks=slow),  # the row of update 50 is written after it
         pytest.param(signal.SIGTERM, 53, 53, id="end"),
     ],
 )
@@ -174,17 +175,19 @@ def in_workers(work):
     return trouble
 
 
-@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("workers", [1, pytest.param(3, marks=slow)])
 @pytest.mark.parametrize(
     ("trouble", "message"),
     [
         pytest.param(kill_a_worker, "a worker is gone or hangs (DataLoader worker (pid", id="killed"),
-        pytest.param(in_workers(lambda: os._exit(3)), "a worker is gone or hangs (DataLoader worker (pid", id="ended"),
+        pytest.param(
+            in_workers(lambda: os._exit(3)), "a worker is gone or hangs (DataLoader worker (pid", id="ended", marks=slow
+        ),
         pytest.param(in_workers(lambda: time.sleep(1000)), "hangs (DataLoader timed out after 2", id="hangs"),
         pytest.param(
             in_workers(lambda: failing(DataError("/gone: set data.root"))()), "/gone: set data.root;", id="data"
         ),
-        pytest.param(in_workers(lambda: failing(MemoryError("no room"))()), "no room;", id="memory"),
+        pytest.param(in_workers(lambda: failing(MemoryError("no room"))()), "no room;", id="memory", marks=slow),
     ],
 )
 def test_a_worker_that_fails_is_one_line_and_none_is_left(tmp_path, monkeypatch, capsys, workers, trouble, message):
@@ -217,7 +220,10 @@ except ValueError as error:
 
 @pytest.mark.parametrize(
     ("options", "code", "output"),
-    [("size=64k", 0, "6400000"), ("size=64k,nr_inodes=1", 1, "set episodes.workers=0, or make /dev/shm larger")],
+    [
+        ("size=64k", 0, "6400000"),
+        pytest.param("size=64k,nr_inodes=1", 1, "set episodes.workers=0, or make /dev/shm larger", marks=slow),
+    ],
 )
 def test_workers_need_next_to_no_shared_memory(options, code, output):
     """A batch of 3.2 MB where /dev/shm holds 64 kB; and where it holds not even a semaphore."""
@@ -234,7 +240,8 @@ def test_workers_need_next_to_no_shared_memory(options, code, output):
 
 
 @pytest.mark.parametrize(
-    ("code", "message"), [(errno.ENOSPC, "the disk is full"), (errno.EROFS, "cannot be written to")]
+    ("code", "message"),
+    [(errno.ENOSPC, "the disk is full"), pytest.param(errno.EROFS, "cannot be written to", marks=slow)],
 )
 @pytest.mark.parametrize("place", ["checkpoint", "metrics"])
 def test_a_disk_that_fails_is_one_line_and_the_last_checkpoint_stays(

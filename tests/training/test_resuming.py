@@ -22,6 +22,7 @@ from lightning_ebm.training import trainer as training
 from lightning_ebm.training.checkpoints import last_checkpoint, load, read_checkpoint, write
 from lightning_ebm.training.module import MetaTraining, NonFiniteLossError
 from lightning_ebm.training.preemption import TrainingFailureError
+from tests.marks import fast
 from tests.test_files import Other
 from tests.training.test_training import interrupt_at
 from tests.training.tiny import DEBUG, TINY, assert_same_state, config, last, metrics
@@ -34,7 +35,7 @@ def best_step(folder):
     return read_checkpoint(folder / "checkpoints" / "best.ckpt")["global_step"]
 
 
-@pytest.mark.parametrize("way", ["moved", "linked", "relative", "best lost"])
+@pytest.mark.parametrize("way", fast(["moved", "best lost"], ["moved", "linked", "relative", "best lost"]))
 def test_the_best_so_far_stays_wherever_the_folder_lies(tmp_path, monkeypatch, way):
     """Validation errors are 1, 2, 3: the first checkpoint is the best, and training stops after it."""
     monkeypatch.setattr(
@@ -194,7 +195,10 @@ def test_damaged_results_are_measured_anew(tmp_path, content):
     assert len(cell.results()) == 2
 
 
-@pytest.mark.parametrize("precision", ["32-true", "64-true", "bf16-mixed", "bf16-true", "16-mixed"])
+PRECISIONS = ["32-true", "64-true", "bf16-mixed", "bf16-true", "16-mixed"]
+
+
+@pytest.mark.parametrize("precision", fast(["bf16-mixed"], PRECISIONS))
 def test_every_precision_trains_and_draws(tmp_path, precision):
     words = ("training.max_steps=2", "training.validate_every=1", "training.log_images=true", "trainer.threads=1")
     run = training.build(config(tmp_path, *words, f"trainer.precision={precision}"))
@@ -322,6 +326,7 @@ def replace(draw, value, depth):
     return draw(st.sampled_from(JUNK))
 
 
+@pytest.mark.slow
 @settings(max_examples=int(os.environ.get("LIGHTNING_EBM_FUZZ", "12")), derandomize=True, database=None, deadline=None,
           suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])  # fmt: skip
 @given(data=st.data())

@@ -56,7 +56,6 @@ def second_of(first, folder):
     return second
 
 
-SLOW = pytest.mark.skipif(not os.environ.get("LIGHTNING_EBM_SLOW"), reason="LIGHTNING_EBM_SLOW is not set")
 FIVE = ("training.max_steps=5", "training.validate_every=5", "compare.gallery=0", "trainer.precision=64-true")
 
 
@@ -67,7 +66,9 @@ def alone(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("launcher", [TORCHRUN, pytest.param(COMMAND, marks=SLOW)], ids=["torchrun", "lightning"])
+@pytest.mark.parametrize(
+    "launcher", [TORCHRUN, pytest.param(COMMAND, marks=pytest.mark.slow)], ids=["torchrun", "lightning"]
+)
 def test_two_processes_learn_and_measure_what_one_does(tmp_path, alone, launcher):
     """Five updates of EBMM and of two comparators, in float64, where nothing but a mistake makes a difference.
 
@@ -88,7 +89,7 @@ def test_two_processes_learn_and_measure_what_one_does(tmp_path, alone, launcher
     assert rows(tmp_path) == rows(alone)
 
 
-@pytest.mark.parametrize("killed", [1, pytest.param(0, marks=SLOW)])
+@pytest.mark.parametrize("killed", [1, pytest.param(0, marks=pytest.mark.slow)])
 def test_a_killed_process_ends_the_other_within_a_minute_and_both_go_on(tmp_path, killed):
     """The first process is the one that Lightning starts the other from."""
     overrides = ("training.max_steps=100000", "training.validate_every=4", "trainer.devices=2")
@@ -106,7 +107,7 @@ def test_a_killed_process_ends_the_other_within_a_minute_and_both_go_on(tmp_path
     assert "resumes from" in output
 
 
-@SLOW
+@pytest.mark.slow
 def test_a_signal_to_the_second_process_stops_both_after_the_same_update(tmp_path):
     overrides = ("training.max_steps=100000", "training.validate_every=20", "trainer.devices=2")
     first = launch(COMMAND, "train", tmp_path, *overrides, stdout=subprocess.PIPE, text=True)

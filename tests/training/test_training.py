@@ -42,8 +42,10 @@ def interrupt_at(monkeypatch, update, error=KeyboardInterrupt):
     return calls
 
 
-@pytest.mark.parametrize(("workers", "average"), [(0, 0.0), (2, 0.0), (0, 0.5)])
-@pytest.mark.parametrize("update", [2, 5])  # right after a checkpoint, and between two
+@pytest.mark.parametrize(("workers", "average"), [(2, 0.0), (0, 0.5)])
+@pytest.mark.parametrize(
+    "update", [pytest.param(2, marks=pytest.mark.slow), 5]
+)  # right after a checkpoint, and between two
 def test_resuming_changes_nothing(tmp_path, monkeypatch, update, workers, average):
     curriculum = ["episodes.train_patterns_per_episode=[2, 9]", "episodes.curriculum=3"]
     whole = training.build(config(tmp_path / "whole", *curriculum, f"training.ema_decay={average}"))

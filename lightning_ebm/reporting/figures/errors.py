@@ -29,6 +29,7 @@ from lightning_ebm.reporting.figures.style import (
 )
 from lightning_ebm.reporting.published import Published
 from lightning_ebm.reporting.record import (
+    EXACT,
     MEASURES,
     Comparison,
     Measure,
@@ -153,7 +154,8 @@ def controls(records: list[Record], measure: Measure) -> dict[str, list[Record]]
     for setting in settings(records):
         best: dict[str, Record] = {}
         for record in of_setting(records, *setting):
-            if record.is_control and not best.setdefault(record.role, record).mean(measure) <= record.mean(measure):
+            drawn = record.is_control and record.role != EXACT  # it has a size, as the memories have
+            if drawn and not best.setdefault(record.role, record).mean(measure) <= record.mean(measure):
                 best[record.role] = record
         for role, record in best.items():
             found.setdefault(role, []).append(record)
