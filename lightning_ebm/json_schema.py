@@ -46,7 +46,10 @@ def json_schema() -> dict[str, Any]:
     """
     keys = properties(RunConfig)
     same = {key: reference(f"/properties/{key}") for key in keys}  # a row changes the keys of the file
-    base = {"type": "string", "description": "A YAML file, relative to this one, which this one changes."}
+    base = {
+        "type": "string",
+        "description": "What this file changes: a YAML file, relative to it, or a name, such as glyphs.",
+    }
     return {
         "$schema": DIALECT,
         "title": "Configuration of lightning-ebm",
