@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         ResNetFCConfig,
     )
     from lightning_ebm.memory import AssociativeMemory, PatternSpec, State
+    from lightning_ebm.metrics import ExactRecall, RecallError
     from lightning_ebm.pretrained import load as load_pretrained
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "DecodedMixtureConfig",
     "EBMMConfig",
     "Energy",
+    "ExactRecall",
     "GatedRNN",
     "GatedRNNConfig",
     "MeasuredMixture",
@@ -53,6 +55,7 @@ __all__ = [
     "PhaseMixture",
     "PhaseMixtureConfig",
     "ReadingConfig",
+    "RecallError",
     "Reconstruction",
     "ReconstructionConfig",
     "ResNetConv",
@@ -65,6 +68,7 @@ __all__ = [
 ]
 
 HOMES = {"AssociativeMemory": "memory", "PatternSpec": "memory", "State": "memory", "load_pretrained": "pretrained"}
+HOMES |= dict.fromkeys(("ExactRecall", "RecallError"), "metrics")
 HOMES |= dict.fromkeys(("EBMM", "EBMMConfig", "ReadingConfig", "WritingConfig"), "ebmm")
 
 
