@@ -15,7 +15,7 @@ from rich.text import Text
 
 from lightning_ebm import listing
 from lightning_ebm.completion import complete
-from lightning_ebm.config import ConfigError, shipped
+from lightning_ebm.config import ConfigError, packaged, shipped
 from lightning_ebm.registry import analyses, datasets, distortions, energies, memories
 from lightning_ebm.reporting.terminal import print_in_any_encoding, terminal
 from lightning_ebm.signals import Stopped, process_number, stops_on_signal
@@ -172,7 +172,7 @@ def add_verb(verbs: Any, name: str, work: Callable[..., None], epilog: str) -> a
     verb: argparse.ArgumentParser = verbs.add_parser(
         name, help=help, description=help, epilog=epilog, formatter_class=raw
     )
-    known = ", ".join(listing.files("pretrained"))
+    known = ", ".join(packaged("weights", ".safetensors"))
     for option, text in OPTIONS.get(name, {}).items():
         flag = f"--{option.rstrip('_')}"
         verb.add_argument(flag, dest=option, default="", metavar="NAME", help=text.format(names=known))

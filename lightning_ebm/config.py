@@ -144,10 +144,15 @@ def shipped(word: str, folder: str, key: str, beside: Path = Path()) -> Path:
     path = beside / expanded(word, key)
     if path.suffix or path.exists():
         return path
-    files = {file.stem: file for file in (PACKAGE / folder).glob("*.yaml")}
+    files = packaged(folder)
     if word not in files:
         raise ConfigError(f"there is neither a file {word!r} nor a {key} of that name.{did_you_mean(word, files)}")
     return files[word]
+
+
+def packaged(folder: str, suffix: str = ".yaml") -> dict[str, Path]:
+    """The files of one of the package's folders, by name."""
+    return {file.stem: file for file in sorted((PACKAGE / folder).glob(f"*{suffix}"))}
 
 
 def with_recipe(layer: Mapping[str, Any]) -> dict[str, Any]:

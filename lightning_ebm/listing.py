@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightning_ebm.config import PACKAGE, ConfigError
+from lightning_ebm.config import ConfigError, packaged
 from lightning_ebm.registry import analyses, datasets, did_you_mean, distortions, energies, memories
 
 REGISTRIES = {
@@ -47,7 +47,7 @@ class Entry:
 def files(kind: str) -> dict[str, Path]:
     """The files of the package that have names: one of `FILES`. Reads none of them."""
     folder, suffix, _ = FILES[kind]
-    return dict(sorted((path.stem, path) for path in (PACKAGE / folder).glob(f"*{suffix}")))
+    return packaged(folder, suffix)
 
 
 def entries(kind: str) -> list[Entry]:
