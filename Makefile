@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format docs notebook clean
+.PHONY: help demo test lint format docs notebook wheel audit clean
 
 help: ## show this help
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -29,8 +29,14 @@ docs: .venv/.installed-docs ## build the documentation in site/
 notebook: .venv/.installed-docs ## run docs/tutorial.ipynb again
 	OMP_NUM_THREADS=1 $(BIN)/jupyter nbconvert --to notebook --execute --inplace docs/tutorial.ipynb
 
+wheel: .venv/.installed-dev ## build the wheel and the source archive in dist/
+	$(BIN)/python -m build
+
+audit: .venv/.installed-audit ## look the pinned versions up in the database of vulnerabilities
+	$(BIN)/pip-audit -r constraints.txt --no-deps --disable-pip
+
 clean: ## remove the environment and all runs
-	rm -rf .venv runs site
+	rm -rf .venv runs site dist build
 
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -43,4 +49,9 @@ clean: ## remove the environment and all runs
 
 .venv/.installed-docs: .venv/.installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	@touch $@
+
+.venv/.installed-audit:
+	test -d .venv || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet 'pip-audit>=2.9'
 	@touch $@
