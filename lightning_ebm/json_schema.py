@@ -46,6 +46,10 @@ def json_schema() -> dict[str, Any]:
     """
     keys = properties(RunConfig)
     same = {key: reference(f"/properties/{key}") for key in keys}  # a row changes the keys of the file
+    # a size or a variation may change settings of the row's memory, which may be a class of one's own
+    named = [field.name for field in dataclasses.fields(RunConfig) if field.metadata.get("registry")]
+    unnamed = {"type": "object", "not": {"required": ["name"]}}
+    changed = {**same, **{key: {"anyOf": [same[key], unnamed]} for key in named}}
     base = {
         "type": "string",
         "description": "What this file changes: a YAML file, relative to it, or a name, such as glyphs.",
@@ -55,7 +59,7 @@ def json_schema() -> dict[str, Any]:
         "title": "Configuration of lightning-ebm",
         **mapping({"base": base, **keys}),
         "definitions": {
-            "changes": mapping(same),
+            "changes": mapping(changed),
             "row": mapping({**same, "sizes": labelled("/definitions/changes")}),
             **{name: found for registry in REGISTRIES for name, found in definitions(registry).items()},
         },

@@ -6,6 +6,7 @@ parsers, as they need a cluster, a server or an installation.
 
 import contextlib
 import io
+import json
 import os
 import re
 import shlex
@@ -22,13 +23,13 @@ from jsonschema import Draft7Validator
 from PIL import Image
 
 from lightning_ebm.cli import main
-from lightning_ebm.json_schema import json_schema
 from tests.data.roots import cifar10, omniglot
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+SCHEMA = Draft7Validator(json.loads((ROOT / "configs" / "schema.json").read_text(encoding="utf-8")))
 SMALL = {
     "episodes": {"patterns_per_episode": 4, "batch": 2, "val": 2, "test": 2},
     "training": {"max_steps": 2, "validate_every": 2, "log_images": False},
@@ -165,13 +166,12 @@ def run(words):
 
 @pytest.mark.parametrize("page", with_code(), ids=lambda page: page.stem)
 def test_blocks_are_of_known_kinds_and_yaml_is_valid(page):
-    schema = Draft7Validator(json_schema())
     for language, _, code in blocks(page):
         assert language in ("python", "bash", "yaml", "text")
         if language == "python":
             compile(code, page.name, "exec")
         if language == "yaml" and "method:" not in code:
-            assert not list(schema.iter_errors(yaml.safe_load(code)))
+            assert not list(SCHEMA.iter_errors(yaml.safe_load(code)))
 
 
 @pytest.mark.slow

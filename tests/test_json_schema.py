@@ -79,6 +79,7 @@ RIGHT = [
     "distortion: {name: pixels, amount: [4, 8]}",
     "seed: 3\ntraining: {max_steps: '${seed}', log_images: false}",
     "distortion: {name: any_of, of: [half, {name: block, size: 3}]}",
+    "compare: {rows: {one: {memory: 'mine:Memory', sizes: {small: {memory: {keys: 1}}}}}}",
     "compare: {rows: {one: {memory: hopfield, sizes: {small: {seed: 1}}}}, vary: {a: {b: {distortion: half}}}}",
 ]
 
