@@ -25,7 +25,7 @@ NOTEBOOK = "tutorial.ipynb"
 
 def site_path(path: str) -> str:
     """Where a file of the repository is on the site."""
-    return PAGES.get(path, path.removeprefix("docs/"))
+    return "notebook.md" if path == f"docs/{NOTEBOOK}" else PAGES.get(path, path.removeprefix("docs/"))
 
 
 def links(path: str) -> dict[str, str]:
@@ -53,6 +53,8 @@ def on_files(files: Files, config: Any) -> Files:
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
     """Leads relative links to where their files are on the site."""
+    if page.file.src_uri == "notebook.md":  # its link to the notebook is a download
+        return markdown
     inside = {site: path for path, site in PAGES.items()}
     path = inside.get(page.file.src_uri, f"docs/{page.file.src_uri}")
 
