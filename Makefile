@@ -4,7 +4,7 @@ BIN := .venv/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-all lint format clean
+.PHONY: help demo test test-slow test-all lint format docs notebook wheel audit clean
 
 help: ## show this help
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 11
@@ -29,8 +29,20 @@ format: .venv/.installed-dev ## format the code
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
+docs: .venv/.installed-docs ## build the documentation in site/
+	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict
+
+notebook: .venv/.installed-docs ## run docs/tutorial.ipynb again
+	OMP_NUM_THREADS=1 $(BIN)/jupyter nbconvert --to notebook --execute --inplace docs/tutorial.ipynb
+
+wheel: .venv/.installed-dev ## build the wheel and the source archive in dist/
+	$(BIN)/python -m build
+
+audit: .venv/.installed-audit ## look the pinned versions up in the database of vulnerabilities
+	$(BIN)/pip-audit -r constraints.txt --no-deps --disable-pip
+
 clean: ## remove the environment and all runs
-	rm -rf .venv runs
+	rm -rf .venv runs site dist build
 
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -39,4 +51,13 @@ clean: ## remove the environment and all runs
 
 .venv/.installed-dev: .venv/.installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+.venv/.installed-docs: .venv/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	@touch $@
+
+.venv/.installed-audit:
+	test -d .venv || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet 'pip-audit>=2.9'
 	@touch $@

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     )
     from lightning_ebm.experiments.compare import compare
     from lightning_ebm.memory import AssociativeMemory, PatternSpec, State
+    from lightning_ebm.metrics import ExactRecall, RecallError
     from lightning_ebm.pretrained import load as load_pretrained
     from lightning_ebm.training.train import train
 
@@ -46,6 +47,7 @@ __all__ = [
     "DecodedMixtureConfig",
     "EBMMConfig",
     "Energy",
+    "ExactRecall",
     "GatedRNN",
     "GatedRNNConfig",
     "MeasuredMixture",
@@ -56,6 +58,7 @@ __all__ = [
     "PhaseMixture",
     "PhaseMixtureConfig",
     "ReadingConfig",
+    "RecallError",
     "Reconstruction",
     "ReconstructionConfig",
     "ResNetConv",
@@ -71,6 +74,7 @@ __all__ = [
 
 HOMES = {"AssociativeMemory": "memory", "PatternSpec": "memory", "State": "memory", "load_pretrained": "pretrained"}
 HOMES |= {"train": "training.train", "compare": "experiments.compare"}
+HOMES |= dict.fromkeys(("ExactRecall", "RecallError"), "metrics")
 HOMES |= dict.fromkeys(("EBMM", "EBMMConfig", "ReadingConfig", "WritingConfig"), "ebmm")
 
 

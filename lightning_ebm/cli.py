@@ -13,6 +13,8 @@ from typing import Any
 
 from rich.text import Text
 
+from lightning_ebm import listing
+from lightning_ebm.completion import complete
 from lightning_ebm.config import check_keys, packaged, read
 from lightning_ebm.launcher import rank
 from lightning_ebm.registry import analyses, datasets, distortions, energies, memories
@@ -24,8 +26,10 @@ from lightning_ebm.verbs import (
     compare,
     evaluate,
     export,
+    list_names,
     recall,
     say,
+    schema,
     show,
     summarise,
     sweep,
@@ -71,6 +75,14 @@ together, and reads each from a corrupted copy. Settings and their defaults:
   seed=0               seed of the random numbers
   output=runs          folder of the report's folder
 """
+LIST_EPILOG = f"""\
+WORDS are some of {", ".join(listing.KINDS)}; default: all.
+"""
+SCHEMA_EPILOG = """\
+Editors with YAML support complete and check a configuration that begins with the line
+  # yaml-language-server: $schema=schema.json
+where schema.json is what this verb prints: lightning-ebm schema > schema.json
+"""
 
 VERBS: dict[str, Callable[..., None]] = {
     "train": train, "evaluate": evaluate, "compare": compare, "analyse": analyse, "show": show, "export": export,
@@ -80,6 +92,8 @@ TOOLS = {
     "summarise": (summarise, SUMMARISE_EPILOG),
     "sweep": (sweep, SWEEP_EPILOG),
     "recall": (recall, RECALL_EPILOG),
+    "list": (list_names, LIST_EPILOG),
+    "schema": (schema, SCHEMA_EPILOG),
 }
 """Verbs with their own arguments, and the end of their help."""
 MEMORY = "a pretrained memory: {names}, or an exported file"
@@ -120,6 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, (tool, epilog) in TOOLS.items():
         verb = add_verb(verbs, name, tool, epilog)
         verb.add_argument("words", nargs="*", metavar="WORD", help="see below")
+    complete(parser)
     parsed, rest = parser.parse_known_args(arguments)
     if unknown := [word for word in rest if word.startswith("-")]:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
@@ -131,7 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ["PYTHONSAFEPATH"] = "1"  # a user's random.py must not shadow modules in child processes
     os.environ["MPLBACKEND"] = "agg"  # Matplotlib refuses to start with a notebook's backend that is not installed here
     quieten()
-    goes_on = "" if parsed.verb in ("summarise", "export", "recall") else "; the same command resumes"
+    goes_on = "" if parsed.verb in ("summarise", "export", "recall", "list", "schema") else "; the same command resumes"
     try:
         with stops_on_signal():
             if parsed.verb in VERBS:

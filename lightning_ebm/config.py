@@ -124,18 +124,19 @@ def layers(source: Source, overrides: Overrides) -> tuple[dict[str, Any], dict[s
     return under, over
 
 
-def shipped(word: str, folder: str, key: str) -> Path:
-    """The file that a word of the command line names: a path, or the name of one in the package, such as `demo`.
+def shipped(word: str, folder: str, key: str, beside: Path = Path()) -> Path:
+    """The file that a word names: a path, or the name of one in the package, such as `demo`.
 
     Args:
         word: a path, which has a suffix or exists, or a name.
         folder: where the package has such files: configs or sweeps.
         key: names the word in an error.
+        beside: the folder that a path is relative to.
 
     Raises:
         ConfigError: if it is a name that the package does not have; the message lists those that it has.
     """
-    path = Path(expanded(word, key))
+    path = beside / expanded(word, key)
     if path.suffix or path.exists():
         return path
     files = packaged(folder)
@@ -165,7 +166,10 @@ def with_recipe(layer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_file(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """A YAML file merged over the files that its `base:` keys name, relative to it; `above` are those that led here."""
+    """A YAML file merged over those that its `base:` keys name: paths relative to it, or names of the package's files.
+
+    `above` are the files that led here.
+    """
     try:
         loaded = load_yaml(path.read_bytes(), str(path)) or {}
     except (OSError, ValueError) as error:
@@ -180,7 +184,10 @@ def read_file(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     if not base:
         return loaded
     above = (*above, path)
-    below = path.parent / expanded(convert(str, base, f"{path}: base"), f"{path}: base")
+    try:
+        below = shipped(convert(str, base, "base"), "configs", "configuration", path.parent)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
     if below.resolve() in [file.resolve() for file in above]:
         raise ConfigError(f"{path}: base leads back to {below}")
     return merge(read_file(below, above), loaded)

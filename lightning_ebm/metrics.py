@@ -1,4 +1,13 @@
-"""Errors of recalled patterns, in the units of the literature's tables."""
+"""Errors of recalled patterns, in the units of the literature's tables.
+
+`RecallError` and `ExactRecall` are torchmetrics: they add up batches, also over several processes. PSNR and SSIM are
+those of torchmetrics, whose images have one leading axis:
+
+    from torchmetrics.image import PeakSignalNoiseRatio
+
+    psnr = PeakSignalNoiseRatio(data_range=1.0)
+    psnr.update(answer.flatten(0, 1), patterns.flatten(0, 1))
+"""
 
 from __future__ import annotations
 
@@ -78,33 +87,80 @@ def similarity(answer: Tensor, patterns: Tensor) -> Tensor:
     return torch.as_tensor(each).view(patterns.shape[:2])
 
 
-class RecallError(Metric):
-    """Mean error of a pattern, in `unit(spec)`.
-
-    Args:
-        spec: kind of the patterns.
-        corrupted: count corrupted values only.
-    """
+class MeanOverPatterns(Metric):
+    """The mean of a number of each pattern, over all batches and processes."""
 
     is_differentiable = False
-    higher_is_better = False
     full_state_update = False
     total: Tensor
     count: Tensor
 
-    def __init__(self, spec: PatternSpec, corrupted: bool = False) -> None:
+    def __init__(self, spec: PatternSpec) -> None:
         super().__init__()
-        self.spec, self.corrupted = spec, corrupted
+        self.spec = spec
         self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("count", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
-    def update(self, answer: Tensor, patterns: Tensor, mask: Tensor) -> None:
-        """Adds the patterns of a batch; shapes as in `pattern_errors`, `mask` True where corrupted."""
-        errors = pattern_errors(answer, patterns, self.spec, mask if self.corrupted else None)
+    def add(self, values: Tensor) -> None:
+        """Adds a number for each pattern, (episodes, items)."""
         # not in place: Lightning may have reset the sums in inference mode, and such tensors cannot be changed outside
-        self.total = self.total + errors.double().sum()
-        self.count = self.count + errors.numel()
+        self.total = self.total + values.double().sum()
+        self.count = self.count + values.numel()
 
     def compute(self) -> Tensor:
-        """The mean over all patterns seen."""
+        """The mean over all patterns seen; NaN before any."""
         return self.total / self.count
+
+
+class RecallError(MeanOverPatterns):
+    """Mean error of a pattern, in `unit(spec)`.
+
+    That is: wrong bits or pixels of binary patterns, otherwise the squared error summed over the pattern.
+
+        error = RecallError(spec)
+        error.update(memory.read(state, queries)[-1], patterns)
+        error.compute()
+
+    Args:
+        spec: kind of the patterns.
+        corrupted: count corrupted values only; `update` then needs the mask.
+    """
+
+    higher_is_better = False
+
+    def __init__(self, spec: PatternSpec, corrupted: bool = False) -> None:
+        super().__init__(spec)
+        self.corrupted = corrupted
+
+    def update(self, answer: Tensor, patterns: Tensor, mask: Tensor | None = None) -> None:
+        """Adds the patterns of a batch.
+
+        Args:
+            answer: recalled patterns, (episodes, items, *shape), values in [0, 1].
+            patterns: the stored ones, of the same shape.
+            mask: the same shape, bool, True where the query was corrupted.
+
+        Raises:
+            ValueError: if corrupted values are to be counted and there is no mask.
+        """
+        if self.corrupted and mask is None:
+            raise ValueError(
+                "mask must say which values were corrupted, as RecallError(corrupted=True) counts only these"
+            )
+        self.add(pattern_errors(answer, patterns, self.spec, mask if self.corrupted else None))
+
+
+class ExactRecall(MeanOverPatterns):
+    """Share of patterns that were recalled, from 0 to 1.
+
+    Binary ones are without a wrong value, others have a mean squared error below 0.00125; see `recalled`.
+
+    Args:
+        spec: kind of the patterns.
+    """
+
+    higher_is_better = True
+
+    def update(self, answer: Tensor, patterns: Tensor) -> None:
+        """Adds the patterns of a batch; shapes as in `RecallError.update`."""
+        self.add(recalled(answer, patterns, self.spec))

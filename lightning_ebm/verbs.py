@@ -142,6 +142,25 @@ def recall(words: Sequence[str], memory: str = "") -> None:
     say(f"\nThe report, with pictures of every read step:\n  {page.resolve().as_uri()}")
 
 
+def list_names(words: Sequence[str]) -> None:
+    """List what can be chosen by name: memories, energies, data, distortions, analyses, files of the package."""
+    from lightning_ebm import listing
+
+    width = min(80, console.width)
+    for kind in words or listing.KINDS:
+        for line in listing.lines(kind, width):
+            say(line)
+
+
+def schema(words: Sequence[str]) -> None:
+    """Print the JSON Schema of a configuration, from which editors complete and check YAML files."""
+    from lightning_ebm.json_schema import json_schema, to_json
+
+    if words:
+        raise ConfigError(f"schema takes no words, got {' '.join(words)}")
+    print(to_json(json_schema()), end="")
+
+
 def files_and_settings(words: Sequence[str]) -> tuple[list[Path], list[str]]:
     """Splits words into files, whose names may contain an equals sign, and key=value settings."""
     files = [Path(expanded(word, "file")) for word in words if "=" not in word or os.path.exists(word)]

@@ -14,7 +14,7 @@ PAGE = (ROOT / "docs" / "own_memory.md").read_text(encoding="utf-8")
 
 
 def block(language):
-    return re.search(rf"```{language}\n(.*?)```", PAGE, re.DOTALL).group(1)
+    return re.search(rf"```{language}[^\n]*\n(.*?)```", PAGE, re.DOTALL).group(1)
 
 
 def test_a_memory_in_a_file_of_ones_own_enters_the_grid(tmp_path, monkeypatch):
@@ -23,7 +23,6 @@ def test_a_memory_in_a_file_of_ones_own_enters_the_grid(tmp_path, monkeypatch):
     assert len([line for line in code.splitlines() if line.strip()]) <= 40
     (tmp_path / "matrix_memory.py").write_text(code)
     grid = yaml.safe_load(block("yaml"))
-    grid["base"] = str(ROOT / grid["base"])
     grid["episodes"] = {"patterns_per_episode": 4, "batch": 2, "val": 2, "test": 4}
     grid["compare"] |= {"jobs": 1, "gallery": 0, "seeds": [0]}
     grid["compare"]["rows"]["EBMM"] = {"memory": {"energy": {"slots": 4}}, "training": {"max_steps": 2}}

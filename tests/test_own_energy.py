@@ -14,7 +14,7 @@ PAGE = (Path(__file__).parent.parent / "docs" / "own_energy.md").read_text(encod
 
 
 def block(language):
-    return re.search(rf"```{language}\n(.*?)```", PAGE, re.DOTALL).group(1)
+    return re.search(rf"```{language}[^\n]*\n(.*?)```", PAGE, re.DOTALL).group(1)
 
 
 def test_a_network_in_a_file_of_ones_own_learns_to_remember(tmp_path, monkeypatch):

@@ -55,8 +55,8 @@ class EpisodeDataModule(pl.LightningDataModule):
         self.position = 0
 
     def train_dataloader(self) -> DataLoader[Episode]:
-        """Batches without end, from the current position on."""
-        return self._loader("train", start=self.position)
+        """Batches without end; an epoch begins with the episode after the last one that an update has used."""
+        return self._loader("train")
 
     def val_dataloader(self) -> DataLoader[Episode]:
         """The same validation episodes each time."""
@@ -66,7 +66,7 @@ class EpisodeDataModule(pl.LightningDataModule):
         """The test episodes, the same for every memory."""
         return self._loader("test", stop=self.episodes.test)
 
-    def _loader(self, split: Split, start: int = 0, stop: int | None = None) -> DataLoader[Episode]:
+    def _loader(self, split: Split, stop: int | None = None) -> DataLoader[Episode]:
         config, trainer = self.episodes, self.trainer
         sampling = Sampling(config.classes, config.with_replacement)
         rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
@@ -76,7 +76,7 @@ class EpisodeDataModule(pl.LightningDataModule):
             prepare_workers(config.workers)
         return DataLoader(
             EpisodeDataset(self.source, distortion, items, split, config.seed, sampling),
-            batch_sampler=EpisodeSampler(config.batch, start, stop, rank, world),
+            batch_sampler=EpisodeSampler(config.batch, 0, stop, rank, world, self.used if split == "train" else None),
             collate_fn=hand_on,
             num_workers=config.workers,
             timeout=WORKER_TIMEOUT if config.workers else 0,
@@ -84,6 +84,10 @@ class EpisodeDataModule(pl.LightningDataModule):
             persistent_workers=False,
             generator=torch.Generator(),  # torch draws from it at each start, which would move the global one on
         )
+
+    def used(self) -> int:
+        """Training episodes that updates have used, also before a restart."""
+        return max(self.position, self.trainer.global_step * self.episodes.batch if self.trainer else 0)
 
     def state_dict(self) -> dict[str, Any]:
         """The position in the stream: episodes that updates have used, not those that workers have fetched."""

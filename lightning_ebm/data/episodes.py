@@ -219,23 +219,32 @@ class EpisodeSampler(Sampler[list[int]]):
         stop: index after the last one, so that (stop - start) is divisible by `world`; None for an endless stream.
         rank: number of this process.
         world: number of processes.
+        used: asked at the start of each pass how many episodes to skip; None: none.
 
     Raises:
         ValueError: if the processes would not get the same number of episodes. (Padding would bias the mean.)
     """
 
-    def __init__(self, batch: int, start: int = 0, stop: int | None = None, rank: int = 0, world: int = 1) -> None:
+    def __init__(
+        self,
+        batch: int,
+        start: int = 0,
+        stop: int | None = None,
+        rank: int = 0,
+        world: int = 1,
+        used: Callable[[], int] | None = None,
+    ) -> None:
         if batch < 1 or batch % world:
             raise ValueError(f"episodes.batch={batch} must be a multiple of the number of processes, {world}")
         if stop is not None and (stop - start) % world:
             raise ValueError(
                 f"{stop - start} evaluation episodes must be divisible by the number of processes, {world}"
             )
-        self.step, self.start, self.stop, self.rank, self.world = batch, start, stop, rank, world
+        self.step, self.start, self.stop, self.rank, self.world, self.used = batch, start, stop, rank, world, used
 
     def __iter__(self) -> Iterator[list[int]]:
         """Yields the indices of one step after the other."""
-        first = self.start
+        first = self.start + (self.used() if self.used else 0)
         while self.stop is None or first < self.stop:
             last = first + self.step if self.stop is None else min(first + self.step, self.stop)
             yield list(range(first + self.rank, last, self.world))

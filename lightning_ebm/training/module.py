@@ -62,6 +62,7 @@ class MetaTraining(pl.LightningModule):
         self.meta_loss_since = config.pretrain_steps
         self.spec, self.said_not_started = spec, False
         self.error, self.error_corrupted = RecallError(spec), RecallError(spec, corrupted=True)
+        self.test_error, self.test_error_corrupted = RecallError(spec), RecallError(spec, corrupted=True)
         check(memory, config)
         if self.ebmm and config.gradient_term_from:
             self.ebmm.writing.hold_back_gradient_term()
@@ -139,6 +140,14 @@ class MetaTraining(pl.LightningModule):
             shared: Any = {"batch_size": len(batch.patterns), "sync_dist": True}
             self.log_dict({f"val/{name}": value for name, value in found.items()}, **shared)
             self.log("val/items", float(batch.patterns.shape[1]), **shared, logger=False)
+
+    def test_step(self, batch: Episode, batch_index: int) -> None:
+        """Adds the errors of test episodes, `test/error` and `test/error_corrupted`, for `Trainer.test`."""
+        state = self.keep(self.memory.write(batch.patterns))
+        answer = self.memory.read(state, batch.queries, batch.mask if self.config.mask else None)[-1]
+        for name, metric in {"error": self.test_error, "error_corrupted": self.test_error_corrupted}.items():
+            metric.update(answer, batch.patterns, batch.mask)
+            self.log(f"test/{name}", metric)
 
     def on_validation_epoch_end(self) -> None:
         """Logs the seconds of training with the errors, for learning curves."""

@@ -1,0 +1,126 @@
+"""What can be chosen by name, with a line and the paper of each: `lightning-ebm list`."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightning_ebm.config import ConfigError, packaged
+from lightning_ebm.registry import analyses, datasets, did_you_mean, distortions, energies, memories
+
+REGISTRIES = {
+    "memories": (memories, "memory="),
+    "energies": (energies, "memory.energy="),
+    "data": (datasets, "data="),
+    "distortions": (distortions, "distortion="),
+    "analyses": (analyses, "analysis="),
+}
+"""Heading of a list -> the classes in it, and the key that takes their names."""
+FILES = {
+    "pretrained": ("weights", ".safetensors", "--memory"),
+    "configs": ("configs", ".yaml", "train, evaluate, compare, analyse, show"),
+    "sweeps": ("sweeps", ".yaml", "sweep"),
+}
+"""Heading -> the folder of the package and the suffix of its files, and what takes their names."""
+KINDS = (*REGISTRIES, *FILES)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is known of a name.
+
+    Attributes:
+        name: the name.
+        line: a sentence.
+        citation: the paper; empty: none.
+    """
+
+    name: str
+    line: str
+    citation: str = ""
+
+
+def files(kind: str) -> dict[str, Path]:
+    """The files of the package that have names: one of `FILES`. Reads none of them."""
+    folder, suffix, _ = FILES[kind]
+    return packaged(folder, suffix)
+
+
+def entries(kind: str) -> list[Entry]:
+    """Everything of a kind, one of `KINDS`, sorted by name.
+
+    Raises:
+        ConfigError: if there is no such kind.
+        UnknownNameError: if a registered class cannot be imported.
+        PretrainedError: if a pretrained memory's file is damaged.
+    """
+    if kind not in KINDS:
+        raise ConfigError(f"there is nothing called {kind!r} to list.{did_you_mean(kind, KINDS)}")
+    if kind == "pretrained":
+        return [Entry(name, pretrained_line(name)) for name in files(kind)]
+    if kind in FILES:
+        return [Entry(name, first_sentence(comment(path))) for name, path in files(kind).items()]
+    registry = REGISTRIES[kind][0]
+    classes = {name: registry.load(name) for name in registry.names()}
+    return [
+        Entry(name, first_sentence(inspect.cleandoc(loaded.__doc__ or "")), getattr(loaded, "citation", ""))
+        for name, loaded in classes.items()
+    ]
+
+
+def pretrained_line(name: str) -> str:
+    """Data, energy or memory, size and error of a pretrained memory."""
+    from lightning_ebm.pretrained import read  # torch, which completion in a shell does without
+
+    saved = read(name)
+    row, how = saved.rows[0], saved.memory
+    stored = how.get("energy", how)["name"].replace("_", " ")
+    mean = sum(row["error_corrupted"]) / len(row["error_corrupted"])
+    return (
+        f"{stored.capitalize()} of {row['floats']:,} floats that stores {row['items']} patterns of"
+        f" {name.partition('-')[0]}: error {mean:.1f} on corrupted values."
+    )
+
+
+def comment(path: Path) -> str:
+    """The prose that a YAML file begins with, without commands and the line that tells editors its schema."""
+    lines = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        if line.startswith("# yaml-language-server:"):
+            continue
+        lines.append("" if line.startswith("#  ") else line.removeprefix("#").strip())  # indented: a command
+    return "\n".join(lines)
+
+
+def first_sentence(text: str) -> str:
+    """The first sentence of a docstring or comment, on one line."""
+    paragraph = " ".join(text.split("\n\n")[0].split())
+    return re.split(r"(?<=\.) (?=[A-Z])", paragraph)[0]
+
+
+def lines(kind: str, width: int) -> Iterator[str]:
+    """The list of a kind as text: name, sentence and, below it, paper.
+
+    Args:
+        kind: one of `KINDS`.
+        width: columns of the terminal.
+    """
+    found = entries(kind)
+    taken_by = (REGISTRIES.get(kind) or FILES[kind])[-1]
+    indent = 2 + min(24, max(len(entry.name) for entry in found)) + 2
+    yield f"{kind} ({taken_by})"
+    for entry in found:
+        blank = " " * indent
+        told = textwrap.wrap(entry.line, width, initial_indent=blank, subsequent_indent=blank)
+        if len(entry.name) + 4 > indent:  # a name longer than the column stands on a line of its own
+            yield f"  {entry.name}"
+        else:
+            told[0] = f"  {entry.name}".ljust(indent) + told[0].lstrip()
+        yield from told
+        yield from textwrap.wrap(entry.citation, width, initial_indent=blank, subsequent_indent=blank)

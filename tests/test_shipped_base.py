@@ -1,0 +1,21 @@
+"""`base:` names a configuration of the package, from any folder, unless a file of that name is there."""
+
+import pytest
+
+from lightning_ebm.config import ConfigError, read, resolve
+
+
+def test_a_base_by_name(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("base: bits\nseed: 3\nepisodes: {batch: 2}")
+    config = resolve(read(path))
+    assert (config.data.name, config.seed, config.episodes.batch, config.episodes.val) == ("bits", 3, 2, 24)
+    (tmp_path / "bits").write_text("data: glyphs")
+    assert resolve(read(path)).data.name == "glyphs"
+
+
+def test_a_name_that_the_package_does_not_have(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("base: bitz")
+    with pytest.raises(ConfigError, match=r"mine.yaml: there is neither a file 'bitz' nor .* Did you mean 'bits'\?"):
+        read(path)
