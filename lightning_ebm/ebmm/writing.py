@@ -105,9 +105,16 @@ class Writing(nn.Module):
         return (self.raw_rates if self.signed else F.softplus(self.raw_rates)).expand(self.steps, -1, -1)
 
     def forward(
-        self, energy: WritingLoss, start: Weights, prior: Weights, features: Any, items: int, pullback: Pullback
+        self,
+        energy: WritingLoss,
+        start: Weights,
+        prior: Weights,
+        features: Any,
+        items: int,
+        pullback: Pullback,
+        rates: Tensor,
     ) -> Weights:
-        """Writes the patterns of one episode.
+        """Writes the patterns of one episode, in one step for each entry of `rates`.
 
         What lies below the memory layers in the energy does not change while writing. So it is run once, by
         the caller, and writing starts from its outputs.
@@ -119,6 +126,7 @@ class Writing(nn.Module):
             features: what the patterns become below the memory layers: a tensor (items, ...), or several.
             items: number of patterns.
             pullback: maps a gradient in the features to the gradient in the patterns, (items, *shape).
+            rates: of these steps, (steps, layers or parameters, terms): some of what `rates()` returns.
 
         Returns:
             The written weights, by name, shaped as before.
@@ -134,7 +142,7 @@ class Writing(nn.Module):
 
         share = 1 / items if self.mean else 1
         weights = start
-        for rates in self.rates()[:, :, : 3 if self.gradient_term else 2]:
+        for of_step in rates[:, :, : 3 if self.gradient_term else 2]:
             # each term with a rate of its own: the sum of separate descents is one descent of eq. 3
             if self.gradient_term:
                 of_gradient, of_energy = grad(squared_gradients, has_aux=True)(weights)
@@ -142,7 +150,7 @@ class Writing(nn.Module):
             else:
                 descents = [grad(energies)(weights, features)]
             weights = {
-                name: step(weight, prior[name], [term[name] for term in descents], rates[self.row_of[name]], share)
+                name: step(weight, prior[name], [term[name] for term in descents], of_step[self.row_of[name]], share)
                 for name, weight in weights.items()
             }
         return weights
