@@ -91,7 +91,9 @@ class EBMM(AssociativeMemory):
 
         return self.write_steps(patterns, None, state, self.writing.rates())
 
-    def write_steps(self, patterns: Tensor, features: Any, state: State, rates: Tensor) -> State:
+    def write_steps(
+        self, patterns: Tensor, features: Any, state: State, rates: Tensor, counted: Tensor | None = None
+    ) -> State:
         """One write step for each entry of `rates`, from the weights of a state.
 
         Args:
@@ -100,13 +102,16 @@ class EBMM(AssociativeMemory):
                 compiler drops what is found again here and not used.
             state: the weights to write into, as `update` takes them.
             rates: (steps, layers or parameters, terms), some of those of `writing.rates()`.
+            counted: (items,), 1 for each pattern to be written and 0 for one that only fills up; None: all are written.
         """
 
         def write_episode(patterns: Tensor, features: Any, weights: Weights) -> Weights:
             found, pull = vjp(self.energy_net.features, patterns)[:2]
             given = found if features is None else features
             prior, items = self.prior(), len(patterns)
-            return self.writing(self._writing_energy, weights, prior, given, items, lambda slope: pull(slope)[0], rates)
+            return self.writing(
+                self._writing_energy, weights, prior, given, items, lambda slope: pull(slope)[0], rates, counted
+            )
 
         return vmap(write_episode, (0, None if features is None else 0, 0))(patterns, features, state)
 

@@ -12,11 +12,10 @@ import pytorch_lightning as pl
 import rich
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
 
 from lightning_ebm.data.cache import folder
 from lightning_ebm.ebmm.memory import EBMM
-from lightning_ebm.ebmm.stepwise import Stepwise
+from lightning_ebm.ebmm.stepwise import Compile, Stepwise
 from lightning_ebm.memory import AssociativeMemory
 from lightning_ebm.schema import RunConfig
 from lightning_ebm.training.module import Loss
@@ -48,17 +47,28 @@ class Compilation(pl.Callback):
         memory: AssociativeMemory = module.memory
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder() / "compiled"))
         span = self.config.episodes.train_patterns_per_episode
-        items = max(span) if span else self.config.episodes.patterns_per_episode
-        compiler = Compiler(varying=bool(span), cuda_graphs=module.device.type == "cuda")
+        most = max(span) if span else 0
+        items = most or self.config.episodes.patterns_per_episode
+        compile = compiler(cuda_graphs=module.device.type == "cuda")
         say = self.say if trainer.is_global_zero else str
+        training = self.config.training
+        pretrained = training.pretrain_steps or training.auxiliary_weight
         for name, eager in module.losses.items():
-            compiled = compiler(eager)
+            if name != "meta_loss" and not pretrained:
+                continue  # it is never called
+            size: Callable[[int], int] = int
             if name == "meta_loss" and isinstance(memory, EBMM):
-                compiled = partial(Stepwise(memory, compiler).meta_loss, keep=module.keep)
+                steps = Stepwise(memory, compile, most)
+                compiled, size = partial(steps.meta_loss, keep=module.keep), steps.size
+            elif most:
+                say(f"{name} runs eagerly: it is compiled for a fixed number of patterns, not for {span}")
+                continue
             elif name == "meta_loss" and not memory.order_invariant and items > UNROLLED:
                 say(f"{name} runs eagerly: only loops over up to {UNROLLED} patterns are compiled, and it has {items}")
                 continue
-            module.losses[name] = CompiledLoss(name, eager, compiled, memory, items, say)
+            else:
+                compiled = compile(eager)
+            module.losses[name] = CompiledLoss(name, eager, compiled, memory, size, say)
 
     def on_train_batch_start(self, *_: Any) -> None:
         """Tells CUDA graphs that the results of the last update are not read any more."""
@@ -77,51 +87,30 @@ def is_compiled(config: RunConfig) -> bool:
     return on_gpu or config.training.max_steps >= REPAID
 
 
-class Compiler:
-    """Compiles functions of tensors as one graph each.
+def compiler(cuda_graphs: bool = False) -> Compile:
+    """Compiles functions of tensors as one graph each, for each shape of their arguments.
 
     Random numbers are those that PyTorch draws without compiling.
 
     Args:
-        varying: whether the number of patterns varies. One graph then serves all numbers from 2 on; otherwise each
-            number has its own, which is faster.
         cuda_graphs: whether kernels are launched as CUDA graphs, as with mode="reduce-overhead".
     """
-
-    def __init__(self, varying: bool = False, cuda_graphs: bool = False) -> None:
-        self.varying = varying
-        self.options: dict[str, Any] = {"fallback_random": True, "triton.cudagraphs": cuda_graphs}
-
-    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The compiled function. Tensors in positional arguments have items on axis 1, others have no such axis."""
-        compiled = torch.compile(
-            function, fullgraph=True, dynamic=None if self.varying else False, options=self.options
-        )
-        if not self.varying:
-            return compiled
-
-        def with_any_number_of_items(*arguments: Any, **others: Any) -> Any:
-            for tensor in tree_leaves(arguments):
-                if isinstance(tensor, Tensor):
-                    torch._dynamo.mark_dynamic(tensor, 1)
-            return compiled(*arguments, **others)
-
-        return with_any_number_of_items
+    options = {"fallback_random": True, "triton.cudagraphs": cuda_graphs}
+    return partial(torch.compile, fullgraph=True, dynamic=False, options=options)
 
 
 class CompiledLoss:
-    """A loss of episodes that is compiled at its first call, or runs eagerly where that fails.
+    """A loss of episodes that is compiled for each shape at its first call, or runs eagerly where that fails.
 
-    The first call is with a fixed number of patterns, the most that an episode of the run holds: what is compiled then
-    does not depend on the batch at which a run starts or resumes, and a resumed run equals an uninterrupted one. It
-    leaves the state of the random number generators as it was.
+    What is compiled for a shape does not depend on the update in which it first occurs, and compiling leaves the random
+    number generators as they were: a resumed run equals an uninterrupted one.
 
     Args:
         name: what messages call it.
         eager: the loss.
         compiled: the same, compiled.
         memory: whose parameters it is differentiated in.
-        items: most patterns of an episode.
+        size: the number of patterns for which an episode of so many is compiled.
         say: shows a line.
     """
 
@@ -131,33 +120,34 @@ class CompiledLoss:
         eager: Loss,
         compiled: Loss,
         memory: AssociativeMemory,
-        items: int,
+        size: Callable[[int], int],
         say: Callable[[str], Any],
     ) -> None:
         self.name, self.eager, self.compiled = name, eager, compiled
-        self.memory, self.items, self.say = memory, items, say
-        self.works: dict[bool, bool] = {}  # without and with the gradient term, which training may switch on later
+        self.memory, self.size, self.say = memory, size, say
+        self.works: dict[tuple[int, int, bool], bool] = {}
 
-    def __call__(self, *batch: Tensor | None) -> Tensor:
+    def __call__(self, patterns: Tensor, queries: Tensor, mask: Tensor | None) -> Tensor:
         """The loss, whose gradients may be taken once."""
-        variant = isinstance(self.memory, EBMM) and self.memory.writing.gradient_term
-        if variant not in self.works:
-            self.works[variant] = self.compile(*batch)
-        return (self.compiled if self.works[variant] else self.eager)(*batch)
+        # training may switch the gradient term on later
+        term = isinstance(self.memory, EBMM) and self.memory.writing.gradient_term
+        form = len(patterns), self.size(patterns.shape[1]), term
+        if form not in self.works:
+            self.works[form] = self.compile(patterns, queries, mask)
+        return (self.compiled if self.works[form] else self.eager)(patterns, queries, mask)
 
-    def compile(self, *batch: Tensor | None) -> bool:
-        """Compiles loss and gradients, and says how long it took, or why it cannot be."""
+    def compile(self, patterns: Tensor, queries: Tensor, mask: Tensor | None) -> bool:
+        """Compiles loss and gradients, and says how long it took, or why they cannot be compiled."""
         started = time.perf_counter()
-        repeated = [None if x is None else x[:, torch.arange(self.items) % x.shape[1]] for x in batch]
-        used = {x.device for x in repeated if x is not None and x.is_cuda}
-        with torch.random.fork_rng(devices=list(used)):
+        devices = [patterns.device] if patterns.is_cuda else []
+        parameters = [parameter for parameter in self.memory.parameters() if parameter.requires_grad]
+        with torch.random.fork_rng(devices):
             try:
-                loss = self.compiled(*repeated)
-                parameters = [parameter for parameter in self.memory.parameters() if parameter.requires_grad]
-                torch.autograd.grad(loss, parameters, allow_unused=True)
+                torch.autograd.grad(self.compiled(patterns, queries, mask), parameters, allow_unused=True)
             except Exception as error:  # the compiler's errors have no common class
                 reason = " ".join(f"{type(error).__name__}: {error}".split())
                 self.say(f"{self.name} cannot be compiled and runs eagerly: {reason[:200]}")
                 return False
-        self.say(f"compiled {self.name} in {time.perf_counter() - started:.1f} s")
+        size = f"{self.size(patterns.shape[1])} patterns"
+        self.say(f"compiled {self.name} for {size} in {time.perf_counter() - started:.1f} s")
         return True
