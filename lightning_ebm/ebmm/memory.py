@@ -134,14 +134,15 @@ class EBMM(AssociativeMemory):
         mean_pattern = self.energy_net.mean_pattern
         if mean_pattern is None:
             return queries, mask, None
-        if mask is None:
-            predicted = self.energy_net.predict_mask(queries.flatten(0, 1))
-            if predicted is None:
-                return queries, None, None
-            soft_mask = predicted.unflatten(0, queries.shape[:2])
-        else:
-            soft_mask = mask.to(queries)
-        return torch.lerp(queries, mean_pattern.expand_as(queries), soft_mask), soft_mask, soft_mask
+
+        def start_of_episode(queries: Tensor, mask: Tensor | None) -> tuple[Tensor, ...]:
+            soft_mask = self.energy_net.predict_mask(queries) if mask is None else mask.to(queries)
+            if soft_mask is None:
+                return (queries,)
+            return torch.lerp(queries, mean_pattern.expand_as(queries), soft_mask), soft_mask
+
+        start, *found = vmap(start_of_episode, (0, None if mask is None else 0))(queries, mask)
+        return (start, found[0], found[0]) if found else (start, None, None)
 
     def read_steps(
         self,
