@@ -166,7 +166,7 @@ def measured(device: torch.device, names: list[str], clock: Clock, quick: bool) 
     """The rows of both tables, as they are ready; those that fail or run out of time say so."""
     for count in SIDE_BY_SIDE[:1] if quick else SIDE_BY_SIDE:
         try:
-            yield "compare", side_by_side(count, device, quick, min(clock.left(), 75.0))
+            yield "compare", side_by_side(count, device, quick, clock.seconds / 6)
         except subprocess.TimeoutExpired:
             yield "compare", {"experiments": count, "failed": "out of time"}
     for name in names:

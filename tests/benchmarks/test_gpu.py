@@ -16,7 +16,7 @@ def traced(**_):
 def test_all_tables_are_measured(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(gpu, "compiler", traced)
     words = ["--device", "cpu", "--quick", "--energies", "mixture", "--output", str(tmp_path / "gpu.json")]
-    assert gpu.main(words) == 0
+    assert gpu.main([*words, "--seconds", "6000"]) == 0
     found = json.loads((tmp_path / "gpu.json").read_text())
     (experiments,), (row,) = found["compare"], found["energies"]
     assert experiments["updates a second"] > 0
