@@ -104,11 +104,11 @@ def median_ms(update: Callable[[], Any], rounds: int, device: torch.device) -> f
 def of_energy(name: str, device: torch.device, quick: bool) -> dict[str, Any]:
     """Exactness, milliseconds, compile seconds, peak memory and achieved TFLOP/s of one energy's update."""
     memory, patterns, queries = memory_of(name, quick)
-    few = (patterns[:1, :4].double(), queries[:1, :4].double())
+    few, few_queries = patterns[:1, :4].double(), queries[:1, :4].double()
     exact = copy.deepcopy(memory).double()
-    on_cpu = gradients(exact.meta_loss(*few), exact)
+    on_cpu = gradients(exact.meta_loss(few, few_queries), exact)
     exact.to(device)
-    on_device = gradients(exact.meta_loss(*(x.to(device) for x in few)), exact)
+    on_device = gradients(exact.meta_loss(few.to(device), few_queries.to(device)), exact)
     row: dict[str, Any] = {"energy": name, "float64 to CPU": difference(on_cpu, [x.cpu() for x in on_device])}
     del exact, on_cpu, on_device
 
@@ -141,7 +141,7 @@ def of_energy(name: str, device: torch.device, quick: bool) -> dict[str, Any]:
 def side_by_side(count: int, device: torch.device, quick: bool, seconds: float) -> dict[str, Any]:
     """Updates a second of all of `count` experiments that `compare` runs in parallel, its start included."""
     updates = 2 if quick else 100
-    words = (
+    words: tuple[str, ...] = (
         "data=bits", "distortion=pixels", "distortion.amount=32", "memory={name: ebmm, energy: gated_rnn}",
         "memory.writing.gradient_term=true", f"training.max_steps={updates}", f"training.validate_every={updates}",
         "training.log_images=false", "episodes.val=4", "episodes.test=4", "episodes.patterns_per_episode=8",

@@ -57,6 +57,7 @@ class Compilation(pl.Callback):
             if name != "meta_loss" and not pretrained:
                 continue  # it is never called
             size: Callable[[int], int] = int
+            compiled: Loss
             if name == "meta_loss" and isinstance(memory, EBMM):
                 steps = Stepwise(memory, compile, most)
                 compiled, size = partial(steps.meta_loss, keep=module.keep), steps.size
