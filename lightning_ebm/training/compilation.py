@@ -45,6 +45,7 @@ class Compilation(pl.Callback):
         """Puts compiled losses in the place of the eager ones."""
         module: Any = pl_module
         memory: AssociativeMemory = module.memory
+        torch.compiler.reset()  # what earlier runs of this process compiled counts against a limit
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder() / "compiled"))
         span = self.config.episodes.train_patterns_per_episode
         most = max(span) if span else 0

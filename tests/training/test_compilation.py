@@ -11,7 +11,7 @@ from lightning_ebm.memory import PatternSpec
 from lightning_ebm.registry import memories
 from lightning_ebm.training import compilation
 from lightning_ebm.training import trainer as training
-from lightning_ebm.training.compilation import compiler, is_compiled
+from lightning_ebm.training.compilation import CompiledLoss, compiler, is_compiled
 from tests.ebmm.energies import SMALL
 from tests.ebmm.test_exactness import episode, small
 from tests.training.test_training import interrupt_at
@@ -91,15 +91,25 @@ def test_episodes_are_filled_up_to_a_few_sizes_and_each_step_is_compiled_once_fo
 MEMORIES = {
     "dynamic_kanerva": dict(slots=4), "fast_weights": dict(key=6, hidden=5, steps=2),
     "generative_pseudoinverse": dict(slots=4), "kanerva": dict(slots=4, address_dim=3), "lstm": dict(hidden=6),
-    "mann": dict(slots=4, width=6, hidden=5), "memory_network": dict(slots=4),
-    "modern_hopfield": dict(learned=True), "no_memory": {},
+    "mann": dict(slots=4, width=6, hidden=5), "memory_network": dict(slots=4), "no_memory": {},
     "pca": dict(components=3, slots=4), "plasticity": dict(neurons=13),
 }  # fmt: skip
 
 
 def test_every_trainable_memory_is_tested():
     untrained = {"dense_associative_memory", "hopfield", "image_codec", "nearest_pattern", "perfect_slots"}
-    assert {*MEMORIES, *untrained, "ebmm"} == set(memories.names())
+    assert {*MEMORIES, *untrained, "modern_hopfield", "ebmm"} == set(memories.names())
+
+
+def test_modern_hopfield_whose_shapes_depend_on_values_runs_eagerly():
+    kind, said = memories.load("modern_hopfield"), []
+    memory = kind(PatternSpec((12,), True), kind.config(learned=True)).double()
+    patterns, queries = torch.rand(2, 2, 3, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    loss = CompiledLoss("meta_loss", memory.meta_loss, compiler()(memory.meta_loss), memory, int, said.append)
+    assert_equal_gradients(memory, memory.meta_loss, loss, (patterns, queries, None), 0)
+    (line,) = said
+    assert line.startswith("meta_loss cannot be compiled and runs eagerly: ")
+    assert "\n" not in line
 
 
 @pytest.mark.parametrize(
