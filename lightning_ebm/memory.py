@@ -150,8 +150,7 @@ class AssociativeMemory(nn.Module, ABC):
         Returns:
             A scalar.
         """
-        trajectory = self.read(keep(self.write(patterns)), queries, mask)
-        return (trajectory - patterns).square().sum() / (patterns.shape[0] * patterns.shape[1])
+        return reading_error(self.read(keep(self.write(patterns)), queries, mask), patterns)
 
     def auxiliary_loss(self, patterns: Tensor, queries: Tensor, mask: Tensor) -> Tensor:
         """An objective of single patterns, without any memory, such as autoencoding them.
@@ -172,6 +171,14 @@ class AssociativeMemory(nn.Module, ABC):
             NotImplementedError: if the memory has none.
         """
         raise NotImplementedError(f"{type(self).__name__} has no objective of single patterns")
+
+
+def reading_error(trajectory: Tensor, patterns: Tensor) -> Tensor:
+    """Squared error of a trajectory (steps, episodes, items, *shape), summed over values and steps: a scalar.
+
+    It is averaged over the items and episodes of patterns (episodes, items, *shape).
+    """
+    return (trajectory - patterns).square().sum() / (patterns.shape[0] * patterns.shape[1])
 
 
 def check_patterns(patterns: Tensor, what: str = "patterns", shape: tuple[int, ...] | None = None) -> None:

@@ -120,6 +120,9 @@ class TrainerConfig(Settings):
     (products in bfloat16), as in `torch.set_float32_matmul_precision`."""
     threads: int = setting(0, at_least=0)
     """Threads per process on a CPU; 0: torch's default."""
+    compile: str = setting("false", one_of=("true", "false", "auto"))
+    """Whether updates are compiled by `torch.compile`, and on a GPU launched as CUDA graphs; auto: on a GPU, and on a
+    CPU for 2,000 updates or more. Compiled updates round differently."""
     timeout: float = setting(1800.0, at_least=1)
     """Seconds that a process waits for the others before it fails."""
 

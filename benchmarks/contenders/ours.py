@@ -11,6 +11,8 @@ from torch.utils.flop_counter import flop_registry
 
 from benchmarks.cases import Case
 from benchmarks.contenders import Contender
+from lightning_ebm.ebmm.stepwise import Stepwise
+from lightning_ebm.training.compilation import compiler
 from lightning_ebm.training.gradient_accumulation import chunked
 
 
@@ -73,15 +75,16 @@ class OursByEpisode(TorchContender):
 
 
 class OursCompiled(TorchContender):
-    """The same, the loss compiled as one graph: writing, reading, and all derivatives inside them."""
+    """The same as trainer.compile=true runs it: one write step and one read step compiled, with all derivatives."""
 
     def prepare(self, case: Case, dtype: str, device: str) -> None:
         """Builds the EBMM; it is compiled by the first meta-step."""
         super().prepare(case, dtype, device)
-        self.compiled = torch.compile(self.memory.meta_loss, fullgraph=True, dynamic=False)
+        self.compiled = Stepwise(self.memory, compiler(cuda_graphs=device == "cuda")).meta_loss
 
     def loss_and_gradients(self) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The loss, and its gradients in the order of `self.parameters`."""
+        torch.compiler.cudagraph_mark_step_begin()
         loss: Tensor = self.compiled(self.patterns, self.queries)
         return loss, torch.autograd.grad(loss, self.parameters)
 

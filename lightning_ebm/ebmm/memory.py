@@ -89,12 +89,31 @@ class EBMM(AssociativeMemory):
         """The same from the weights of a state, which blurs what they hold: the paper writes all at once."""
         check_patterns(patterns)
 
-        def write_episode(weights: Weights, patterns: Tensor) -> Weights:
-            features, pull = vjp(self.energy_net.features, patterns)[:2]
-            prior, items = self.prior(), len(patterns)
-            return self.writing(self._writing_energy, weights, prior, features, items, lambda slope: pull(slope)[0])
+        return self.write_steps(patterns, None, state, self.writing.rates())
 
-        return vmap(write_episode)(state, patterns)
+    def write_steps(
+        self, patterns: Tensor, features: Any, state: State, rates: Tensor, counted: Tensor | None = None
+    ) -> State:
+        """One write step for each entry of `rates`, from the weights of a state.
+
+        Args:
+            patterns: (episodes, items, *shape).
+            features: what `energy_net.features` returns for the patterns of each episode; None: not known yet. The
+                compiler drops what is found again here and not used.
+            state: the weights to write into, as `update` takes them.
+            rates: (steps, layers or parameters, terms), some of those of `writing.rates()`.
+            counted: (items,), 1 for each pattern to be written and 0 for one that only fills up; None: all are written.
+        """
+
+        def write_episode(patterns: Tensor, features: Any, weights: Weights) -> Weights:
+            found, pull = vjp(self.energy_net.features, patterns)[:2]
+            given = found if features is None else features
+            prior, items = self.prior(), len(patterns)
+            return self.writing(
+                self._writing_energy, weights, prior, given, items, lambda slope: pull(slope)[0], rates, counted
+            )
+
+        return vmap(write_episode, (0, None if features is None else 0, 0))(patterns, features, state)
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
         """K steps of projected descent on the energy; where the mask is given, known values stay.
@@ -103,23 +122,61 @@ class EBMM(AssociativeMemory):
         may predict it.
         """
         check_patterns(queries, "queries")
+        start, moves, soft_mask = self.read_start(queries, mask)
+        return self.read_steps(start, torch.zeros_like(start), moves, soft_mask, state, *self.reading.schedule())[0]
 
-        def read_episode(weights: Weights, queries: Tensor, mask: Tensor | None) -> Tensor:
-            start, moves, soft_mask = queries, mask, None
-            mean_pattern = self.energy_net.mean_pattern
-            if mean_pattern is not None:
-                soft_mask = self.energy_net.predict_mask(queries) if mask is None else mask.to(queries)
-            if mean_pattern is not None and soft_mask is not None:
-                start, moves = torch.lerp(queries, mean_pattern.expand_as(queries), soft_mask), soft_mask
+    def read_start(self, queries: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Where reading starts, how freely each value moves, and the soft mask, each (episodes, items, *shape).
 
+        The second is None where all values move freely, the third where the energy has no mean pattern or the mask is
+        neither given nor predicted.
+        """
+        mean_pattern = self.energy_net.mean_pattern
+        if mean_pattern is None:
+            return queries, mask, None
+
+        def start_of_episode(queries: Tensor, mask: Tensor | None) -> tuple[Tensor, ...]:
+            soft_mask = self.energy_net.predict_mask(queries) if mask is None else mask.to(queries)
+            if soft_mask is None:
+                return (queries,)
+            return torch.lerp(queries, mean_pattern.expand_as(queries), soft_mask), soft_mask
+
+        start, *found = vmap(start_of_episode, (0, None if mask is None else 0))(queries, mask)
+        return (start, found[0], found[0]) if found else (start, None, None)
+
+    def read_steps(
+        self,
+        x: Tensor,
+        velocity: Tensor,
+        moves: Tensor | None,
+        soft_mask: Tensor | None,
+        state: State,
+        step_sizes: Tensor,
+        momenta: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """One read step for each step size: the iterates (steps, episodes, items, *shape), and the last velocity.
+
+        Args:
+            x: where these steps start, (episodes, items, *shape).
+            velocity: the same shape.
+            moves: as `read_start` returns it.
+            soft_mask: the same.
+            state: what was written.
+            step_sizes: (steps,), some of those of `reading.schedule()`.
+            momenta: the same.
+        """
+
+        def read_episode(
+            x: Tensor, velocity: Tensor, moves: Tensor | None, soft_mask: Tensor | None, weights: Weights
+        ) -> tuple[Tensor, Tensor]:
             def total(x: Tensor, anchor: Tensor) -> Tensor:
                 context = () if soft_mask is None else (soft_mask, anchor)
                 return self._energy(weights, x, *context).sum()
 
-            return self.reading(lambda x: grad(total)(x, x), start, moves)
+            return self.reading.descend(lambda x: grad(total)(x, x), x, velocity, moves, step_sizes, momenta)
 
-        in_dims = (0, 0, None if mask is None else 0)
-        return vmap(read_episode, in_dims, out_dims=1)(state, queries, mask)
+        in_dims = (0, 0, None if moves is None else 0, None if soft_mask is None else 0, 0)
+        return vmap(read_episode, in_dims, out_dims=(1, 0))(x, velocity, moves, soft_mask, state)
 
     def energy(self, state: State, patterns: Tensor) -> Tensor:
         """Energies (episodes, items) of patterns (episodes, items, *shape)."""

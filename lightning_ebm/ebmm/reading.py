@@ -75,8 +75,26 @@ class Reading(nn.Module):
         Returns:
             The iterates (K, items, *shape) after the query, values in [0, 1].
         """
-        x, velocity, iterates = queries, torch.zeros_like(queries), []
-        for step_size, momentum in zip(*self.schedule(), strict=True):
+        return self.descend(slope, queries, torch.zeros_like(queries), mask, *self.schedule())[0]
+
+    def descend(
+        self, slope: Slope, x: Tensor, velocity: Tensor, mask: Tensor | None, step_sizes: Tensor, momenta: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Some of the steps, from any point with any velocity.
+
+        Args:
+            slope: as in `forward`.
+            x: where these steps start, (items, *shape).
+            velocity: the same shape.
+            mask: as in `forward`.
+            step_sizes: of these steps, (steps,).
+            momenta: the same.
+
+        Returns:
+            The iterates (steps, items, *shape), and the velocity after the last of them.
+        """
+        iterates = []
+        for step_size, momentum in zip(step_sizes, momenta, strict=True):
             carried = momentum * velocity
             downhill = slope((x + carried).clamp(0, 1))
             if mask is not None:
@@ -84,7 +102,7 @@ class Reading(nn.Module):
             velocity = torch.addcmul(carried, -step_size, downhill)
             x = (x + velocity).clamp(0, 1)
             iterates.append(x)
-        return torch.stack(iterates)
+        return torch.stack(iterates), velocity
 
 
 def never_growing(first: Tensor, logits: Tensor) -> Tensor:

@@ -105,9 +105,17 @@ class Writing(nn.Module):
         return (self.raw_rates if self.signed else F.softplus(self.raw_rates)).expand(self.steps, -1, -1)
 
     def forward(
-        self, energy: WritingLoss, start: Weights, prior: Weights, features: Any, items: int, pullback: Pullback
+        self,
+        energy: WritingLoss,
+        start: Weights,
+        prior: Weights,
+        features: Any,
+        items: int,
+        pullback: Pullback,
+        rates: Tensor,
+        counted: Tensor | None = None,
     ) -> Weights:
-        """Writes the patterns of one episode.
+        """Writes the patterns of one episode, in one step for each entry of `rates`.
 
         What lies below the memory layers in the energy does not change while writing. So it is run once, by
         the caller, and writing starts from its outputs.
@@ -119,22 +127,25 @@ class Writing(nn.Module):
             features: what the patterns become below the memory layers: a tensor (items, ...), or several.
             items: number of patterns.
             pullback: maps a gradient in the features to the gradient in the patterns, (items, *shape).
+            rates: of these steps, (steps, layers or parameters, terms): some of what `rates()` returns.
+            counted: (items,), 1 for each pattern to be written and 0 for one that only fills up; None: all are written.
 
         Returns:
             The written weights, by name, shaped as before.
         """
 
         def energies(weights: Weights, features: Any) -> Tensor:
-            return energy(weights, features).sum()
+            found = energy(weights, features)
+            return found.sum() if counted is None else (found * counted).sum()
 
         def squared_gradients(weights: Weights) -> tuple[Tensor, Weights]:
             # one derivative of the energy serves both terms
             downhill, slope = grad(energies, argnums=(0, 1))(weights, features)
             return pullback(slope).square().sum(), downhill
 
-        share = 1 / items if self.mean else 1
+        share = (1 / items if counted is None else 1 / counted.sum()) if self.mean else 1
         weights = start
-        for rates in self.rates()[:, :, : 3 if self.gradient_term else 2]:
+        for of_step in rates[:, :, : 3 if self.gradient_term else 2]:
             # each term with a rate of its own: the sum of separate descents is one descent of eq. 3
             if self.gradient_term:
                 of_gradient, of_energy = grad(squared_gradients, has_aux=True)(weights)
@@ -142,13 +153,13 @@ class Writing(nn.Module):
             else:
                 descents = [grad(energies)(weights, features)]
             weights = {
-                name: step(weight, prior[name], [term[name] for term in descents], rates[self.row_of[name]], share)
+                name: step(weight, prior[name], [term[name] for term in descents], of_step[self.row_of[name]], share)
                 for name, weight in weights.items()
             }
         return weights
 
 
-def step(weight: Tensor, prior: Tensor, gradients: Sequence[Tensor], rates: Tensor, share: float) -> Tensor:
+def step(weight: Tensor, prior: Tensor, gradients: Sequence[Tensor], rates: Tensor, share: float | Tensor) -> Tensor:
     """One parameter after one step, in few passes over it: parameters are large, and passes are what costs.
 
     The prior term, of gradient 2 (weight - prior), has the second of the rates; the others' gradients are summed over

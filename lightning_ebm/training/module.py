@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
@@ -22,6 +24,9 @@ from lightning_ebm.quantization import straight_through
 from lightning_ebm.schema import TrainingConfig
 from lightning_ebm.training.diagnosis import PATIENCE, diagnose, has_started
 from lightning_ebm.training.gradient_accumulation import chunked
+
+Loss = Callable[..., Tensor]
+"""Maps patterns, queries and mask, each (episodes, items, *shape), to a scalar."""
 
 
 class NonFiniteLossError(RuntimeError):
@@ -57,6 +62,8 @@ class MetaTraining(pl.LightningModule):
         # plain values only: a dataclass here would make a checkpoint that weights_only loading refuses
         self.save_hyperparameters({"config": record or {}})
         self.memory, self.config = memory, config
+        self.keep = keeping(config.state_precision)
+        self.losses = losses(memory, config, self.keep)
         self.seconds = 0.0
         self.updated = False  # whether this start has made an update
         self.meta_loss_since = config.pretrain_steps
@@ -98,7 +105,7 @@ class MetaTraining(pl.LightningModule):
         if self.global_step < self.meta_loss_since:
             return self.pretrain_loss(patterns, queries, distorted)
         mask = distorted if self.config.mask else None
-        loss = self.memory.meta_loss(patterns, queries, mask, self.keep)
+        loss = self.losses["meta_loss"](patterns, queries, mask)
         if self.config.auxiliary_weight:
             loss = loss + self.config.auxiliary_weight * self.pretrain_loss(patterns, queries, distorted)
         return loss
@@ -111,21 +118,13 @@ class MetaTraining(pl.LightningModule):
         """
         name = self.config.pretrain_objective
         try:
-            if name == "auxiliary":
-                return self.memory.auxiliary_loss(patterns, queries, distorted)
-            assert self.ebmm
-            return OBJECTIVES[name](self.ebmm, patterns, queries, distorted)
+            return self.losses[name](patterns, queries, distorted)
         except NotImplementedError as error:
             raise ConfigError(
                 f"training.pretrain_steps and training.auxiliary_weight must be 0 for this memory: {error}"
             ) from None
         except UncalledLayerError as error:
             raise ConfigError(f"training.pretrain_objective={name}: {error}") from None
-
-    def keep(self, state: State) -> State:
-        """The state as it is kept between writing and reading; gradients pass through the rounding."""
-        precision = self.config.state_precision
-        return state if precision == "float32" else straight_through(state, precision)
 
     def validation_step(self, batch: Episode, batch_index: int) -> None:
         """Adds the error of the recalled patterns, and what tells whether an EBMM remembers."""
@@ -246,6 +245,32 @@ class MetaTraining(pl.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": LambdaLR(optimizer, share), "interval": "step"},
         }
+
+
+def keeping(precision: str) -> Callable[[State], State]:
+    """Maps a state to how it is kept between writing and reading; gradients pass through the rounding."""
+    return (lambda state: state) if precision == "float32" else partial(straight_through, precision=precision)
+
+
+def losses(memory: AssociativeMemory, config: TrainingConfig, keep: Callable[[State], State]) -> dict[str, Loss]:
+    """What training minimises, as functions of patterns, queries and mask: the meta-loss and the first objective.
+
+    Args:
+        memory: what is trained.
+        config: names the objective, under which it is found here.
+        keep: what happens to the state between writing and reading.
+    """
+
+    def meta_loss(patterns: Tensor, queries: Tensor, mask: Tensor | None) -> Tensor:
+        return memory.meta_loss(patterns, queries, mask, keep)
+
+    def first(patterns: Tensor, queries: Tensor, mask: Tensor) -> Tensor:
+        if config.pretrain_objective == "auxiliary":
+            return memory.auxiliary_loss(patterns, queries, mask)
+        assert isinstance(memory, EBMM)
+        return OBJECTIVES[config.pretrain_objective](memory, patterns, queries, mask)
+
+    return {"meta_loss": meta_loss, config.pretrain_objective: first}
 
 
 def check(memory: AssociativeMemory, config: TrainingConfig) -> None:

@@ -39,6 +39,7 @@ from lightning_ebm.training.checkpoints import (
     last_checkpoint,
     load,
 )
+from lightning_ebm.training.compilation import Compilation, is_compiled
 from lightning_ebm.training.loggers import MetricsFile, finish, tracker
 from lightning_ebm.training.module import MetaTraining, NonFiniteLossError
 from lightning_ebm.training.preemption import EndTogether, StopOnSignal, explained, known_failure
@@ -203,6 +204,8 @@ def make_trainer(run: Run) -> pl.Trainer:
     ]
     if training.log_images:
         callbacks.append(Pictures(run.folder / "pictures"))
+    if is_compiled(config):
+        callbacks.append(Compilation(config))
     if training.ema_decay:
         callbacks.append(EMAWeightAveraging(decay=training.ema_decay))
     check(config.trainer.devices, config.trainer.num_nodes)
@@ -274,6 +277,7 @@ def provenance(config: RunConfig) -> dict[str, str]:
         "commit": commit(),
         "date": time.strftime("%Y-%m-%d %H:%M:%S"),
         "device": f"{device}, {torch.get_num_threads()} threads",
+        "compiled": "yes" if is_compiled(config) else "no",
         **versions("pytorch-lightning", "lightning-ebm"),
     }
 

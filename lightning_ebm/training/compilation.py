@@ -1,0 +1,155 @@
+"""Training through `torch.compile`: what is compiled, when, and what happens where that fails."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytorch_lightning as pl
+import rich
+import torch
+from torch import Tensor
+
+from lightning_ebm.data.cache import folder
+from lightning_ebm.ebmm.memory import EBMM
+from lightning_ebm.ebmm.stepwise import Compile, Stepwise
+from lightning_ebm.memory import AssociativeMemory
+from lightning_ebm.schema import RunConfig
+from lightning_ebm.training.module import Loss
+
+REPAID = 2000
+"""Updates from which `auto` compiles on a CPU: compiling takes one or two minutes, and a compiled update saves a third
+of 0.1 to 1 s. A number of updates, not a measured time, so that each start of a run decides alike."""
+UNROLLED = 16
+"""Patterns up to which a memory that writes them one after the other is compiled: its loop becomes one long graph."""
+
+
+class Compilation(pl.Callback):
+    """Has the losses of a `MetaTraining` compiled in the first update that needs them.
+
+    The meta-loss and the objective of pretraining are compiled, with all of their derivatives; validation runs eagerly.
+    Compiled code is kept in the cache folder, so that the next start of any run with the same memory loads it.
+    Resuming is exact: see `CompiledLoss`.
+
+    Args:
+        config: of the run.
+    """
+
+    def __init__(self, config: RunConfig) -> None:
+        self.config = config
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Puts compiled losses in the place of the eager ones."""
+        module: Any = pl_module
+        memory: AssociativeMemory = module.memory
+        torch.compiler.reset()  # what earlier runs of this process compiled counts against a limit
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder() / "compiled"))
+        span = self.config.episodes.train_patterns_per_episode
+        most = max(span) if span else 0
+        items = most or self.config.episodes.patterns_per_episode
+        compile = compiler(cuda_graphs=module.device.type == "cuda")
+        say = self.say if trainer.is_global_zero else str
+        training = self.config.training
+        pretrained = training.pretrain_steps or training.auxiliary_weight
+        for name, eager in module.losses.items():
+            if name != "meta_loss" and not pretrained:
+                continue  # it is never called
+            size: Callable[[int], int] = int
+            compiled: Loss
+            if name == "meta_loss" and isinstance(memory, EBMM):
+                steps = Stepwise(memory, compile, most)
+                compiled, size = partial(steps.meta_loss, keep=module.keep), steps.size
+            elif most:
+                say(f"{name} runs eagerly: it is compiled for a fixed number of patterns, not for {span}")
+                continue
+            elif name == "meta_loss" and not memory.order_invariant and items > UNROLLED:
+                say(f"{name} runs eagerly: only loops over up to {UNROLLED} patterns are compiled, and it has {items}")
+                continue
+            else:
+                compiled = compile(eager)
+            module.losses[name] = CompiledLoss(name, eager, compiled, memory, size, say)
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        """Tells CUDA graphs that the results of the last update are not read any more."""
+        torch.compiler.cudagraph_mark_step_begin()
+
+    def say(self, words: str) -> None:
+        """One line, where the progress of training is shown."""
+        rich.get_console().print(f"{self.config.name}: {words}", markup=False, highlight=False, soft_wrap=True)
+
+
+def is_compiled(config: RunConfig) -> bool:
+    """Whether `trainer.compile` has a run compiled here."""
+    if config.trainer.compile != "auto":
+        return config.trainer.compile == "true"
+    on_gpu = config.trainer.accelerator != "cpu" and torch.cuda.is_available()
+    return on_gpu or config.training.max_steps >= REPAID
+
+
+def compiler(cuda_graphs: bool = False) -> Compile:
+    """Compiles functions of tensors as one graph each, for each shape of their arguments.
+
+    Random numbers are those that PyTorch draws without compiling.
+
+    Args:
+        cuda_graphs: whether kernels are launched as CUDA graphs, as with mode="reduce-overhead".
+    """
+    options = {"fallback_random": True, "triton.cudagraphs": cuda_graphs}
+    return partial(torch.compile, fullgraph=True, dynamic=False, options=options)
+
+
+class CompiledLoss:
+    """A loss of episodes that is compiled for each shape at its first call, or runs eagerly where that fails.
+
+    What is compiled for a shape does not depend on the update in which it first occurs, and compiling leaves the random
+    number generators as they were: a resumed run equals an uninterrupted one.
+
+    Args:
+        name: what messages call it.
+        eager: the loss.
+        compiled: the same, compiled.
+        memory: whose parameters it is differentiated in.
+        size: the number of patterns for which an episode of so many is compiled.
+        say: shows a line.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        eager: Loss,
+        compiled: Loss,
+        memory: AssociativeMemory,
+        size: Callable[[int], int],
+        say: Callable[[str], Any],
+    ) -> None:
+        self.name, self.eager, self.compiled = name, eager, compiled
+        self.memory, self.size, self.say = memory, size, say
+        self.works: dict[tuple[int, int, bool], bool] = {}
+
+    def __call__(self, patterns: Tensor, queries: Tensor, mask: Tensor | None) -> Tensor:
+        """The loss, whose gradients may be taken once."""
+        # training may switch the gradient term on later
+        term = isinstance(self.memory, EBMM) and self.memory.writing.gradient_term
+        form = len(patterns), self.size(patterns.shape[1]), term
+        if form not in self.works:
+            self.works[form] = self.compile(patterns, queries, mask)
+        return (self.compiled if self.works[form] else self.eager)(patterns, queries, mask)
+
+    def compile(self, patterns: Tensor, queries: Tensor, mask: Tensor | None) -> bool:
+        """Compiles loss and gradients, and says how long it took, or why they cannot be compiled."""
+        started = time.perf_counter()
+        devices = [patterns.device] if patterns.is_cuda else []
+        parameters = [parameter for parameter in self.memory.parameters() if parameter.requires_grad]
+        with torch.random.fork_rng(devices):
+            try:
+                torch.autograd.grad(self.compiled(patterns, queries, mask), parameters, allow_unused=True)
+            except Exception as error:  # the compiler's errors have no common class
+                reason = " ".join(f"{type(error).__name__}: {error}".split())
+                self.say(f"{self.name} cannot be compiled and runs eagerly: {reason[:200]}")
+                return False
+        size = f"{self.size(patterns.shape[1])} patterns"
+        self.say(f"compiled {self.name} for {size} in {time.perf_counter() - started:.1f} s")
+        return True

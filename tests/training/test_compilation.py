@@ -1,0 +1,186 @@
+"""Compiled training: the gradients are eager's, resuming changes nothing, and what cannot be compiled says so."""
+
+import pytest
+import torch
+import yaml
+from torch._dynamo.utils import counters
+
+from lightning_ebm.config import ConfigError
+from lightning_ebm.ebmm.stepwise import Stepwise
+from lightning_ebm.memory import PatternSpec
+from lightning_ebm.registry import memories
+from lightning_ebm.training import compilation
+from lightning_ebm.training import trainer as training
+from lightning_ebm.training.compilation import CompiledLoss, compiler, is_compiled
+from tests.ebmm.energies import SMALL
+from tests.ebmm.test_exactness import episode, small
+from tests.training.test_training import interrupt_at
+from tests.training.tiny import assert_same_state, config, last, metrics
+
+MIXTURE = (
+    "memory={name: ebmm, energy: {name: mixture, slots: 4}}", "training.max_steps=4", "trainer.threads=1",
+    "trainer.compile=true",
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    """Compiled code of these tests alone, and none of the user's."""
+    folder = tmp_path_factory.getbasetemp() / "compiled"
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(folder))
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+def assert_equal_gradients(memory, eager, compiled, batch, tolerance):
+    """Relative to the largest entry of each parameter's gradient."""
+    names, parameters = zip(*((k, p) for k, p in memory.named_parameters() if p.requires_grad), strict=True)
+    results = []
+    for loss in (eager, compiled):
+        torch.manual_seed(0)
+        value = loss(*batch)
+        results.append((value, torch.autograd.grad(value, parameters, materialize_grads=True, allow_unused=True)))
+    (one, expected), (other, got) = results
+    assert other.item() == pytest.approx(one.item(), rel=tolerance)
+    for name, right, found in zip(names, expected, got, strict=True):
+        assert (found - right).abs().max() <= tolerance * right.abs().max() + 1e-14, name
+
+
+FAST = {("mixture", False), ("reconstruction_vector", True)}
+CASES = [
+    pytest.param(name, term, marks=() if (name, term) in FAST else pytest.mark.slow)
+    for name in SMALL
+    for term in (False, True)
+]
+
+
+@pytest.mark.parametrize(("name", "gradient_term"), CASES)
+def test_gradients_of_every_energy_are_eagers(name, gradient_term):
+    memory, shape, generator = small(name, gradient_term=gradient_term, per_step=True)
+    patterns, queries = episode(shape, generator)
+    mask = torch.rand(patterns.shape, generator=generator) < 0.5
+    for dtype, tolerance in ((torch.float64, 1e-9), (torch.float32, 1e-4)):
+        memory.to(dtype)
+        compiled = Stepwise(memory, compiler()).meta_loss
+        batch = patterns.to(dtype), queries.to(dtype)
+        assert_equal_gradients(memory, memory.meta_loss, compiled, batch, tolerance)
+    if memory.energy_net.mean_pattern is not None:
+        assert_equal_gradients(memory, memory.meta_loss, compiled, (*batch, mask), tolerance)
+
+
+def traced(function):
+    """Traces and differentiates as the default backend does, and generates no code: seconds instead of minutes."""
+    return torch.compile(function, fullgraph=True, dynamic=False, backend="aot_eager")
+
+
+@pytest.mark.parametrize("name", ["gated_rnn", pytest.param("measured_mixture", marks=pytest.mark.slow)])
+def test_episodes_are_filled_up_to_a_few_sizes_and_each_step_is_compiled_once_for_each(name):
+    memory, shape, generator = small(name, gradient_term=True, per_step=True)
+    steps = Stepwise(memory, traced, most=8)
+    assert [steps.size(items) for items in range(1, 9)] == [2, 2, 4, 4, 6, 6, 8, 8]
+    graphs = []
+    for items in (3, 4, 3):
+        patterns = torch.rand(2, items, *shape, generator=generator, dtype=torch.float64)
+        queries = torch.rand(2, items, *shape, generator=generator, dtype=torch.float64)
+        assert_equal_gradients(memory, memory.meta_loss, steps.meta_loss, (patterns, queries), 1e-9)
+        graphs.append(counters["stats"]["unique_graphs"])
+    assert len(set(graphs)) == 1
+
+
+MEMORIES = {
+    "dynamic_kanerva": dict(slots=4), "fast_weights": dict(key=6, hidden=5, steps=2),
+    "generative_pseudoinverse": dict(slots=4), "kanerva": dict(slots=4, address_dim=3), "lstm": dict(hidden=6),
+    "mann": dict(slots=4, width=6, hidden=5), "memory_network": dict(slots=4), "no_memory": {},
+    "pca": dict(components=3, slots=4), "plasticity": dict(neurons=13),
+}  # fmt: skip
+
+
+def test_every_trainable_memory_is_tested():
+    untrained = {"dense_associative_memory", "hopfield", "image_codec", "nearest_pattern", "perfect_slots"}
+    assert {*MEMORIES, *untrained, "modern_hopfield", "ebmm"} == set(memories.names())
+
+
+def test_modern_hopfield_whose_shapes_depend_on_values_runs_eagerly():
+    kind, said = memories.load("modern_hopfield"), []
+    memory = kind(PatternSpec((12,), True), kind.config(learned=True)).double()
+    patterns, queries = torch.rand(2, 2, 3, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    loss = CompiledLoss("meta_loss", memory.meta_loss, compiler()(memory.meta_loss), memory, int, said.append)
+    assert_equal_gradients(memory, memory.meta_loss, loss, (patterns, queries, None), 0)
+    (line,) = said
+    assert line.startswith("meta_loss cannot be compiled and runs eagerly: ")
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == "pca" else pytest.mark.slow) for name in MEMORIES]
+)
+def test_gradients_of_every_other_memory_are_eagers(name):
+    kind = memories.load(name)
+    torch.manual_seed(0)
+    memory = kind(PatternSpec((12,), True), kind.config(**MEMORIES[name]))
+    generator = torch.Generator().manual_seed(1)
+    patterns = torch.rand(2, 3, 12, generator=generator).round()
+    queries = torch.where(torch.rand(2, 3, 12, generator=generator) < 0.2, 1 - patterns, patterns)
+    for dtype, tolerance in ((torch.float64, 1e-9), (torch.float32, 1e-4)):
+        memory.to(dtype)
+        batch = patterns.to(dtype), queries.to(dtype)
+        assert_equal_gradients(memory, memory.meta_loss, compiler()(memory.meta_loss), batch, tolerance)
+
+
+def test_resuming_a_compiled_run_changes_nothing_and_compiles_nothing_anew(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    counters.clear()
+    whole = training.build(config(tmp_path / "whole", *MIXTURE))
+    training.train(whole)
+    assert counters["inductor"]["fxgraph_cache_miss"] >= 2  # a write step and a read step
+    assert "compiled meta_loss for 4 patterns in" in capsys.readouterr().out
+    assert yaml.safe_load((whole.folder / "provenance.yaml").read_text())["compiled"] == "yes"
+    interrupt_at(monkeypatch, 3, RuntimeError)
+    with pytest.raises(RuntimeError, match="power cut"):
+        training.train(training.build(config(tmp_path / "cut", *MIXTURE)))
+    torch._dynamo.reset()  # as in a new process
+    counters.clear()
+    cut = training.build(config(tmp_path / "cut", *MIXTURE))
+    training.train(cut)
+    assert counters["aot_autograd"]["autograd_cache_hit"] >= 2
+    assert not counters["inductor"]["fxgraph_cache_miss"]
+    assert_same_state(last(whole.folder), last(cut.folder))
+    assert metrics(cut.folder) == metrics(whole.folder)
+
+
+def test_what_cannot_be_compiled_says_so_and_runs_eagerly(tmp_path, monkeypatch, capsys):
+    def refused(function):
+        def compiled(*arguments):
+            raise RuntimeError("no compiler\nwas found")
+
+        return compiled
+
+    monkeypatch.setattr(compilation, "compiler", lambda **_: refused)
+    training.train(training.build(config(tmp_path / "compiled", *MIXTURE)))
+    said = "meta_loss cannot be compiled and runs eagerly: RuntimeError: no compiler was found\n"
+    assert said in capsys.readouterr().out
+    eager = training.build(config(tmp_path / "eager", *MIXTURE, "trainer.compile=false"))
+    training.train(eager)
+    (folder,) = (tmp_path / "compiled").glob("debug-*")
+    assert_same_state(last(folder), last(eager.folder))
+
+
+def test_long_loops_and_varying_numbers_run_eagerly(tmp_path, capsys):
+    lstm = "memory={name: lstm, hidden: 6}", "training.max_steps=1", "trainer.compile=true"
+    training.train(training.build(config(tmp_path, *lstm, "episodes.patterns_per_episode=17")))
+    assert "runs eagerly: only loops over up to 16 patterns are compiled, and it has 17" in capsys.readouterr().out
+    training.train(training.build(config(tmp_path, *lstm, "episodes.train_patterns_per_episode=[2,5]")))
+    assert "for a fixed number of patterns, not for [2, 5]" in capsys.readouterr().out
+
+
+def test_auto_compiles_long_runs_on_a_cpu(tmp_path):
+    def compiled(*words):
+        return is_compiled(config(tmp_path, *words))
+
+    assert not compiled()
+    assert compiled("trainer.compile=true")
+    assert compiled("trainer.compile=auto", "training.max_steps=2000")
+    assert not compiled("trainer.compile=auto", "training.max_steps=1999")
+    with pytest.raises(ConfigError, match=r"trainer\.compile must be one of true, false, auto"):
+        compiled("trainer.compile=yes")
