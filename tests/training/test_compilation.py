@@ -1,5 +1,7 @@
 """Compiled training: the gradients are eager's, resuming changes nothing, and what cannot be compiled says so."""
 
+from itertools import product
+
 import pytest
 import torch
 import yaml
@@ -12,8 +14,10 @@ from lightning_ebm.registry import memories
 from lightning_ebm.training import compilation
 from lightning_ebm.training import trainer as training
 from lightning_ebm.training.compilation import CompiledLoss, compiler, is_compiled
+from lightning_ebm.training.trainer import is_trainable
 from tests.ebmm.energies import SMALL
 from tests.ebmm.test_exactness import episode, small
+from tests.marks import fast
 from tests.training.test_training import interrupt_at
 from tests.training.tiny import assert_same_state, config, last, metrics
 
@@ -47,16 +51,9 @@ def assert_equal_gradients(memory, eager, compiled, batch, tolerance):
         assert (found - right).abs().max() <= tolerance * right.abs().max() + 1e-14, name
 
 
-FAST = {("mixture", False), ("reconstruction_vector", True)}
-CASES = [
-    pytest.param(name, term, marks=() if (name, term) in FAST else pytest.mark.slow)
-    for name in SMALL
-    for term in (False, True)
-]
-
-
-@pytest.mark.parametrize(("name", "gradient_term"), CASES)
-def test_gradients_of_every_energy_are_eagers(name, gradient_term):
+@pytest.mark.parametrize("case", fast([("mixture", False)], product(SMALL, (False, True))), ids=str)
+def test_gradients_of_every_energy_are_eagers(case):
+    name, gradient_term = case
     memory, shape, generator = small(name, gradient_term=gradient_term, per_step=True)
     patterns, queries = episode(shape, generator)
     mask = torch.rand(patterns.shape, generator=generator) < 0.5
@@ -74,7 +71,7 @@ def traced(function):
     return torch.compile(function, fullgraph=True, dynamic=False, backend="aot_eager")
 
 
-@pytest.mark.parametrize("name", ["gated_rnn", pytest.param("measured_mixture", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", fast(["gated_rnn"], ["gated_rnn", "measured_mixture"]))
 def test_episodes_are_filled_up_to_a_few_sizes_and_each_step_is_compiled_once_for_each(name):
     memory, shape, generator = small(name, gradient_term=True, per_step=True)
     steps = Stepwise(memory, traced, most=8)
@@ -88,17 +85,22 @@ def test_episodes_are_filled_up_to_a_few_sizes_and_each_step_is_compiled_once_fo
     assert len(set(graphs)) == 1
 
 
-MEMORIES = {
+SMALLER = {
     "dynamic_kanerva": dict(slots=4), "fast_weights": dict(key=6, hidden=5, steps=2),
     "generative_pseudoinverse": dict(slots=4), "kanerva": dict(slots=4, address_dim=3), "lstm": dict(hidden=6),
-    "mann": dict(slots=4, width=6, hidden=5), "memory_network": dict(slots=4), "no_memory": {},
-    "pca": dict(components=3, slots=4), "plasticity": dict(neurons=13),
+    "mann": dict(slots=4, width=6, hidden=5), "memory_network": dict(slots=4), "pca": dict(components=3, slots=4),
+    "plasticity": dict(neurons=13),
 }  # fmt: skip
+APART = {"ebmm", "modern_hopfield", "image_codec"}  # tested above and below; needs images
 
 
-def test_every_trainable_memory_is_tested():
-    untrained = {"dense_associative_memory", "hopfield", "image_codec", "nearest_pattern", "perfect_slots"}
-    assert {*MEMORIES, *untrained, "modern_hopfield", "ebmm"} == set(memories.names())
+def build_small(name):
+    kind = memories.load(name)
+    torch.manual_seed(0)
+    return kind(PatternSpec((12,), True), kind.config(**SMALLER.get(name, {})))
+
+
+TRAINABLE = [name for name in memories.names() if name not in APART and is_trainable(build_small(name))]
 
 
 def test_modern_hopfield_whose_shapes_depend_on_values_runs_eagerly():
@@ -112,13 +114,9 @@ def test_modern_hopfield_whose_shapes_depend_on_values_runs_eagerly():
     assert "\n" not in line
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name == "pca" else pytest.mark.slow) for name in MEMORIES]
-)
+@pytest.mark.parametrize("name", fast(["pca"], TRAINABLE))
 def test_gradients_of_every_other_memory_are_eagers(name):
-    kind = memories.load(name)
-    torch.manual_seed(0)
-    memory = kind(PatternSpec((12,), True), kind.config(**MEMORIES[name]))
+    memory = build_small(name)
     generator = torch.Generator().manual_seed(1)
     patterns = torch.rand(2, 3, 12, generator=generator).round()
     queries = torch.where(torch.rand(2, 3, 12, generator=generator) < 0.2, 1 - patterns, patterns)
