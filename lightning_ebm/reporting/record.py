@@ -118,10 +118,10 @@ class Record:
     """The same, of everything in that state."""
     bits: int = metric(
         0, "bits per\npattern", "Bits of the written state, at the precision it was kept in, divided by the number of "
-        "stored patterns.", value=of_state(lambda record: record.bits_per_pattern), brief=True,
+        "stored patterns.", value=of_state(lambda record: record.bits_per_pattern),
     )  # fmt: skip
     """Bits of the state of one episode, as the literature counts, at `precision`."""
-    write_ms: float = metric(0.0, "write\nms", "Median milliseconds to write one episode.", three_digits, brief=True)
+    write_ms: float = metric(0.0, "write\nms", "Median milliseconds to write one episode.", three_digits)
     read_ms: float = metric(
         0.0, "read\nms", "Median milliseconds to read all queries of one episode.", three_digits, brief=True
     )
