@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import os
 import pickle
 import struct
 import zipfile
@@ -12,6 +13,8 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+
+REAL = Path(os.environ.get("LIGHTNING_EBM_DATA", ""))
 
 
 def picture(seed: int, *shape: int) -> np.ndarray:
@@ -115,6 +118,15 @@ def tiny_imagenet(root: Path) -> None:
     write_zip(root / "tiny_imagenet" / "tiny-imagenet-200.zip", tiny_imagenet_files())
 
 
+def folder(root: Path) -> None:
+    files = {
+        f"{place}/{number}.{kind}": encoded(picture(100 * rank + number, 40 + number, 50, 3), kind.upper())
+        for rank, (place, kind) in enumerate([("cats", "png"), ("dogs/small", "jpeg"), ("dogs", "bmp")])
+        for number in range(30)
+    }
+    write_tree(root, files | {"notes.txt": b"no image"})
+
+
 @dataclass(frozen=True)
 class Known:
     """What tests know of a data set.
@@ -133,6 +145,11 @@ class Known:
 
 
 SETS = {
+    "folder": Known(
+        [(797, "c8d3116fffaf0ac2"), (108, "b434dfbaee9cce7f"), (94, "8c7f7b7921e4c253")],
+        folder,
+        real={"root": str(REAL / "imagenet_sample" / "imagenet-sample-128.zip")},
+    ),
     "glyphs": Known([(1528, "78c168dd7aa5ec2c"), (100, "7b51357b192dd001"), (281, "3811dcecc2dc4027")]),
     "photographs": Known([(6700, "6c15a028b7ac72ab"), (2050, "41b0bbf2379848d5"), (2050, "527a72f46f817600")]),
     "omniglot": Known(

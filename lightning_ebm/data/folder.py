@@ -1,0 +1,101 @@
+"""Folder: the images of a user's own folder or zip."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import ClassVar
+
+import numpy as np
+import PIL
+
+from lightning_ebm.data.archive import Archive, data_root, open_archive
+from lightning_ebm.data.episodes import DataError, Split
+from lightning_ebm.data.images import ImageSet, ImageSplit, cached_splits, decode, numbered, without_shared
+from lightning_ebm.data.user_images import as_pattern
+from lightning_ebm.memory import PatternSpec
+from lightning_ebm.settings import Settings, setting
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".tif", ".tiff", ".bmp")
+CURE = f"data.root must be a folder or zip of images ({', '.join(SUFFIXES)})"
+KINDS = {"colour": (3, False), "grey": (1, False), "drawing": (1, True)}
+"""Channels of an image, and whether its values are binary."""
+
+
+@dataclass(frozen=True)
+class ImageFolderConfig(Settings):
+    """Settings of `ImageFolder`."""
+
+    root: str = setting("", path=True)
+    """A folder, with or without folders in it, or a zip; empty: $LIGHTNING_EBM_DATA."""
+    size: int = setting(32, at_least=8, at_most=256)
+    """Side of a pattern in pixels."""
+    kind: str = setting("colour", one_of=tuple(KINDS))
+    """colour, grey, or drawing: binary patterns in which ink, darker than middle grey, is 1."""
+    augment: bool = False
+    """Whether images of the train split are shifted by up to 2 pixels and mirrored left to right, at random."""
+
+
+class ImageFolder(ImageSet):
+    """The middle squares of all images below a folder or in a zip, (1 or 3, size, size), values in [0, 1].
+
+    Classes are the folders that hold the images. About one image in ten is for validation and one for the test; which
+    one follows from a hash of its path, so new images leave the others in their splits. Images that two splits have in
+    common are taken from the one that is named last here: test, val, train.
+
+    Raises:
+        DataError: if there are no images, a split has none, or one cannot be decoded; the message names it.
+    """
+
+    config = ImageFolderConfig
+    citation = "your own images"
+    cure = "add images"
+    dark_is_one: ClassVar[bool] = True  # of drawings
+
+    def __init__(self, config: ImageFolderConfig = ImageFolderConfig()) -> None:
+        self.augment = config.augment
+        channels, binary = KINDS[config.kind]
+        self.spec = PatternSpec((channels, config.size, config.size), binary)
+        root = data_root(config.root, "the folder of images", CURE)
+        if not root.exists():
+            raise DataError(f"data.root: {root} does not exist; {CURE}")
+        archive = open_archive(Path(root), CURE)
+        parts = divide(archive)
+        key = {
+            **{"files": archive.fingerprint(), "size": config.size, "kind": config.kind},
+            **{"pillow": PIL.__version__, "format": 1},
+        }
+        self.splits = cached_splits(f"folder-{config.size}", key, lambda: read(archive, parts, self.spec))
+
+
+def divide(archive: Archive) -> dict[Split, list[str]]:
+    """The names of the images of each split.
+
+    Raises:
+        DataError: if a split has none.
+    """
+    parts: dict[Split, list[str]] = {"test": [], "val": [], "train": []}
+    for name in archive.names:
+        if name.lower().endswith(SUFFIXES):
+            tenth = hashlib.sha256(name.encode()).digest()[0] % 10
+            parts["test" if tenth == 0 else "val" if tenth == 1 else "train"].append(name)
+    if not all(parts.values()):
+        counts = ", ".join(f"{len(names)} for {split}" for split, names in parts.items())
+        raise DataError(f"{archive.path} has too few images ({counts}): {CURE}, 50 or more")
+    return parts
+
+
+def read(archive: Archive, parts: dict[Split, list[str]], spec: PatternSpec) -> dict[Split, ImageSplit]:
+    """The images of each split as patterns, and their folders as labels."""
+    names = [name for part in parts.values() for name in part]
+    labels = dict(zip(names, numbered(np.array([str(PurePosixPath(name).parent) for name in names])), strict=True))
+    white = 1 if spec.binary else 255
+    splits = {}
+    for split, part in parts.items():
+        images = [decode(archive.read(name), archive.where(name), f"remove it, or {CURE}") for name in part]
+        patterns = np.stack([as_pattern(image, spec, ImageFolder.dark_is_one) for image in images])
+        splits[split] = ImageSplit(
+            np.rint(white * patterns).astype(np.uint8), np.array([labels[name] for name in part])
+        )
+    return without_shared(splits)
