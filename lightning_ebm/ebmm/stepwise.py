@@ -30,16 +30,16 @@ class Stepwise:
 
     Args:
         memory: the memory, whose parameters are used.
-        compile: maps a function to its compiled form.
+        compiler: maps a function to its compiled form.
         most: the most patterns of an episode; 0: the number does not vary.
     """
 
-    def __init__(self, memory: EBMM, compile: Compile, most: int = 0) -> None:
+    def __init__(self, memory: EBMM, compiler: Compile, most: int = 0) -> None:
         self.memory, self.most = memory, most
-        self.features = compile(vmap(memory.energy_net.features))
-        self.write_step = compile(memory.write_steps)
-        self.read_start = compile(memory.read_start)
-        self.read_step = compile(memory.read_steps)
+        self.features = compiler(vmap(memory.energy_net.features))
+        self.write_step = compiler(memory.write_steps)
+        self.read_start = compiler(memory.read_start)
+        self.read_step = compiler(memory.read_steps)
 
     def size(self, items: int) -> int:
         """The number to which so many patterns are filled up: a multiple of a `SIZES`-th of the most."""

@@ -50,7 +50,7 @@ class Compilation(pl.Callback):
         span = self.config.episodes.train_patterns_per_episode
         most = max(span) if span else 0
         items = most or self.config.episodes.patterns_per_episode
-        compile = compiler(cuda_graphs=module.device.type == "cuda")
+        to_graph = compiler(cuda_graphs=module.device.type == "cuda")
         say = self.say if trainer.is_global_zero else str
         training = self.config.training
         pretrained = training.pretrain_steps or training.auxiliary_weight
@@ -60,7 +60,7 @@ class Compilation(pl.Callback):
             size: Callable[[int], int] = int
             compiled: Loss
             if name == "meta_loss" and isinstance(memory, EBMM):
-                steps = Stepwise(memory, compile, most)
+                steps = Stepwise(memory, to_graph, most)
                 compiled, size = partial(steps.meta_loss, keep=module.keep), steps.size
             elif most:
                 say(f"{name} runs eagerly: it is compiled for a fixed number of patterns, not for {span}")
@@ -69,7 +69,7 @@ class Compilation(pl.Callback):
                 say(f"{name} runs eagerly: only loops over up to {UNROLLED} patterns are compiled, and it has {items}")
                 continue
             else:
-                compiled = compile(eager)
+                compiled = to_graph(eager)
             module.losses[name] = CompiledLoss(name, eager, compiled, memory, size, say)
 
     def on_train_batch_start(self, *_: Any) -> None:

@@ -16,6 +16,7 @@ from benchmarks.process import ContenderError, Process
 from benchmarks.worker import Result
 from lightning_ebm.config import ConfigError
 from tests.benchmarks.tiny import TINY
+from tests.marks import slow
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +42,7 @@ def read(path):
         return list(csv.DictReader(file))
 
 
+@slow
 def test_the_verb_writes_all_files(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(growth, "VALUES", {"items": (16, 32)})
     words = [

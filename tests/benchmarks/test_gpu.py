@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from benchmarks import gpu
+from tests.marks import slow
 
 
 def traced(**_):
@@ -13,6 +14,7 @@ def traced(**_):
     return lambda function: torch.compile(function, fullgraph=True, dynamic=False, backend="aot_eager")
 
 
+@slow
 def test_all_tables_are_measured(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(gpu, "compiler", traced)
     words = ["--device", "cpu", "--quick", "--energies", "mixture", "--output", str(tmp_path / "gpu.json")]

@@ -61,7 +61,7 @@ def test_the_page_has_energies_below_pattern_query_and_steps():
     shown = [part.split("</i>")[0] for part in html.split("<i>")[1:]]
     assert shown == [f"{energy:.4g}" for energy in energies.ravel()]
     assert html.count("<li>") == 6 and "pattern and its energy" in html
-    assert not any(step.notes for row in gallery_rows(fakes.gallery(1)) for step in row.steps)
+    assert not any(step["notes"] for row in gallery_rows(fakes.gallery(1)) for step in row["steps"])
 
 
 def test_the_figure_has_them_too_and_leaves_out_the_same_steps():
