@@ -59,7 +59,7 @@ REFUSED = {
     },
     "generative_pseudoinverse": {"slots": 0, "steps": 0, "iterations": -1, "width": 0},
     "hopfield": {"rule": "storky"},
-    "image_codec": {"format": "jpg", "size": 0},
+    "image_codec": {"format": "jpg", "size": 0, "layout": "tiles"},
     "kanerva": GAUSSIAN | {"address_dim": 0},
     "lstm": {"hidden": 0, "rank": 257, "width": 0},
     "mann": {"slots": 0, "hidden": 0, "decay": 1.5, "sharpness": 0.0, "width": 0},
