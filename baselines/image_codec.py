@@ -60,8 +60,8 @@ class ImageCodec(AssociativeMemory):
     config = ImageCodecConfig
     citation = (
         "G. K. Wallace, The JPEG still picture compression standard, Communications of the ACM 34, 1991; J. Zern, P."
-        " Massimino and J. Alakuijala, WebP Image Format, RFC 9649, 2024; AV1 Image File Format, Alliance for Open Media,"
-        " 2022"
+        " Massimino and J. Alakuijala, WebP Image Format, RFC 9649, 2024; Alliance for Open Media, AV1 Image"
+        " File Format, 2022"
     )
     order_invariant = True
     bookkeeping = frozenset({"written"})
