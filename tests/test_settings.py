@@ -57,6 +57,9 @@ REFUSED = {
     "fast_weights": {
         "key": 0, "steps": 0, "hops": 0, "hidden": -1, "value": 0, "activation": "relu", "rate": 0.0, "width": 0,
     },
+    "fitted_latent": {
+        "latent_dim": 0, "slots": 0, "steps": 0, "rate": 0.0, "hidden": 0, "layers": 0, "frequency": math.inf,
+    },
     "generative_pseudoinverse": {"slots": 0, "steps": 0, "iterations": -1, "width": 0},
     "hopfield": {"rule": "storky"},
     "image_codec": {"format": "jpg", "size": 0, "layout": "tiles"},

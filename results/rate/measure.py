@@ -100,7 +100,7 @@ def write_csv(found: list[Row]) -> None:
 
 
 def table(found: list[Row]) -> str:
-    """One table for each data set in Markdown: mean [5th, 95th percentile] over episodes, and share recalled exactly."""
+    """A table for each data set: mean [5th, 95th percentile] over episodes, and share recalled exactly; Markdown."""
     text = ""
     for data, title in DATA.items():
         own = [row for row in found if row.data == data]
