@@ -76,13 +76,14 @@ class FittedLatent(SlotMemory):
         grid = torch.stack(torch.meshgrid(*sides, indexing="ij"), dim=-1)
         self.register_buffer("positions", grid.flatten(0, 1), persistent=False)
         sizes = [2, *[config.hidden] * config.layers]
-        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
+        layers = [nn.Linear(a, b) for a, b in pairwise(sizes)]
+        for number, layer in enumerate(layers):  # Sitzmann et al. 2020, section 3.2
+            bound = 1 / 2 if number == 0 else math.sqrt(6 / config.hidden) / config.frequency
+            nn.init.uniform_(layer.weight, -bound, bound)
+        self.hidden = nn.ModuleList(layers)
         self.shifts = nn.ModuleList(nn.Linear(config.latent_dim, config.hidden, bias=False) for _ in self.hidden)
         self.output = nn.Linear(config.hidden, channels)
         self.rates = nn.Parameter(torch.full((config.latent_dim,), config.rate))
-        for number, layer in enumerate(self.hidden):  # Sitzmann et al. 2020, section 3.2
-            bound = 1 / 2 if number == 0 else math.sqrt(6 / config.hidden) / config.frequency
-            nn.init.uniform_(layer.weight, -bound, bound)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Patterns (..., d) of latents (..., latent_dim), with values around [0, 1]."""

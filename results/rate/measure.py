@@ -2,8 +2,8 @@
 
     LIGHTNING_EBM_DATA=FOLDER python results/rate/measure.py
 
-Measures the rows of codecs.yaml and the pretrained memories on the same 20 test episodes, without SSIM, which takes most
-of the time of `compare`. Writes results.csv, table.md and figure.png beside this file.
+Measures the rows of codecs.yaml and the pretrained memories on the same 20 test episodes, without SSIM, which takes
+most of the time of `compare`. Writes results.csv, table.md and figure.png beside this file.
 """
 
 import csv
