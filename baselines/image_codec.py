@@ -1,4 +1,4 @@
-"""Image codec, a reference line: the patterns as WebP or JPEG files that share a number of bytes.
+"""Image codec, a reference line: the patterns as WebP, JPEG or AVIF files that share a number of bytes.
 
 Nothing is meta-trained. Files are made and read one by one, as their library wants it.
 """
@@ -6,6 +6,7 @@ Nothing is meta-trained. Files are made and read one by one, as their library wa
 from __future__ import annotations
 
 import io
+import math
 from bisect import bisect_left
 from dataclasses import dataclass
 from typing import Any
@@ -19,10 +20,12 @@ from baselines.similarity import nearest
 from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, check_patterns, image_shape, keep_known
 from lightning_ebm.settings import Settings, setting
 
-# From the best to the smallest file. JPEG has no lossless form; WebP's stands before all qualities.
+# From the best to the smallest file. JPEG has no lossless form; WebP's stands before all qualities. An AVIF file must
+# not depend on the number of cores.
 ATTEMPTS: dict[str, list[dict[str, Any]]] = {
     "webp": [{"lossless": True}, *({"quality": quality} for quality in range(100, -1, -4))],
     "jpeg": [{"quality": quality, "optimize": True} for quality in range(100, 0, -3)],
+    "avif": [{"quality": quality, "max_threads": 1} for quality in range(100, -1, -4)],
 }
 
 
@@ -31,26 +34,34 @@ class ImageCodecConfig(Settings):
     """Settings of `ImageCodec`."""
 
     format: str = setting("webp", one_of=tuple(ATTEMPTS))
-    """Of the files: webp or jpeg."""
+    """Of the files: webp, jpeg or avif."""
+    layout: str = setting("slots", one_of=("slots", "sheet"))
+    """slots: a file for each pattern, in an equal share of the bytes; sheet: one file, whose tiles are the patterns, so
+    that they share one header."""
     size: int = setting(32768, at_least=1)
     """Bytes of the state; a float has four."""
 
 
 class ImageCodec(AssociativeMemory):
-    """Each of P patterns as an image file of at most size / P bytes, at the best quality that fits.
+    """Each of P patterns as an image file of at most size / P bytes, or all of them in one file, at the best quality.
 
-    A query is answered by the nearest decoded image, on the known values if the mask is known, which are kept. A
-    pattern whose smallest file does not fit is lost. A JPEG has tables of about 600 bytes, more than a small
-    drawing: the format was not made for such images, WebP nearly so.
+    A query is answered by the nearest decoded image, on the known values if the mask is known, which are kept. What is
+    in a file that does not fit at the least quality is lost. Headers count: about 30 bytes in a WebP file, 300 in
+    AVIF, 600 in JPEG, which is more than a small drawing takes. On a sheet, patterns are tiles of a square, row after
+    row, in the order of their pixels' values, so that the order in which they are written does not matter.
 
     State: `files` (episodes, size), uint8, each file in its share and padded with zeros; `written` (episodes), int64,
-    the number of shares.
+    the number of patterns.
+
+    Raises:
+        ValueError: if the patterns are not grey or colour images, or Pillow was built without the format.
     """
 
     config = ImageCodecConfig
     citation = (
         "G. K. Wallace, The JPEG still picture compression standard, Communications of the ACM 34, 1991; J. Zern, P."
-        " Massimino and J. Alakuijala, WebP Image Format, RFC 9649, 2024"
+        " Massimino and J. Alakuijala, WebP Image Format, RFC 9649, 2024; Alliance for Open Media, AV1 Image"
+        " File Format, 2022"
     )
     order_invariant = True
     bookkeeping = frozenset({"written"})
@@ -58,8 +69,12 @@ class ImageCodec(AssociativeMemory):
     def __init__(self, spec: PatternSpec, config: ImageCodecConfig = ImageCodecConfig()) -> None:
         super().__init__()
         self.shape, self.format, self.size = image_shape(spec), config.format, config.size
+        self.sheet = config.layout == "sheet"
         if self.shape[0] not in (1, 3):
             raise ValueError(f"{self.format} files have 1 or 3 channels, got patterns of shape {self.shape}")
+        Image.init()
+        if self.format.upper() not in Image.SAVE:
+            raise ValueError(f"format: {self.format} needs a Pillow built with it, as Pillow is from 11.3 on")
 
     def initial_state(self, episodes: int) -> State:
         """No files."""
@@ -71,16 +86,14 @@ class ImageCodec(AssociativeMemory):
     def write(self, patterns: Tensor) -> State:
         """Makes the files; see the base class."""
         check_patterns(patterns, "patterns", self.shape)
-        episodes, items = patterns.shape[:2]
-        share = self.size // items
-        files = np.zeros((episodes, items, share), np.uint8)
         pixels = (255 * patterns).round().to(torch.uint8).cpu().numpy()
-        for place in np.ndindex(episodes, items):
-            file = self.encode(pixels[place], share)
-            files[place][: len(file)] = np.frombuffer(file, np.uint8)
-        padded = np.zeros((episodes, self.size), np.uint8)
-        padded[:, : items * share] = files.reshape(episodes, -1)
-        state = {"files": torch.from_numpy(padded), "written": torch.full((episodes,), items)}
+        images = np.stack([tiled(one) for one in pixels])[:, None] if self.sheet else pixels
+        files = np.zeros((len(images), self.size), np.uint8)
+        share = self.size // images.shape[1]
+        for episode, item in np.ndindex(images.shape[:2]):
+            file = self.encode(images[episode, item], share)
+            files[episode, item * share : item * share + len(file)] = np.frombuffer(file, np.uint8)
+        state = {"files": torch.from_numpy(files), "written": torch.full(patterns.shape[:1], patterns.shape[1])}
         return {name: tensor.to(patterns.device) for name, tensor in state.items()}
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -90,12 +103,14 @@ class ImageCodec(AssociativeMemory):
         decoded = q.new_zeros(len(q), max(1, int(state["written"].max())), q.shape[-1])
         filled = torch.zeros(len(q), 1, decoded.shape[1], dtype=torch.bool, device=q.device)
         for episode, (files, items) in enumerate(zip(state["files"].cpu(), state["written"].tolist(), strict=True)):
-            share = self.size // max(1, items)
-            for item in range(items):
-                file = files[item * share : (item + 1) * share].numpy().tobytes()
+            shares = min(items, 1) if self.sheet else items
+            share = self.size // max(1, shares)
+            for number in range(shares):
+                file = files[number * share : (number + 1) * share].numpy().tobytes()
                 if file.strip(b"\0"):
-                    decoded[episode, item] = self.decode(file).to(q).flatten()
-                    filled[episode, 0, item] = True
+                    held = slice(items) if self.sheet else slice(number, number + 1)
+                    decoded[episode, held] = self.decode(file, items if self.sheet else 1).to(q).flatten(1)
+                    filled[episode, 0, held] = True
         found = nearest(q, decoded, filled, None if mask is None else mask.flatten(2))
         answer = torch.where(filled.any(-1, keepdim=True), found, q).reshape(queries.shape)
         return keep_known(answer, queries, mask)[None]
@@ -115,8 +130,8 @@ class ImageCodec(AssociativeMemory):
         image.save(buffer, self.format, **settings)
         return buffer.getvalue()
 
-    def decode(self, file: bytes) -> Tensor:
-        """Pixels (channels, height, width) in [0, 1] of a file, zeros after its end.
+    def decode(self, file: bytes, items: int) -> Tensor:
+        """Pixels (items, channels, height, width) in [0, 1] of a file of so many tiles, zeros after its end.
 
         Raises:
             ValueError: if it is not a file of this format, or its image has another size.
@@ -127,6 +142,28 @@ class ImageCodec(AssociativeMemory):
         except (UnidentifiedImageError, OSError) as error:
             raise ValueError(f"the state's 'files' hold no {self.format} image: {error}") from error
         pixels = torch.from_numpy(np.atleast_3d(values)).permute(2, 0, 1)
-        if pixels.shape != self.shape:
-            raise ValueError(f"the state's 'files' hold an image of shape {tuple(pixels.shape)}, not {self.shape}")
-        return pixels
+        channels, height, width = self.shape
+        rows, columns = square(items)
+        if pixels.shape != (expected := (channels, rows * height, columns * width)):
+            raise ValueError(f"the state's 'files' hold an image of shape {tuple(pixels.shape)}, not {expected}")
+        tiles = pixels.reshape(channels, rows, height, columns, width).permute(1, 3, 0, 2, 4)
+        return tiles.flatten(0, 1)[:items]
+
+
+def square(items: int) -> tuple[int, int]:
+    """Rows and columns of a sheet of so many tiles: as nearly a square as holds them."""
+    columns = math.ceil(math.sqrt(items))
+    return math.ceil(items / columns), columns
+
+
+def tiled(patterns: np.ndarray) -> np.ndarray:
+    """The sheet of patterns (items, channels, height, width), (channels, rows * height, columns * width).
+
+    Tiles are sorted by their values, the first pixel counting most; places left over are zeros.
+    """
+    items, channels, height, width = patterns.shape
+    rows, columns = square(items)
+    tiles = np.zeros((rows * columns, channels, height, width), patterns.dtype)
+    tiles[:items] = patterns[np.lexsort(patterns.reshape(items, -1).T[::-1])]
+    sheet = tiles.reshape(rows, columns, channels, height, width).transpose(2, 0, 3, 1, 4)
+    return sheet.reshape(channels, rows * height, columns * width)

@@ -87,6 +87,11 @@ class TestWebP(MemoryContract):
         torch.testing.assert_close(answer[mask], patterns[mask], rtol=0, atol=0.5 / 255 + 1e-6)  # lossless
 
 
+class TestWebPSheet(TestWebP):
+    def build(self):
+        return ImageCodec(self.spec, ImageCodecConfig(size=4096, layout="sheet"))
+
+
 def test_no_memory_learns_what_patterns_have_in_common():
     """Every pattern is twice the same half: the one that was lost follows from the other."""
     torch.manual_seed(0)
@@ -184,7 +189,7 @@ def drawings(episodes, items, side=32):
     return bars.repeat_interleave(8, 2).repeat_interleave(side // 2, 3)[:, :, None]
 
 
-@pytest.mark.parametrize(("format", "size"), [("webp", 3000), ("jpeg", 12000)])
+@pytest.mark.parametrize(("format", "size"), [("webp", 3000), ("jpeg", 12000), ("avif", 4000)])
 def test_files_fit_and_are_found(format, size):
     patterns = drawings(2, 8)
     noise = torch.rand(patterns.shape, generator=torch.Generator().manual_seed(1)).round()
@@ -202,6 +207,30 @@ def test_files_fit_and_are_found(format, size):
         assert image.format == format.upper()
         pixels = np.asarray(image.convert("L")) / 255
     np.testing.assert_allclose(memory.read(state, patterns)[-1, 0, 1, 0], pixels, atol=1e-6)
+
+
+@pytest.mark.parametrize(("format", "header"), [("webp", 20), ("jpeg", 150), ("avif", 250)])
+def test_a_sheet_is_one_file_with_one_header(format, header):
+    """So many bytes are too few for a file, whatever is in it."""
+    patterns = drawings(2, 5)
+    state = build(ImageCodec, (1, 32, 32), format=format, size=1500, layout="sheet").write(patterns)
+    answer = build(ImageCodec, (1, 32, 32), format=format, size=1500, layout="sheet").read(state, patterns)[-1]
+    assert ((answer > 0.5) != (patterns > 0.5)).float().mean() < 0.01
+    with Image.open(io.BytesIO(state["files"][1].numpy().tobytes())) as image:  # by hand: which tiles Pillow finds
+        assert image.format == format.upper()
+        sheet = np.asarray(image.convert("L")) > 127
+    assert sheet.shape == (64, 96)
+    tiles = [sheet[32 * row : 32 * row + 32, 32 * column : 32 * column + 32] for row in (0, 1) for column in (0, 1, 2)]
+    expected = sorted(pattern.flatten().tolist() for pattern in patterns[1] > 0.5)
+    assert np.mean([tile.flatten() for tile in tiles[:5]] != np.array(expected)) < 0.01
+    assert tiles[5].mean() < 0.01
+    assert not build(ImageCodec, (1, 32, 32), format=format, size=5 * header).write(patterns)["files"].any()
+
+
+def test_a_format_that_pillow_lacks_is_refused(monkeypatch):
+    monkeypatch.delitem(Image.SAVE, "AVIF")
+    with pytest.raises(ValueError, match=r"format: avif needs a Pillow built with it"):
+        build(ImageCodec, (1, 16, 16), format="avif")
 
 
 def test_quality_falls_with_the_bytes_until_patterns_are_lost():
