@@ -91,13 +91,14 @@ SMALLER = {
     "mann": dict(slots=4, width=6, hidden=5), "memory_network": dict(slots=4), "pca": dict(components=3, slots=4),
     "plasticity": dict(neurons=13),
 }  # fmt: skip
-APART = {"ebmm", "modern_hopfield", "image_codec"}  # tested above and below; needs images
+SHAPES = dict.fromkeys(("fitted_latent", "image_codec"), (1, 4, 4))
+APART = {"ebmm", "modern_hopfield"}  # tested above and below
 
 
 def build_small(name):
     kind = memories.load(name)
     torch.manual_seed(0)
-    return kind(PatternSpec((12,), True), kind.config(**SMALLER.get(name, {})))
+    return kind(PatternSpec(SHAPES.get(name, (12,)), True), kind.config(**SMALLER.get(name, {})))
 
 
 TRAINABLE = [name for name in memories.names() if name not in APART and is_trainable(build_small(name))]
@@ -118,8 +119,8 @@ def test_modern_hopfield_whose_shapes_depend_on_values_runs_eagerly():
 def test_gradients_of_every_other_memory_are_eagers(name):
     memory = build_small(name)
     generator = torch.Generator().manual_seed(1)
-    patterns = torch.rand(2, 3, 12, generator=generator).round()
-    queries = torch.where(torch.rand(2, 3, 12, generator=generator) < 0.2, 1 - patterns, patterns)
+    patterns = torch.rand(2, 3, *SHAPES.get(name, (12,)), generator=generator).round()
+    queries = torch.where(torch.rand(patterns.shape, generator=generator) < 0.2, 1 - patterns, patterns)
     for dtype, tolerance in ((torch.float64, 1e-9), (torch.float32, 1e-4)):
         memory.to(dtype)
         batch = patterns.to(dtype), queries.to(dtype)
