@@ -85,12 +85,12 @@ def test_a_pretrained_memory_recalls_a_drawing(run, tmp_path):
 
 
 def test_a_published_row(run):
-    assert "EBMM" in run("evaluate", "--memory", "glyphs-4096", "trainer.threads=1")
+    assert "reproduced" in run("evaluate", "--memory", "glyphs-4096", "trainer.threads=1")
 
 
 def test_a_sweep_of_the_users(run, tmp_path):
     search = {
-        "command": ["${env}", "${interpreter}", "-m", "lightning_ebm", "train", "glyphs", "${args_no_hyphens}"],
+        "command": ["${env}", "${interpreter}", "-m", "lightning_ebm", "train", "images", "${args_no_hyphens}"],
         "method": "grid",
         "metric": {"name": "val/error", "goal": "minimize"},
         "parameters": {key: {"value": value} for key, value in (word.split("=") for word in SMALL)}
