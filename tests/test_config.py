@@ -300,7 +300,7 @@ def test_a_home_is_expanded_in_every_path_of_every_key(tmp_path, monkeypatch):
         }:
             assert getattr(build(schema, {key: "~/x"}, ""), key) == f"{tmp_path}/x", (schema, key)
             checked += 1
-    assert checked == 12
+    assert checked == 13
 
 
 def test_a_former_key_names_the_new_one(monkeypatch):
