@@ -1,7 +1,7 @@
 # Two commands matter: `make demo` and `make test`. Each sets up a virtual environment in .venv first.
 PYTHON ?= python3.11
 BIN := .venv/bin
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow test-all lint format docs notebook wheel audit clean
