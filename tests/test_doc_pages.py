@@ -76,7 +76,7 @@ def folder(tmp_path, monkeypatch):
     for path in (ROOT / "sweeps").glob("*.yaml"):
         (tmp_path / "sweeps" / path.name).write_text(yaml.safe_dump(small_sweep(yaml.safe_load(path.read_text()))))
     omniglot(tmp_path / "data")
-    cifar10(tmp_path / "data")
+    cifar10(tmp_path / "data", count=400)  # episodes.classes=2 needs some of each class
     for name in ("drawing.png", "signature.jpg"):
         page = np.full((64, 64), 255, np.uint8)
         page[20:24, 10:50] = page[10:50, 30:34] = 0

@@ -61,11 +61,11 @@ def batch(count: int, seed: int, **changes) -> dict:
     return whole | {key.encode(): value for key, value in changes.items()}
 
 
-def cifar10(root: Path) -> None:
+def cifar10(root: Path, count: int = 40) -> None:
     folder = root / "cifar10" / "cifar-10-batches-py"
     folder.mkdir(parents=True)
     for seed, name in enumerate(["data_batch_1", "data_batch_3", "test_batch"]):
-        (folder / name).write_bytes(pickle.dumps(batch(40, seed), protocol=2))
+        (folder / name).write_bytes(pickle.dumps(batch(count, seed), protocol=2))
 
 
 def idx(values: np.ndarray) -> bytes:
