@@ -9,10 +9,10 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 help: ## show this help
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 11
 
-demo: .venv/.installed ## train EBMM on glyphs, compare it with other memories, write a report (minutes on 2 cores)
+demo: .venv/.installed ## train EBMM on glyphs, compare it with other memories, write a report (3 minutes on 2 cores)
 	$(BIN)/lightning-ebm compare configs/demo.yaml
 
-test: .venv/.installed-dev ## test every mechanism
+test: .venv/.installed-dev ## test every mechanism (3 minutes)
 	$(PYTEST) -m "not slow"
 
 test-slow: .venv/.installed-dev ## the exhaustive rest: every member, many kills, fuzzing, a browser, real data sets
