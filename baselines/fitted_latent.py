@@ -6,7 +6,6 @@ The decoder is meta-learned, so that a few steps suffice; an episode has its lat
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -14,9 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import grad
 
-from baselines.similarity import nearest
-from baselines.slots import SlotMemory
-from lightning_ebm.memory import PatternSpec, State, check_patterns, image_shape, keep_known
+from baselines.slots import CodeMemory
+from lightning_ebm.memory import PatternSpec, check_patterns, image_shape
 from lightning_ebm.settings import Settings, setting
 
 
@@ -41,7 +39,7 @@ class FittedLatentConfig(Settings):
     al. use 30."""
 
 
-class FittedLatent(SlotMemory):
+class FittedLatent(CodeMemory):
     """Patterns as latents c of a network f(position; c) that paints them pixel by pixel: implicit representations.
 
     f is a SIREN (Sitzmann et al. 2020) on positions p in [-1, 1]², whose units a latent shifts (functa, section 3.1;
@@ -104,21 +102,3 @@ class FittedLatent(SlotMemory):
         for _ in range(self.steps):
             latents = latents - self.rates * grad(self.error)(latents, flat)
         return latents
-
-    def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Decodes all slots and finds the nearest; see the base class. Empty slots hold the pattern of latent 0."""
-        check_patterns(queries, "queries", self.shape)
-        decoded = self.decode(state["slots"].to(queries))
-        found = nearest(queries.flatten(2), decoded, self.filled(state), None if mask is None else mask.flatten(2))
-        return keep_known(found.reshape(queries.shape).clamp(0, 1), queries, mask)[None]
-
-    def meta_loss(
-        self,
-        patterns: Tensor,
-        queries: Tensor,
-        mask: Tensor | None = None,
-        keep: Callable[[State], State] = lambda state: state,
-    ) -> Tensor:
-        """The squared error of the patterns as their latents have them, summed over values; see the base class."""
-        decoded = self.decode(keep({"slots": self.rows(patterns)})["slots"])
-        return (decoded - patterns.flatten(2)).square().sum(-1).mean()

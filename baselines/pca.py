@@ -5,15 +5,13 @@ The basis is meta-trained; an episode has its codes for a state.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from baselines.similarity import nearest
-from baselines.slots import SlotMemory
-from lightning_ebm.memory import PatternSpec, State, check_patterns, keep_known
+from baselines.slots import CodeMemory
+from lightning_ebm.memory import PatternSpec, check_patterns
 from lightning_ebm.settings import Settings, setting
 
 
@@ -27,7 +25,7 @@ class PCAConfig(Settings):
     """Patterns that there is room for; one more overwrites the oldest. None: the state grows."""
 
 
-class PCA(SlotMemory):
+class PCA(CodeMemory):
     """Patterns as codes c = Q'(x - μ) in an orthonormal basis Q; a query is answered by the nearest μ + Q c.
 
     Q and μ are learned by gradient on the mean squared error of μ + Q c, of which the principal components and the
@@ -62,20 +60,6 @@ class PCA(SlotMemory):
         check_patterns(patterns, what, self.shape)
         return (patterns.flatten(2) - self.mean) @ self.basis()
 
-    def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Decodes all slots and finds the nearest; see the base class. Where nothing was written, the mean answers."""
-        check_patterns(queries, "queries", self.shape)
-        decoded = self.mean + state["slots"].to(queries) @ self.basis().T
-        found = nearest(queries.flatten(2), decoded, self.filled(state), None if mask is None else mask.flatten(2))
-        return keep_known(found.reshape(queries.shape).clamp(0, 1), queries, mask)[None]
-
-    def meta_loss(
-        self,
-        patterns: Tensor,
-        queries: Tensor,
-        mask: Tensor | None = None,
-        keep: Callable[[State], State] = lambda state: state,
-    ) -> Tensor:
-        """The squared error of the patterns' projections, summed over values; see the base class."""
-        decoded = self.mean + keep({"slots": self.rows(patterns)})["slots"] @ self.basis().T
-        return (decoded - patterns.flatten(2)).square().sum(-1).mean()
+    def decode(self, codes: Tensor) -> Tensor:
+        """μ + Q c; see the base class."""
+        return self.mean + codes @ self.basis().T

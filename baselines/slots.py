@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lightning_ebm.memory import AssociativeMemory, PatternSpec, State
+from baselines.similarity import nearest
+from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, check_patterns, keep_known
 
 
 class SlotMemory(AssociativeMemory):
@@ -69,6 +71,35 @@ class SlotMemory(AssociativeMemory):
         """Which slots hold a pattern: bool, (episodes, 1, slots), to be laid over scores (episodes, items, slots)."""
         places = torch.arange(state["slots"].shape[1], device=state["slots"].device)
         return places < state["written"][:, None, None]
+
+
+class CodeMemory(SlotMemory):
+    """Base class of memories whose rows are codes of single patterns: a query is answered by the nearest decoded one.
+
+    Codes and decoder are meta-trained on the patterns alone; queries play no part in it.
+    """
+
+    @abstractmethod
+    def decode(self, codes: Tensor) -> Tensor:
+        """Patterns (..., values) of codes (..., width)."""
+
+    def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Decodes all slots and finds the nearest; see the base class. Empty slots hold the pattern of code 0."""
+        check_patterns(queries, "queries", self.shape)
+        decoded = self.decode(state["slots"].to(queries))
+        found = nearest(queries.flatten(2), decoded, self.filled(state), None if mask is None else mask.flatten(2))
+        return keep_known(found.reshape(queries.shape).clamp(0, 1), queries, mask)[None]
+
+    def meta_loss(
+        self,
+        patterns: Tensor,
+        queries: Tensor,
+        mask: Tensor | None = None,
+        keep: Callable[[State], State] = lambda state: state,
+    ) -> Tensor:
+        """The squared error of the patterns as their codes have them, summed over values; see the base class."""
+        decoded = self.decode(keep({"slots": self.rows(patterns)})["slots"])
+        return (decoded - patterns.flatten(2)).square().sum(-1).mean()
 
 
 def scramble(x: Tensor) -> Tensor:
