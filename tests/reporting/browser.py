@@ -4,6 +4,7 @@ import base64
 import json
 import re
 import subprocess
+import time
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,13 @@ class Browser:
 
     def run(self, script: str, *arguments: Any) -> Any:
         return self.ask("/execute/sync", {"script": script, "args": list(arguments)})
+
+    def becomes(self, script: str, value: Any = True, seconds: float = 20.0) -> bool:
+        """Whether a script returns a value soon: what a click or a key sets off may take a moment."""
+        end = time.monotonic() + seconds
+        while (found := self.run(script)) != value and time.monotonic() < end:
+            time.sleep(0.05)
+        return bool(found == value)
 
     def press(self, key: str) -> None:
         """A key, to whatever has the focus."""

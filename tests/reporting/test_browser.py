@@ -120,10 +120,13 @@ def test_tables_sort_by_mouse_and_by_keyboard(page, browser):
             )
             is_word = browser.run(focus, table, column)
             read = VALUES.format(column, "dataset.value")
+            direction = "return document.querySelector('[data-now]').parentElement.ariaSort"
             before = browser.run(read, table)
             browser.press("Enter") if column % 2 else browser.click("[data-now]")
+            assert browser.becomes(direction, "ascending")
             ascending = browser.run(read, table)
             browser.press("Space")
+            assert browser.becomes(direction, "descending")
             descending = browser.run(read, table)
             assert sorted(before) == sorted(ascending) == sorted(descending)
             for values, step in ((ascending, 1), (descending, -1)):
@@ -135,8 +138,6 @@ def test_tables_sort_by_mouse_and_by_keyboard(page, browser):
             if is_word and column == 0:
                 first = [value for value in ascending if value in ("EBMM", "MANN", "query itself")]
                 assert first == sorted(first)
-            direction = "return document.querySelector('[data-now]').parentElement.ariaSort"
-            assert browser.run(direction) == "descending"
 
 
 @pytest.mark.parametrize("opener", ["Enter", "Space", "mouse"])
@@ -152,26 +153,26 @@ def test_figures_enlarge_and_close(page, browser, opener):
         )
         width = browser.run("return document.querySelector('#now img.light').clientWidth")
         browser.click("#now") if opener == "mouse" else browser.press(opener)
-        assert browser.run(is_open)
+        assert browser.becomes(is_open)
         widths = "return [...document.querySelectorAll('dialog img')].map(i => [i.className, i.clientWidth])"
         shown = dict(browser.run(widths))
         assert shown["light"] > width > 0 and shown["dark"] == 0
         browser.click("dialog form button") if opener == "mouse" else browser.press("Escape")
-        assert not browser.run(is_open)
-        assert browser.run("return document.activeElement.id") == "now"  # where the reader was
+        assert browser.becomes(is_open, False)
+        assert browser.becomes("return document.activeElement.id", "now")  # where the reader was
 
 
 def test_runs_lead_to_their_configuration(browser, pages):
     browser.look()
     browser.open(pages["sizes"])
     browser.click("td.word a")
-    assert browser.run("return document.getElementById('run-ebmm-0123abcd').open")
+    assert browser.becomes("return document.getElementById('run-ebmm-0123abcd').open")
     browser.open(pages["index"])
     browser.click("dt a")
-    assert browser.run("return document.title") == "Associative memories on fakes"
+    assert browser.becomes("return document.title", "Associative memories on fakes")
     browser.open(pages["counts"])
     browser.click("nav a")
-    assert "3 variations" in browser.run("return document.title")
+    assert browser.becomes("return document.title.includes('3 variations')")
 
 
 @pytest.mark.parametrize("page", ["sizes", "counts", "index"])
