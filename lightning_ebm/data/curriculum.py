@@ -14,6 +14,8 @@ from lightning_ebm.data.episodes import Split
 class Curriculum:
     """Draws N, patterns in an episode, from a range whose upper end may rise: few patterns first, then more.
 
+    Before the rise begins, all N of the range are drawn: an objective of pretraining needs no start with few.
+
     N is a pure function of the attributes and an episode's index, and the same for all episodes of one update. It
     therefore does not matter how many devices share them, or where training was interrupted.
 
@@ -24,6 +26,7 @@ class Curriculum:
         rising: updates over which the upper end rises linearly from low to high; 0: it is high from the start.
         seed: of the episodes.
         split: of the episodes.
+        start: update in which the rise begins.
     """
 
     low: int
@@ -32,6 +35,7 @@ class Curriculum:
     rising: int = 0
     seed: int = 0
     split: Split = "train"
+    start: int = 0
 
     def __call__(self, index: int) -> int:
         """N of the episode of this index; all numbers of the range that its update has are equally likely."""
@@ -42,6 +46,7 @@ class Curriculum:
 
     def upper(self, update: int) -> int:
         """The upper end of the range at an update, rounded down."""
-        if update >= self.rising:
+        risen = update - self.start
+        if not 0 <= risen < self.rising:
             return self.high
-        return self.low + (self.high - self.low) * update // self.rising
+        return self.low + (self.high - self.low) * risen // self.rising

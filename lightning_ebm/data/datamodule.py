@@ -112,7 +112,7 @@ def curriculum(source: PatternSource, distortion: Distortion, config: EpisodesCo
             )[0]
     except ValueError as error:
         raise ValueError(f"episodes.train_patterns_per_episode: {error}") from None
-    return Curriculum(low, high, config.batch, config.curriculum, config.seed)
+    return Curriculum(low, high, config.batch, config.curriculum, config.seed, start=config.curriculum_from)
 
 
 def prepare_workers(workers: int) -> None:

@@ -66,6 +66,8 @@ class TestCurriculum:
         draw = Curriculum(low=16, high=64, batch=1, rising=300)
         assert [draw.upper(update) for update in (0, 100, 150, 299, 300, 9999)] == [16, 32, 40, 63, 64, 64]
         assert draw(0) == 16
+        later = Curriculum(low=16, high=64, batch=1, rising=300, start=50)
+        assert [later.upper(update) for update in (0, 49, 50, 150, 200, 349, 350)] == [64, 64, 16, 32, 40, 63, 64]
         drawn = np.array(
             [[Curriculum(16, 64, 1, 300, seed)(update) for seed in range(400)] for update in (100, 200, 400)]
         )
