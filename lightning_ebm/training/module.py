@@ -154,17 +154,18 @@ class MetaTraining(pl.LightningModule):
 
     def on_validation_end(self) -> None:
         """Warns, once, if the memory has not started; counted from where it is trained to remember."""
-        first = self.meta_loss_since if self.config.pretrain_objective == "auxiliary" else 0
-        if not self.ebmm or self.said_not_started or self.global_step - first < PATIENCE:
+        updates = self.global_step - self.meta_loss_since
+        if not self.ebmm or self.said_not_started or updates < PATIENCE:
             return
         values = {key.removeprefix("val/"): float(value) for key, value in self.trainer.callback_metrics.items()}
         needed = ("error", "error_prior", "write_top1", "items")
         if not has_started(*(values[name] for name in needed)):  # type: ignore[arg-type]
             self.said_not_started = True
             rank_zero_warn(
-                f"after {self.global_step} updates the memory has not started: its error is {values['error']:.4g},"
-                f" that of the prior state {values['error_prior']:.4g}. training.pretrain_steps with"
-                " training.pretrain_objective=keys or recall starts it; see docs/own_energy.md"
+                f"after {updates} updates of the meta-loss the memory has not started: its error is"
+                f" {values['error']:.4g}, that of the prior state {values['error_prior']:.4g}. More"
+                " training.pretrain_steps with training.pretrain_objective=keys or recall may start it; see"
+                " docs/own_energy.md"
             )
 
     def position(self, update: int) -> float:

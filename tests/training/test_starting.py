@@ -203,13 +203,24 @@ def test_a_run_that_does_not_start_says_so_once(tmp_path, monkeypatch):
         "training.learning_rate=0",
         "memory.writing.write_rate=1e-9",
     )
-    with pytest.warns(UserWarning, match="after 2 updates the memory has not started.*own_energy") as said:
+    with pytest.warns(UserWarning, match="after 2 updates of the meta-loss the memory has not started.*own_energy") as said:
         run(tmp_path / "stalled", *words)
     assert sum("has not started" in str(one.message) for one in said) == 1
     monkeypatch.setattr(module_of_training, "has_started", lambda *values: True)
     with warnings.catch_warnings(record=True) as said:
         run(tmp_path / "started", *words)
     assert not any("has not started" in str(one.message) for one in said)
+
+
+def test_pretraining_does_not_count_as_a_start_that_failed(tmp_path, monkeypatch):
+    monkeypatch.setattr(module_of_training, "PATIENCE", 2)
+    monkeypatch.setattr(module_of_training, "has_started", lambda *values: False)
+    words = ("training.pretrain_steps=3", "training.pretrain_objective=keys", "training.validate_every=1")
+    with warnings.catch_warnings(record=True) as said:
+        run(tmp_path / "early", *words, "training.max_steps=4")
+    assert not any("has not started" in str(one.message) for one in said)
+    with pytest.warns(UserWarning, match="after 2 updates of the meta-loss"):
+        run(tmp_path / "late", *words, "training.max_steps=5")
 
 
 def test_by_default_nothing_is_different(tmp_path):
