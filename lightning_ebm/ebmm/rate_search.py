@@ -1,22 +1,52 @@
 """Write rate and read step size, found by trying a grid of them on a few episodes.
 
 An objective that starts the memory (`objectives`) fixes the direction of what writing changes and leaves its scale
-open. The scale is that of the energy, which nothing fixes either, so no default fits. Every pair of the grid is tried:
-with a write for each write rate and a read for each pair, this takes seconds.
+open. The scale is that of the energy, which nothing fixes either, so no default fits: step sizes are tried in units of
+the distance from query to pattern over the length of the slope. Every pair of the grid is tried: with a write for each
+write rate and two reads for each pair, this takes seconds.
+
+A low error alone does not show that a pair lets the memory work, since a reader that removes noise lowers it with any
+state. What shows it is that reading errs more from the state of another episode.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from lightning_ebm.ebmm.memory import EBMM
+from lightning_ebm.ebmm.objectives import TINY, slope
 
 WRITE_RATES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 
-STEP_SIZES = (0.03, 0.1, 0.3, 1.0, 3.0)
+STEPS = (0.03, 0.1, 0.3, 1.0, 3.0)
+"""Step sizes over `step_unit`."""
+
+
+class GridErrors(NamedTuple):
+    """Errors of all pairs, (write rates, step sizes): squared, summed over a pattern's values, averaged over patterns;
+    infinite where they are not numbers.
+
+    Attributes:
+        own: reading from the state in which the patterns were written.
+        other: from the state of another episode, or, if there is one episode, from the prior state.
+    """
+
+    own: Tensor
+    other: Tensor
+
+
+@torch.no_grad()
+def step_unit(memory: EBMM, patterns: Tensor, queries: Tensor) -> Tensor:
+    """The step size, a scalar, that moves queries by their root-mean-square distance to the patterns.
+
+    The slope is that of the prior state. Both arguments are (episodes, items, *shape).
+    """
+    away = slope(memory, memory.initial_state(len(queries)), queries)
+    return (queries - patterns).square().mean().sqrt() / away.square().mean().sqrt().clamp(min=TINY)
 
 
 @torch.no_grad()
@@ -24,11 +54,11 @@ def grid_errors(
     memory: EBMM,
     patterns: Tensor,
     queries: Tensor,
-    mask: Tensor | None = None,
-    write_rates: Sequence[float] = WRITE_RATES,
-    step_sizes: Sequence[float] = STEP_SIZES,
-) -> Tensor:
-    """The recall error of each pair of write rate and read step size.
+    mask: Tensor | None,
+    write_rates: Sequence[float],
+    step_sizes: Sequence[float],
+) -> GridErrors:
+    """The recall errors of each pair of write rate and read step size.
 
     Args:
         memory: the memory, left with the last pair; all other rates, decays and momenta stay as they are.
@@ -37,40 +67,45 @@ def grid_errors(
         mask: as for `memory.read`.
         write_rates: initial rates of the energy term, the same for all layers and write steps, above 0.
         step_sizes: γ₁, above 0.
-
-    Returns:
-        (write rates, step sizes), squared error of the last read step summed over a pattern's values, averaged over
-        patterns; infinite where it is not a number.
     """
-    errors = patterns.new_empty(len(write_rates), len(step_sizes))
+    errors = patterns.new_empty(2, len(write_rates), len(step_sizes))
+    prior = memory.initial_state(len(patterns))
     for row, rate in enumerate(write_rates):
         memory.writing.set_rate(rate)
-        state = memory.write(patterns)
+        own = memory.write(patterns)
+        other = {name: tensor.roll(1, 0) for name, tensor in own.items()} if len(patterns) > 1 else prior
         for column, step_size in enumerate(step_sizes):
             memory.reading.set_step_size(step_size)
-            answer = memory.read(state, queries, mask)[-1]
-            errors[row, column] = (answer - patterns).square().flatten(2).sum(2).mean()
-    return errors.nan_to_num(torch.inf, torch.inf)
+            for place, state in enumerate((own, other)):
+                answer = memory.read(state, queries, mask)[-1]
+                errors[place, row, column] = (answer - patterns).square().flatten(2).sum(2).mean()
+    return GridErrors(*errors.nan_to_num(torch.inf, torch.inf))
 
 
 def set_best(
     memory: EBMM,
-    errors: Tensor,
-    write_rates: Sequence[float] = WRITE_RATES,
-    step_sizes: Sequence[float] = STEP_SIZES,
+    errors: GridErrors,
+    query_error: float,
+    write_rates: Sequence[float],
+    step_sizes: Sequence[float],
 ) -> tuple[float, float]:
-    """Gives the memory the pair with the least error.
+    """Gives the memory the pair that recalls the most: of those that improve on the query, the largest `other - own`.
+
+    If none improves on the query, the pair with the least error is taken.
 
     Args:
         memory: the memory whose write rate and read step size are set.
         errors: what `grid_errors` returned for the same grid.
+        query_error: the error of the queries themselves.
         write_rates: its rows.
         step_sizes: its columns.
 
     Returns:
         The write rate and the step size.
     """
-    row, column = divmod(int(errors.argmin()), len(step_sizes))
+    recalled = (errors.other - errors.own).where(errors.own < query_error, -torch.inf)
+    best = recalled.argmax() if recalled.isfinite().any() else errors.own.argmin()
+    row, column = divmod(int(best), len(step_sizes))
     memory.writing.set_rate(write_rates[row])
     memory.reading.set_step_size(step_sizes[column])
     return write_rates[row], step_sizes[column]

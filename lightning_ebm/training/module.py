@@ -17,7 +17,7 @@ from lightning_ebm.config import ConfigError
 from lightning_ebm.data.episodes import Episode
 from lightning_ebm.ebmm.memory import EBMM
 from lightning_ebm.ebmm.objectives import OBJECTIVES, UncalledLayerError
-from lightning_ebm.ebmm.rate_search import grid_errors, set_best
+from lightning_ebm.ebmm.rate_search import STEPS, WRITE_RATES, GridErrors, grid_errors, set_best, step_unit
 from lightning_ebm.memory import AssociativeMemory, PatternSpec, State
 from lightning_ebm.metrics import RecallError
 from lightning_ebm.quantization import straight_through
@@ -196,9 +196,13 @@ class MetaTraining(pl.LightningModule):
     def search_rates(self, batch: Episode) -> None:
         """Finds an EBMM's write rate and read step size on a batch, or on those of all devices."""
         assert self.ebmm
-        errors = grid_errors(self.ebmm, batch.patterns, batch.queries, batch.mask if self.config.mask else None)
-        errors = self.trainer.strategy.reduce(errors, reduce_op="mean")
-        set_best(self.ebmm, errors)
+        patterns, queries, mask = batch.patterns, batch.queries, batch.mask if self.config.mask else None
+        mean = partial(self.trainer.strategy.reduce, reduce_op="mean")
+        unit = float(mean(step_unit(self.ebmm, patterns, queries)))
+        step_sizes = [unit * step for step in STEPS]
+        errors = GridErrors(*map(mean, grid_errors(self.ebmm, patterns, queries, mask, WRITE_RATES, step_sizes)))
+        query_error = mean((queries - patterns).square().flatten(2).sum(2).mean())
+        set_best(self.ebmm, errors, float(query_error), WRITE_RATES, step_sizes)
 
     def on_train_batch_end(self, outputs: Any, batch: Episode, batch_index: int) -> None:
         """Stops it, and training when the seconds are spent. Validation does not count as training."""

@@ -19,7 +19,7 @@ from lightning_ebm.ebmm.objectives import (
     recalled_input,
     slope,
 )
-from lightning_ebm.ebmm.rate_search import grid_errors, set_best
+from lightning_ebm.ebmm.rate_search import GridErrors, grid_errors, set_best, step_unit
 from tests.ebmm.energies import SMALL, small_energy
 
 
@@ -238,19 +238,43 @@ def test_the_search_finds_the_best_of_a_known_grid(rates, per_step):
     patterns = torch.tensor([[[1.0, 0.0, 0.0, 1.0]]])
     queries = torch.full_like(patterns, 0.5)
     grid = dict(write_rates=(0.01, 0.05, 0.2), step_sizes=(0.1, 0.5, 2.5))
-    errors = grid_errors(memory, patterns, queries, **grid)
+    errors = grid_errors(memory, patterns, queries, None, **grid)
     expected = [[4 * max(0.0, 0.5 - 2 * 2 * a * g) ** 2 for g in grid["step_sizes"]] for a in grid["write_rates"]]
-    np.testing.assert_allclose(errors, expected, atol=1e-5)
-    errors[1, 0] = -1.0  # the least now, whatever the pair
-    assert set_best(memory, errors, **grid) == (0.05, 0.1)
+    np.testing.assert_allclose(errors.own, expected, atol=1e-5)
+    np.testing.assert_allclose(errors.other, 1.0, atol=1e-5)  # the prior state has no slope, so queries stay
+    errors.other[1, 0] = 9.0  # nothing else depends as much on what was written
+    assert set_best(memory, errors, 1.0, **grid) == (0.05, 0.1)
     assert memory.writing.rates()[:, :, 0].tolist() == [[pytest.approx(0.05)]] * 2
     assert memory.reading.schedule()[0].tolist() == [pytest.approx(0.1)]
 
 
-def test_a_pair_that_diverges_is_never_chosen():
+def test_the_search_compares_with_the_state_of_another_episode():
+    memory = EBMM(Bias(), EBMMConfig(writing=WritingConfig(steps=1, per_step=True), reading=ReadingConfig(steps=1)))
+    patterns = torch.tensor([[[1.0, 0.0, 0.0, 1.0]], [[1.0, 0.0, 1.0, 0.0]]])  # two values differ
+    queries = torch.full_like(patterns, 0.5)
+    errors = grid_errors(memory, patterns, queries, None, (0.05,), (1.0,))
+    towards, away = (0.5 - 2 * 0.05) ** 2, (0.5 + 2 * 0.05) ** 2
+    np.testing.assert_allclose(errors.own, 4 * towards, rtol=1e-5)
+    np.testing.assert_allclose(errors.other, 2 * towards + 2 * away, rtol=1e-5)
+
+
+def test_the_unit_of_step_sizes_moves_queries_by_their_distance_to_the_patterns():
+    net = Bias()
+    net.memory.weight.data[:] = torch.tensor([[0.3, -0.1, 0.2, 0.0]])
+    patterns, queries = torch.rand(2, 3, 4), torch.rand(2, 3, 4)
+    slopes = 2 * net.memory.weight[0].expand_as(queries)
+    moves = step_unit(EBMM(net), patterns, queries) * slopes
+    torch.testing.assert_close(moves.square().mean().sqrt(), (queries - patterns).square().mean().sqrt())
+
+
+def test_a_pair_that_diverges_or_is_worse_than_the_query_is_not_chosen():
     memory = EBMM(Bias())
-    errors = torch.tensor([[math.inf, 3.0], [math.nan, 4.0]]).nan_to_num(math.inf, math.inf)
-    assert set_best(memory, errors, (1.0, 2.0), (0.1, 0.2)) == (1.0, 0.2)
+    own = torch.tensor([[math.inf, 3.0], [math.nan, 4.0]]).nan_to_num(math.inf, math.inf)
+    other = torch.tensor([[math.inf, 3.5], [9.0, 9.0]])
+    grid = ((1.0, 2.0), (0.1, 0.2))
+    assert set_best(memory, GridErrors(own, other), 5.0, *grid) == (2.0, 0.2)
+    assert set_best(memory, GridErrors(own, other), 3.9, *grid) == (1.0, 0.2)
+    assert set_best(memory, GridErrors(own, other), 1.0, *grid) == (1.0, 0.2)  # none is better: the least error
 
 
 @pytest.mark.parametrize("rates", ["layer", "parameter"])

@@ -8,7 +8,7 @@ import torch
 from baselines.no_memory import NoMemoryConfig
 from lightning_ebm.config import ConfigError
 from lightning_ebm.ebmm import EBMM, EBMMConfig, ReadingConfig, WritingConfig
-from lightning_ebm.ebmm.rate_search import STEP_SIZES, WRITE_RATES
+from lightning_ebm.ebmm.rate_search import STEPS, WRITE_RATES, step_unit
 from lightning_ebm.memory import PatternSpec
 from lightning_ebm.registry import Choice, memories
 from lightning_ebm.schema import TrainingConfig
@@ -37,8 +37,8 @@ def run(folder, *words):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A run through all phases, and the raw write rates and first step size before each update."""
-    seen = []
+    """A run through all phases, the raw write rates and first step size before each update, and the unit of steps."""
+    seen, units = [], []
     original = MetaTraining.training_step
 
     def step(self, batch, batch_index):
@@ -46,20 +46,25 @@ def whole(tmp_path_factory):
         seen.append((*inner, self.memory.writing.gradient_term))
         return original(self, batch, batch_index)
 
+    def unit(*arguments):
+        units.append(step_unit(*arguments))
+        return units[-1]
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(MetaTraining, "training_step", step)
+        patch.setattr(module_of_training, "step_unit", unit)
         made = run(tmp_path_factory.mktemp("whole"), *STARTED)
-    return made, seen
+    return made, seen, units
 
 
 def test_phases(whole):
-    made, seen = whole
+    made, seen, (unit,) = whole
     raw, step_sizes, terms = zip(*seen, strict=True)
     rates = [torch.nn.functional.softplus(one) for one in raw]
     assert torch.equal(raw[0], raw[1])  # the first objective leaves them alone
     assert torch.allclose(rates[2][:, :, 0], rates[2][0, 0, 0])
     assert rates[2][0, 0, 0].item() == pytest.approx(min(WRITE_RATES, key=lambda rate: abs(rate - rates[2][0, 0, 0])))
-    assert step_sizes[2] == pytest.approx(min(STEP_SIZES, key=lambda size: abs(size - step_sizes[2])))
+    assert min(abs(step_sizes[2] / (unit.item() * step) - 1) for step in STEPS) < 1e-5
     assert not torch.equal(raw[3], raw[2])  # and then they are learned, those of each step by itself
     assert raw[4][0, 0, 0] != raw[4][1, 0, 0]  # the first step of Adam has one length for all
     assert terms == (False,) * 4 + (True,) * 2
@@ -203,7 +208,9 @@ def test_a_run_that_does_not_start_says_so_once(tmp_path, monkeypatch):
         "training.learning_rate=0",
         "memory.writing.write_rate=1e-9",
     )
-    with pytest.warns(UserWarning, match="after 2 updates of the meta-loss the memory has not started.*own_energy") as said:
+    with pytest.warns(
+        UserWarning, match="after 2 updates of the meta-loss the memory has not started.*own_energy"
+    ) as said:
         run(tmp_path / "stalled", *words)
     assert sum("has not started" in str(one.message) for one in said) == 1
     monkeypatch.setattr(module_of_training, "has_started", lambda *values: True)
