@@ -27,8 +27,9 @@ STEPS = (0.03, 0.1, 0.3, 1.0, 3.0)
 
 
 class GridErrors(NamedTuple):
-    """Errors of all pairs, (write rates, step sizes): squared, summed over a pattern's values, averaged over patterns;
-    infinite where they are not numbers.
+    """Errors of all pairs, (write rates, step sizes).
+
+    They are squared, summed over a pattern's values, averaged over patterns, and infinite where they are not numbers.
 
     Attributes:
         own: reading from the state in which the patterns were written.

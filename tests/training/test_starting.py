@@ -209,7 +209,7 @@ def test_a_run_that_does_not_start_says_so_once(tmp_path, monkeypatch):
         "memory.writing.write_rate=1e-9",
     )
     with pytest.warns(
-        UserWarning, match="after 2 updates of the meta-loss the memory has not started.*own_energy"
+        UserWarning, match="after 2 updates of the meta-loss .* not started.*own_energy"
     ) as said:
         run(tmp_path / "stalled", *words)
     assert sum("has not started" in str(one.message) for one in said) == 1
