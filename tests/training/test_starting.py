@@ -208,9 +208,7 @@ def test_a_run_that_does_not_start_says_so_once(tmp_path, monkeypatch):
         "training.learning_rate=0",
         "memory.writing.write_rate=1e-9",
     )
-    with pytest.warns(
-        UserWarning, match="after 2 updates of the meta-loss .* not started.*own_energy"
-    ) as said:
+    with pytest.warns(UserWarning, match="after 2 updates of the meta-loss .* not started.*own_energy") as said:
         run(tmp_path / "stalled", *words)
     assert sum("has not started" in str(one.message) for one in said) == 1
     monkeypatch.setattr(module_of_training, "has_started", lambda *values: True)
