@@ -73,7 +73,7 @@ def test_the_demo(run, tmp_path):
     assert (tmp_path / "runs" / "compare-demo" / "report.html").stat().st_size > 10_000
     with (tmp_path / "runs" / "compare-demo" / "cells.csv").open() as file:
         floats = {row["label"]: row["floats"] for row in csv.DictReader(file)}
-    assert floats["EBMM, 4096 floats"] == "4096"
+    assert floats["EBMM, measured mixture, 4096 floats"] == "4096"
 
 
 def test_a_pretrained_memory_recalls_a_drawing(run, tmp_path):
