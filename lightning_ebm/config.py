@@ -15,6 +15,7 @@ All values are read as text, and only the schema says what they are: a name may 
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import functools
@@ -32,6 +33,7 @@ import yaml
 
 from lightning_ebm.registry import Choice, Registry, did_you_mean
 from lightning_ebm.schema import NOT_TRAINING, RENAMED, RunConfig
+from lightning_ebm.signals import reason
 
 PACKAGE = Path(__file__).parent
 MOST_VALUES = 100_000  # in one file; aliases of aliases would make billions of a few lines
@@ -91,7 +93,7 @@ def load_yaml(text: str | bytes, where: str) -> Any:
         place = f", line {mark.line + 1}" if mark else ""
         raise ConfigError(f"{where}{place}: {error.problem or error.context}") from None
     except (yaml.YAMLError, RecursionError, UnicodeError) as error:
-        raise ConfigError(f"{where} is not YAML in UTF-8: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"{where} is not YAML in UTF-8: {reason(error)}") from None
     nodes, count = [loaded], 0
     while nodes:
         node = nodes.pop()
@@ -270,7 +272,7 @@ def interpolated(plain: Mapping[str, Any]) -> Mapping[str, Any]:
     try:
         found = OmegaConf.to_container(OmegaConf.create(dict(plain)), resolve=True)
     except OmegaConfBaseException as error:
-        raise ConfigError(" ".join(str(error).split())) from None
+        raise ConfigError(reason(error)) from None
     return typing.cast(Mapping[str, Any], filled(copy.deepcopy(plain), found))
 
 
@@ -341,8 +343,9 @@ def convert(kind: Any, value: Any, path: str) -> Any:
     found: Any = str(value) if kind is str and isinstance(value, str | int | float) else None
     if kind is bool:
         found = value if isinstance(value, bool) else BOOLEANS.get(str(value).strip().lower())
-    elif kind in (int, float) and not isinstance(value, bool) and not (kind is int and isinstance(value, float)):
-        found = number(kind, value)
+    elif kind in (int, float) and isinstance(value, str | kind | int) and not isinstance(value, bool):
+        with contextlib.suppress(ValueError, OverflowError):
+            found = kind(value)
     if found is None:
         raise ConfigError(f"{path}: must be {NAMES[kind]}, got {shown(value)}")
     if isinstance(found, str) and "\0" in found:
@@ -352,17 +355,6 @@ def convert(kind: Any, value: Any, path: str) -> Any:
     if isinstance(found, int) and abs(found) >= 2**63:
         raise ConfigError(f"{path}: a whole number must fit into 64 bits, got {shown(value)}")
     return found
-
-
-def number(kind: type, value: Any) -> Any:
-    """A whole number or a number from text or another number, as OmegaConf reads them; None if it is none."""
-    from omegaconf import FloatNode, IntegerNode, OmegaConf  # takes as long to import as all else that `--help` needs
-    from omegaconf.errors import ValidationError
-
-    try:
-        return OmegaConf.create({"value": (IntegerNode if kind is int else FloatNode)(value)})["value"]
-    except ValidationError:
-        return None
 
 
 def number_or_text(value: Any) -> Any:
@@ -471,8 +463,3 @@ def shown(value: Any) -> str:
     """A value as an error shows it: at most 200 characters."""
     text = repr(value)
     return text if len(text) <= 200 else f"{text[:200]}…"
-
-
-def one_line(error: Exception) -> str:
-    """The first line of an error."""
-    return str(error).splitlines()[0]

@@ -25,6 +25,7 @@ from torch import Tensor
 from lightning_ebm.config import build_choice, packaged
 from lightning_ebm.memory import AssociativeMemory, PatternSpec
 from lightning_ebm.registry import did_you_mean, memories
+from lightning_ebm.signals import reason
 
 FOLDER = Path(__file__).parent / "weights"
 """Where the memories lie that have names."""
@@ -83,7 +84,7 @@ class Pretrained:
                 memory: AssociativeMemory = memories.build(choice, self.spec)
             memory.load_state_dict(self.parameters)
         except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, MemoryError) as error:
-            raise PretrainedError(f"the pretrained memory {self.name} cannot be built: {one_line(error)}") from error
+            raise PretrainedError(f"the pretrained memory {self.name} cannot be built: {reason(error, 300)}") from error
         return memory.eval()
 
     def content(self) -> bytes:
@@ -156,7 +157,7 @@ def parse(content: bytes, where: str) -> Pretrained:
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__", {})
         about = json.loads(header.get("about", "null"))
     except (SafetensorError, ValueError, TypeError, KeyError, RuntimeError, MemoryError, RecursionError) as error:
-        raise PretrainedError(f"{where} is damaged, or not a safetensors file ({one_line(error)})") from error
+        raise PretrainedError(f"{where} is damaged, or not a safetensors file ({reason(error, 300)})") from error
     if not isinstance(about, dict) or about.get("format") != FORMAT:
         raise PretrainedError(f"{where} is not a pretrained memory of format {FORMAT}")
     if about.pop("sha256", "") != digest(tensors, about):
@@ -234,9 +235,3 @@ def texts(node: Any) -> Iterator[str]:
     elif isinstance(node, list | tuple):
         for value in node:
             yield from texts(value)
-
-
-def one_line(error: Exception) -> str:
-    """An error's words in one line, the first of them if they are many."""
-    words = " ".join(str(error).split()) or type(error).__name__
-    return words if len(words) <= 300 else f"{words[:300]}…"

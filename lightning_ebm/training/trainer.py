@@ -22,7 +22,7 @@ from pytorch_lightning.callbacks import Callback, EMAWeightAveraging
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from lightning_ebm.config import ConfigError, distortion_in_test, identity, one_line, plain, run_folder, to_yaml
+from lightning_ebm.config import ConfigError, distortion_in_test, identity, plain, run_folder, to_yaml
 from lightning_ebm.data.datamodule import EpisodeDataModule
 from lightning_ebm.data.episodes import DataError
 from lightning_ebm.files import LockedError, atomic_write, lock
@@ -172,12 +172,12 @@ def fit(run: Run, checkpoint: Path | None) -> None:
     except MisconfigurationException as error:
         devices = f"trainer.accelerator={run.config.trainer.accelerator}, trainer.devices={run.config.trainer.devices}"
         here = f"This machine has {torch.cuda.device_count()} CUDA devices, and its CPU"
-        raise ConfigError(f"{devices}: {one_line(error)} {here}") from error
+        raise ConfigError(f"{devices}: {reason(error, 300)} {here}") from error
     except Exception as error:  # what Lightning restores can be wrong in any way, and may show in the first update
         if checkpoint is None or module.updated or known_failure(error, run.config, run.folder):
             raise
-        why = f"{type(error).__name__}: {reason(error)}"
-        raise ConfigError(f"cannot resume from the checkpoint {checkpoint}: {why[:300]}") from error
+        why = f"{type(error).__name__}: {reason(error, 300)}"
+        raise ConfigError(f"cannot resume from the checkpoint {checkpoint}: {why}") from error
     finally:
         finish()
 
