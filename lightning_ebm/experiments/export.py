@@ -15,8 +15,9 @@ from lightning_ebm.config import ConfigError, Overrides, Source, plain, read, re
 from lightning_ebm.experiments.experiment import Experiment, measured, name_of
 from lightning_ebm.experiments.grid import grid
 from lightning_ebm.files import atomic_write
-from lightning_ebm.pretrained import DTYPES, FOLDER, NAME, SUFFIX, Pretrained
+from lightning_ebm.pretrained import FOLDER, NAME, SUFFIX, Pretrained
 from lightning_ebm.registry import did_you_mean
+from lightning_ebm.schema import DTYPES
 from lightning_ebm.training.checkpoints import load
 from lightning_ebm.training.trainer import Run, build, is_trainable, provenance, training_record
 
@@ -39,7 +40,7 @@ def export(experiment: Experiment, path: Path, command: Sequence[str], dtype: st
         experiment: which memory, and what it is tested with.
         path: the file, as `place` gives it.
         command: what trains the memory, for an error.
-        dtype: how the file stores the parameters, one of `pretrained.DTYPES`; what is measured is what it then holds.
+        dtype: how the file stores the parameters, one of `schema.DTYPES`; what is measured is what it then holds.
 
     Raises:
         ConfigError: if the memory has nothing to train, was not trained, or a checkpoint is missing or damaged.
@@ -50,7 +51,7 @@ def export(experiment: Experiment, path: Path, command: Sequence[str], dtype: st
     run = build(experiment.config)
     if not is_trainable(run.memory) or not run.config.training.max_steps:
         raise ConfigError(f"{experiment.label} has no parameters to train, so there is nothing to export")
-    best = Path(run.config.checkpoint or run.folder / "checkpoints" / "best.ckpt")
+    best = Path(run.config.checkpoint or run.checkpoints / "best.ckpt")
     if not best.exists():
         raise ConfigError(f"{experiment.label} is not trained, {best} is missing: first run {shlex.join(command)}")
     load(run.memory, best)

@@ -209,11 +209,6 @@ def newest(path: Path) -> tuple[Path, dict[str, Any]] | None:
         raise
 
 
-def last_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
-    """The last checkpoint in a folder, as `newest` finds it."""
-    return newest(folder / "last.ckpt")
-
-
 def load(memory: AssociativeMemory, checkpoint: Path, more_read_steps: bool = False) -> None:
     """Gives a memory the parameters of a checkpoint; of the one before it, with a warning, if it is damaged.
 
