@@ -17,6 +17,7 @@ from argcomplete.completers import ChoicesCompleter, FilesCompleter
 
 from lightning_ebm import listing
 from lightning_ebm.config import PACKAGE
+from lightning_ebm.schema import DTYPES
 
 
 def complete(parser: argparse.ArgumentParser) -> None:
@@ -36,9 +37,6 @@ def complete(parser: argparse.ArgumentParser) -> None:
             elif action.dest in completers:
                 action.completer = completers[action.dest]
     argcomplete.autocomplete(parser)
-
-
-DTYPES = ("float32", "float16", "int8")
 
 
 def configuration(prefix: str, **_: Any) -> list[str]:

@@ -34,8 +34,6 @@ FORMAT = 2
 """Of the file; raised when what is stored changes."""
 NAME = re.compile(r"[A-Za-z0-9]+([._-][A-Za-z0-9]+)*")
 """What a pretrained memory may be called: it is the name of its file, and begins that of a folder."""
-DTYPES = ("float32", "float16", "int8")
-"""How parameters may be stored. int8 rounds each row of a matrix to 255 levels; scales and vectors are float32."""
 SCALE = "::scale"
 """Ends the name of the tensor that holds the scales of another."""
 
@@ -63,7 +61,7 @@ class Pretrained:
     made: dict[str, str]
     """Commit, date, hardware and versions that trained it, and that measured it."""
     dtype: str
-    """How the file stores the parameters, one of `DTYPES`."""
+    """How the file stores the parameters, one of `schema.DTYPES`."""
     parameters: dict[str, Tensor]
     """The memory's `state_dict`, float32."""
 
@@ -177,7 +175,7 @@ def parse(content: bytes, where: str) -> Pretrained:
 
 
 def packed(parameters: Mapping[str, Tensor], dtype: str) -> dict[str, Tensor]:
-    """Parameters as the file stores them."""
+    """Parameters as the file stores them. int8 rounds each row of a matrix to 255 levels; the rest is float32."""
     tensors = {}
     for name, value in parameters.items():
         value = value.detach().float().contiguous()
