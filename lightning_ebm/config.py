@@ -122,8 +122,7 @@ def layers(source: Source, overrides: Overrides) -> tuple[dict[str, Any], dict[s
     """The plain configurations of a file and of overrides, before they are merged."""
     path = shipped(source, "configs", "configuration") if isinstance(source, str) else source
     under = with_recipe(path) if isinstance(path, Mapping) else read_file(path)
-    over = with_recipe(overrides) if isinstance(overrides, Mapping) else parse_overrides(overrides)
-    return under, over
+    return under, parse_overrides(overrides)
 
 
 def shipped(word: str, folder: str, key: str, beside: Path = Path()) -> Path:
@@ -195,8 +194,14 @@ def read_file(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     return merge(read_file(below, above), loaded)
 
 
-def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
-    """The nested mapping of key=value words, merged over the recipe that they name."""
+def parse_overrides(overrides: Overrides) -> dict[str, Any]:
+    """The nested mapping of overrides, merged over the recipe that they name.
+
+    Raises:
+        ConfigError: if a word is not key=value.
+    """
+    if isinstance(overrides, Mapping):
+        return with_recipe(overrides)
     parsed: dict[str, Any] = {}
     for word in overrides:
         key, equals, text = word.partition("=")
