@@ -174,11 +174,15 @@ def cached_splits(
             for kind, array in (("images", part.images), ("labels", part.labels))
         }
 
-    stored = cached(name, key, arrays)
+    return splits_of(cached(name, key, arrays))
+
+
+def splits_of(stored: Arrays) -> dict[Split, ImageSplit]:
+    """The splits among `<split>_images` and `<split>_labels` of the cache; images without a label are left out."""
     return {
-        split: ImageSplit(stored[f"{split}_images"], np.asarray(stored[f"{split}_labels"]))
+        split: ImageSplit(stored[f"{split}_images"][: len(labels)], np.asarray(labels))
         for split in get_args(Split)
-        if f"{split}_images" in stored
+        if (labels := stored.get(f"{split}_labels")) is not None
     }
 
 
