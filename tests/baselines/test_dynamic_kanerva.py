@@ -9,6 +9,7 @@ from baselines.coders import CodersConfig
 from baselines.dynamic_kanerva import DynamicKanervaConfig, DynamicKanervaMachine
 from lightning_ebm.memory import PatternSpec
 from tests.baselines.test_kanerva import bits, distorted
+from tests.baselines.test_memory_network import wrong_bits
 from tests.contract import MemoryContract, build
 
 
@@ -74,12 +75,6 @@ def test_stored_patterns_lie_lower_than_their_distortions():
     memory, patterns = build(DynamicKanervaMachine, (128,)), bits(4, 16, 128)
     state = memory.write(patterns)
     assert (memory.energy(state, patterns) < memory.energy(state, distorted(patterns)) - 1).all()
-
-
-def wrong_bits(memory, patterns, queries, mask=None):
-    with torch.no_grad():
-        answer = memory.read(memory.write(patterns), queries, mask)[-1].round()
-    return (answer != patterns).float().sum(-1).mean().item()
 
 
 def test_untrained_it_is_an_attractor_on_the_span_of_few_patterns():
