@@ -245,9 +245,9 @@ def of_setting(records: Iterable[Record], items: int, mask_known: bool) -> list[
     return [record for record in records if record.setting == (items, mask_known)]
 
 
-def best(records: Iterable[Record], measure: Measure = "error_corrupted") -> list[Record]:
-    """The memories of least mean error: several if they tie, none if all diverged; controls do not compete."""
-    means = [(record.mean(measure), record) for record in records if not record.is_control]
+def best(records: Iterable[Record]) -> list[Record]:
+    """The memories of least error on corrupted values: several if they tie, none if all diverged; no controls."""
+    means = [(record.mean(), record) for record in records if not record.is_control]
     least = min((value for value, _ in means if math.isfinite(value)), default=math.nan)
     return [record for value, record in means if value == least]
 
