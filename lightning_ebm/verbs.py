@@ -145,10 +145,8 @@ def list_names(words: Sequence[str]) -> None:
     """List what can be chosen by name: memories, energies, data, distortions, analyses, files of the package."""
     from lightning_ebm import listing
 
-    width = min(80, console.width)
     for kind in words or listing.KINDS:
-        for line in listing.lines(kind, width):
-            say(line)
+        console.print(listing.table(kind), width=min(80, console.width))
 
 
 def schema(words: Sequence[str]) -> None:
