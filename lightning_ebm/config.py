@@ -18,14 +18,13 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
-import functools
 import hashlib
 import json
 import math
 import os
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -434,11 +433,17 @@ def to_yaml(config: RunConfig) -> str:
 
 def identity(config: RunConfig) -> str:
     """Eight hexadecimal digits that all runs that learn the same share, on every rank and after a restart."""
-    learned = plain(config)
-    for key in NOT_TRAINING:
-        *path, last = key.split(".")
-        functools.reduce(dict.__getitem__, path, learned).pop(last)
+    learned = without(plain(config), NOT_TRAINING)
     return hashlib.sha256(json.dumps(learned, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def without(settings: Mapping[str, Any], keys: Collection[str], above: str = "") -> dict[str, Any]:
+    """A plain configuration without some dotted keys; `above` ends in a dot and begins those of `settings`."""
+    return {
+        key: without(value, keys, f"{above}{key}.") if isinstance(value, dict) else value
+        for key, value in settings.items()
+        if f"{above}{key}" not in keys
+    }
 
 
 def run_folder(config: RunConfig) -> Path:
@@ -450,13 +455,6 @@ def distortion_in_test(config: RunConfig) -> Choice:
     """The distortion of the test's queries."""
     chosen: Choice = config.test_distortion or config.distortion
     return chosen
-
-
-def get(config: Any, key: str) -> Any:
-    """The value at a dotted key."""
-    for part in key.split("."):
-        config = getattr(config, part)
-    return config
 
 
 def dotted(path: str, key: str) -> str:

@@ -220,12 +220,8 @@ def analyse(source: Source, overrides: Overrides = (), console: Console = QUIET)
     found = analyses.build(config.analysis).result(runs)
     folder.mkdir(parents=True, exist_ok=True)
     write_rows(folder / "table.csv", found.columns, found.rows)
-    origin = provenance(config)
-    made = "".join(f"- {name}: {value}\n" for name, value in origin.items())
-    text = f"# {found.title}\n\n{found.table().markdown()}\n## How it was made\n\n{made}"
-    (folder / "table.md").write_text(text, encoding="utf-8")
     (folder / "config.yaml").write_text("\n".join(to_yaml(run.config) for run in runs.values()), encoding="utf-8")
-    write_finding(folder, found.table(), origin["command"], found.figure)
+    write_finding(folder, found.table(), provenance(config), found.figure)
     console.print(found.table())
     console.print(f"\nTable and figure: {folder.resolve()}", soft_wrap=True)
     return found

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from lightning_ebm import pretrained
-from lightning_ebm.config import ConfigError, Overrides, Source, plain, read, resolve
+from lightning_ebm.config import ConfigError, Overrides, Source, plain, read, resolve, without
 from lightning_ebm.experiments.experiment import Experiment, measured, name_of
 from lightning_ebm.experiments.grid import grid
 from lightning_ebm.files import atomic_write
@@ -67,7 +66,7 @@ def export(experiment: Experiment, path: Path, command: Sequence[str], dtype: st
         binary=run.data.source.spec.binary,
         dtype=dtype,
         parameters=run.memory.state_dict(),
-        config=yaml.safe_dump(published_settings(plain(experiment.config)), sort_keys=False),
+        config=yaml.safe_dump(without(plain(experiment.config), ELSEWHERE), sort_keys=False),
         rows=[],
         made=origin(run),
     )
@@ -117,15 +116,6 @@ def wanted(source: Source, overrides: Overrides, row: str) -> Experiment:
     if len(found) > 1:
         raise ConfigError(f"--row must be one of {'; '.join(map(name_of, found))}, got {row!r}")
     return found[0]
-
-
-def published_settings(settings: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """A plain configuration without what belongs to one machine or one user."""
-    return {
-        key: published_settings(value, f"{above}{key}.") if isinstance(value, dict) else value
-        for key, value in settings.items()
-        if f"{above}{key}" not in ELSEWHERE
-    }
 
 
 def origin(run: Run) -> dict[str, str]:

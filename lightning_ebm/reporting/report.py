@@ -60,9 +60,7 @@ def write_report(comparison: Comparison, folder: Path, findings: Sequence[Findin
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(comparison.results, folder / "results.csv")
-    made = "".join(f"- {name}: {value}\n" for name, value in comparison.provenance.items())
-    text = f"# {comparison.title}\n\n{main_table(comparison).markdown()}\n## How it was made\n\n{made}"
-    (folder / "table.md").write_text(text, encoding="utf-8")
+    write_markdown(folder, main_table(comparison), comparison.provenance)
     (folder / "config.yaml").write_text(comparison.config, encoding="utf-8")
     command, ranks = comparison.command, count(1)
     note = " Click a heading to sort. Each row names its runs and links to their configuration."
@@ -224,11 +222,19 @@ def read_findings(output: Path, config: str) -> list[Finding]:
     return findings
 
 
-def write_finding(folder: Path, table: Table, command: str, figure: Callable[[bool], Figure]) -> None:
-    """Writes about.json, which `read_finding` reads with table.csv, and figure.png."""
+def write_markdown(folder: Path, table: Table, provenance: Mapping[str, str]) -> None:
+    """Writes table.md: a table, and what it takes to make it again."""
+    made = "".join(f"- {name}: {value}\n" for name, value in provenance.items())
+    text = f"# {table.title}\n\n{table.markdown()}\n## How it was made\n\n{made}"
+    (folder / "table.md").write_text(text, encoding="utf-8")
+
+
+def write_finding(folder: Path, table: Table, provenance: Mapping[str, str], figure: Callable[[bool], Figure]) -> None:
+    """Writes table.md, figure.png and about.json, which `read_finding` reads with table.csv."""
+    write_markdown(folder, table, provenance)
     light = figure(False)
     save(light, folder / "figure")
-    about = {"title": table.title, "caption": table.caption, "command": command}
+    about = {"title": table.title, "caption": table.caption, "command": provenance["command"]}
     about |= {"light": svg(light), "dark": svg(figure(True))}
     (folder / "about.json").write_text(json.dumps(about), encoding="utf-8")
 

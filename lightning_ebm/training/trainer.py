@@ -180,12 +180,6 @@ def fit(run: Run, checkpoint: Path | None) -> None:
         finish()
 
 
-def parallel(config: RunConfig) -> DDPStrategy:
-    """Several processes; while only single patterns are coded, what writes and reads gets no gradient."""
-    unused = config.training.pretrain_steps > 0
-    return DDPStrategy(timeout=timedelta(seconds=config.trainer.timeout), find_unused_parameters=unused)
-
-
 def make_trainer(run: Run) -> pl.Trainer:
     """The Lightning trainer of a run."""
     config, training = run.config, run.config.training
@@ -206,9 +200,12 @@ def make_trainer(run: Run) -> pl.Trainer:
     if training.ema_decay:
         callbacks.append(EMAWeightAveraging(decay=training.ema_decay))
     check(config.trainer.devices, config.trainer.num_nodes)
-    several = config.trainer.devices * config.trainer.num_nodes > 1
+    strategy: Any = "auto"
+    if config.trainer.devices * config.trainer.num_nodes > 1:
+        unused = training.pretrain_steps > 0  # while single patterns are coded, what writes and reads gets no gradient
+        strategy = DDPStrategy(timeout=timedelta(seconds=config.trainer.timeout), find_unused_parameters=unused)
     return pl.Trainer(
-        strategy=parallel(config) if several else "auto",
+        strategy=strategy,
         plugins=[DurableCheckpoints()],
         accelerator=config.trainer.accelerator,
         devices=config.trainer.devices,
