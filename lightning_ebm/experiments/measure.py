@@ -102,7 +102,9 @@ def measure(
         read_ms=median(found["read_ms"]),
         precision=precision,
         bits=state_bits(memory, state, precision),
-        **{name: mean(found[name]) for name in ("mse", "ssim", "exact")},
+        mse=mean(found["mse"]),
+        ssim=mean(found["ssim"]),
+        exact=mean(found["exact"]),
     )
 
 
