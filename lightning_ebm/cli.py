@@ -19,7 +19,7 @@ from lightning_ebm.config import check_keys, packaged, read
 from lightning_ebm.launcher import rank
 from lightning_ebm.registry import analyses, datasets, distortions, energies, memories
 from lightning_ebm.reporting.terminal import print_in_any_encoding, terminal
-from lightning_ebm.schema import RunConfig
+from lightning_ebm.schema import DTYPES, RunConfig
 from lightning_ebm.signals import FAILURES, Stopped, reason, stops_on_signal
 from lightning_ebm.verbs import (
     analyse,
@@ -102,7 +102,7 @@ OPTIONS = {
     "recall": {"memory": MEMORY},
     "export": {
         "as_": "its name in the package, or a path that ends in .safetensors",
-        "dtype": "how its parameters are stored: float32 (default), float16 or int8; the row is measured as stored",
+        "dtype": f"how its parameters are stored: {', '.join(DTYPES)} (default: {DTYPES[0]}); the row is measured so",
         "row": "export this row of the comparison in CONFIG; default: the memory that train makes",
     },
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import argcomplete
@@ -17,18 +17,14 @@ from argcomplete.completers import ChoicesCompleter, FilesCompleter
 
 from lightning_ebm import listing
 from lightning_ebm.config import PACKAGE
+from lightning_ebm.schema import DTYPES
 
 
 def complete(parser: argparse.ArgumentParser) -> None:
     """Answers the shell and exits, if it was the shell that asked. Otherwise nothing happens."""
     (verbs,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
-    completers = {"config": configuration, "memory": pretrained, "dtype": ChoicesCompleter(dict.fromkeys(DTYPES, ""))}
-    tools = {
-        "list": ChoicesCompleter(dict.fromkeys(listing.KINDS, "")),
-        "sweep": sweep,
-        "recall": FilesCompleter(),
-        "schema": no_words,
-    }
+    completers = {"config": files("configs"), "memory": files("pretrained"), "dtype": words(DTYPES)}
+    tools = {"list": words(listing.KINDS), "sweep": files("sweeps"), "recall": FilesCompleter(), "schema": words(())}
     for name, verb in verbs.choices.items():
         for action in verb._actions:
             if action.dest == "words":
@@ -38,27 +34,15 @@ def complete(parser: argparse.ArgumentParser) -> None:
     argcomplete.autocomplete(parser)
 
 
-DTYPES = ("float32", "float16", "int8")
+def words(known: Iterable[str]) -> ChoicesCompleter:
+    """Completes some words."""
+    return ChoicesCompleter(dict.fromkeys(known, ""))
 
 
-def configuration(prefix: str, **_: Any) -> list[str]:
-    """Configurations of the package, and YAML files."""
-    return [*listing.files("configs"), *FilesCompleter(["yaml"])(prefix)]
-
-
-def sweep(prefix: str, **_: Any) -> list[str]:
-    """Sweeps of the package, and YAML files."""
-    return [*listing.files("sweeps"), *FilesCompleter(["yaml"])(prefix)]
-
-
-def pretrained(prefix: str, **_: Any) -> list[str]:
-    """Pretrained memories of the package, and exported ones."""
-    return [*listing.files("pretrained"), *FilesCompleter(["safetensors"])(prefix)]
-
-
-def no_words(prefix: str, **_: Any) -> list[str]:
-    """For a verb that takes none."""
-    return []
+def files(kind: str) -> Callable[..., list[str]]:
+    """Completes the names of the package's files of a kind, one of `listing.FILES`, and paths of a user's own."""
+    own = FilesCompleter([listing.FILES[kind][1].removeprefix(".")])
+    return lambda prefix, **_: [*listing.files(kind), *own(prefix)]
 
 
 def setting(prefix: str, **_: Any) -> list[str]:
@@ -79,7 +63,7 @@ def keys(schema: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
         for one in (*node.get("oneOf", ()), *node.get("anyOf", ()), *node.get("allOf", ())):
             yield from below(one, path)
         words = [str(word) for word in (*node.get("enum", ()), node.get("const", "")) if word != ""]
-        if node.get("type") == ["boolean", "string"]:
+        if node.get("type") == ["boolean"]:
             words = ["true", "false"]
         if path and "properties" not in node:
             yield path, words

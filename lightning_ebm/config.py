@@ -15,16 +15,15 @@ All values are read as text, and only the schema says what they are: a name may 
 
 from __future__ import annotations
 
-import copy
+import contextlib
 import dataclasses
-import functools
 import hashlib
 import json
 import math
 import os
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +31,14 @@ import yaml
 
 from lightning_ebm.registry import Choice, Registry, did_you_mean
 from lightning_ebm.schema import NOT_TRAINING, RENAMED, RunConfig
+from lightning_ebm.signals import reason
 
 PACKAGE = Path(__file__).parent
 MOST_VALUES = 100_000  # in one file; aliases of aliases would make billions of a few lines
 NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 """What errors call the value of each type."""
 BOOLEANS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false", "no", "off", "0"), False)
-"""Text for yes and no, as in YAML and OmegaConf."""
+"""Text for yes and no, as in YAML."""
 NULLS = ("", "~", "null", "none")  # of YAML, and W&B's word for it
 
 
@@ -91,7 +91,7 @@ def load_yaml(text: str | bytes, where: str) -> Any:
         place = f", line {mark.line + 1}" if mark else ""
         raise ConfigError(f"{where}{place}: {error.problem or error.context}") from None
     except (yaml.YAMLError, RecursionError, UnicodeError) as error:
-        raise ConfigError(f"{where} is not YAML in UTF-8: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"{where} is not YAML in UTF-8: {reason(error)}") from None
     nodes, count = [loaded], 0
     while nodes:
         node = nodes.pop()
@@ -120,8 +120,7 @@ def layers(source: Source, overrides: Overrides) -> tuple[dict[str, Any], dict[s
     """The plain configurations of a file and of overrides, before they are merged."""
     path = shipped(source, "configs", "configuration") if isinstance(source, str) else source
     under = with_recipe(path) if isinstance(path, Mapping) else read_file(path)
-    over = with_recipe(overrides) if isinstance(overrides, Mapping) else parse_overrides(overrides)
-    return under, over
+    return under, parse_overrides(overrides)
 
 
 def shipped(word: str, folder: str, key: str, beside: Path = Path()) -> Path:
@@ -193,8 +192,14 @@ def read_file(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     return merge(read_file(below, above), loaded)
 
 
-def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
-    """The nested mapping of key=value words, merged over the recipe that they name."""
+def parse_overrides(overrides: Overrides) -> dict[str, Any]:
+    """The nested mapping of overrides, merged over the recipe that they name.
+
+    Raises:
+        ConfigError: if a word is not key=value.
+    """
+    if isinstance(overrides, Mapping):
+        return with_recipe(overrides)
     parsed: dict[str, Any] = {}
     for word in overrides:
         key, equals, text = word.partition("=")
@@ -243,35 +248,8 @@ def resolve(plain: Mapping[str, Any]) -> RunConfig:
     Raises:
         ConfigError: on an unknown key or name, a wrong type, or a value out of range; the message names the key.
     """
-    config: RunConfig = build(RunConfig, interpolated(plain), "")
+    config: RunConfig = build(RunConfig, plain, "")
     return config
-
-
-def interpolated(plain: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A plain configuration in which each `${key}` has become the value of that key, as OmegaConf reads it.
-
-    Raises:
-        ConfigError: if there is no such key.
-    """
-
-    def filled(raw: Any, done: Any) -> Any:  # words of the command line stay what they are
-        if isinstance(raw, dict):
-            for key in raw:
-                raw[key] = filled(raw[key], done[key])
-        elif isinstance(raw, list):
-            raw[:] = map(filled, raw, done)
-        return done if isinstance(raw, str) and "${" in raw else raw
-
-    if "${" not in str(plain):
-        return plain
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    try:
-        found = OmegaConf.to_container(OmegaConf.create(dict(plain)), resolve=True)
-    except OmegaConfBaseException as error:
-        raise ConfigError(" ".join(str(error).split())) from None
-    return typing.cast(Mapping[str, Any], filled(copy.deepcopy(plain), found))
 
 
 def check_keys(schema: type, node: Any, path: str = "") -> None:
@@ -341,8 +319,9 @@ def convert(kind: Any, value: Any, path: str) -> Any:
     found: Any = str(value) if kind is str and isinstance(value, str | int | float) else None
     if kind is bool:
         found = value if isinstance(value, bool) else BOOLEANS.get(str(value).strip().lower())
-    elif kind in (int, float) and not isinstance(value, bool) and not (kind is int and isinstance(value, float)):
-        found = number(kind, value)
+    elif kind in (int, float) and isinstance(value, str | kind | int) and not isinstance(value, bool):
+        with contextlib.suppress(ValueError, OverflowError):
+            found = kind(value)
     if found is None:
         raise ConfigError(f"{path}: must be {NAMES[kind]}, got {shown(value)}")
     if isinstance(found, str) and "\0" in found:
@@ -352,17 +331,6 @@ def convert(kind: Any, value: Any, path: str) -> Any:
     if isinstance(found, int) and abs(found) >= 2**63:
         raise ConfigError(f"{path}: a whole number must fit into 64 bits, got {shown(value)}")
     return found
-
-
-def number(kind: type, value: Any) -> Any:
-    """A whole number or a number from text or another number, as OmegaConf reads them; None if it is none."""
-    from omegaconf import FloatNode, IntegerNode, OmegaConf  # takes as long to import as all else that `--help` needs
-    from omegaconf.errors import ValidationError
-
-    try:
-        return OmegaConf.create({"value": (IntegerNode if kind is int else FloatNode)(value)})["value"]
-    except ValidationError:
-        return None
 
 
 def number_or_text(value: Any) -> Any:
@@ -437,11 +405,17 @@ def to_yaml(config: RunConfig) -> str:
 
 def identity(config: RunConfig) -> str:
     """Eight hexadecimal digits that all runs that learn the same share, on every rank and after a restart."""
-    learned = plain(config)
-    for key in NOT_TRAINING:
-        *path, last = key.split(".")
-        functools.reduce(dict.__getitem__, path, learned).pop(last)
+    learned = without(plain(config), NOT_TRAINING)
     return hashlib.sha256(json.dumps(learned, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def without(settings: Mapping[str, Any], keys: Collection[str], above: str = "") -> dict[str, Any]:
+    """A plain configuration without some dotted keys; `above` ends in a dot and begins those of `settings`."""
+    return {
+        key: without(value, keys, f"{above}{key}.") if isinstance(value, dict) else value
+        for key, value in settings.items()
+        if f"{above}{key}" not in keys
+    }
 
 
 def run_folder(config: RunConfig) -> Path:
@@ -455,13 +429,6 @@ def distortion_in_test(config: RunConfig) -> Choice:
     return chosen
 
 
-def get(config: Any, key: str) -> Any:
-    """The value at a dotted key."""
-    for part in key.split("."):
-        config = getattr(config, part)
-    return config
-
-
 def dotted(path: str, key: str) -> str:
     """A key below a path."""
     return f"{path}.{key}" if path else key
@@ -471,8 +438,3 @@ def shown(value: Any) -> str:
     """A value as an error shows it: at most 200 characters."""
     text = repr(value)
     return text if len(text) <= 200 else f"{text[:200]}…"
-
-
-def one_line(error: Exception) -> str:
-    """The first line of an error."""
-    return str(error).splitlines()[0]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import inspect
 import re
-import textwrap
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from rich.table import Table
+from rich.text import Text
 
 from lightning_ebm.config import ConfigError, packaged
 from lightning_ebm.registry import analyses, datasets, did_you_mean, distortions, energies, memories
@@ -104,23 +105,12 @@ def first_sentence(text: str) -> str:
     return re.split(r"(?<=\.) (?=[A-Z])", paragraph)[0]
 
 
-def lines(kind: str, width: int) -> Iterator[str]:
-    """The list of a kind as text: name, sentence and, below it, paper.
-
-    Args:
-        kind: one of `KINDS`.
-        width: columns of the terminal.
-    """
-    found = entries(kind)
-    taken_by = (REGISTRIES.get(kind) or FILES[kind])[-1]
-    indent = 2 + min(24, max(len(entry.name) for entry in found)) + 2
-    yield f"{kind} ({taken_by})"
+def table(kind: str) -> Table:
+    """The list of a kind, one of `KINDS`: name, sentence and, below it, paper; the title says what takes the names."""
+    found, taken_by = entries(kind), (REGISTRIES.get(kind) or FILES[kind])[-1]
+    shown = Table(box=None, show_header=False, padding=(0, 0, 0, 2), title=f"{kind} ({taken_by})", title_style="")
+    shown.title_justify = "left"
+    shown.add_column(width=min(24, max(len(entry.name) for entry in found)), overflow="fold")
     for entry in found:
-        blank = " " * indent
-        told = textwrap.wrap(entry.line, width, initial_indent=blank, subsequent_indent=blank)
-        if len(entry.name) + 4 > indent:  # a name longer than the column stands on a line of its own
-            yield f"  {entry.name}"
-        else:
-            told[0] = f"  {entry.name}".ljust(indent) + told[0].lstrip()
-        yield from told
-        yield from textwrap.wrap(entry.citation, width, initial_indent=blank, subsequent_indent=blank)
+        shown.add_row(Text(entry.name), Text("\n".join(filter(None, (entry.line, entry.citation)))))
+    return shown

@@ -25,6 +25,7 @@ from torch import Tensor
 from lightning_ebm.config import build_choice, packaged
 from lightning_ebm.memory import AssociativeMemory, PatternSpec
 from lightning_ebm.registry import did_you_mean, memories
+from lightning_ebm.signals import reason
 
 FOLDER = Path(__file__).parent / "weights"
 """Where the memories lie that have names."""
@@ -33,8 +34,6 @@ FORMAT = 2
 """Of the file; raised when what is stored changes."""
 NAME = re.compile(r"[A-Za-z0-9]+([._-][A-Za-z0-9]+)*")
 """What a pretrained memory may be called: it is the name of its file, and begins that of a folder."""
-DTYPES = ("float32", "float16", "int8")
-"""How parameters may be stored. int8 rounds each row of a matrix to 255 levels; scales and vectors are float32."""
 SCALE = "::scale"
 """Ends the name of the tensor that holds the scales of another."""
 
@@ -62,7 +61,7 @@ class Pretrained:
     made: dict[str, str]
     """Commit, date, hardware and versions that trained it, and that measured it."""
     dtype: str
-    """How the file stores the parameters, one of `DTYPES`."""
+    """How the file stores the parameters, one of `schema.DTYPES`."""
     parameters: dict[str, Tensor]
     """The memory's `state_dict`, float32."""
 
@@ -83,7 +82,7 @@ class Pretrained:
                 memory: AssociativeMemory = memories.build(choice, self.spec)
             memory.load_state_dict(self.parameters)
         except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, MemoryError) as error:
-            raise PretrainedError(f"the pretrained memory {self.name} cannot be built: {one_line(error)}") from error
+            raise PretrainedError(f"the pretrained memory {self.name} cannot be built: {reason(error, 300)}") from error
         return memory.eval()
 
     def content(self) -> bytes:
@@ -156,7 +155,7 @@ def parse(content: bytes, where: str) -> Pretrained:
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__", {})
         about = json.loads(header.get("about", "null"))
     except (SafetensorError, ValueError, TypeError, KeyError, RuntimeError, MemoryError, RecursionError) as error:
-        raise PretrainedError(f"{where} is damaged, or not a safetensors file ({one_line(error)})") from error
+        raise PretrainedError(f"{where} is damaged, or not a safetensors file ({reason(error, 300)})") from error
     if not isinstance(about, dict) or about.get("format") != FORMAT:
         raise PretrainedError(f"{where} is not a pretrained memory of format {FORMAT}")
     if about.pop("sha256", "") != digest(tensors, about):
@@ -176,7 +175,7 @@ def parse(content: bytes, where: str) -> Pretrained:
 
 
 def packed(parameters: Mapping[str, Tensor], dtype: str) -> dict[str, Tensor]:
-    """Parameters as the file stores them."""
+    """Parameters as the file stores them. int8 rounds each row of a matrix to 255 levels; the rest is float32."""
     tensors = {}
     for name, value in parameters.items():
         value = value.detach().float().contiguous()
@@ -207,17 +206,17 @@ def digest(tensors: dict[str, Tensor], about: dict[str, Any]) -> str:
 
 
 def refuse_imports(settings: Any, where: str) -> None:
-    """Refuses names of classes that are import paths, as these run code, and interpolations, which could make some.
+    """Refuses names of classes that are import paths, as these run code.
 
     Args:
         settings: a file's, as nested dicts, lists and values.
         where: what to call the file in an error.
 
     Raises:
-        PretrainedError: if there is a colon, or what begins an interpolation, in any text.
+        PretrainedError: if there is a colon in any text.
     """
     for text in texts(settings):
-        if ":" in text or "${" in text:
+        if ":" in text:
             raise PretrainedError(
                 f"{where}: {text!r} could lead to an import; a pretrained memory may only name registered classes"
             )
@@ -234,9 +233,3 @@ def texts(node: Any) -> Iterator[str]:
     elif isinstance(node, list | tuple):
         for value in node:
             yield from texts(value)
-
-
-def one_line(error: Exception) -> str:
-    """An error's words in one line, the first of them if they are many."""
-    words = " ".join(str(error).split()) or type(error).__name__
-    return words if len(words) <= 300 else f"{words[:300]}…"

@@ -10,6 +10,8 @@ from lightning_ebm.settings import Settings, setting
 
 PRECISIONS = {"float32": 32, "float16": 16, "int8": 8, "int4": 4}
 """Precision of a state between writing and reading -> bits of a value."""
+DTYPES = ("float32", "float16", "int8")
+"""How the file of a pretrained memory may store parameters."""
 MAX_SEED = 2**32 - 1  # NumPy's bound
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
@@ -19,9 +20,10 @@ FAILURES = (ValueError, NotImplementedError, RuntimeError, OSError, MemoryError)
 """Errors that are told in one line. Any other is a mistake of the code, and its traceback is shown."""
 
 
-def reason(error: BaseException) -> str:
-    """What an error says, in one line."""
-    return " ".join(str(error).split()) or type(error).__name__
+def reason(error: BaseException, most: int = sys.maxsize) -> str:
+    """What an error says, in one line of at most so many characters."""
+    words = " ".join(str(error).split()) or type(error).__name__
+    return words if len(words) <= most else f"{words[:most]}…"
 
 
 class Stopped(SystemExit):

@@ -29,7 +29,6 @@ def say(text: str) -> None:
 
 def train(config: str, overrides: Sequence[str]) -> None:
     """Meta-train one memory, or resume the training of the same configuration."""
-    resolve(read(config, overrides))  # a mistake is told before Lightning is imported
     from lightning_ebm.training import train as training
 
     training.train(config, overrides, console)
@@ -92,12 +91,12 @@ def show(config: str, overrides: Sequence[str]) -> None:
 
 def summarise(words: Sequence[str]) -> None:
     """Write tables in Markdown and LaTeX from the results of comparisons."""
-    from lightning_ebm.reporting.summarise import settings, write_summary
+    from lightning_ebm.reporting.summarise import write_summary
 
     paths, overrides = files_and_settings(words)
     if not paths:
         raise ConfigError("summarise needs a cells.csv file, or the folder of a comparison")
-    folder, tables = write_summary(paths, settings(overrides))
+    folder, tables = write_summary(paths, overrides)
     for table in tables:
         console.print(table, "")
     console.print(f"summary.md and summary.tex: {folder.resolve()}")
@@ -146,10 +145,8 @@ def list_names(words: Sequence[str]) -> None:
     """List what can be chosen by name: memories, energies, data, distortions, analyses, files of the package."""
     from lightning_ebm import listing
 
-    width = min(80, console.width)
     for kind in words or listing.KINDS:
-        for line in listing.lines(kind, width):
-            say(line)
+        console.print(listing.table(kind), width=min(80, console.width))
 
 
 def schema(words: Sequence[str]) -> None:

@@ -13,10 +13,21 @@ def build(kind, shape, real=False, **settings):
     return kind(PatternSpec(shape, binary=not real), kind.config(**settings))
 
 
+def train(memory, episodes, steps=60, rate=3e-3):
+    """Adam on the meta-loss of `episodes(step)`: patterns and queries."""
+    optimiser = torch.optim.Adam(memory.parameters(), lr=rate)
+    for step in range(steps):
+        loss = memory.meta_loss(*episodes(step))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+
+
 class MemoryContract:
-    """Subclasses set `spec` and `build`. A memory that recalls only once it is trained extends the test of recall."""
+    """Subclasses set `spec` and `build`."""
 
     spec: PatternSpec
+    learns_first = 0  # updates on the episode before its recall is tested, of memories that recall nothing untrained
     has_state = True  # False for the reference line that keeps nothing
 
     def build(self) -> AssociativeMemory:
@@ -109,6 +120,12 @@ class MemoryContract:
 
     def test_an_intact_query_is_not_recalled_worse_than_a_corrupted_one(self, memory, episode):
         patterns, queries, _ = episode
+
+        def corrupted_anew(_step):
+            noise = torch.rand_like(patterns).round() if self.spec.binary else torch.rand_like(patterns)
+            return patterns, torch.where(torch.rand_like(patterns) < 0.25, noise, patterns)
+
+        train(memory, corrupted_anew, self.learns_first)
         state = memory.write(patterns)
 
         def error(query):

@@ -105,22 +105,18 @@ def test_compare_keeps_the_rows_that_are_asked_for(tmp_path, capsys):
         ),
     ],
 )
-def test_mistakes_are_one_line(tmp_path, capsys, arguments, message):
+def test_mistakes_are_one_line(tmp_path, refused, arguments, message):
     overrides = [] if any(word.startswith("output=") for word in arguments) else [f"output={tmp_path}"]
-    assert main([*arguments, *overrides]) == 1
-    lines = capsys.readouterr().out.strip().splitlines()
-    assert message in lines[-1]
-    assert lines[-1].startswith("error: ")
+    assert message in refused(*arguments, *overrides)
 
 
 @pytest.mark.skipif(
     torch.cuda.is_available() or torch.backends.mps.is_available(), reason="needs a machine without GPU"
 )
 @pytest.mark.parametrize("accelerator", ["gpu", "cuda", "mps"])
-def test_a_missing_accelerator_is_named(tmp_path, capsys, accelerator):
-    assert main(["train", DEBUG, f"output={tmp_path}", f"trainer.accelerator={accelerator}"]) == 1
-    line = capsys.readouterr().out.strip().splitlines()[-1]
-    assert line.startswith(f"error: trainer.accelerator={accelerator}, trainer.devices=1: ")
+def test_a_missing_accelerator_is_named(tmp_path, refused, accelerator):
+    line = refused("train", DEBUG, f"output={tmp_path}", f"trainer.accelerator={accelerator}")
+    assert line.startswith(f"trainer.accelerator={accelerator}, trainer.devices=1: ")
     assert line.endswith("This machine has 0 CUDA devices, and its CPU")
 
 

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from lightning_ebm import completion, pretrained
-
 COMMAND = str(Path(sys.executable).parent / "lightning-ebm")
 
 
@@ -47,7 +45,3 @@ def test_words(line, words, tmp_path):
 def test_no_class_is_imported_meanwhile():
     code = "import lightning_ebm.cli, sys; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
-
-
-def test_its_own_words_are_those_of_the_package():
-    assert completion.DTYPES == pretrained.DTYPES

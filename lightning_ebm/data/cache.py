@@ -34,7 +34,6 @@ def cached(name: str, key: Mapping[str, object], build: Callable[[], Arrays]) ->
 
     A cache never stops a run: damaged files are rebuilt, and where nothing can be written, everything stays in
     memory, with a warning. Of processes that build the same at once, the first to finish is the one that counts.
-    $LIGHTNING_EBM_VERIFY_CACHE, if not empty, has all checksums verified, those of large files too.
 
     Args:
         name: the start of the folder's name, for people.
@@ -86,13 +85,12 @@ def folder() -> Path:
 def opened(path: Path) -> Arrays | None:
     """The arrays of a folder of the cache, or None if they are not there or not as they were written."""
     arrays: Arrays = {}
-    thorough = bool(os.environ.get("LIGHTNING_EBM_VERIFY_CACHE"))
     try:
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
         for label, entry in manifest.items():
             file = path / f"{label}.npy"
             size = file.stat().st_size
-            if size != entry["bytes"] or ((thorough or size <= CHECKED) and digest(file) != entry["sha256"]):
+            if size != entry["bytes"] or (size <= CHECKED and digest(file) != entry["sha256"]):
                 return None
             mapped: Literal["r"] | None = "r" if math.prod(entry["shape"]) else None  # nothing cannot be mapped
             arrays[label] = np.load(file, mmap_mode=mapped, allow_pickle=False)

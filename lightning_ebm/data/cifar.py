@@ -21,6 +21,7 @@ from lightning_ebm.data.episodes import DataError, Split
 from lightning_ebm.data.images import ImageSet, ImageSplit, cached_splits, without_shared
 from lightning_ebm.memory import PatternSpec
 from lightning_ebm.settings import Settings, setting
+from lightning_ebm.signals import reason
 
 FOLDER = "cifar-10-batches-py"
 PUBLISHED = Remote("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a")
@@ -118,9 +119,7 @@ def unpacked(packed: Path, cure: str) -> dict[str, bytes]:
                 if member.name in wanted and (file := archive.extractfile(member)):
                     wanted[member.name] = file.read(LARGEST)
     except TAR_ERRORS as error:
-        raise DataError(
-            f"{packed} is not a complete archive of CIFAR-10 ({error or type(error).__name__}): {cure}"
-        ) from error
+        raise DataError(f"{packed} is not a complete archive of CIFAR-10 ({reason(error)}): {cure}") from error
     if lacking := [name for name, content in wanted.items() if not content]:
         raise DataError(f"{packed} has no file {lacking[0]}: {cure}")
     return {f"{name} in {packed}": content for name, content in wanted.items()}
@@ -163,8 +162,7 @@ def read_batch(content: bytes, where: str, cure: str = CURE) -> ImageSplit:
         if len(labels) != len(images) or not all(0 <= label < 10 for label in labels):
             raise ValueError(f"its labels are not {len(images)} numbers from 0 to 9, one for each image")
     except (ValueError, LookupError, OverflowError, MemoryError, struct.error) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{where} is not a complete batch of CIFAR-10 ({reason}): {cure}") from error
+        raise DataError(f"{where} is not a complete batch of CIFAR-10 ({reason(error)}): {cure}") from error
     return ImageSplit(images, np.array(labels, np.int64))
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from lightning_ebm.data.archive import Archive, find_tree, open_archive
 from lightning_ebm.data.cache import Allocate, filled
 from lightning_ebm.data.episodes import DataError, Split
-from lightning_ebm.data.images import ImageSet, ImageSplit, decode
+from lightning_ebm.data.images import ImageSet, ImageSplit, decode, splits_of
 from lightning_ebm.memory import PatternSpec
 from lightning_ebm.settings import Settings, setting
 
@@ -148,12 +148,7 @@ def decoded(name: str, archive: Archive, parts: Parts, side: int, exact: bool = 
             allocate(f"{split}_labels", (len(labels),), np.int64)[...] = labels
 
     key = {"files": archive.fingerprint(), "side": side, "pillow": PIL.__version__, "format": 1}
-    stored = filled(name, key, decode_all)
-    return {
-        split: ImageSplit(stored[f"{split}_images"][: len(labels)], np.asarray(labels))
-        for split in parts
-        for labels in [stored[f"{split}_labels"]]
-    }
+    return splits_of(filled(name, key, decode_all))
 
 
 def square(image: Image.Image, side: int) -> np.ndarray:

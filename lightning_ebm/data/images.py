@@ -18,6 +18,7 @@ from PIL import Image, ImageOps
 
 from lightning_ebm.data.cache import Arrays, cached
 from lightning_ebm.data.episodes import ANY, DataError, PatternSource, Sampling, Split
+from lightning_ebm.signals import reason
 
 FORMATS = ("PNG", "JPEG", "GIF", "TIFF", "BMP", "WEBP", "PPM")
 """Of image files, as Pillow calls them; of others, some would start another program."""
@@ -173,11 +174,15 @@ def cached_splits(
             for kind, array in (("images", part.images), ("labels", part.labels))
         }
 
-    stored = cached(name, key, arrays)
+    return splits_of(cached(name, key, arrays))
+
+
+def splits_of(stored: Arrays) -> dict[Split, ImageSplit]:
+    """The splits among `<split>_images` and `<split>_labels` of the cache; images without a label are left out."""
     return {
-        split: ImageSplit(stored[f"{split}_images"], np.asarray(stored[f"{split}_labels"]))
+        split: ImageSplit(stored[f"{split}_images"][: len(labels)], np.asarray(labels))
         for split in get_args(Split)
-        if f"{split}_images" in stored
+        if (labels := stored.get(f"{split}_labels")) is not None
     }
 
 
@@ -227,7 +232,7 @@ def decode(content: bytes, where: str, cure: str) -> Image.Image:
         found = f"it begins with {content[:12]!r}, and is not a {kinds} that Pillow reads"
         raise DataError(f"{where} cannot be decoded ({found}): {cure}") from error
     except DECODING_ERRORS as error:
-        raise DataError(f"{where} cannot be decoded ({' '.join(str(error).split())}): {cure}") from error
+        raise DataError(f"{where} cannot be decoded ({reason(error)}): {cure}") from error
     raise DataError(f"{where} has {image.width}x{image.height} pixels, more than {LARGEST}: {cure}")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,7 +25,7 @@ from lightning_ebm.registry import analyses
 from lightning_ebm.reporting.figures.lines import Lines, error_bars, error_lines
 from lightning_ebm.reporting.record import Record, mean_and_band
 from lightning_ebm.reporting.report import write_finding
-from lightning_ebm.reporting.table import Table, plain_table
+from lightning_ebm.reporting.table import Table, plain_table, write_rows
 from lightning_ebm.reporting.terminal import QUIET
 from lightning_ebm.settings import Settings
 from lightning_ebm.training.train import restore
@@ -220,21 +219,9 @@ def analyse(source: Source, overrides: Overrides = (), console: Console = QUIET)
         return None
     found = analyses.build(config.analysis).result(runs)
     folder.mkdir(parents=True, exist_ok=True)
-    write_csv(found, folder / "table.csv")
-    origin = provenance(config)
-    made = "".join(f"- {name}: {value}\n" for name, value in origin.items())
-    text = f"# {found.title}\n\n{found.table().markdown()}\n## How it was made\n\n{made}"
-    (folder / "table.md").write_text(text, encoding="utf-8")
+    write_rows(folder / "table.csv", found.columns, found.rows)
     (folder / "config.yaml").write_text("\n".join(to_yaml(run.config) for run in runs.values()), encoding="utf-8")
-    write_finding(folder, found.table(), origin["command"], found.figure)
+    write_finding(folder, found.table(), provenance(config), found.figure)
     console.print(found.table())
     console.print(f"\nTable and figure: {folder.resolve()}", soft_wrap=True)
     return found
-
-
-def write_csv(result: AnalysisResult, path: Path) -> None:
-    """Writes the table, floats to six significant digits."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(result.columns)
-        writer.writerows([f"{x:.6g}" if isinstance(x, float) else x for x in row] for row in result.rows)

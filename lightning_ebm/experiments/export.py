@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from lightning_ebm import pretrained
-from lightning_ebm.config import ConfigError, Overrides, Source, plain, read, resolve
+from lightning_ebm.config import ConfigError, Overrides, Source, plain, read, resolve, without
 from lightning_ebm.experiments.experiment import Experiment, measured, name_of
 from lightning_ebm.experiments.grid import grid
 from lightning_ebm.files import atomic_write
-from lightning_ebm.pretrained import DTYPES, FOLDER, NAME, SUFFIX, Pretrained
+from lightning_ebm.pretrained import FOLDER, NAME, SUFFIX, Pretrained
 from lightning_ebm.registry import did_you_mean
+from lightning_ebm.schema import DTYPES
 from lightning_ebm.training.checkpoints import load
 from lightning_ebm.training.trainer import Run, build, is_trainable, provenance, training_record
 
@@ -39,7 +39,7 @@ def export(experiment: Experiment, path: Path, command: Sequence[str], dtype: st
         experiment: which memory, and what it is tested with.
         path: the file, as `place` gives it.
         command: what trains the memory, for an error.
-        dtype: how the file stores the parameters, one of `pretrained.DTYPES`; what is measured is what it then holds.
+        dtype: how the file stores the parameters, one of `schema.DTYPES`; what is measured is what it then holds.
 
     Raises:
         ConfigError: if the memory has nothing to train, was not trained, or a checkpoint is missing or damaged.
@@ -50,7 +50,7 @@ def export(experiment: Experiment, path: Path, command: Sequence[str], dtype: st
     run = build(experiment.config)
     if not is_trainable(run.memory) or not run.config.training.max_steps:
         raise ConfigError(f"{experiment.label} has no parameters to train, so there is nothing to export")
-    best = Path(run.config.checkpoint or run.folder / "checkpoints" / "best.ckpt")
+    best = Path(run.config.checkpoint or run.checkpoints / "best.ckpt")
     if not best.exists():
         raise ConfigError(f"{experiment.label} is not trained, {best} is missing: first run {shlex.join(command)}")
     load(run.memory, best)
@@ -66,7 +66,7 @@ def export(experiment: Experiment, path: Path, command: Sequence[str], dtype: st
         binary=run.data.source.spec.binary,
         dtype=dtype,
         parameters=run.memory.state_dict(),
-        config=yaml.safe_dump(published_settings(plain(experiment.config)), sort_keys=False),
+        config=yaml.safe_dump(without(plain(experiment.config), ELSEWHERE), sort_keys=False),
         rows=[],
         made=origin(run),
     )
@@ -116,15 +116,6 @@ def wanted(source: Source, overrides: Overrides, row: str) -> Experiment:
     if len(found) > 1:
         raise ConfigError(f"--row must be one of {'; '.join(map(name_of, found))}, got {row!r}")
     return found[0]
-
-
-def published_settings(settings: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """A plain configuration without what belongs to one machine or one user."""
-    return {
-        key: published_settings(value, f"{above}{key}.") if isinstance(value, dict) else value
-        for key, value in settings.items()
-        if f"{above}{key}" not in ELSEWHERE
-    }
 
 
 def origin(run: Run) -> dict[str, str]:

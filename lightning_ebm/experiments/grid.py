@@ -6,6 +6,7 @@ import dataclasses
 import fnmatch
 import itertools
 from collections.abc import Iterator, Mapping
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from lightning_ebm.config import (
     Overrides,
     Source,
     distortion_in_test,
-    get,
     layers,
     merge,
     resolve,
@@ -135,7 +135,7 @@ def check_tests(found: list[Experiment]) -> None:
 
 def tested(config: RunConfig, key: str) -> Any:
     """The value at a dotted key, without settings of the data that images of the test split never see."""
-    value = get(config, key)
+    value = attrgetter(key)(config)
     if isinstance(value, Choice) and hasattr(value.config, "augment"):
         return Choice(value.name, dataclasses.replace(value.config, augment=False))
     return value

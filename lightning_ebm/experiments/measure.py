@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from statistics import mean, median
 from typing import Any, TypeVar
@@ -56,13 +57,7 @@ def measure(
     Raises:
         ValueError: if the memory recalls something that is not finite.
     """
-    errors: list[float] = []
-    corrupted: list[float] = []
-    write_ms: list[float] = []
-    read_ms: list[float] = []
-    squares: list[float] = []
-    similar: list[float] = []
-    exact: list[float] = []
+    found: dict[str, list[float]] = defaultdict(list)  # field of the record -> a number for each episode or batch
     state: State = {}
     with torch.no_grad(), placed(memory, device):
         for index, loaded in enumerate(batches):
@@ -81,35 +76,35 @@ def measure(
                     and (index + 1) * sum(tensor.nbytes for tensor in state.values()) <= KEPT
                 ):
                     written.append((state, milliseconds))
-            write_ms.append(milliseconds)
+            found["write_ms"].append(milliseconds)
             state = rounded(state, precision)
             mask = batch.mask if mask_known else None
             trajectory, milliseconds = timed(memory.read, state, batch.queries, mask)
-            read_ms.append(milliseconds / episodes)
+            found["read_ms"].append(milliseconds / episodes)
             answer = trajectory[-1]
             if not answer.isfinite().all():
                 raise ValueError(f"{type(memory).__name__} recalled values that are not finite")
-            errors += per_episode(pattern_errors(answer, batch.patterns, spec))
-            corrupted += per_episode(pattern_errors(answer, batch.patterns, spec, batch.mask))
-            squares += per_episode((answer - batch.patterns).square().flatten(2).mean(2))
-            similar += per_episode(similarity(answer, batch.patterns))
-            exact += per_episode(recalled(answer, batch.patterns, spec))
+            found["error"] += per_episode(pattern_errors(answer, batch.patterns, spec))
+            found["error_corrupted"] += per_episode(pattern_errors(answer, batch.patterns, spec, batch.mask))
+            found["mse"] += per_episode((answer - batch.patterns).square().flatten(2).mean(2))
+            found["ssim"] += per_episode(similarity(answer, batch.patterns))
+            found["exact"] += per_episode(recalled(answer, batch.patterns, spec))
     literature, strict = count_floats(memory, state)
     return Record(
         items=batch.patterns.shape[1],
         mask_known=mask_known,
         unit=unit(spec),
-        error=errors,
-        error_corrupted=corrupted,
+        error=found["error"],
+        error_corrupted=found["error_corrupted"],
         floats=literature,
         floats_strict=strict,
-        write_ms=median(write_ms),
-        read_ms=median(read_ms),
+        write_ms=median(found["write_ms"]),
+        read_ms=median(found["read_ms"]),
         precision=precision,
         bits=state_bits(memory, state, precision),
-        mse=mean(squares),
-        ssim=mean(similar),
-        exact=mean(exact),
+        mse=mean(found["mse"]),
+        ssim=mean(found["ssim"]),
+        exact=mean(found["exact"]),
     )
 
 

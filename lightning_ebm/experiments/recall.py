@@ -15,7 +15,7 @@ from PIL import Image
 from lightning_ebm.config import ConfigError, build, distortion_in_test, merge, parse_overrides, plain
 from lightning_ebm.data.episodes import DataError, Episode
 from lightning_ebm.data.user_images import as_pattern, read_image
-from lightning_ebm.experiments.analysis import AnalysisResult, write_csv
+from lightning_ebm.experiments.analysis import AnalysisResult
 from lightning_ebm.experiments.measure import count_floats, recall_first
 from lightning_ebm.experiments.reproduce import published, run_config
 from lightning_ebm.memory import image_shape
@@ -24,10 +24,13 @@ from lightning_ebm.pretrained import Pretrained
 from lightning_ebm.registry import choice, datasets, distortions
 from lightning_ebm.reporting.figures.strips import read_path
 from lightning_ebm.reporting.figures.style import save
-from lightning_ebm.reporting.report import write_recall
+from lightning_ebm.reporting.report import origin, picture, short, strip, write_page
+from lightning_ebm.reporting.table import write_rows
+from lightning_ebm.reporting.templates import render
 from lightning_ebm.settings import Settings, setting
 
 GLYPHS = range(16, 65)  # pixels a side that glyphs can be drawn in
+THUMBNAIL = 128  # pixels of the longer side of an image as it was given
 ERRORS = ("error of the query", "error on corrupted values", "error on all values")
 ENERGIES = ("energy of the pattern", "of the query", "of the answer")
 
@@ -169,10 +172,20 @@ def write_report(saved: Pretrained, found: Recalled) -> Path:
     Returns:
         The path of the page, `<output>/recall-<name>/report.html`.
     """
-    folder = Path(found.config.output) / f"recall-{saved.name}"
+    folder, table = Path(found.config.output) / f"recall-{saved.name}", found.answer.table()
     folder.mkdir(parents=True, exist_ok=True)
-    write_csv(found.answer, folder / "table.csv")
+    write_rows(folder / "table.csv", found.answer.columns, found.answer.rows)
     save(found.answer.figure(False), folder / "recall")
+    command = " ".join(["lightning-ebm", *sys.argv[1:]])
+    caption = "Each image as it was given; below it, what was stored, the corrupted copy, and every read step."
+    if found.energies is not None:
+        caption += " Numbers are energies: what is stored should lie lower than the corrupted copy."
+    numbers = {"figure": None, "anchor": "numbers", "caption": table.caption, "table": table}
+    sections = [
+        ("Recalled images", render("gallery.html", rows=pictures(found), caption=caption, command=command)),
+        ("In numbers", render("analysis.html", command=command, **numbers)),
+        origin(command, saved.made, {"": saved.config}),
+    ]
     known = [
         f"On its own test episodes, {row.items} patterns of {row.data} corrupted by {row.distortion}, the memory is"
         f" published with a mean error of {row.mean():.4g} on corrupted values and {row.mean('error'):.4g} on all"
@@ -180,14 +193,21 @@ def write_report(saved: Pretrained, found: Recalled) -> Path:
         for row in published(saved)
         if not row.is_control
     ]
-    return write_recall(
-        found.answer.table(),
-        found.images,
-        found.steps,
-        found.energies,
-        folder,
-        lead=[found.answer.caption, *known],
-        command=" ".join(["lightning-ebm", *sys.argv[1:]]),
-        provenance={str(fact): str(value) for fact, value in saved.made.items()},
-        config=saved.config,
-    )
+    lead = [found.answer.caption, *known]
+    return write_page(folder / "report.html", table.title, "Recall from a pretrained memory", lead, sections)
+
+
+def pictures(found: Recalled) -> list[dict[str, Any]]:
+    """Each image as it was given, and the way from its pattern to the answer, for the template of the gallery."""
+    rows = []
+    for place, (label, image) in enumerate(found.images.items()):
+        small = image.copy()
+        small.thumbnail((THUMBNAIL, THUMBNAIL))
+        given = picture(small, small.width, small.width, f"{label}, as it was given")
+        names = ["pattern", "query", *(f"read {step}" for step in range(1, len(found.steps) - 1))]
+        notes = [names] if found.energies is None else [names, short(found.energies[:, place])]
+        walk = strip(found.steps[:, place], f"{label}: what was stored, the query, and each read step")
+        as_given = {"name": f"as given, {image.width}x{image.height} pixels", "picture": given, "notes": ()}
+        read = {"name": "stored, corrupted, recalled", "picture": walk, "notes": notes}
+        rows.append({"label": label, "picture": None, "steps": [as_given, read]})
+    return rows

@@ -18,7 +18,7 @@ import numpy as np
 
 from lightning_ebm.config import ConfigError
 from lightning_ebm.reporting.published import Published
-from lightning_ebm.reporting.table import count, three_digits
+from lightning_ebm.reporting.table import count, three_digits, write_rows
 
 CONTROL = "control"
 """`Record.memory` of a row that measures no memory."""
@@ -28,8 +28,6 @@ PRIOR = "prior state"
 """Role of the control that reads a state into which nothing was written; it ends the label of such a row."""
 EXACT = "exact slots"
 """Role of the control whose slots are filled without writing by gradient; it ends the label of such a row."""
-FORMER_NAMES = {"nothing written": PRIOR}
-"""Roles in older files."""
 
 Measure = Literal["error_corrupted", "error"]
 MEASURES: dict[Measure, str] = {"error_corrupted": "error on corrupted values", "error": "error on all values"}
@@ -193,10 +191,9 @@ class Record:
         Raises:
             TypeError, KeyError: if these are not the fields of a record.
         """
-        role = values["role"]
-        if missing := {"memory", "items", "error", "error_corrupted"} - values.keys():
+        if missing := {"role", "memory", "items", "error", "error_corrupted"} - values.keys():
             raise KeyError(f"a record needs {', '.join(sorted(missing))}")
-        return Record(**(values | {"role": FORMER_NAMES.get(role, role)}))
+        return Record(**values)
 
 
 METRICS: dict[str, Metric] = {
@@ -248,9 +245,9 @@ def of_setting(records: Iterable[Record], items: int, mask_known: bool) -> list[
     return [record for record in records if record.setting == (items, mask_known)]
 
 
-def best(records: Iterable[Record], measure: Measure = "error_corrupted") -> list[Record]:
-    """The memories of least mean error: several if they tie, none if all diverged; controls do not compete."""
-    means = [(record.mean(measure), record) for record in records if not record.is_control]
+def best(records: Iterable[Record]) -> list[Record]:
+    """The memories of least error on corrupted values: several if they tie, none if all diverged; no controls."""
+    means = [(record.mean(), record) for record in records if not record.is_control]
     least = min((value for value, _ in means if math.isfinite(value)), default=math.nan)
     return [record for value, record in means if value == least]
 
@@ -313,11 +310,7 @@ def row(record: Record) -> dict[str, str | int | float | bool]:
 
 def write_csv(records: Iterable[Record], path: Path) -> None:
     """Writes the flat table, one line for each record."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        for record in records:
-            writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row(record).items()})
+    write_rows(path, COLUMNS, (row(record).values() for record in records))
 
 
 def write_cells(records: Iterable[Record], folder: Path) -> None:

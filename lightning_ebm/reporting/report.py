@@ -32,7 +32,6 @@ from lightning_ebm.reporting.table import Table, plain_table
 from lightning_ebm.reporting.templates import render
 
 NARROW = 540  # points; a figure below that does not get the full width of the page
-THUMBNAIL = 128  # pixels of the longer side of an image as it was given
 
 
 Section = tuple[str, Markup]
@@ -61,9 +60,7 @@ def write_report(comparison: Comparison, folder: Path, findings: Sequence[Findin
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(comparison.results, folder / "results.csv")
-    made = "".join(f"- {name}: {value}\n" for name, value in comparison.provenance.items())
-    text = f"# {comparison.title}\n\n{main_table(comparison).markdown()}\n## How it was made\n\n{made}"
-    (folder / "table.md").write_text(text, encoding="utf-8")
+    write_markdown(folder, main_table(comparison), comparison.provenance)
     (folder / "config.yaml").write_text(comparison.config, encoding="utf-8")
     command, ranks = comparison.command, count(1)
     note = " Click a heading to sort. Each row names its runs and links to their configuration."
@@ -126,56 +123,6 @@ def kicker(comparison: Comparison) -> str:
     """The line above the title of a comparison's page."""
     date = comparison.provenance.get("date", "")
     return "A comparison of associative memories" + (f", {date}" if date else "")
-
-
-def write_recall(
-    table: Table,
-    images: Mapping[str, Image.Image],
-    steps: np.ndarray,
-    energies: np.ndarray | None,
-    folder: Path,
-    *,
-    lead: Sequence[str],
-    command: str,
-    provenance: Mapping[str, str],
-    config: str,
-) -> Path:
-    """Writes report.html about a user's own images, stored in a memory and recalled.
-
-    Args:
-        table: errors of the images; its caption says what was done.
-        images: the images as they were given, by label.
-        steps: pattern, query and each read step of each image, (2 + steps, images, *shape), values in [0, 1].
-        energies: of the same, (2 + steps, images); None without an energy.
-        folder: where to; it is there.
-        lead: paragraphs above everything.
-        command: the command line.
-        provenance: what made the memory: name to value.
-        config: of the memory, as YAML.
-    """
-    caption = "Each image as it was given; below it, what was stored, the corrupted copy, and every read step."
-    if energies is not None:
-        caption += " Numbers are energies: what is stored should lie lower than the corrupted copy."
-    rows = []
-    for place, (label, image) in enumerate(images.items()):
-        small = image.copy()
-        small.thumbnail((THUMBNAIL, THUMBNAIL))
-        given = picture(small, small.width, small.width, f"{label}, as it was given")
-        names = ["pattern", "query", *(f"read {step}" for step in range(1, len(steps) - 1))]
-        notes = [names] if energies is None else [names, short(energies[:, place])]
-        walk = strip(steps[:, place], f"{label}: what was stored, the query, and each read step")
-        as_given = {"name": f"as given, {image.width}x{image.height} pixels", "picture": given, "notes": ()}
-        read = {"name": "stored, corrupted, recalled", "picture": walk, "notes": notes}
-        rows.append({"label": label, "picture": None, "steps": [as_given, read]})
-    numbers = render(
-        "analysis.html", figure=None, anchor="numbers", caption=table.caption, command=command, table=table
-    )
-    sections = [
-        ("Recalled images", render("gallery.html", rows=rows, caption=caption, command=command)),
-        ("In numbers", numbers),
-        origin(command, provenance, {"": config}),
-    ]
-    return write_page(folder / "report.html", table.title, "Recall from a pretrained memory", lead, sections)
 
 
 def write_page(
@@ -275,11 +222,19 @@ def read_findings(output: Path, config: str) -> list[Finding]:
     return findings
 
 
-def write_finding(folder: Path, table: Table, command: str, figure: Callable[[bool], Figure]) -> None:
-    """Writes about.json, which `read_finding` reads with table.csv, and figure.png."""
+def write_markdown(folder: Path, table: Table, provenance: Mapping[str, str]) -> None:
+    """Writes table.md: a table, and what it takes to make it again."""
+    made = "".join(f"- {name}: {value}\n" for name, value in provenance.items())
+    text = f"# {table.title}\n\n{table.markdown()}\n## How it was made\n\n{made}"
+    (folder / "table.md").write_text(text, encoding="utf-8")
+
+
+def write_finding(folder: Path, table: Table, provenance: Mapping[str, str], figure: Callable[[bool], Figure]) -> None:
+    """Writes table.md, figure.png and about.json, which `read_finding` reads with table.csv."""
+    write_markdown(folder, table, provenance)
     light = figure(False)
     save(light, folder / "figure")
-    about = {"title": table.title, "caption": table.caption, "command": command}
+    about = {"title": table.title, "caption": table.caption, "command": provenance["command"]}
     about |= {"light": svg(light), "dark": svg(figure(True))}
     (folder / "about.json").write_text(json.dumps(about), encoding="utf-8")
 

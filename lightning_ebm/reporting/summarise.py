@@ -7,48 +7,35 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightning_ebm.config import ConfigError, build, parse_overrides
+from lightning_ebm.config import ConfigError, Overrides, build, parse_overrides
 from lightning_ebm.reporting.comparison_tables import Line, error_table, mask_name
 from lightning_ebm.reporting.published import published
 from lightning_ebm.reporting.record import MEASURES, QUERY, Measure, Record, has_size_sweep, read_csv
 from lightning_ebm.reporting.table import Table
-from lightning_ebm.settings import setting
+from lightning_ebm.settings import Settings, setting
 
 COLUMNS = {"items": "patterns stored", "floats": "floats of state"}
 ERRORS: dict[str, Measure] = {"corrupted": "error_corrupted", "all": "error"}
 
 
-@dataclass
-class SummaryConfig:
-    """Settings of `summarise`.
+@dataclass(frozen=True)
+class SummaryConfig(Settings):
+    """Settings of `summarise`."""
 
-    Attributes:
-        columns: what columns are: items (numbers of patterns) or floats (sizes of the state); empty: floats where
-            memories were tried in several sizes with one number of patterns, else items.
-        error: whose errors: corrupted values, or all; empty: corrupted, but all where published rows are asked for.
-        paper_results: a paper's numbers as rows of their own, as in `compare.paper_results`; empty: none.
-        output: folder for summary.md and summary.tex; empty: the folder of the first file.
-    """
-
-    columns: str = ""
-    error: str = ""
+    columns: str | None = setting(None, one_of=COLUMNS)
+    """What columns are: items (numbers of patterns) or floats (sizes of the state); empty: floats where memories were
+    tried in several sizes with one number of patterns, else items."""
+    error: str | None = setting(None, one_of=ERRORS)
+    """Whose errors: corrupted values, or all; empty: corrupted, but all where published rows are asked for."""
     paper_results: str = setting("", path=True)
+    """A paper's numbers as rows of their own, as in `compare.paper_results`; empty: none."""
     output: str = setting("", path=True)
+    """Folder for summary.md and summary.tex; empty: the folder of the first file."""
 
-
-def settings(words: Sequence[str]) -> SummaryConfig:
-    """The settings of key=value words.
-
-    Raises:
-        ConfigError: on an unknown key or a value that is not allowed; the message names the key.
-    """
-    config: SummaryConfig = build(SummaryConfig, parse_overrides(words), "")
-    for key, allowed in (("columns", COLUMNS), ("error", ERRORS)):
-        if getattr(config, key) not in ("", *allowed):
-            raise ConfigError(f"{key} must be one of {', '.join(allowed)}, or empty, got {getattr(config, key)!r}")
-    if config.paper_results and config.error == "corrupted":
-        raise ConfigError("error must be all where paper_results is given: published errors are on all values")
-    return config
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.paper_results and self.error == "corrupted":
+            raise ValueError("error must be all where paper_results is given: published errors are on all values")
 
 
 def summarise(records: Sequence[Record], config: SummaryConfig) -> list[Table]:
@@ -113,11 +100,20 @@ def pooled_rows(records: Sequence[Record], columns: str, measure: Measure) -> di
     return dict(sorted(rows.items(), key=lambda row: row[1][0] == "control"))
 
 
-def write_summary(paths: Sequence[Path], config: SummaryConfig) -> tuple[Path, list[Table]]:
+def write_summary(paths: Sequence[Path], overrides: Overrides = ()) -> tuple[Path, list[Table]]:
     """Writes summary.md and summary.tex.
 
-    `paths` are cells.csv files, or folders of comparisons; at least one. Returns the folder, and the tables.
+    Args:
+        paths: cells.csv files, or folders of comparisons; at least one.
+        overrides: fields of `SummaryConfig`: key=value words or a mapping.
+
+    Returns:
+        The folder, and the tables.
+
+    Raises:
+        ConfigError: if a file or a setting is wrong, or they do not fit.
     """
+    config: SummaryConfig = build(SummaryConfig, parse_overrides(overrides), "")
     records: dict[tuple[object, ...], Record] = {}
     for path in paths:
         for one in read_csv(path / "cells.csv" if path.is_dir() else path):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -188,6 +190,14 @@ def plain_table(title: str, caption: str, columns: Sequence[str], rows: Sequence
                 cells.append(Cell(f"{found:.0f}" if found.is_integer() and found < 1e15 else f"{found:.4g}", found))
         made.append(Row(cells))
     return Table(title, caption, heads, made)
+
+
+def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
+    """Writes a CSV file, floats to six significant digits."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows([f"{x:.6g}" if isinstance(x, float) else x for x in row] for row in rows)
 
 
 def as_number(value: Any) -> float | None:

@@ -21,7 +21,7 @@ def terminal(**settings: Any) -> Console:
     """A console on which labels are never markup. In a file or a pipe, its lines are as long as they are."""
     console = Console(highlight=False, markup=False, emoji=False, **settings)
     if not console.is_terminal:
-        console = Console(highlight=False, markup=False, emoji=False, width=ENDLESS, **settings)
+        console.width = ENDLESS
     return console
 
 

@@ -19,6 +19,7 @@ import yaml
 from lightning_ebm.config import ConfigError, build
 from lightning_ebm.registry import did_you_mean
 from lightning_ebm.settings import Settings, setting
+from lightning_ebm.signals import reason
 
 FOR_PAGES = ("name", "description", "project", "entity")
 """Keys that only W&B's pages use."""
@@ -200,7 +201,7 @@ def read_sweep(path: Path) -> Search:
     except OSError as error:
         raise ConfigError(f"cannot read the sweep {path}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"{path} is not YAML: {reason(error)}") from None
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
 

@@ -8,7 +8,7 @@ import math
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -174,8 +174,7 @@ def sweep(file: Path | str, overrides: Overrides = (), console: Console = QUIET)
         UnfinishedError: if some trials failed.
     """
     search = read_sweep(shipped(file, "sweeps", "sweep") if isinstance(file, str) else file)
-    given = overrides if isinstance(overrides, Mapping) else parse_overrides(overrides)
-    settings: SweepConfig = build(SweepConfig, given, "")
+    settings: SweepConfig = build(SweepConfig, parse_overrides(overrides), "")
     if launched():
         raise ConfigError("a sweep starts the processes of its trials itself; start it as a single process")
     folder = Path(settings.output) / f"sweep-{search.path.stem}"

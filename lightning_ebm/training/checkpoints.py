@@ -20,9 +20,10 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.plugins.io import CheckpointIO
 from torch import Tensor
 
-from lightning_ebm.config import ConfigError, one_line
+from lightning_ebm.config import ConfigError
 from lightning_ebm.files import atomic_write, sync_names
 from lightning_ebm.memory import AssociativeMemory
+from lightning_ebm.signals import reason
 
 
 class DurableCheckpoints(CheckpointIO):
@@ -147,8 +148,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"there is no checkpoint {path}: train this configuration first; if it was trained, remove {path.parent}"
         ) from None
     except Exception as error:  # damage can show as almost any
-        why = one_line(error) if str(error) else type(error).__name__
-        raise ConfigError(f"cannot read the checkpoint {path}: {why}. To start over, remove {path.parent}") from error
+        raise ConfigError(
+            f"cannot read the checkpoint {path}: {reason(error, 300)}. To start over, remove {path.parent}"
+        ) from error
     return dict(saved)
 
 
@@ -207,11 +209,6 @@ def newest(path: Path) -> tuple[Path, dict[str, Any]] | None:
         raise
 
 
-def last_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
-    """The last checkpoint in a folder, as `newest` finds it."""
-    return newest(folder / "last.ckpt")
-
-
 def load(memory: AssociativeMemory, checkpoint: Path, more_read_steps: bool = False) -> None:
     """Gives a memory the parameters of a checkpoint; of the one before it, with a warning, if it is damaged.
 
@@ -236,7 +233,7 @@ def load(memory: AssociativeMemory, checkpoint: Path, more_read_steps: bool = Fa
     try:
         memory.load_state_dict(parameters)
     except RuntimeError as error:
-        raise ConfigError(f"the checkpoint {path} belongs to another memory: {one_line(error)}") from error
+        raise ConfigError(f"the checkpoint {path} belongs to another memory: {reason(error, 300)}") from error
 
 
 class RandomStates(pl.Callback):

@@ -115,11 +115,11 @@ def wait_for_child(child: subprocess.Popen[bytes], number: int) -> str:
     return f"process {number} ({child.pid}) {how}" if code else ""
 
 
-def wait_for_parent(pause: float = 1.0) -> str:
+def wait_for_parent() -> str:
     """Waits until the process that started this one is gone."""
     parent = os.getppid()
     while os.getppid() == parent:
-        time.sleep(pause)
+        time.sleep(1)
     return f"the process that started this one ({parent}) is gone"
 
 

@@ -38,7 +38,7 @@ def restore(config: RunConfig, checkpoint: str = "") -> trainer.Run:
     """
     run = trainer.build(config)
     if trainer.is_trainable(run.memory) and (checkpoint or config.training.max_steps):
-        load(run.memory, Path(checkpoint or run.folder / "checkpoints" / "best.ckpt"))
+        load(run.memory, Path(checkpoint or run.checkpoints / "best.ckpt"))
     return run
 
 

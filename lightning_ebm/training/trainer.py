@@ -22,23 +22,17 @@ from pytorch_lightning.callbacks import Callback, EMAWeightAveraging
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from lightning_ebm.config import ConfigError, distortion_in_test, identity, one_line, plain, run_folder, to_yaml
+from lightning_ebm.config import ConfigError, distortion_in_test, identity, plain, run_folder, to_yaml
 from lightning_ebm.data.datamodule import EpisodeDataModule
 from lightning_ebm.data.episodes import DataError
 from lightning_ebm.files import LockedError, atomic_write, lock
 from lightning_ebm.launcher import check, launched, rank
 from lightning_ebm.memory import AssociativeMemory
 from lightning_ebm.registry import datasets, distortions, memories
-from lightning_ebm.schema import RunConfig, TrainingConfig
+from lightning_ebm.schema import RunConfig
 from lightning_ebm.signals import Stopped, reason
 from lightning_ebm.training.callbacks import Pictures, Progress
-from lightning_ebm.training.checkpoints import (
-    DurableCheckpoints,
-    MovableCheckpoint,
-    RandomStates,
-    last_checkpoint,
-    load,
-)
+from lightning_ebm.training.checkpoints import DurableCheckpoints, MovableCheckpoint, RandomStates, load, newest
 from lightning_ebm.training.compilation import Compilation, is_compiled
 from lightning_ebm.training.loggers import MetricsFile, finish, tracker
 from lightning_ebm.training.module import MetaTraining, NonFiniteLossError
@@ -57,6 +51,11 @@ class Run:
     """Episodes of the three splits."""
     memory: AssociativeMemory
     """The memory, fresh."""
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of its checkpoints: `best.ckpt`, of least error in validation, and `last.ckpt`."""
+        return self.folder / "checkpoints"
 
     @property
     def device(self) -> torch.device:
@@ -113,20 +112,19 @@ def train(run: Run) -> Path | None:
     """
     if not is_trainable(run.memory) or run.config.training.max_steps == 0:
         return None
-    checkpoints = run.folder / "checkpoints"
     if updates_left(run) or run.config.resume == "never":
         with explained(run.config, run.folder), held(run.folder):
-            last = last_checkpoint(checkpoints)
+            last = newest(run.checkpoints / "last.ckpt")
             if last and run.config.resume == "never":
                 raise ConfigError(
                     f"{run.folder} holds a run of this configuration, and resume=never. Choose another name=…"
                 )
-            if not last or left(run.config.training, *recorded(last[1])):  # else another process has done it meanwhile
+            if updates_left(run):  # else another process has made them meanwhile
                 record_run(run)
                 fit(run, last[0] if last else None)
     run.memory.float()  # 64-true and bf16-true have changed it; patterns are float32
-    load(run.memory, checkpoints / "best.ckpt")
-    return checkpoints / "best.ckpt"
+    load(run.memory, run.checkpoints / "best.ckpt")
+    return run.checkpoints / "best.ckpt"
 
 
 class InUse(Stopped):
@@ -172,32 +170,25 @@ def fit(run: Run, checkpoint: Path | None) -> None:
     except MisconfigurationException as error:
         devices = f"trainer.accelerator={run.config.trainer.accelerator}, trainer.devices={run.config.trainer.devices}"
         here = f"This machine has {torch.cuda.device_count()} CUDA devices, and its CPU"
-        raise ConfigError(f"{devices}: {one_line(error)} {here}") from error
+        raise ConfigError(f"{devices}: {reason(error, 300)} {here}") from error
     except Exception as error:  # what Lightning restores can be wrong in any way, and may show in the first update
         if checkpoint is None or module.updated or known_failure(error, run.config, run.folder):
             raise
-        why = f"{type(error).__name__}: {reason(error)}"
-        raise ConfigError(f"cannot resume from the checkpoint {checkpoint}: {why[:300]}") from error
+        why = f"{type(error).__name__}: {reason(error, 300)}"
+        raise ConfigError(f"cannot resume from the checkpoint {checkpoint}: {why}") from error
     finally:
         finish()
-
-
-def parallel(config: RunConfig) -> DDPStrategy:
-    """Several processes; while only single patterns are coded, what writes and reads gets no gradient."""
-    unused = config.training.pretrain_steps > 0
-    return DDPStrategy(timeout=timedelta(seconds=config.trainer.timeout), find_unused_parameters=unused)
 
 
 def make_trainer(run: Run) -> pl.Trainer:
     """The Lightning trainer of a run."""
     config, training = run.config, run.config.training
-    folder = run.folder / "checkpoints"
     options: Any = {"enable_version_counter": False, "save_on_train_epoch_end": False}
-    best = MovableCheckpoint(folder, "best", monitor="val/error", **options)
-    last = MovableCheckpoint(folder, "last", **options)  # after `best`, so that it holds what that one knows
+    best = MovableCheckpoint(run.checkpoints, "best", monitor="val/error", **options)
+    last = MovableCheckpoint(run.checkpoints, "last", **options)  # after `best`, so that it holds what that one knows
     validate_every, log_every = (min(count, training.max_steps) for count in (training.validate_every, 50))
     # after `last`, so that a validation's checkpoint is made before
-    stop = StopOnSignal(folder / "last.ckpt", validate_every, log_every)
+    stop = StopOnSignal(run.checkpoints / "last.ckpt", validate_every, log_every)
     callbacks: list[Callback] = [
         *(best, last, stop),
         *(RandomStates(), EndTogether(), Progress(config.name, training.max_steps, run.folder / "progress")),
@@ -209,9 +200,12 @@ def make_trainer(run: Run) -> pl.Trainer:
     if training.ema_decay:
         callbacks.append(EMAWeightAveraging(decay=training.ema_decay))
     check(config.trainer.devices, config.trainer.num_nodes)
-    several = config.trainer.devices * config.trainer.num_nodes > 1
+    strategy: Any = "auto"
+    if config.trainer.devices * config.trainer.num_nodes > 1:
+        unused = training.pretrain_steps > 0  # while single patterns are coded, what writes and reads gets no gradient
+        strategy = DDPStrategy(timeout=timedelta(seconds=config.trainer.timeout), find_unused_parameters=unused)
     return pl.Trainer(
-        strategy=parallel(config) if several else "auto",
+        strategy=strategy,
         plugins=[DurableCheckpoints()],
         accelerator=config.trainer.accelerator,
         devices=config.trainer.devices,
@@ -235,24 +229,15 @@ def make_trainer(run: Run) -> pl.Trainer:
 
 def training_record(run: Run) -> tuple[int, float]:
     """Updates done and seconds spent on them, as the run's last checkpoint says; zeros if there is none."""
-    last = last_checkpoint(run.folder / "checkpoints") if is_trainable(run.memory) else None
-    return recorded(last[1]) if last else (0, 0.0)
-
-
-def recorded(checkpoint: dict[str, Any]) -> tuple[int, float]:
-    """Updates done and seconds spent on them, as a checkpoint says."""
-    return int(checkpoint["global_step"]), float(checkpoint["training_seconds"])
+    last = newest(run.checkpoints / "last.ckpt") if is_trainable(run.memory) else None
+    return (int(last[1]["global_step"]), float(last[1]["training_seconds"])) if last else (0, 0.0)
 
 
 def updates_left(run: Run) -> int:
-    """Updates that training may still make; none when there is nothing to train."""
-    return left(run.config.training, *training_record(run)) if is_trainable(run.memory) else 0
-
-
-def left(training: TrainingConfig, updates: int, seconds: float) -> int:
-    """Updates that may follow so many, on which so many seconds were spent; none when the budget of seconds is."""
+    """Updates that training may still make; none when there is nothing to train, or the budget of seconds is spent."""
+    training, (updates, seconds) = run.config.training, training_record(run)
     spent = training.max_seconds and seconds >= training.max_seconds
-    return 0 if spent else max(0, training.max_steps - updates)
+    return 0 if spent or not is_trainable(run.memory) else max(0, training.max_steps - updates)
 
 
 def record_run(run: Run) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lightning_ebm.config import ConfigError
-from lightning_ebm.training.checkpoints import last_checkpoint, load
+from lightning_ebm.training.checkpoints import load, newest
 from tests.attacks.make import FOLDER, attacks
 
 FILES = sorted(FOLDER.glob("*.pt"))
@@ -22,7 +22,7 @@ def test_the_files_are_those_of_the_script_and_small():
 def test_an_attack_is_one_line(tmp_path, monkeypatch, file):
     monkeypatch.chdir(tmp_path)
     for name, read in {
-        "last.ckpt": lambda: last_checkpoint(tmp_path),
+        "last.ckpt": lambda: newest(tmp_path / "last.ckpt"),
         "best.ckpt": lambda: load(torch.nn.Linear(1, 1), tmp_path / "best.ckpt"),
     }.items():
         (tmp_path / name).write_bytes(file.read_bytes())

@@ -7,7 +7,7 @@ import torch
 from baselines.coders import CodersConfig
 from baselines.mann import MANN, MANNConfig
 from lightning_ebm.memory import PatternSpec
-from tests.baselines.test_memory_network import bits, randomised, train, wrong_bits
+from tests.baselines.test_memory_network import bits, randomised, wrong_bits
 from tests.contract import MemoryContract, build
 
 
@@ -22,20 +22,11 @@ class TestBits(MemoryContract):
 
 class TestImages(MemoryContract):
     spec = PatternSpec((1, 8, 8), binary=False)
+    learns_first = 60  # untrained image coders recall nothing
 
     def build(self):
         settings = MANNConfig(slots=5, width=12, hidden=5, coders=CodersConfig(channels=[4, 8], code_dim=16))
         return MANN(self.spec, settings)
-
-    def test_an_intact_query_is_not_recalled_worse_than_a_corrupted_one(self, memory, episode):
-        """Untrained image coders recall nothing; so they first learn these patterns, distorted otherwise."""
-        patterns = episode[0]
-
-        def distorted(_step):
-            return patterns, torch.where(torch.rand_like(patterns) < 0.25, torch.rand_like(patterns), patterns)
-
-        train(memory, distorted)
-        super().test_an_intact_query_is_not_recalled_worse_than_a_corrupted_one(memory, episode)
 
 
 @pytest.mark.parametrize("items", [1, 16, 64])

@@ -7,7 +7,7 @@ import torch
 from baselines.coders import CodersConfig
 from baselines.memory_network import MemoryNetwork, MemoryNetworkConfig
 from lightning_ebm.memory import PatternSpec
-from tests.contract import MemoryContract, build
+from tests.contract import MemoryContract, build, train
 
 
 class TestBits(MemoryContract):
@@ -19,30 +19,11 @@ class TestBits(MemoryContract):
 
 class TestImages(MemoryContract):
     spec = PatternSpec((1, 8, 8), binary=False)
+    learns_first = 60  # untrained image coders recall nothing
 
     def build(self):
         settings = MemoryNetworkConfig(slots=5, width=12, hops=2, coders=CodersConfig(channels=[4, 8], code_dim=16))
         return MemoryNetwork(self.spec, settings)
-
-    def test_an_intact_query_is_not_recalled_worse_than_a_corrupted_one(self, memory, episode):
-        """Untrained image coders recall nothing; so they first learn these patterns, distorted otherwise."""
-        patterns = episode[0]
-
-        def distorted(_step):
-            return patterns, torch.where(torch.rand_like(patterns) < 0.25, torch.rand_like(patterns), patterns)
-
-        train(memory, distorted)
-        super().test_an_intact_query_is_not_recalled_worse_than_a_corrupted_one(memory, episode)
-
-
-def train(memory, episodes, steps=60, rate=3e-3):
-    """Adam on the meta-loss of `episodes(step)`: patterns and queries."""
-    optimiser = torch.optim.Adam(memory.parameters(), lr=rate)
-    for step in range(steps):
-        loss = memory.meta_loss(*episodes(step))
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
 
 
 def bits(episodes, items, size=128, seed=0, redrawn=None):

@@ -132,16 +132,11 @@ def test_what_is_damaged_is_built_anew(home, damage):
     assert only_folder() == path
 
 
-def test_large_files_are_verified_on_demand(home, monkeypatch):
+def test_checksums_of_large_files_are_not_verified(home, monkeypatch):
     monkeypatch.setattr(cache, "CHECKED", 100)
-    build = Builder()
-    read(build)
+    read(Builder())
     flip(only_folder())
     assert opened(only_folder())["numbers"].shape == (1000,)
-    monkeypatch.setenv("LIGHTNING_EBM_VERIFY_CACHE", "1")
-    assert opened(only_folder()) is None
-    read(build)
-    assert build.calls == 2
 
 
 class TestNoPlace:
@@ -161,19 +156,12 @@ class TestNoPlace:
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
         self.check()
 
-    def test_a_disk_that_is_full_from_the_start(self, home, monkeypatch):
+    @pytest.mark.parametrize(("place", "step"), [(os, "posix_fallocate"), (cache, "record")], ids=["start", "end"])
+    def test_a_disk_that_is_full_from_the_start_or_fills_up_at_the_end(self, home, monkeypatch, place, step):
         def full(*_):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-        monkeypatch.setattr(os, "posix_fallocate", full)
-        self.check()
-        assert list(folder().iterdir()) == []
-
-    def test_a_disk_that_fills_up_at_the_end(self, home, monkeypatch):
-        def full(*_):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-        monkeypatch.setattr(cache, "record", full)
+        monkeypatch.setattr(place, step, full)
         self.check()
         assert list(folder().iterdir()) == []
 

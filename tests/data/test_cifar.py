@@ -22,11 +22,9 @@ BY_PYTHON_2 = (
 
 
 @pytest.fixture
-def root(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.delenv("LIGHTNING_EBM_DATA", raising=False)
-    cifar10(tmp_path)
-    return tmp_path
+def root(root):
+    cifar10(root)
+    return root
 
 
 def folder(root):
@@ -159,8 +157,6 @@ class TestErrors:
             match=r"has no cifar10/cifar-10-batches-py but |cifar-10-batches-py is missing .*: set data\.root",
         ):
             CIFAR10(CIFAR10Config(str(root / "cache")))
-        with pytest.raises(DataError, match=r"Set data\.root or \$LIGHTNING_EBM_DATA"):
-            CIFAR10()
 
 
 def packed(names):

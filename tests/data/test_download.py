@@ -189,10 +189,8 @@ def published(name, home):
 
 class TestSets:
     @pytest.fixture
-    def home(self, tmp_path, monkeypatch):
-        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-        monkeypatch.delenv("LIGHTNING_EBM_DATA", raising=False)
-        return tmp_path / "home"
+    def home(self, root):
+        return root / "home"
 
     @pytest.mark.parametrize(
         ("module", "damaged", "removed"),

@@ -14,11 +14,9 @@ from tests.data.roots import idx
 
 
 @pytest.fixture
-def root(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.delenv("LIGHTNING_EBM_DATA", raising=False)
-    roots.mnist(tmp_path)
-    return tmp_path
+def root(root):
+    roots.mnist(root)
+    return root
 
 
 def images(root, kind="t10k"):

@@ -18,7 +18,6 @@ from lightning_ebm.data.mnist import MNIST
 from lightning_ebm.data.user_images import as_pattern, read_image
 from lightning_ebm.memory import PatternSpec
 from tests.data import roots
-from tests.data.test_omniglot import claiming
 
 BINARY, COLOUR = PatternSpec((1, 32, 32), True), PatternSpec((3, 32, 32), False)
 
@@ -198,10 +197,15 @@ def test_a_turned_photograph_stands_upright_and_damaged_metadata_say_nothing(tmp
         assert read_image(tmp_path / "turned.jpg").size == size
 
 
-def png():
-    file = io.BytesIO()
-    Image.new("RGB", (50, 50)).save(file, "PNG")
-    return file.getvalue()
+def claiming(side):
+    """A small PNG file whose header says that the image is a huge square."""
+    content = bytearray(PNG)
+    content[16:24] = struct.pack(">II", side, side)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    return bytes(content)
+
+
+PNG = saved(Image.new("RGB", (50, 50)), "PNG")
 
 
 @pytest.mark.parametrize(
@@ -209,7 +213,8 @@ def png():
     [
         (b"<html>", r"cannot be decoded \(it begins with b'<html>', and is not a PNG, JPEG, "),
         (b"", "cannot be decoded"),
-        (png()[:-30], "cannot be decoded"),
+        (PNG[:-30], "cannot be decoded"),
+        (PNG.replace(b"IDAT", b"IDAU"), "cannot be decoded"),
         (claiming(10_000), "has 10000x10000 pixels, more than"),
         (claiming(100_000), "cannot be decoded .*decompression bomb"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n", "cannot be decoded"),  # Pillow would start another program

@@ -119,7 +119,7 @@ def test_settings_do_what_they_say(drawings):
     assert (kept > 1 - 16 * 16 / 1024 - 1e-6).all() and "mask known" in told.answer.caption
 
 
-def test_mistakes_are_one_line(tmp_path, drawings, capsys):
+def test_mistakes_are_one_line(tmp_path, drawings, refused):
     file, text, vectors = str(drawings[0]), tmp_path / "text.png", tmp_path / "tiny.safetensors"
     text.write_text("no image")
     vectors.write_bytes(tiny().content())
@@ -139,9 +139,7 @@ def test_mistakes_are_one_line(tmp_path, drawings, capsys):
         ("--memory", str(vectors), file): "tiny cannot store images",
     }
     for words, message in cases.items():
-        assert main(["recall", *words, f"output={tmp_path}"]) == 1
-        last = capsys.readouterr().out.strip().splitlines()[-1]
-        assert last.startswith("error: ") and message in last, (words, last)
+        assert message in refused("recall", *words, f"output={tmp_path}"), words
 
 
 def test_no_images_and_no_name(drawings):

@@ -90,7 +90,7 @@ def test_json_round_trip_also_of_what_older_versions_wrote():
     for name in pretrained.names():
         records = [Record.from_plain(fields) for fields in pretrained.read(name).rows]
         assert [record.role for record in records[:3]] == ["", PRIOR, QUERY]
-    older = made.to_plain() | {"role": "nothing written"}
+    older = made.to_plain() | {"role": PRIOR}
     for name in ("label", "series", "cell", "seeds"):
         del older[name]
     assert Record.from_plain(older).role == PRIOR

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from lightning_ebm.config import ConfigError
-from lightning_ebm.training.checkpoints import DurableCheckpoints, RandomStates, last_checkpoint, read_checkpoint
+from lightning_ebm.training.checkpoints import DurableCheckpoints, RandomStates, newest, read_checkpoint
 
 
 class PowerCut(BaseException):
@@ -64,12 +64,12 @@ def test_a_whole_checkpoint_is_left_wherever_saving_is_cut(tmp_path, saved_befor
                 pass
             else:
                 break
-        assert last_checkpoint(folder)[1]["global_step"] in (saved_before - 1, 7)
+        assert newest(folder / "last.ckpt")[1]["global_step"] in (saved_before - 1, 7)
         save(folder, 8)  # and what the cut left behind does not disturb the next
-        assert last_checkpoint(folder)[1]["global_step"] == 8
+        assert newest(folder / "last.ckpt")[1]["global_step"] == 8
         (folder / "last.ckpt").write_bytes(b"damaged")
         with pytest.warns(UserWarning, match=r"last\.ckpt: its SHA.*; the one before it, last\.previous\.ckpt"):
-            assert last_checkpoint(folder)[1]["global_step"] in (saved_before - 1, 7)
+            assert newest(folder / "last.ckpt")[1]["global_step"] in (saved_before - 1, 7)
     assert cut > len(begun) >= 8  # every step was cut once
 
 
@@ -107,20 +107,20 @@ def test_one_changed_bit_is_seen(tmp_path):
     with pytest.raises(ConfigError, match=r"cannot read .*last\.ckpt: its SHA-256 is not in last\.sha256"):
         read_checkpoint(tmp_path / "last.ckpt")
     with pytest.warns(UserWarning, match=r"last\.ckpt: its SHA"):
-        path, saved = last_checkpoint(tmp_path)
+        path, saved = newest(tmp_path / "last.ckpt")
     assert (path.name, saved["global_step"]) == ("last.previous.ckpt", 1)
     save(tmp_path, 3)  # the damaged one does not take the place of the one before it
     assert read_checkpoint(tmp_path / "last.previous.ckpt")["global_step"] == 1
     (tmp_path / "last.ckpt").write_bytes(b"")
     (tmp_path / "last.previous.ckpt").write_bytes(b"")
     with pytest.raises(ConfigError, match=r"cannot read the checkpoint .*last\.ckpt"):
-        last_checkpoint(tmp_path)
+        newest(tmp_path / "last.ckpt")
 
 
 def test_one_from_elsewhere_has_no_hash_and_is_read(tmp_path):
     torch.save(content(), tmp_path / "last.ckpt")
-    assert last_checkpoint(tmp_path)[1]["global_step"] == 1
-    assert last_checkpoint(tmp_path / "none") is None
+    assert newest(tmp_path / "last.ckpt")[1]["global_step"] == 1
+    assert newest(tmp_path / "none") is None
 
 
 def test_random_states_come_back_through_a_checkpoint(tmp_path):

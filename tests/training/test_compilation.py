@@ -16,8 +16,7 @@ from lightning_ebm.training.trainer import is_trainable
 from tests.ebmm.energies import SMALL
 from tests.ebmm.test_exactness import episode, small
 from tests.marks import fast, slow
-from tests.training.test_training import interrupt_at
-from tests.training.tiny import assert_same_state, config, last, metrics
+from tests.training.tiny import assert_same_state, config, cut_at, last, metrics
 
 MIXTURE = (
     "memory={name: ebmm, energy: {name: mixture, slots: 4}}", "training.max_steps=4", "trainer.threads=1",
@@ -139,9 +138,7 @@ def test_resuming_a_compiled_run_changes_nothing_and_compiles_nothing_anew(tmp_p
     assert counters["inductor"]["fxgraph_cache_miss"] >= 2  # a write step and a read step
     assert "compiled meta_loss for 4 patterns in" in capsys.readouterr().out
     assert yaml.safe_load((whole.folder / "provenance.yaml").read_text())["compiled"] == "yes"
-    interrupt_at(monkeypatch, 3, RuntimeError)
-    with pytest.raises(RuntimeError, match="power cut"):
-        training.train(training.build(config(tmp_path / "cut", *MIXTURE)))
+    cut_at(3, lambda: training.train(training.build(config(tmp_path / "cut", *MIXTURE))))
     torch._dynamo.reset()  # as in a new process
     counters.clear()
     cut = training.build(config(tmp_path / "cut", *MIXTURE))

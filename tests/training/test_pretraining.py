@@ -10,7 +10,7 @@ from lightning_ebm.registry import Choice, memories
 from lightning_ebm.schema import TrainingConfig
 from lightning_ebm.training.module import MetaTraining
 from lightning_ebm.training.trainer import train
-from tests.training.tiny import DECODED, assert_same_state, built, last
+from tests.training.tiny import DECODED, assert_same_state, built, cut_at, last
 
 SPEC = PatternSpec((6,), binary=True)
 
@@ -53,20 +53,10 @@ def test_writing_learns_only_afterwards(tmp_path):
 
 
 @pytest.mark.parametrize("at", [1, 2])
-def test_a_run_interrupted_in_either_part_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch, at):
+def test_a_run_interrupted_in_either_part_goes_on_as_if_it_had_not_been(tmp_path, at):
     words = (DECODED, "training.max_steps=4", "training.pretrain_steps=2", "training.validate_every=1")
     whole = run(tmp_path / "whole", *words)
-    original = MetaTraining.training_step
-
-    def fails(self, batch, batch_index):
-        if self.global_step == at:
-            raise OSError("power cut")
-        return original(self, batch, batch_index)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(MetaTraining, "training_step", fails)
-        with pytest.raises(OSError, match="power cut"):
-            run(tmp_path / "broken", *words)
+    cut_at(at, lambda: run(tmp_path / "broken", *words))
     resumed = run(tmp_path / "broken", *words)
     assert_same_state(last(resumed.folder), last(whole.folder), finished=True)
 

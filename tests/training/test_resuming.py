@@ -19,13 +19,12 @@ from lightning_ebm.data.episodes import DataError
 from lightning_ebm.experiments.experiment import Experiment, run_experiment, run_experiments
 from lightning_ebm.reporting.figures.curves import read_curve
 from lightning_ebm.training import trainer as training
-from lightning_ebm.training.checkpoints import last_checkpoint, load, read_checkpoint, write
+from lightning_ebm.training.checkpoints import load, newest, read_checkpoint, write
 from lightning_ebm.training.module import MetaTraining, NonFiniteLossError
 from lightning_ebm.training.preemption import TrainingFailureError
 from tests.marks import fast
 from tests.test_files import Other
-from tests.training.test_training import interrupt_at
-from tests.training.tiny import DEBUG, TINY, assert_same_state, config, last, metrics
+from tests.training.tiny import DEBUG, TINY, assert_same_state, config, cut_at, last, metrics
 
 SHORT = ("training.max_steps=6", "training.validate_every=2", "trainer.threads=1")
 KANERVA = ("memory={name: kanerva, slots: 4, address_dim: 4, objective: elbo}", *SHORT)
@@ -42,9 +41,7 @@ def test_the_best_so_far_stays_wherever_the_folder_lies(tmp_path, monkeypatch, w
         MetaTraining, "validation_step", lambda self, *_: self.log("val/error", self.global_step / 2, batch_size=1)
     )
     monkeypatch.chdir(tmp_path)
-    interrupt_at(monkeypatch, 3, RuntimeError)
-    with pytest.raises(RuntimeError, match="power cut"):
-        training.train(training.build(config(tmp_path / "old", *SHORT)))
+    cut_at(3, lambda: training.train(training.build(config(tmp_path / "old", *SHORT))))
     (old,) = (tmp_path / "old").glob("debug-*")
     assert str(tmp_path) not in str(last(old)["callbacks"])
     output = tmp_path / "new"
@@ -65,14 +62,12 @@ def test_the_best_so_far_stays_wherever_the_folder_lies(tmp_path, monkeypatch, w
     assert best_step(run.folder) == (4 if way == "best lost" else 2)
 
 
-def test_a_memory_that_draws_while_training_resumes_bit_for_bit(tmp_path, monkeypatch):
+def test_a_memory_that_draws_while_training_resumes_bit_for_bit(tmp_path):
     whole = training.build(config(tmp_path / "whole", *KANERVA))
     drawn = torch.get_rng_state()
     training.train(whole)
     assert not torch.equal(torch.get_rng_state(), drawn)
-    interrupt_at(monkeypatch, 3, RuntimeError)
-    with pytest.raises(RuntimeError, match="power cut"):
-        training.train(training.build(config(tmp_path / "cut", *KANERVA)))
+    cut_at(3, lambda: training.train(training.build(config(tmp_path / "cut", *KANERVA))))
     cut = training.build(config(tmp_path / "cut", *KANERVA))
     training.train(cut)
     assert_same_state(last(whole.folder), last(cut.folder))
@@ -139,9 +134,7 @@ def test_of_a_launched_group_none_goes_on_where_another_process_trains(tmp_path,
 
 
 def test_a_failure_before_the_first_update_is_told_from_a_checkpoint_that_cannot_be_resumed(tmp_path, monkeypatch):
-    interrupt_at(monkeypatch, 3, RuntimeError)
-    with pytest.raises(RuntimeError, match="power cut"):
-        training.train(training.build(config(tmp_path, *SHORT)))
+    cut_at(3, lambda: training.train(training.build(config(tmp_path, *SHORT))))
     for error, kind, message in (
         (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), TrainingFailureError, "the disk is full.* resumes from it"),
         (KeyError("state"), ConfigError, r"cannot resume from the checkpoint .*last\.ckpt: KeyError: 'state'"),
@@ -156,11 +149,9 @@ def test_a_failure_before_the_first_update_is_told_from_a_checkpoint_that_cannot
                 training.train(training.build(config(tmp_path, *SHORT)))
 
 
-def test_files_that_a_kill_cut_off_do_not_disturb(tmp_path, monkeypatch):
+def test_files_that_a_kill_cut_off_do_not_disturb(tmp_path):
     run = training.build(config(tmp_path, *SHORT))
-    interrupt_at(monkeypatch, 5, RuntimeError)
-    with pytest.raises(RuntimeError, match="power cut"):
-        training.train(run)
+    cut_at(5, lambda: training.train(run))
     (rows,) = run.folder.glob("metrics/*/metrics.csv")
     content = rows.read_bytes()
     rows.write_bytes(content[:-9])
@@ -212,10 +203,7 @@ def test_every_precision_trains_and_draws(tmp_path, precision):
 def trained(tmp_path_factory):
     """A run that was stopped after four of six updates."""
     run = training.build(config(tmp_path_factory.mktemp("trained"), *SHORT))
-    with pytest.MonkeyPatch.context() as patch:
-        interrupt_at(patch, 5, RuntimeError)
-        with pytest.raises(RuntimeError, match="power cut"):
-            training.train(run)
+    cut_at(5, lambda: training.train(run))
     return run
 
 
@@ -272,7 +260,7 @@ def test_damaged_files_are_refused_or_the_one_before_is_taken(trained, tmp_path,
     for one in some:
         damage(folder, *one)
     for name, read in {
-        "last": lambda: last_checkpoint(folder),
+        "last": lambda: newest(folder / "last.ckpt"),
         "best": lambda: load(trained.memory, folder / "best.ckpt"),
     }.items():
         with warnings.catch_warnings(record=True) as warned:

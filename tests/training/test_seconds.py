@@ -10,7 +10,7 @@ from lightning_ebm.experiments.experiment import Experiment, run_experiment
 from lightning_ebm.schema import TrainingConfig
 from lightning_ebm.training import module as training
 from lightning_ebm.training.trainer import train, training_record, updates_left
-from tests.training.tiny import DECODED, built, config, last
+from tests.training.tiny import DECODED, built, config, cut_at, last
 
 SCHEDULE = (
     "training.pretrain_steps=8",
@@ -92,19 +92,9 @@ def test_the_last_parameters_are_validated_and_kept_and_training_is_over(tmp_pat
     assert last(run.folder)["global_step"] == 3
 
 
-def test_a_run_that_was_stopped_has_only_the_rest_of_its_seconds(tmp_path, each_update_takes_a_second, monkeypatch):
+def test_a_run_that_was_stopped_has_only_the_rest_of_its_seconds(tmp_path, each_update_takes_a_second):
     words = (DECODED, *SCHEDULE, "training.max_steps=20", "training.max_seconds=5", "training.validate_every=1")
-    original = training.MetaTraining.training_step
-
-    def fails(self, batch, batch_index):
-        if self.global_step == 3:
-            raise OSError("power cut")
-        return original(self, batch, batch_index)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(training.MetaTraining, "training_step", fails)
-        with pytest.raises(OSError, match="power cut"):
-            train(built(tmp_path, *words))
+    cut_at(3, lambda: train(built(tmp_path, *words)))
     assert last(built(tmp_path, *words).folder)["meta_loss_since"] == 2
     run = built(tmp_path, *words)
     train(run)

@@ -11,35 +11,13 @@ from lightning_ebm.config import ConfigError, read, resolve
 from lightning_ebm.training import trainer as training
 from lightning_ebm.training.checkpoints import load, read_checkpoint
 from lightning_ebm.training.module import MetaTraining, NonFiniteLossError
-
-DEBUG = Path(__file__).parents[2] / "configs" / "debug.yaml"
-
-
-def config(tmp_path, *overrides):
-    settings = [
-        f"output={tmp_path}", "data=bits", "data.size=12", "distortion=pixels", "distortion.amount=4",
-        "memory={name: ebmm, energy: {name: gated_rnn, hidden: 8, written_units: 3, hops: 2}}", "training.max_steps=6",
-        "training.validate_every=2",
-    ]  # fmt: skip
-    return resolve(read(DEBUG, [*settings, *overrides]))
+from tests.training import tiny
+from tests.training.tiny import interrupt_at
+from tests.training.tiny import last as final
 
 
-def final(folder):
-    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
-
-
-def interrupt_at(monkeypatch, update, error=KeyboardInterrupt):
-    """Lets training fail once, before the given update."""
-    original, calls = MetaTraining.training_step, []
-
-    def step(self, batch, batch_index):
-        calls.append(self.global_step)
-        if self.global_step == update and calls.count(update) == 1:
-            raise error("power cut")
-        return original(self, batch, batch_index)
-
-    monkeypatch.setattr(MetaTraining, "training_step", step)
-    return calls
+def config(folder, *overrides):
+    return tiny.config(folder, "training.max_steps=6", "training.validate_every=2", *overrides)
 
 
 @pytest.mark.parametrize(("workers", "average"), [(2, 0.0), (0, 0.5)])
@@ -50,7 +28,7 @@ def test_resuming_changes_nothing(tmp_path, monkeypatch, update, workers, averag
     curriculum = ["episodes.train_patterns_per_episode=[2, 9]", "episodes.curriculum=3"]
     whole = training.build(config(tmp_path / "whole", *curriculum, f"training.ema_decay={average}"))
     training.train(whole)
-    calls = interrupt_at(monkeypatch, update, RuntimeError)
+    calls = interrupt_at(monkeypatch, update)
     overrides = [*curriculum, f"episodes.workers={workers}", f"training.ema_decay={average}"]
     with pytest.raises(RuntimeError, match="power cut"):
         training.train(training.build(config(tmp_path / "cut", *overrides)))

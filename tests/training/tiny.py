@@ -3,9 +3,11 @@
 import csv
 from pathlib import Path
 
+import pytest
 import torch
 
 from lightning_ebm.config import read, resolve
+from lightning_ebm.training.module import MetaTraining
 from lightning_ebm.training.trainer import build
 
 DEBUG = Path(__file__).parents[2] / "configs" / "debug.yaml"
@@ -24,6 +26,28 @@ def built(folder, *words):
 
 def config(folder, *overrides):
     return resolve(read(DEBUG, [f"output={folder}", *TINY, *overrides]))
+
+
+def interrupt_at(monkeypatch, update):
+    """Lets training fail once, before the given update; returns the updates that are begun."""
+    original, begun = MetaTraining.training_step, []
+
+    def step(self, batch, batch_index):
+        begun.append(self.global_step)
+        if self.global_step == update and begun.count(update) == 1:
+            raise RuntimeError("power cut")
+        return original(self, batch, batch_index)
+
+    monkeypatch.setattr(MetaTraining, "training_step", step)
+    return begun
+
+
+def cut_at(update, train):
+    """Calls `train()`, which fails before the given update."""
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt_at(patch, update)
+        with pytest.raises(RuntimeError, match="power cut"):
+            train()
 
 
 def last(folder):

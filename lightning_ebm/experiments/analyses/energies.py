@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from lightning_ebm.data.episodes import PatternSource
 from lightning_ebm.experiments.analysis import Analysis, AnalysisResult, ask, test_episodes
 from lightning_ebm.memory import PatternSpec
-from lightning_ebm.registry import choice, datasets
 from lightning_ebm.reporting.figures.style import COLOURS, legend, new_figure
 from lightning_ebm.training.trainer import Run
 
@@ -25,16 +22,12 @@ STORED, DISTORTED, UNSEEN, FOREIGN = "stored", "distorted", "unseen", "foreign"
 class Energies(Analysis):
     """Histograms of the energy, and how well it tells stored patterns from others.
 
-    Unseen patterns are those of other test episodes.
+    Unseen patterns are those of other test episodes, foreign ones are uniform noise, or random bits.
     """
-
-    foreign: Any = choice(datasets, "")
-    """A data set whose patterns, of the same shape, are foreign; empty: uniform noise, or random bits."""
 
     def result(self, runs: Mapping[str, Run]) -> AnalysisResult:
         """See `Analysis.result`."""
-        source = datasets.build(self.foreign) if self.foreign else None
-        found = ask(runs, lambda run: energies(run, source), "has an energy")
+        found = ask(runs, energies, "has an energy")
         rows = []
         for label, kinds in found.items():
             for kind, values in kinds.items():
@@ -50,26 +43,22 @@ class Energies(Analysis):
         )
 
 
-def energies(run: Run, foreign: PatternSource | None) -> dict[str, np.ndarray]:
+def energies(run: Run) -> dict[str, np.ndarray]:
     """The energies of all patterns of all test episodes, by kind.
 
     Raises:
         NotImplementedError: if the memory has no energy.
-        ValueError: if foreign patterns have another shape.
     """
-    spec = run.data.source.spec
-    if foreign is not None and foreign.spec.shape != spec.shape:
-        raise ValueError(f"analysis.foreign has patterns of shape {foreign.spec.shape}, training had {spec.shape}")
     values: dict[str, list[np.ndarray]] = {}
     generator = torch.Generator().manual_seed(0)
-    with test_episodes(run) as episodes, test_episodes(run, source=foreign) as others:
+    with test_episodes(run) as episodes:
         for batch in episodes:
             state = run.memory.write(batch.patterns)
             kinds = {
                 STORED: batch.patterns,
                 DISTORTED: batch.queries,
                 UNSEEN: batch.patterns.roll(1, 0),  # those of the episode before; of a lone one there are none
-                FOREIGN: next(others).patterns if foreign else noise(batch.patterns, spec, generator),
+                FOREIGN: noise(batch.patterns, run.data.source.spec, generator),
             }
             if len(batch.patterns) == 1:
                 del kinds[UNSEEN]

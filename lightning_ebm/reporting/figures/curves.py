@@ -11,8 +11,7 @@ from matplotlib.figure import Figure
 
 from lightning_ebm.reporting.figures.style import legend, look, new_figure, write_out_ticks
 from lightning_ebm.reporting.record import Curve
-
-COLUMNS = ("label", "update", "seconds", "error")
+from lightning_ebm.reporting.table import write_rows
 
 
 def read_curve(label: str, folder: Path) -> Curve:
@@ -33,11 +32,8 @@ def read_curve(label: str, folder: Path) -> Curve:
 
 def write_curves(curves: Sequence[Curve], path: Path) -> None:
     """Writes all points, one a line."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        for curve in curves:
-            writer.writerows((curve.label, update, f"{s:.6g}", f"{error:.6g}") for update, s, error in curve.points)
+    points = ((curve.label, *point) for curve in curves for point in curve.points)
+    write_rows(path, ("label", "update", "seconds", "error"), points)
 
 
 def learning_curves(curves: Sequence[Curve], unit: str, dark: bool = False) -> Figure:

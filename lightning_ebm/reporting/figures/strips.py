@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -12,34 +11,24 @@ from lightning_ebm.reporting.figures.style import new_figure
 from lightning_ebm.reporting.record import Gallery
 
 
-def recall_gallery(gallery: Gallery, dark: bool = False) -> Figure:
+def recall_gallery(gallery: Gallery) -> Figure:
     """What each memory recalled: one column a pattern; rows pattern, query, and each memory's answer."""
     answers = {recall.label: recall.trajectory[-1] for recall in gallery.recalls}
     values = np.stack([gallery.patterns, gallery.queries, *answers.values()])
     columns = [str(1 + item) for item in range(values.shape[1])]
-    return _picture_table(values, ["pattern", "query", *answers], columns, dark)
+    return _picture_table(values, ["pattern", "query", *answers], columns)
 
 
-def contact_sheet(
-    patterns: np.ndarray,
-    queries: np.ndarray,
-    title: str,
-    columns: int = 16,
-    masks: np.ndarray | None = None,
-    names: Sequence[str] | None = None,
-) -> Figure:
+def contact_sheet(patterns: np.ndarray, queries: np.ndarray, title: str) -> Figure:
     """What a data set and a distortion look like: rows of patterns, each above the row of their queries.
 
-    Patterns, queries and masks, which are light where True, are those of one episode, (items, *shape). An incomplete
-    row is omitted. `names` are those of the rows of queries.
+    Patterns and queries are those of one episode, (items, *shape). An incomplete row is omitted.
     """
-    columns = min(columns, len(patterns))
+    columns = min(16, len(patterns))
     rows = len(patterns) // columns
-    kinds = [patterns, queries] if masks is None else [patterns, queries, 0.7 * masks.astype(np.float32)]
-    in_rows = [one[: rows * columns].reshape(rows, columns, *patterns.shape[1:]) for one in kinds]
-    values = np.stack(in_rows, 1).reshape(len(kinds) * rows, columns, *patterns.shape[1:])
-    labels = [label for name in names or ["query"] * rows for label in ("pattern", name, "mask")[: len(kinds)]]
-    figure = _picture_table(values, labels, [""] * columns, dark=False)
+    in_rows = [one[: rows * columns].reshape(rows, columns, *patterns.shape[1:]) for one in (patterns, queries)]
+    values = np.stack(in_rows, 1).reshape(2 * rows, columns, *patterns.shape[1:])
+    figure = _picture_table(values, ["pattern", "query"] * rows, [""] * columns)
     figure.suptitle(title)
     return figure
 
@@ -59,17 +48,15 @@ def read_path(
     steps = shown_steps(len(trajectory))
     values = np.stack([patterns, query, *(trajectory[step] for step in steps)], axis=1)
     columns = ["pattern", "query", *(f"read {1 + step}" for step in steps)]
-    notes = None if energies is None else [[f"{energy:.4g}" for energy in row] for row in shown_energies(energies).T]
+    notes = None
+    if energies is not None:
+        shown = energies[[0, 1, *(2 + step for step in steps)]]
+        notes = [[f"{energy:.4g}" for energy in row] for row in shown.T]
     return _picture_table(values, [str(1 + item) for item in range(len(patterns))], columns, dark, notes)
 
 
-def shown_energies(energies: np.ndarray) -> np.ndarray:
-    """The rows of (2 + steps, items) that belong to pattern, query and the steps that are shown."""
-    return energies[[0, 1, *(2 + step for step in shown_steps(len(energies) - 2))]]
-
-
 def _picture_table(
-    values: np.ndarray, rows: list[str], columns: list[str], dark: bool, notes: list[list[str]] | None = None
+    values: np.ndarray, rows: list[str], columns: list[str], dark: bool = False, notes: list[list[str]] | None = None
 ) -> Figure:
     """Patterns (rows, columns, *shape) with names: one image, as drawing hundreds of axes is slow.
 
@@ -137,6 +124,6 @@ def mosaic(values: np.ndarray, below: float = 0.0) -> np.ndarray:
     return pictures.swapaxes(1, 2).reshape(rows * height, columns * width, 4)[:-gap, :-gap]
 
 
-def shown_steps(steps: int, most: int = 8) -> list[int]:
-    """Indices of the read steps to show where there is room for `most`: evenly spaced, with both ends."""
-    return sorted({round(step) for step in np.linspace(0, steps - 1, min(steps, most))})
+def shown_steps(steps: int) -> list[int]:
+    """Indices of the read steps to show, at most eight: evenly spaced, with both ends."""
+    return sorted({round(step) for step in np.linspace(0, steps - 1, min(steps, 8))})

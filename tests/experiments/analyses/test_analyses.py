@@ -127,12 +127,12 @@ def test_auroc_is_the_share_of_pairs_in_order():
 
 
 def test_stored_patterns_of_hebbs_rule_have_less_energy():
-    answer = Energies("").result({"Hopfield": bits_run("hopfield")})
+    answer = Energies().result({"Hopfield": bits_run("hopfield")})
     scores = dict(zip(column(answer, "patterns"), column(answer, "AUROC against stored"), strict=True))
     assert scores["stored"] == 0.5
     assert scores["unseen"] > 0.95 and scores["foreign"] > 0.95 and scores["distorted"] > 0.8
     with pytest.raises(ValueError, match="none of these memories has an energy"):
-        Energies("").result({"query": bits_run(QUERY)})
+        Energies().result({"query": bits_run(QUERY)})
 
 
 def test_the_read_path_begins_at_the_query_and_ends_at_the_answer():
