@@ -63,7 +63,7 @@ def keys(schema: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
         for one in (*node.get("oneOf", ()), *node.get("anyOf", ()), *node.get("allOf", ())):
             yield from below(one, path)
         words = [str(word) for word in (*node.get("enum", ()), node.get("const", "")) if word != ""]
-        if node.get("type") == ["boolean"]:
+        if node.get("type") == ["boolean", "string"]:
             words = ["true", "false"]
         if path and "properties" not in node:
             yield path, words

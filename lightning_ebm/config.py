@@ -16,6 +16,7 @@ All values are read as text, and only the schema says what they are: a name may 
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import hashlib
 import json
@@ -38,7 +39,7 @@ MOST_VALUES = 100_000  # in one file; aliases of aliases would make billions of 
 NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 """What errors call the value of each type."""
 BOOLEANS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false", "no", "off", "0"), False)
-"""Text for yes and no, as in YAML."""
+"""Text for yes and no, as in YAML and OmegaConf."""
 NULLS = ("", "~", "null", "none")  # of YAML, and W&B's word for it
 
 
@@ -248,8 +249,35 @@ def resolve(plain: Mapping[str, Any]) -> RunConfig:
     Raises:
         ConfigError: on an unknown key or name, a wrong type, or a value out of range; the message names the key.
     """
-    config: RunConfig = build(RunConfig, plain, "")
+    config: RunConfig = build(RunConfig, interpolated(plain), "")
     return config
+
+
+def interpolated(plain: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A plain configuration in which each `${key}` has become the value of that key, as OmegaConf reads it.
+
+    Raises:
+        ConfigError: if there is no such key.
+    """
+
+    def filled(raw: Any, done: Any) -> Any:  # words of the command line stay what they are
+        if isinstance(raw, dict):
+            for key in raw:
+                raw[key] = filled(raw[key], done[key])
+        elif isinstance(raw, list):
+            raw[:] = map(filled, raw, done)
+        return done if isinstance(raw, str) and "${" in raw else raw
+
+    if "${" not in str(plain):
+        return plain
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        found = OmegaConf.to_container(OmegaConf.create(dict(plain)), resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(reason(error)) from None
+    return typing.cast(Mapping[str, Any], filled(copy.deepcopy(plain), found))
 
 
 def check_keys(schema: type, node: Any, path: str = "") -> None:

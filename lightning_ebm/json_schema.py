@@ -24,12 +24,14 @@ from lightning_ebm.schema import RunConfig
 
 DIALECT = "http://json-schema.org/draft-07/schema#"  # the newest that yaml-language-server knows in full
 TYPES: dict[Any, list[str]] = {
-    bool: ["boolean"],
-    int: ["integer"],
-    float: ["number"],
+    bool: ["boolean", "string"],
+    int: ["integer", "string"],
+    float: ["number", "string"],
     str: ["string", "number", "boolean"],  # text stays as written: a name may be 12345e7 or yes
 }
 """A setting's type -> the types of JSON that YAML may read its value as."""
+INTERPOLATION = r"\$\{.+\}"
+"""The one text that stands for a value of any type."""
 BOUNDS = {"at_least": "minimum", "above": "exclusiveMinimum", "at_most": "maximum", "below": "exclusiveMaximum"}
 REGISTRIES = (memories, energies, datasets, distortions, analyses)
 
@@ -133,7 +135,7 @@ def of_type(kind: Any, metadata: Any) -> dict[str, Any]:
         least = {"minItems": metadata["min_length"]} if metadata.get("min_length") else {}
         return {"type": "array", "items": of_type(typing.get_args(kind)[0], metadata), **least}
     if one_of := metadata.get("one_of"):
-        return {"enum": list(one_of)}
+        return {"anyOf": [{"enum": list(one_of)}, {"type": "string", "pattern": INTERPOLATION}]}
     kinds = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
     named = list(dict.fromkeys(name for one in kinds if one is not types.NoneType for name in TYPES[one]))
     limits = {
@@ -141,9 +143,9 @@ def of_type(kind: Any, metadata: Any) -> dict[str, Any]:
         for name, bound in metadata.get("bounds", {}).items()
         if not isinstance(bound, str) and abs(bound) < float("inf")
     }
-    if types.NoneType not in kinds:
-        return {"type": named, **limits}
-    return {"type": [*named, "null", "string"], **limits, "pattern": "^(null|none)$"}
+    empty = ["null"] if types.NoneType in kinds else []
+    text = {} if str in kinds else {"pattern": f"^(null|none)$|{INTERPOLATION}" if empty else INTERPOLATION}
+    return {"type": [*named, *empty], **limits, **text}
 
 
 def default(field: dataclasses.Field[Any]) -> dict[str, Any]:

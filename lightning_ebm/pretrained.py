@@ -206,17 +206,17 @@ def digest(tensors: dict[str, Tensor], about: dict[str, Any]) -> str:
 
 
 def refuse_imports(settings: Any, where: str) -> None:
-    """Refuses names of classes that are import paths, as these run code.
+    """Refuses names of classes that are import paths, as these run code, and interpolations, which could make some.
 
     Args:
         settings: a file's, as nested dicts, lists and values.
         where: what to call the file in an error.
 
     Raises:
-        PretrainedError: if there is a colon in any text.
+        PretrainedError: if there is a colon, or what begins an interpolation, in any text.
     """
     for text in texts(settings):
-        if ":" in text:
+        if ":" in text or "${" in text:
             raise PretrainedError(
                 f"{where}: {text!r} could lead to an import; a pretrained memory may only name registered classes"
             )

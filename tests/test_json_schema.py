@@ -77,7 +77,7 @@ RIGHT = [
     "memory: {writing: {steps: 3}}",
     "test_distortion: ''",
     "distortion: {name: pixels, amount: [4, 8]}",
-    "seed: 3\ntraining: {max_steps: 3, log_images: false}",
+    "seed: 3\ntraining: {max_steps: '${seed}', log_images: false}",
     "distortion: {name: any_of, of: [half, {name: block, size: 3}]}",
     "compare: {rows: {one: {memory: 'mine:Memory', sizes: {small: {memory: {keys: 1}}}}}}",
     "compare: {rows: {one: {memory: hopfield, sizes: {small: {seed: 1}}}}, vary: {a: {b: {distortion: half}}}}",
@@ -124,5 +124,6 @@ def test_meanings_are_the_docstrings_below_the_fields():
     assert found["learning_rate"] == "Learning rate of AdamW."
     described = SCHEMA["properties"]["training"]["properties"]["learning_rate"]
     assert described == {
-        "description": "Learning rate of AdamW.", "type": ["number"], "minimum": 0, "default": 0.01
+        "description": "Learning rate of AdamW.", "type": ["number", "string"], "minimum": 0, "default": 0.01,
+        "pattern": described["pattern"],
     }  # fmt: skip

@@ -154,7 +154,7 @@ def test_what_is_no_memory_is_refused(changes, message):
             parse(safetensors.torch.save({"a": torch.ones(2)}, other), "x")
 
 
-@pytest.mark.parametrize("energy", ["ran_when_imported:Energy", {"name": "ran_when_imported:Energy"}])
+@pytest.mark.parametrize("energy", ["ran_when_imported:Energy", {"name": "ran_when_imported:Energy"}, "${oc.env:HOME}"])
 def test_a_file_imports_nothing(tmp_path, monkeypatch, energy):
     (tmp_path / "ran_when_imported.py").write_text("Energy = None")
     monkeypatch.syspath_prepend(tmp_path)

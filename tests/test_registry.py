@@ -87,7 +87,7 @@ PURE = [
 ]
 
 
-def test_a_notebook_gets_by_without_lightning_and_matplotlib():
+def test_a_notebook_gets_by_without_lightning_and_matplotlib_and_the_bottom_layer_without_omegaconf():
     """Modules one by one, public names but those of training and torchmetrics, an EBMM in use, a pretrained memory."""
     code = f"""
 import importlib, sys, torch, lightning_ebm as lebm
@@ -96,7 +96,7 @@ def refuse(what, *heavy):
         sys.exit(f'{{what}} imports {{found}}')
 for module in {PURE}:
     importlib.import_module(module)
-    refuse(module, 'pytorch_lightning', 'wandb')
+    refuse(module, 'pytorch_lightning', 'omegaconf', 'wandb')
 [getattr(lebm, name) for name in lebm.__all__ if name not in {{'train', 'compare', 'RecallError', 'ExactRecall'}}]
 net = lebm.GatedRNN(lebm.PatternSpec((8,), binary=True), lebm.GatedRNNConfig(hidden=4, written_units=2))
 assert lebm.EBMM(net).write(torch.rand(1, 2, 8)).keys() == {{'memory.weight', 'memory.bias'}}

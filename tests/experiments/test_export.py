@@ -169,6 +169,7 @@ def test_mistakes_are_one_line(exported, tmp_path, refused):
         ({"rows": []}, "has no published row"),
         ({"rows": [{"precision": "float32"}]}, "rows of the pretrained memory tiny cannot be read"),
         ({"config": "data: {name: 'os:system'}"}, "could lead to an import"),
+        ({"config": "data: {name: '${oc.env:HOME}'}"}, "could lead to an import"),
         ({"config": "[1, 2"}, "is not a YAML mapping"),
         ({"config": "data: {name: glyphs, size: 20}"}, "and its data are"),
     ],
