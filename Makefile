@@ -39,7 +39,7 @@ wheel: .venv/.installed-dev ## build the wheel and the source archive in dist/
 	$(BIN)/python -m build
 
 audit: .venv/.installed-audit ## look the pinned versions up in the database of vulnerabilities
-	$(BIN)/pip-audit -r constraints.txt --no-deps --disable-pip
+	$(BIN)/pip-audit --strict -r constraints.txt --no-deps --disable-pip
 
 clean: ## remove the environment and all runs
 	rm -rf .venv runs site dist build

@@ -118,9 +118,9 @@ def read(source: Source, overrides: Overrides = ()) -> dict[str, Any]:
 
 
 def layers(source: Source, overrides: Overrides) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The plain configurations of a file and of overrides, before they are merged."""
+    """The plain configurations of a file or mapping and of overrides, before they are merged."""
     path = shipped(source, "configs", "configuration") if isinstance(source, str) else source
-    under = with_recipe(path) if isinstance(path, Mapping) else read_file(path)
+    under = with_base(path) if isinstance(path, Mapping) else read_file(path)
     return under, parse_overrides(overrides)
 
 
@@ -166,10 +166,7 @@ def with_recipe(layer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_file(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """A YAML file merged over those that its `base:` keys name: paths relative to it, or names of the package's files.
-
-    `above` are the files that led here.
-    """
+    """A YAML file merged over its recipe and those that `base:` keys name; `above` are the files that led here."""
     try:
         loaded = load_yaml(path.read_bytes(), str(path)) or {}
     except (OSError, ValueError) as error:
@@ -179,18 +176,30 @@ def read_file(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise ConfigError(f"cannot read the configuration {path}{named}: {getattr(error, 'strerror', error)}") from None
     if not isinstance(loaded, dict):
         raise ConfigError(f"{path} must hold keys and values, not a {type(loaded).__name__}")
-    base = loaded.pop("base", "")
-    loaded = with_recipe(loaded)
+    return with_base(loaded, (*above, path))
+
+
+def with_base(layer: Mapping[str, Any], files: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """A layer over its recipe, over the file that its `base:` names: a name of the package's files, or a path.
+
+    The path is relative to the last of `files`, which led to the layer, or to the working folder if there are none.
+
+    Raises:
+        ConfigError: if there is no such file, or it is one of those that led here.
+    """
+    layer = dict(layer)
+    base = layer.pop("base", "")
+    layer = with_recipe(layer)
     if not base:
-        return loaded
-    above = (*above, path)
+        return layer
+    where, folder = (f"{files[-1]}: ", files[-1].parent) if files else ("", Path())
     try:
-        below = shipped(convert(str, base, "base"), "configs", "configuration", path.parent)
+        below = shipped(convert(str, base, "base"), "configs", "configuration", folder)
     except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
-    if below.resolve() in [file.resolve() for file in above]:
-        raise ConfigError(f"{path}: base leads back to {below}")
-    return merge(read_file(below, above), loaded)
+        raise ConfigError(f"{where}{error}") from None
+    if below.resolve() in [file.resolve() for file in files]:
+        raise ConfigError(f"{where}base leads back to {below}")
+    return merge(read_file(below, files), layer)
 
 
 def parse_overrides(overrides: Overrides) -> dict[str, Any]:

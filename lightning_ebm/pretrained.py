@@ -218,7 +218,7 @@ def refuse_imports(settings: Any, where: str) -> None:
     for text in texts(settings):
         if ":" in text or "${" in text:
             raise PretrainedError(
-                f"{where}: {text!r} could lead to an import; a pretrained memory may only name registered classes"
+                f"{where}: {text!r} could lead to an import; a file of parameters may only name registered classes"
             )
 
 

@@ -47,9 +47,9 @@ def evaluate(config: str, overrides: Sequence[str], memory: str = "") -> None:
         raise ConfigError("evaluate needs a configuration, such as configs/glyphs.yaml, or --memory NAME")
     deviations: list[str] = []
     if memory:
-        found, deviations = reproduce(read_pretrained(expanded(memory, "--memory")), overrides)
+        found, deviations = reproduce(read_pretrained(expanded(memory, "--memory")), overrides, console)
     else:
-        found = measure(config, overrides)
+        found = measure(config, overrides, console)
     console.print(main_table(found, brief=True))
     if deviations:
         raise ValueError("; ".join(deviations))

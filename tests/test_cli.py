@@ -25,7 +25,9 @@ def test_train_evaluate_compare_and_show(tmp_path, capsys):
     assert main(["train", DEBUG, output]) == 0
     assert "best.ckpt" in capsys.readouterr().out.replace("\n", "")
     assert main(["evaluate", DEBUG, output]) == 0
-    assert "query itself" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert shown.startswith("debug: testing on 4 episodes of 4 patterns, mask unknown, float32\n")
+    assert "query itself" in shown
     assert main(["compare", DEBUG, output]) == 0
     assert "report.html" in capsys.readouterr().out.replace("\n", "")
     folder = tmp_path / "compare-debug"

@@ -7,7 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
+import lightning_ebm as lebm
+from lightning_ebm.config import ConfigError, resolve
+from lightning_ebm.schema import TrainingConfig
+from lightning_ebm.training.checkpoints import load
 from lightning_ebm.training.module import MetaTraining
+from lightning_ebm.training.trainer import build, fit
 
 PAGE = (Path(__file__).parent.parent / "docs" / "own_trainer.md").read_text(encoding="utf-8")
 SMALLER = {
@@ -19,7 +24,7 @@ SMALLER = {
 
 
 def script(precision="bf16-mixed"):
-    (code,) = re.findall(r"```python[^\n]*\n(.*?)```", PAGE, re.DOTALL)
+    code, _ = re.findall(r"```python[^\n]*\n(.*?)```", PAGE, re.DOTALL)
     for old, new in SMALLER.items():
         assert code.count(old) == 1, old
         code = code.replace(old, new)
@@ -72,16 +77,53 @@ def test_a_checkpoint_loads_with_its_parameters(names):
         assert torch.equal(value, saved[key])
 
 
+def test_a_checkpoint_of_a_run_loads_by_its_path_alone(tmp_path):
+    """And reads as the memory that `lightning-ebm` restores; the gradient term is on from update 4 of 6."""
+    rates = {"gradient_term": True, "gradient_rate": 0.01, "per_step": True, "steps": 2}
+    run = lebm.train("debug", {
+        "output": str(tmp_path), "data": {"name": "bits", "size": 12}, "distortion": {"name": "pixels", "amount": 4},
+        "memory": {"name": "ebmm", "energy": {"name": "gated_rnn", "hidden": 8, "written_units": 3}, "writing": rates},
+        "training": {"max_steps": 6, "validate_every": 2, "gradient_term_from": 4, "log_images": False},
+        "trainer": {"accelerator": "cpu"},
+    })  # fmt: skip
+    state = torch.random.get_rng_state()
+    module = MetaTraining.load_from_checkpoint(run.folder / "checkpoints" / "last.ckpt")
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert module.config == run.config.training
+    assert module.spec == run.data.source.spec
+    assert module.hparams["config"]["seed"] == 0  # and is kept in checkpoints of further training
+    restored = build(run.config).memory
+    load(restored, run.folder / "checkpoints" / "last.ckpt")
+    episode = next(iter(run.data.test_dataloader()))
+    expected = restored.read(restored.write(episode.patterns), episode.queries)
+    torch.testing.assert_close(module.memory.read(module.memory.write(episode.patterns), episode.queries), expected)
+    assert module.memory.writing.rates()[0, 0, 2] > 0
+
+
+def test_what_a_checkpoint_does_not_say_must_be_given(names, tmp_path, monkeypatch):
+    path = names["best"].best_model_path
+    with pytest.raises(
+        ConfigError, match=r"best\.ckpt does not say how its module is built .*: give memory, spec, con"
+    ):
+        MetaTraining.load_from_checkpoint(path)
+    saved = torch.load(path, weights_only=True)
+    saved["hyper_parameters"]["config"] = {"memory": {"name": "hostile:Memory"}, "training": {}}
+    torch.save(saved, tmp_path / "hostile.ckpt")
+    (tmp_path / "hostile.py").write_text("raise SystemExit('imported')")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"'hostile:Memory' could lead to an import"):
+        MetaTraining.load_from_checkpoint(tmp_path / "hostile.ckpt")
+    memory = type(names["memory"])(fresh(names))
+    module = MetaTraining.load_from_checkpoint(tmp_path / "hostile.ckpt", memory=memory)
+    assert (module.spec, module.config) == (names["glyphs"].spec, TrainingConfig())
+
+
 def fresh(names):
-    lebm = names["lebm"]
     return lebm.Reconstruction(names["glyphs"].spec, lebm.ReconstructionConfig(keys=31))
 
 
 def test_in_float32_it_makes_the_updates_of_our_own_trainer(tmp_path, monkeypatch):
     """The same episodes, seed and schedule give the same parameters as `lightning-ebm train`."""
-    from lightning_ebm.config import resolve
-    from lightning_ebm.training.trainer import build, fit
-
     monkeypatch.chdir(tmp_path)
     theirs: dict = {}
     exec(script("32-true"), theirs)

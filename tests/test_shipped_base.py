@@ -19,3 +19,14 @@ def test_a_name_that_the_package_does_not_have(tmp_path):
     path.write_text("base: bitz")
     with pytest.raises(ConfigError, match=r"mine.yaml: there is neither a file 'bitz' nor .* Did you mean 'bits'\?"):
         read(path)
+
+
+def test_a_mapping_has_a_base_too(tmp_path, monkeypatch):
+    config = resolve(read({"base": "bits", "seed": 3}, {"episodes": {"batch": 2}}))
+    assert (config.data.name, config.seed, config.episodes.batch, config.episodes.val) == ("bits", 3, 2, 24)
+    (tmp_path / "mine.yaml").write_text("base: bits\nname: mine")
+    monkeypatch.chdir(tmp_path)
+    assert resolve(read({"base": "mine.yaml", "recipe": "paper"})) == resolve(read("mine.yaml", {"recipe": "paper"}))
+    assert resolve(read({"base": "mine.yaml"})).name == "mine"
+    with pytest.raises(ConfigError, match=r"^there is neither a file 'bitz' nor .* Did you mean 'bits'\?"):
+        read({"base": "bitz"})

@@ -63,35 +63,22 @@ class Reading(nn.Module):
             never_growing(torch.sigmoid(self.raw_momentum), self.momentum_decay),
         )
 
-    def forward(self, slope: Slope, queries: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Reads the queries of one episode.
-
-        Args:
-            slope: maps x (items, *shape) to ∇ₓE there, of the same shape.
-            queries: (items, *shape), values in [0, 1].
-            mask: (items, *shape), how freely each value moves: a factor of its slope in [0, 1], or bool; None: all
-                freely.
-
-        Returns:
-            The iterates (K, items, *shape) after the query, values in [0, 1].
-        """
-        return self.descend(slope, queries, torch.zeros_like(queries), mask, *self.schedule())[0]
-
     def descend(
         self, slope: Slope, x: Tensor, velocity: Tensor, mask: Tensor | None, step_sizes: Tensor, momenta: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Some of the steps, from any point with any velocity.
+        """Some of the steps on the queries of one episode, from any point with any velocity.
 
         Args:
-            slope: as in `forward`.
-            x: where these steps start, (items, *shape).
-            velocity: the same shape.
-            mask: as in `forward`.
-            step_sizes: of these steps, (steps,).
+            slope: maps x (items, *shape) to ∇ₓE there, of the same shape.
+            x: where these steps start, (items, *shape), values in [0, 1]; the queries before the first step.
+            velocity: the same shape; zeros before the first step.
+            mask: (items, *shape), how freely each value moves: a factor of its slope in [0, 1], or bool; None: all
+                freely.
+            step_sizes: of these steps, (steps,), some of those of `schedule`.
             momenta: the same.
 
         Returns:
-            The iterates (steps, items, *shape), and the velocity after the last of them.
+            The iterates (steps, items, *shape), values in [0, 1], and the velocity after the last of them.
         """
         iterates = []
         for step_size, momentum in zip(step_sizes, momenta, strict=True):

@@ -92,15 +92,15 @@ def write_reports(comparisons: Mapping[str, Comparison], missing: Sequence[str],
     return write_index(reports, list(missing), folder, findings)
 
 
-def evaluate(source: Source, overrides: Overrides = ()) -> Comparison:
-    """Measures one trained memory, as `compare` would.
+def evaluate(source: Source, overrides: Overrides = (), console: Console = QUIET) -> Comparison:
+    """Measures one trained memory, as `compare` would; the console shows progress.
 
     Raises:
         ConfigError: if it was not trained, or its checkpoint is damaged.
     """
     config = resolve(read(source, overrides))
     run, one = restore(config, config.checkpoint), Experiment.of(config)
-    found = [named(row, one.label, one.series) for _, rows in measured(run, one.settings()) for row in rows]
+    found = [named(row, one.label, one.series) for _, rows in measured(run, one.settings(), console) for row in rows]
     return comparison_of(config.memory.name, config, found)
 
 

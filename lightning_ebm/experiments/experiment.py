@@ -20,6 +20,7 @@ from typing import Any, BinaryIO, TypeVar
 import numpy as np
 import yaml
 from rich.console import Console
+from rich.progress import track
 from rich.text import Text
 from torch.utils.data import DataLoader
 
@@ -246,14 +247,20 @@ def run_experiment(experiment: Experiment, say: Say) -> None:
             atomic_write(experiment.path("gallery.npz"), gallery_file(run, config.compare.gallery))
 
 
-def measured(run: Run, settings: Iterable[Setting]) -> Iterator[tuple[Setting, list[Record]]]:
-    """Measures a memory in one setting after the other, see `rows_of`; it writes the episodes of each size once."""
+def measured(run: Run, settings: Iterable[Setting], console: Console = QUIET) -> Iterator[tuple[Setting, list[Record]]]:
+    """Measures a memory in one setting after the other, see `rows_of`; it writes the episodes of each size once.
+
+    The console gets a line for each setting and, where it is a terminal, a bar of the episodes.
+    """
     written: dict[int, Written] = {}
     for setting in settings:
-        yield setting, rows_of(run, setting, written.setdefault(setting.items, []))
+        mask, episodes = "known" if setting.mask_known else "unknown", run.config.episodes.test
+        what = f"{episodes} episodes of {setting.items} patterns, mask {mask}, {setting.precision}"
+        console.print(f"{run.config.name}: testing on {what}", soft_wrap=True)
+        yield setting, rows_of(run, setting, written.setdefault(setting.items, []), console)
 
 
-def rows_of(run: Run, setting: Setting, written: Written) -> list[Record]:
+def rows_of(run: Run, setting: Setting, written: Written, console: Console = QUIET) -> list[Record]:
     """A memory's records in one setting, those of its controls *prior state* and *exact slots*, and those of the query.
 
     They have roles, but no labels yet. Rounding leaves nothing to measure where there is no state. `written` is what
@@ -274,7 +281,7 @@ def rows_of(run: Run, setting: Setting, written: Written) -> list[Record]:
     for role, (memory, name) in roles.items():
         found = measure(
             memory,
-            test_loader(run, setting.items),
+            track(test_loader(run, setting.items), role or name, console=console, transient=True),
             run.data.source.spec,
             mask_known=setting.mask_known,
             nothing_written=role == PRIOR,

@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 import yaml
+from rich.console import Console
 
 from lightning_ebm.config import ConfigError, merge, parse_overrides, resolve
 from lightning_ebm.experiments.compare import comparison_of
 from lightning_ebm.experiments.experiment import Setting, measured, named
 from lightning_ebm.pretrained import Pretrained, PretrainedError, refuse_imports
 from lightning_ebm.reporting.record import MEASURES, Comparison, Record
+from lightning_ebm.reporting.terminal import QUIET
 from lightning_ebm.schema import RunConfig
 from lightning_ebm.training.trainer import build
 
@@ -23,12 +25,13 @@ CHANGEABLE = ("data.root", "data.download", "episodes.test", "trainer.threads")
 """Keys that leave the episodes, as far as they are tested, and the memory what they were."""
 
 
-def reproduce(saved: Pretrained, words: Sequence[str] = ()) -> tuple[Comparison, list[str]]:
+def reproduce(saved: Pretrained, words: Sequence[str] = (), console: Console = QUIET) -> tuple[Comparison, list[str]]:
     """Measures a pretrained memory on the test episodes that it is published with, or on the first of them.
 
     Args:
         saved: the memory's file.
         words: key=value words; of `CHANGEABLE` only.
+        console: shows progress.
 
     Returns:
         Published and reproduced rows, with the controls of now; and a line for each error that was not reproduced.
@@ -52,7 +55,8 @@ def reproduce(saved: Pretrained, words: Sequence[str] = ()) -> tuple[Comparison,
     run = replace(run, memory=memory)
     there = [replace(one, error=one.error[:count], error_corrupted=one.error_corrupted[:count]) for one in there]
     settings = dict.fromkeys(Setting(result.items, result.mask_known, result.precision) for result in there)
-    here = [named(row, saved.name, saved.name, "reproduced") for _, rows in measured(run, settings) for row in rows]
+    found = measured(run, settings, console)
+    here = [named(row, saved.name, saved.name, "reproduced") for _, rows in found for row in rows]
     of = f", the first {count} of {least} test episodes" if count < least else ""
     own = [one for one in there if not one.is_control]
     comparison = comparison_of(saved.name, config, own + here, of)

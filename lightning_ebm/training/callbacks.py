@@ -16,15 +16,15 @@ import pytorch_lightning as pl
 import rich
 import torch
 from PIL import Image, ImageDraw
-from pytorch_lightning.loggers import WandbLogger
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 from rich.table import Column
 
 from lightning_ebm.files import atomic_write
-from lightning_ebm.metrics import to_numpy
+from lightning_ebm.metrics import pattern_errors, to_numpy
 from lightning_ebm.reporting.figures.strips import mosaic
+from lightning_ebm.training.loggers import Tracker
 
 SHOWN = {"train/loss": "loss", "val/error": "val error", "val/error_corrupted": "on corrupted"}
 """Metrics that progress shows, and what it calls them."""
@@ -150,16 +150,39 @@ class Pictures(pl.Callback):
         """Draws the first batch."""
         if batch_index or not trainer.is_global_zero:
             return
-        with torch.no_grad():
-            memory: Any = module.memory
-            trajectory = memory.read(memory.write(batch.patterns[:1]), batch.queries[:1, : self.items])
-        columns = {"pattern": batch.patterns[0, : self.items], "query": batch.queries[0, : self.items]}
-        columns |= {f"read {1 + step}": read[0] for step, read in enumerate(trajectory)}
+        columns = {"pattern": batch.patterns, "query": batch.queries}
+        columns |= {f"read {1 + step}": read for step, read in enumerate(outputs)}
         path = self.folder / f"step-{trainer.global_step:07d}.png"
-        atomic_write(path, picture({name: to_numpy(values) for name, values in columns.items()}))
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                logger.log_image("recall", [str(path)], trainer.global_step)
+        atomic_write(path, picture({name: to_numpy(values[0, : self.items]) for name, values in columns.items()}))
+        for tracker in trackers(trainer):
+            tracker.log_image("recall/patterns", [str(path)], trainer.global_step - 1)
+
+
+class ErrorByReadStep(pl.Callback):
+    """Logs the error of the query and after each read step to W&B, averaged over the validation episodes."""
+
+    def on_validation_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Starts the sums of a validation."""
+        self.sums: Any = 0.0
+
+    def on_validation_batch_end(
+        self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, batch_index: int, *_: Any
+    ) -> None:
+        """Adds the error of every pattern."""
+        sums = torch.stack([pattern_errors(x, batch.patterns, module.spec).sum() for x in (batch.queries, *outputs)])
+        self.sums = self.sums + torch.cat([sums, sums.new_tensor([batch.patterns.shape[:2].numel()])])
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Logs their means over all processes."""
+        *sums, patterns = trainer.strategy.reduce(self.sums, reduce_op="sum").tolist()
+        points = [(step, value / patterns) for step, value in enumerate(sums)]
+        for tracker in trackers(trainer):
+            tracker.log_line("recall/error_by_read_step", "read step", "error", points, trainer.global_step - 1)
+
+
+def trackers(trainer: pl.Trainer) -> list[Tracker]:
+    """The trainer's loggers that are W&B's."""
+    return [logger for logger in trainer.loggers if isinstance(logger, Tracker)]
 
 
 def picture(columns: dict[str, np.ndarray], width: int = 64) -> bytes:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -13,7 +14,7 @@ from unittest.mock import patch
 from pytorch_lightning.loggers import CSVLogger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
-from lightning_ebm.config import plain, run_folder
+from lightning_ebm.config import identity, plain, run_folder
 from lightning_ebm.files import atomic_write
 from lightning_ebm.launcher import rank
 from lightning_ebm.schema import RunConfig
@@ -27,6 +28,10 @@ WANDB_DEFAULTS = {
     "WANDB_SILENT": "true",
 }
 """W&B's own environment variables, where the user has not set them."""
+LEAST = ("train/loss", "val/error", "val/error_corrupted")
+"""Metrics whose least value sums up a run in W&B."""
+HIDDEN = ("epoch", "trainer/global_step", "train/seconds")
+"""Numbers that W&B draws no panel of: the axes of others."""
 
 
 class MetricsFile(CSVLogger):
@@ -59,16 +64,17 @@ class MetricsFile(CSVLogger):
 class Tracker(WandbLogger):
     """Lightning's logger of a W&B run, but no update is logged twice, and after an error nothing more is sent.
 
+    W&B shows a section of panels for each word before the slash in names of metrics: train, val and recall.
+
     Args:
         run: the W&B run.
-        logged: file with the last update that was logged.
+        logged: file with the last update that was logged, in the run's folder.
     """
 
     def __init__(self, run: Any, logged: Path) -> None:
         super().__init__(experiment=run, log_model=not run.offline)
         self.logged, self.works = logged, True
-        self.attempt(run.define_metric, "trainer/global_step")
-        self.attempt(lambda: run.define_metric("*", step_metric="trainer/global_step", step_sync=True))
+        self.attempt(define_metrics, run)
         self.before = -1
         try:
             self.before = int(logged.read_bytes()) if logged.exists() else -1
@@ -79,7 +85,8 @@ class Tracker(WandbLogger):
         """Does something that may fail without stopping the run; a warning the first time, nothing from then on."""
         if self.works:
             try:
-                work(*arguments)
+                with staged_in(self.logged.parent):
+                    work(*arguments)
             except Exception as error:  # any error of wandb: logging must not stop a run
                 self.works = False
                 warnings.warn(f"W&B stopped working and gets nothing more of this run ({reason(error)})", stacklevel=2)
@@ -103,6 +110,28 @@ class Tracker(WandbLogger):
         self.attempt(lambda: super(Tracker, self).log_image(key, images, step, **options))
 
     @rank_zero_only
+    def log_line(self, key: str, x: str, y: str, points: Iterable[tuple[float, float]], step: int) -> None:
+        """Logs a line plot, with the table of its points; of several runs, W&B draws a line each.
+
+        Args:
+            key: name of the plot; its title is the last part of it.
+            x: name of the first number of each point.
+            y: name of the second.
+            points: in the order of x.
+            step: the update.
+        """
+
+        def plot() -> None:
+            import wandb
+
+            title = key.rpartition("/")[2].replace("_", " ")
+            table = wandb.Table(columns=[x, y], data=[list(point) for point in points])
+            plots: Any = {key: wandb.plot.line(table, x, y, title=title)}
+            self.log_metrics(plots, step)
+
+        self.attempt(plot)
+
+    @rank_zero_only
     def after_save_checkpoint(self, checkpoint_callback: Any) -> None:
         """Remembers a checkpoint, for the end."""
         self.attempt(super().after_save_checkpoint, checkpoint_callback)
@@ -111,6 +140,32 @@ class Tracker(WandbLogger):
     def finalize(self, status: str) -> None:
         """Sends the best checkpoint."""
         self.attempt(super().finalize, status)
+
+
+def define_metrics(run: Any) -> None:
+    """Says how W&B shows metrics: over updates, and by their least value where that sums up a run."""
+    axis: dict[str, Any] = {"step_metric": "trainer/global_step", "step_sync": True}
+    for name in HIDDEN:
+        run.define_metric(name, hidden=True)
+    run.define_metric("*", **axis)
+    for name in LEAST:
+        run.define_metric(name, summary="min", **axis)
+
+
+@contextmanager
+def staged_in(folder: Path) -> Iterator[None]:
+    """Within it, W&B keeps tables and checkpoints that it will upload in this run's folder: the home may be read-only.
+
+    A user's own WANDB_DATA_DIR comes first.
+    """
+    if "WANDB_DATA_DIR" in os.environ:
+        yield
+        return
+    os.environ["WANDB_DATA_DIR"] = str(folder / "wandb")
+    try:
+        yield
+    finally:
+        del os.environ["WANDB_DATA_DIR"]
 
 
 def mode(config: RunConfig) -> str:
@@ -162,12 +217,21 @@ def tracker(config: RunConfig) -> Tracker | None:
     is started again resumes it.
     """
     folder = run_folder(config)
-    name, tags = folder.name, list(config.wandb.tags)
-    run_id = os.environ.get("WANDB_RUN_ID") or name
+    run_id = os.environ.get("WANDB_RUN_ID") or folder.name
     run = None
     if rank() == 0:
-        run = start(config, folder, name=name, id=run_id, tags=tags, config=plain(config), resume="allow")
+        options = {"name": display_name(config), "tags": list(config.wandb.tags), "config": plain(config)}
+        run = start(config, folder, id=run_id, resume="allow", **options)
     return Tracker(run, folder / "wandb-logged") if run else None
+
+
+def display_name(config: RunConfig) -> str:
+    """What W&B's lists and legends call a run: `glyphs, ebmm, seed 0 (1a2b3c4d)`.
+
+    That is the configuration's name, memory and data as far as they say more, the seed, and the end of its folder.
+    """
+    words = dict.fromkeys((config.name, config.memory.name, config.data.name, f"seed {config.seed}"))
+    return f"{', '.join(words)} ({identity(config)})"
 
 
 def log_table(config: RunConfig, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -177,7 +241,8 @@ def log_table(config: RunConfig, name: str, columns: Sequence[str], rows: Sequen
         import wandb
 
         try:
-            run.log({"results": wandb.Table(columns=list(columns), data=[list(row) for row in rows])})
+            with staged_in(Path(config.output)):
+                run.log({"compare/results": wandb.Table(columns=list(columns), data=[list(row) for row in rows])})
         except Exception as error:  # as above
             warnings.warn(f"the table is not shown in W&B ({reason(error)})", stacklevel=2)
         finish()

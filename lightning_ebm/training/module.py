@@ -5,23 +5,28 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from lightning_ebm.config import ConfigError
+from lightning_ebm.config import ConfigError, build, build_choice
 from lightning_ebm.data.episodes import Episode
 from lightning_ebm.ebmm.memory import EBMM
 from lightning_ebm.ebmm.objectives import OBJECTIVES, UncalledLayerError
 from lightning_ebm.ebmm.rate_search import STEPS, WRITE_RATES, GridErrors, grid_errors, set_best, step_unit
 from lightning_ebm.memory import AssociativeMemory, PatternSpec, State
 from lightning_ebm.metrics import RecallError
+from lightning_ebm.pretrained import refuse_imports
 from lightning_ebm.quantization import straight_through
+from lightning_ebm.registry import memories
 from lightning_ebm.schema import TrainingConfig
+from lightning_ebm.signals import reason
+from lightning_ebm.training.checkpoints import read_checkpoint
 from lightning_ebm.training.diagnosis import PATIENCE, diagnose, has_started
 from lightning_ebm.training.gradient_accumulation import chunked
 
@@ -45,7 +50,7 @@ class MetaTraining(pl.LightningModule):
         memory: what is trained.
         spec: kind of the patterns, which decides the error's unit.
         config: optimiser and schedule.
-        record: the resolved run configuration as plain values, kept in checkpoints.
+        record: the resolved run configuration as plain values, kept in checkpoints for `load_from_checkpoint`.
 
     Raises:
         ConfigError: if a setting needs an EBMM, or its gradient term, and the memory has none.
@@ -60,7 +65,8 @@ class MetaTraining(pl.LightningModule):
     ) -> None:
         super().__init__()
         # plain values only: a dataclass here would make a checkpoint that weights_only loading refuses
-        self.save_hyperparameters({"config": record or {}})
+        kept = {"config": record or {}, "shape": list(spec.shape), "binary": spec.binary}
+        self.save_hyperparameters(kept, logger=False)  # the run's folder and W&B have the configuration already
         self.memory, self.config = memory, config
         self.keep = keeping(config.state_precision)
         self.losses = losses(memory, config, self.keep)
@@ -68,11 +74,33 @@ class MetaTraining(pl.LightningModule):
         self.updated = False  # whether this start has made an update
         self.meta_loss_since = config.pretrain_steps
         self.spec, self.said_not_started = spec, False
-        self.error, self.error_corrupted = RecallError(spec), RecallError(spec, corrupted=True)
-        self.test_error, self.test_error_corrupted = RecallError(spec), RecallError(spec, corrupted=True)
+        self.errors = nn.ModuleDict({split: errors_of(spec) for split in ("val", "test")})
         check(memory, config)
         if self.ebmm and config.gradient_term_from:
             self.ebmm.writing.hold_back_gradient_term()
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: str | Path, *arguments: Any, **given: Any) -> Self:  # type: ignore[override]
+        """The module of a checkpoint, with its parameters. Nothing is unpickled, and no module is imported.
+
+        Args:
+            checkpoint_path: the file.
+            arguments: as Lightning's method has them, like `given`.
+            given: `memory`, `spec` and `config` are built from the configuration that the checkpoint holds, where they
+                are not given. A checkpoint of your own trainer holds one if the module got it as `record`.
+
+        Raises:
+            ConfigError: if the file is missing or damaged, or what is not given cannot be built: a memory with a class
+                of your own (`package.module:Class`) must be given.
+        """
+        stored = read_checkpoint(Path(checkpoint_path)).get("hyper_parameters", {})
+        try:
+            built = from_record(stored.get("config", {}), stored, given)
+        except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, MemoryError) as error:
+            raise ConfigError(
+                f"{checkpoint_path} does not say how its module is built ({reason(error)}): give memory, spec, config"
+            ) from error
+        return super().load_from_checkpoint(checkpoint_path, *arguments, **built)
 
     @property
     def ebmm(self) -> EBMM | None:
@@ -126,27 +154,33 @@ class MetaTraining(pl.LightningModule):
         except UncalledLayerError as error:
             raise ConfigError(f"training.pretrain_objective={name}: {error}") from None
 
-    def validation_step(self, batch: Episode, batch_index: int) -> None:
-        """Adds the error of the recalled patterns, and what tells whether an EBMM remembers."""
+    def recall(self, split: str, batch: Episode) -> tuple[State, Tensor]:
+        """Writes and reads the episodes of a batch; logs the errors of the last read step under the name of the split.
+
+        Returns:
+            The state, and the trajectory (steps, episodes, items, *shape).
+        """
         state = self.keep(self.memory.write(batch.patterns))
-        mask = batch.mask if self.config.mask else None
-        answer = self.memory.read(state, batch.queries, mask)[-1]
-        for name, metric in {"error": self.error, "error_corrupted": self.error_corrupted}.items():
-            metric.update(answer, batch.patterns, batch.mask)
-            self.log(f"val/{name}", metric, prog_bar=True)
+        trajectory = self.memory.read(state, batch.queries, batch.mask if self.config.mask else None)
+        for name, metric in self.errors[split].items():  # type: ignore[operator]
+            metric.update(trajectory[-1], batch.patterns, batch.mask)
+            self.log(f"{split}/{name}", metric, prog_bar=True)
+        return state, trajectory
+
+    def validation_step(self, batch: Episode, batch_index: int) -> Tensor:
+        """Logs the errors, and what tells whether an EBMM remembers. Returns the trajectory, which callbacks show."""
+        state, trajectory = self.recall("val", batch)
         if self.ebmm:
+            mask = batch.mask if self.config.mask else None
             found = diagnose(self.ebmm, self.spec, state, batch.patterns, batch.queries, mask, batch.mask)
             shared: Any = {"batch_size": len(batch.patterns), "sync_dist": True}
             self.log_dict({f"val/{name}": value for name, value in found.items()}, **shared)
             self.log("val/items", float(batch.patterns.shape[1]), **shared, logger=False)
+        return trajectory
 
     def test_step(self, batch: Episode, batch_index: int) -> None:
-        """Adds the errors of test episodes, `test/error` and `test/error_corrupted`, for `Trainer.test`."""
-        state = self.keep(self.memory.write(batch.patterns))
-        answer = self.memory.read(state, batch.queries, batch.mask if self.config.mask else None)[-1]
-        for name, metric in {"error": self.test_error, "error_corrupted": self.test_error_corrupted}.items():
-            metric.update(answer, batch.patterns, batch.mask)
-            self.log(f"test/{name}", metric)
+        """Logs the errors of test episodes, `test/error` and `test/error_corrupted`, for `Trainer.test`."""
+        self.recall("test", batch)
 
     def on_validation_epoch_end(self) -> None:
         """Logs the seconds of training with the errors, for learning curves."""
@@ -217,8 +251,10 @@ class MetaTraining(pl.LightningModule):
         checkpoint["training_seconds"], checkpoint["meta_loss_since"] = self.seconds, self.meta_loss_since
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Goes on with them."""
+        """Continues with them, and with the gradient term where training has added it."""
         self.seconds, self.meta_loss_since = checkpoint["training_seconds"], checkpoint["meta_loss_since"]
+        if self.ebmm and self.config.gradient_term_from:
+            self.ebmm.writing.gradient_term = checkpoint["global_step"] >= self.config.gradient_term_from
 
     def configure_optimizers(self) -> Any:
         """AdamW, warmed up for each loss; the rate of the first falls to that of the second, then to zero."""
@@ -250,6 +286,35 @@ class MetaTraining(pl.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": LambdaLR(optimizer, share), "interval": "step"},
         }
+
+
+def from_record(record: dict[str, Any], pattern: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a `MetaTraining` as its checkpoint has recorded them, but for those that are given.
+
+    Args:
+        record: the run configuration.
+        pattern: `shape` and `binary` of the patterns.
+        given: arguments by name.
+
+    Raises:
+        ValueError, TypeError, KeyError, RuntimeError: if one that is not given is not recorded, does not fit, or, of a
+            memory, names a class by its import path.
+    """
+    built = {"record": record, **given}
+    if "spec" not in built:
+        built["spec"] = PatternSpec(tuple(pattern["shape"]), pattern["binary"])
+    if "config" not in built:
+        built["config"] = build(TrainingConfig, record["training"], "training")
+    if "memory" not in built:
+        refuse_imports(record["memory"], "memory")
+        with torch.random.fork_rng(devices=[]):
+            built["memory"] = memories.build(build_choice(memories, "", record["memory"], "memory"), built["spec"])
+    return built
+
+
+def errors_of(spec: PatternSpec) -> nn.ModuleDict:
+    """The metrics of a split, by name."""
+    return nn.ModuleDict({"error": RecallError(spec), "error_corrupted": RecallError(spec, corrupted=True)})
 
 
 def keeping(precision: str) -> Callable[[State], State]:

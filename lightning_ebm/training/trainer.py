@@ -31,10 +31,10 @@ from lightning_ebm.memory import AssociativeMemory
 from lightning_ebm.registry import datasets, distortions, memories
 from lightning_ebm.schema import RunConfig
 from lightning_ebm.signals import Stopped, reason
-from lightning_ebm.training.callbacks import Pictures, Progress
+from lightning_ebm.training.callbacks import ErrorByReadStep, Pictures, Progress
 from lightning_ebm.training.checkpoints import DurableCheckpoints, MovableCheckpoint, RandomStates, load, newest
 from lightning_ebm.training.compilation import Compilation, is_compiled
-from lightning_ebm.training.loggers import MetricsFile, finish, tracker
+from lightning_ebm.training.loggers import MetricsFile, finish, mode, tracker
 from lightning_ebm.training.module import MetaTraining, NonFiniteLossError
 from lightning_ebm.training.preemption import EndTogether, StopOnSignal, explained, known_failure
 
@@ -193,6 +193,8 @@ def make_trainer(run: Run) -> pl.Trainer:
         *(best, last, stop),
         *(RandomStates(), EndTogether(), Progress(config.name, training.max_steps, run.folder / "progress")),
     ]
+    if mode(config) != "disabled":  # in all processes, though only the first one has W&B's logger
+        callbacks.append(ErrorByReadStep())
     if training.log_images:
         callbacks.append(Pictures(run.folder / "pictures"))
     if is_compiled(config):

@@ -101,7 +101,9 @@ def test_reading_is_projected_nesterov():
     queries = torch.tensor([[0.5, 0.4, 0.9], [0.0, 1.0, 0.2]], dtype=torch.float64)
     net = Linear().double()
     net.slope.weight.data[0], net.bowl.weight.data[0] = torch.from_numpy(slope), torch.from_numpy(bowl)
-    got = Reading(config).double()(grad(lambda x: net(x).sum()), queries).detach().numpy()
+    reading, start = Reading(config).double(), torch.zeros_like(queries)
+    iterates, _ = reading.descend(grad(lambda x: net(x).sum()), queries, start, None, *reading.schedule())
+    got = iterates.detach().numpy()
     x, v = queries.numpy(), np.zeros((2, 3))
     touched = 0
     for k in range(4):

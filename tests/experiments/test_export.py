@@ -71,6 +71,8 @@ def test_evaluate_puts_published_and_reproduced_side_by_side(exported, capsys):
     _, file = exported
     assert main(["evaluate", "--memory", str(file), "episodes.test=2"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
+    for mask in ("unknown", "known"):
+        assert f"testing on 2 episodes of 4 patterns, mask {mask}, float32" in shown
     assert "published" in shown and "reproduced" in shown and "the first 2 of 4 test episodes" in shown
     again = reproduce(pretrained.read(file), ["episodes.test=2"])[0].results
     there, here = ([row for row in again if row.label == f"tiny, {when}"] for when in ("published", "reproduced"))

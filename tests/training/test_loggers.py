@@ -117,18 +117,52 @@ def test_an_offline_run_holds_everything_and_changes_nothing(tmp_path):
     offline = build(configured(tmp_path / "offline", group="glyphs", tags="[a,b]"))
     train(offline)
     run = inspected(offline.folder, "--summary")
-    text = json.dumps(run)
     assert run["config"]["training"]["max_steps"] == 4
-    last = [row for row in recorded(offline.folder) if row["val/error"]][-1]
-    assert f'"val/error": {float(last["val/error"]):.6g}'[:18] in text.replace("'", '"')
-    assert offline.folder.name in text and '"glyphs"' in json.dumps(inspected(offline.folder))
-    pictures = list(offline.folder.glob("wandb/offline-run-*/files/media/images/recall*.png"))
+    assert run["run_id"] == offline.folder.name
+    assert run["name"] == f"debug, ebmm, glyphs, seed 0 ({offline.folder.name[-8:]})"
+    assert '"glyphs"' in json.dumps(inspected(offline.folder))
+    pictures = list(offline.folder.glob("wandb/offline-run-*/files/media/images/recall/patterns*.png"))
     assert len(pictures) == len(list((offline.folder / "pictures").glob("*.png"))) == 2  # and none of a sanity check
     disabled = build(configured(tmp_path / "disabled", "disabled"))
     train(disabled)
     assert disabled.folder.name == offline.folder.name
     assert recorded(disabled.folder) == recorded(offline.folder)
     assert not (disabled.folder / "wandb").exists()
+
+
+def test_the_panels_of_a_run(tmp_path, monkeypatch):
+    """Learning curves over updates, summed up by their least value; recall by read step; no panel of an axis."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    run = build(configured(tmp_path))
+    train(run)
+    records = inspected(run.folder)
+    metrics = {one["metric"].get("name", "*"): one["metric"] for one in records if one["type"] == "metric"}
+    hidden = {name for name, one in metrics.items() if one["options"].get("hidden")}
+    assert hidden == {"epoch", "trainer/global_step", "train/seconds"}
+    for name in ("*", "train/loss", "val/error", "val/error_corrupted", "recall/error_by_read_step_table"):
+        assert metrics.get(name, metrics["*"])["step_metric"] == "trainer/global_step"
+    history = [one["history"]["item"] for one in records if one["type"] == "history"]
+    shown = {key.split(".")[0] for row in history for key in row if "/" in key} - metrics.keys()
+    summary = inspected(run.folder, "--summary")["summary"]
+    rows = [row for row in recorded(run.folder) if row["val/error"]]
+    for name in ("val/error", "val/error_corrupted"):
+        errors = [float(row[name]) for row in rows]
+        assert summary[name] == {"min": pytest.approx(min(errors))}
+        logged = {row["trainer/global_step"]: row[name] for row in history if name in row}
+        assert logged == {int(row["step"]): pytest.approx(float(row[name])) for row in rows}
+    assert {key.split("/")[0] for key in shown} == {"val", "recall"}  # what else an EBMM's validation finds
+    assert {key for key in shown if key.startswith("recall")} == {"recall/patterns", "recall/error_by_read_step_table"}
+    (plot,) = {json.dumps(one["config"]["update"]) for one in records if "visualize" in json.dumps(one.get("config"))}
+    assert '"wandb/line/v0"' in plot and '"error by read step"' in plot
+    folder = run.folder / "wandb"
+    tables = folder.glob("offline-run-*/files/media/table/recall/*.json")
+    points = json.loads(max(tables, key=lambda path: path.stat().st_mtime_ns).read_text())["data"]
+    assert [step for step, _ in points] == [*range(1 + run.config.memory.config.reading.steps)]
+    episodes = list(run.data.val_dataloader())
+    wrong = [((one.queries > 0.5) != (one.patterns > 0.5)).flatten(2).sum(2).float().mean() for one in episodes]
+    assert points[0][1] == pytest.approx(float(sum(wrong) / len(wrong)), rel=1e-5)
+    assert points[-1][1] == pytest.approx(float(rows[-1]["val/error"]), rel=1e-5)
+    assert list(folder.glob("artifacts/staging/*")) and not list((tmp_path / "home").rglob("artifacts"))
 
 
 def started(config):
@@ -192,6 +226,7 @@ def test_w_and_b_that_cannot_start_costs_one_warning(tmp_path, monkeypatch, serv
     assert messages[0].startswith("wandb.mode=online does not work (")
     assert "the run is kept offline, in " in messages[0]
     logger.log_metrics({"loss": 1.0}, 0)
+    logger.log_line("recall/error", "step", "error", [(0, 1.0)], 0)
     loggers.finish()
     assert logger.works
     assert list(Path(logger.experiment.dir).parent.glob("*.wandb"))
@@ -308,7 +343,7 @@ def test_a_table_is_a_run_of_its_own(tmp_path, server, behaviour):
         loggers.log_table(config, "compare-x", ["memory", "error"], [["EBMM", 1.5], ["MANN", 2.5]])
     assert len([one for one in caught if one.category is UserWarning]) == (behaviour is not None)
     assert "table-file" in json.dumps(inspected(tmp_path))
-    (table,) = tmp_path.glob("wandb/offline-run-*/files/media/table/*.json")
+    (table,) = tmp_path.glob("wandb/offline-run-*/files/media/table/compare/*.json")
     assert json.loads(table.read_text())["data"] == [["EBMM", 1.5], ["MANN", 2.5]]
 
 
