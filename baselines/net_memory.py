@@ -14,7 +14,7 @@ from torch.func import vmap
 from torch.nn import functional as F
 
 from baselines.coders import AutoencoderMixin, Coders, CodeSettings, identity
-from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, keep_known
+from lightning_ebm.memory import AssociativeMemory, PatternSpec, State
 from lightning_ebm.settings import setting
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -104,15 +104,14 @@ class NetMemory(AutoencoderMixin, AssociativeMemory):
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
         """Passes the query's code through the net, and what it says again; see the base class.
 
-        Where the mask is given, distorted values enter as 0.5, between 0 and 1.
+        Where the mask is given, distorted values enter as the mean pattern.
         """
-        shown = queries if mask is None else torch.where(mask, torch.full_like(queries, 0.5), queries)
-        query = self.coders.encode(shown, "queries")
+        query, answered = self.look(queries, mask, blank=True)
         weights = {name: state[name].to(query) for name in self.initial}
         answers, code = [], query
         for gate in self.gate:
             code = gate * query + self.from_value(vmap(self.net)(weights, self.address(code)))
-            answers.append(keep_known(self.coders.decode(code), queries, mask))
+            answers.append(answered(code))
         return torch.stack(answers)
 
     def after_memory(self, codes: Tensor) -> Tensor:
