@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from baselines.restoration import Restoration, RestorationConfig, answer, shown
 from lightning_ebm.layers import ImageDecoder, ImageEncoder, SkipPerceptron, cosines, he_init
-from lightning_ebm.memory import check_patterns, keep_known
+from lightning_ebm.memory import check_patterns
 from lightning_ebm.settings import Settings, setting
 
 
 @dataclass(frozen=True)
-class CodersConfig(Settings):
+class CodersConfig(RestorationConfig):
     """Settings of `Coders`; the defaults are for 32x32 images."""
 
     hidden: int = setting(256, at_least=1)
@@ -74,6 +75,7 @@ class Coders(nn.Module):
                 " raise both"
             )
 
+        self.restoration = Restoration(self.shape, config, "coders")
         self.mean_pattern = nn.Parameter(torch.full(self.shape, 0.5)) if as_vectors and len(self.shape) == 3 else 0.5
         self.encoder: nn.Module
         self.decoder: nn.Module
@@ -120,7 +122,7 @@ class Coders(nn.Module):
 
 
 class AutoencoderMixin:
-    """What memories of codes share, named before the base class: an objective of their coders alone."""
+    """What memories of codes share, named before the base class: looking at queries, and a loss of their coders."""
 
     coders: Coders  # encoder and decoder
 
@@ -134,25 +136,53 @@ class AutoencoderMixin:
         Values that the mask says are right are put back after each step. They do not enter what is recalled in any
         other way, for codes have no known places.
         """
-        answer, trajectory = queries, []
+        codes, answered = self.look(queries, mask)
+        trajectory: list[Tensor] = []
         for _ in range(steps):
-            recalled = recall(self.coders.encode(answer, "queries"))
-            answer = keep_known(self.coders.decode(recalled), queries, mask).to(queries)
-            trajectory.append(answer)
+            if trajectory:
+                codes = self.coders.encode(trajectory[-1])
+            trajectory.append(answered(recall(codes)).to(queries))
         return torch.stack(trajectory)
+
+    def look(
+        self, queries: Tensor, mask: Tensor | None, blank: bool = False
+    ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """What a memory sees of queries (episodes, items, *shape), and how it answers.
+
+        Args:
+            queries: in [0, 1].
+            mask: which of their values were corrupted, if it is known.
+            blank: whether these enter as the mean pattern even where `Restoration` has no net.
+
+        Returns:
+            The codes (episodes, items, width) of the queries, and a function from recalled codes to answers.
+        """
+        check_patterns(queries, "queries", self.coders.shape)
+        restoration = self.coders.restoration
+        soft_mask = restoration.soft_mask(queries, mask)
+        blanked = mask.to(queries) if blank and mask is not None else soft_mask
+        seen = self.coders.encode(shown(queries, self.coders.mean_pattern, blanked))
+
+        def answered(codes: Tensor) -> Tensor:
+            completed = restoration.complete(self.coders.logits(codes), queries, soft_mask)
+            return answer(completed.sigmoid(), queries, mask, soft_mask)
+
+        return seen, answered
 
     def auxiliary_loss(self, patterns: Tensor, queries: Tensor, mask: Tensor) -> Tensor:
         """Cross-entropy of patterns and what is decoded from their own codes, in nats; see `AssociativeMemory`.
 
         Where the coders learn a typical pattern, with `Coders.spread`, of which it is to become the mean. Summed over
         the values of a pattern, averaged over items and episodes. Values between 0 and 1 count as probabilities: for
-        them too it is least where the pattern itself is decoded, though not 0. Queries and mask are not used.
+        them too it is least where the pattern itself is decoded, though not 0. Queries and mask are used by
+        `Restoration.loss` alone.
         """
         logits = self.coders.logits(self.after_memory(self.coders.encode(patterns)))
         loss = F.binary_cross_entropy_with_logits(logits, patterns, reduction="sum")
         if isinstance(self.coders.mean_pattern, nn.Parameter):
             loss = loss + self.coders.spread(patterns).sum()
-        return loss / (patterns.shape[0] * patterns.shape[1])
+        loss = loss / (patterns.shape[0] * patterns.shape[1])
+        return loss + self.coders.restoration.loss(logits, patterns, queries, mask)
 
 
 def near_identity(size_in: int, size_out: int, hidden: int, layers: int = 1, gain: float = 1.0) -> SkipPerceptron:

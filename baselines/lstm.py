@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.coders import AutoencoderMixin, Coders, CodeSettings
-from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, keep_known
+from lightning_ebm.memory import AssociativeMemory, PatternSpec, State
 from lightning_ebm.settings import setting
 
 
@@ -102,7 +102,8 @@ class LSTM(AutoencoderMixin, AssociativeMemory):
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
         """One step from the written state for each query; see the base class. The mask is used on the answer alone."""
-        driven = self.lstm.inputs(flagged(self.coders.encode(queries, "queries"), -1.0))
+        codes, answered = self.look(queries, mask)
+        driven = self.lstm.inputs(flagged(codes, -1.0))
         hidden, cell = (state[name].to(driven)[:, None] for name in ("hidden", "cell"))
         hidden, _ = self.lstm(driven, hidden, cell)
-        return keep_known(self.coders.decode(self.output(hidden)), queries, mask)[None]
+        return answered(self.output(hidden))[None]

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from baselines.coders import AutoencoderMixin, Coders, CodeSettings, identity
 from baselines.lstm import LSTMCell, flagged
-from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, keep_known
+from lightning_ebm.memory import AssociativeMemory, PatternSpec, State
 from lightning_ebm.settings import setting
 
 GATE = -4.0
@@ -119,7 +119,7 @@ class MANN(AutoencoderMixin, AssociativeMemory):
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
         """One step without writing for each query; see the base class. The mask is used on the answer alone."""
-        codes = self.coders.encode(queries, "queries")
+        codes, answered = self.look(queries, mask)
         memory, read_weights, hidden, cell = (
             state[name].to(codes) for name in ("memory", "read_weights", "hidden", "cell")
         )
@@ -128,8 +128,7 @@ class MANN(AutoencoderMixin, AssociativeMemory):
         keys = (self.code_to_key(codes) + self.hidden_to_key(after)).tanh()
         recalled = self.address(keys, memory) @ memory
         output = self.read_to_output(recalled) + self.hidden_to_output(after) + self.code_to_output(codes)
-        answer = self.coders.decode(output)
-        return keep_known(answer, queries, mask)[None]
+        return answered(output)[None]
 
     def after_memory(self, codes: Tensor) -> Tensor:
         """O tanh(C x), from a slot with one pattern, without what the controller adds; see `AutoencoderMixin`."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from baselines.coders import AutoencoderMixin, Coders, CodeSettings, identity
 from baselines.slots import SlotMemory
-from lightning_ebm.memory import PatternSpec, State, keep_known
+from lightning_ebm.memory import PatternSpec, State
 from lightning_ebm.settings import setting
 
 
@@ -77,7 +77,8 @@ class MemoryNetwork(AutoencoderMixin, SlotMemory):
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
         """Attends to the slots `hops` times; see the base class. The mask is used on the answer alone."""
-        u = self.to_query(self.coders.encode(queries, "queries"))
+        codes, answered = self.look(queries, mask)
+        u = self.to_query(codes)
         slots = state["slots"].to(u)
         keys, values = self.to_key(slots), self.to_value(slots)
         filled = self.filled(state)
@@ -90,5 +91,4 @@ class MemoryNetwork(AutoencoderMixin, SlotMemory):
             scores = scores.masked_fill(~filled, torch.finfo(scores.dtype).min)
             attention = scores.softmax(-1) * filled  # all zero where nothing was written
             recalled = attention @ values
-        answer = self.coders.decode((u + recalled) / (self.hops + 1))
-        return keep_known(answer, queries, mask)[None]
+        return answered((u + recalled) / (self.hops + 1))[None]

@@ -12,14 +12,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from baselines.restoration import Restoration, RestorationConfig, answer
 from baselines.similarity import SIMILARITIES
 from baselines.slots import SlotMemory
-from lightning_ebm.memory import PatternSpec, State, check_patterns, keep_known
-from lightning_ebm.settings import Settings, setting
+from lightning_ebm.memory import PatternSpec, State, check_patterns
+from lightning_ebm.settings import setting
+
+SURE = 1e-3
+"""How close to 0 and 1 the values are whose logits are completed."""
 
 
 @dataclass(frozen=True)
-class ModernHopfieldConfig(Settings):
+class ModernHopfieldConfig(RestorationConfig):
     """Settings of `ModernHopfield`."""
 
     similarity: str = setting("dot", one_of=tuple(SIMILARITIES))
@@ -63,7 +67,9 @@ class ModernHopfield(SlotMemory):
 
     Weights of power and identity mean little where similarities are negative distances; this is refused.
 
-    With a mask, the first step compares the known values alone, the others being noise; each step keeps them.
+    With a mask, the first step compares the known values alone, the others being noise; each step keeps them. A
+    detector stands in for a mask: values that it trusts by more than a half are known. See `Restoration`, whose
+    completion works on the logits of what each step has mixed.
 
     State: as of `SlotMemory`, with rows of d values.
     """
@@ -80,6 +86,7 @@ class ModernHopfield(SlotMemory):
         super().__init__(spec, config.slots, spec.size)
         self.similarity, self.separation, self.power = config.similarity, config.separation, config.power
         self.steps, self.center, self.binary = config.steps, config.center, config.binary
+        self.restoration = Restoration(spec.shape, config, "memory")
         self.log_beta = nn.Parameter(torch.tensor(math.log(config.beta)), requires_grad=config.learned)
 
     def rows(self, patterns: Tensor, what: str = "patterns") -> Tensor:
@@ -91,7 +98,9 @@ class ModernHopfield(SlotMemory):
         """Updates the queries `steps` times; see the base class. Where nothing was written, they stay."""
         mean = self.mean(state)
         stored, q = state["slots"] - mean, self.rows(queries, "queries").to(mean) - mean
-        known = None if mask is None else ~mask.flatten(2)
+        soft_mask = self.restoration.soft_mask(queries, mask)
+        wrong = mask if soft_mask is None else soft_mask > 0.5
+        known = None if wrong is None else ~wrong.flatten(2)
         trajectory = []
         for step in range(self.steps):
             scores = SIMILARITIES[self.similarity](q, stored, None if step else known)
@@ -104,9 +113,21 @@ class ModernHopfield(SlotMemory):
                 mixed = torch.where(tie, q, field.sign() - mean)
             moves = total > 0 if known is None else (total > 0) & ~known
             q = torch.where(moves, mixed, q)
-            answer = ((q + mean + 1) / 2).clamp(0, 1).to(queries).reshape(queries.shape)
-            trajectory.append(keep_known(answer, queries, mask))
+            mixed = ((q + mean + 1) / 2).clamp(0, 1).to(queries).reshape(queries.shape)
+            if self.restoration.completion is not None:
+                mixed = self.restoration.complete(mixed.logit(SURE), queries, soft_mask).sigmoid()
+            trajectory.append(answer(mixed, queries, mask, soft_mask))
         return torch.stack(trajectory)
+
+    def auxiliary_loss(self, patterns: Tensor, queries: Tensor, mask: Tensor) -> Tensor:
+        """`Restoration.loss` of patterns that were recalled; see the base class.
+
+        Raises:
+            NotImplementedError: if there is neither detector nor completion.
+        """
+        if not [*self.restoration.parameters()]:
+            return super().auxiliary_loss(patterns, queries, mask)
+        return self.restoration.loss(patterns.logit(SURE), patterns, queries, mask)
 
     def energy(self, state: State, patterns: Tensor) -> Tensor:
         """Energy whose descent reading is; not negative, infinite where nothing was written; see the base class.

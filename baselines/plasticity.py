@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from baselines.coders import AutoencoderMixin, Coders, CodersConfig
 from baselines.hopfield import above_diagonal, symmetric
-from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, keep_known
+from lightning_ebm.memory import AssociativeMemory, PatternSpec, State
 from lightning_ebm.settings import Settings, setting
 
 
@@ -134,13 +134,12 @@ class Plasticity(AutoencoderMixin, AssociativeMemory):
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
         """Presents each query to the written traces, then lets the net run for one step; see the base class.
 
-        Where the mask is given, distorted values enter as 0.5, that is, as no input.
+        Where the mask is given, distorted values enter as the mean pattern, that is, as no input.
         """
-        shown = queries if mask is None else torch.where(mask, torch.full_like(queries, 0.5), queries)
-        x = self.coders.encode(shown, "queries")
+        x, answered = self.look(queries, mask, blank=True)
         traces = self.unpack(state["traces"].to(x))
         y = x.new_zeros(*x.shape[:2], self.neurons)
         for _ in range(self.settings.read_steps):
             y = self.step(traces, y, x)
         y = self.step(traces, y, torch.zeros_like(x))
-        return keep_known(self.coders.decode(y[..., :-1]), queries, mask)[None]
+        return answered(y[..., :-1])[None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from lightning_ebm.ebmm.detector import Detector
+from lightning_ebm.detector import Detector
 from lightning_ebm.ebmm.energies.base import Energy
 
 

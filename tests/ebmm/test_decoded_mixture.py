@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from lightning_ebm.detector import Detector
 from lightning_ebm.ebmm import EBMM, EBMMConfig, ReadingConfig, WritingConfig
-from lightning_ebm.ebmm.completion import Completion
-from lightning_ebm.ebmm.detector import Detector
 from lightning_ebm.ebmm.energies import DecodedMixture
 from lightning_ebm.experiments.measure import count_floats
+from lightning_ebm.image_completion import Completion
 from lightning_ebm.layers import SkipPerceptron
 from tests.contract import build
 from tests.ebmm.drawings import damaged_strokes, strokes

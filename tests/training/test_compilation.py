@@ -93,7 +93,8 @@ SMALLER = {
     "dynamic_kanerva": dict(slots=4), "fast_weights": dict(key=6, hidden=5, steps=2),
     "generative_pseudoinverse": dict(slots=4), "kanerva": dict(slots=4, address_dim=3), "lstm": dict(hidden=6),
     "mann": dict(slots=4, width=6, hidden=5), "memory_network": dict(slots=4), "pca": dict(components=3, slots=4),
-    "plasticity": dict(neurons=13),
+    "plasticity": dict(neurons=13), "titans": dict(key=6, hidden=5),
+    "gradmem": dict(vectors=3, hidden=4, steps=2),
 }  # fmt: skip
 SHAPES = dict.fromkeys(("fitted_latent", "image_codec"), (1, 4, 4))
 APART = {"ebmm", "modern_hopfield"}  # tested above and below

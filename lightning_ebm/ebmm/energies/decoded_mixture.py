@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.func import grad
 from torch.nn import functional as F
 
-from lightning_ebm.ebmm.completion import Completion
-from lightning_ebm.ebmm.detector import Detector
+from lightning_ebm.detector import Detector
 from lightning_ebm.ebmm.rows import RowMixture, Rows, normalised
+from lightning_ebm.image_completion import Completion
 from lightning_ebm.layers import SkipPerceptron, cosines
 from lightning_ebm.memory import PatternSpec
 from lightning_ebm.settings import Settings, setting

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lightning_ebm.ebmm.detector import Detector
+from lightning_ebm.detector import Detector
 from lightning_ebm.ebmm.recovery import Recovery
 from lightning_ebm.ebmm.rows import RowMixture, Rows, normalised
 from lightning_ebm.layers import SQUARE, SkipPerceptron, check_sides, cosine_matrix, cosines
