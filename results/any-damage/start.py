@@ -19,7 +19,7 @@ def main(path: Path) -> None:
     """Writes the checkpoint."""
     torch.manual_seed(0)
     found = pretrained.read("omniglot-4608-decoded")
-    energy = found.memory["energy"] | {"revision": 24, "refining": 16}
+    energy = found.memory["energy"] | {"revision": 24}
     memory = memories.build(build_choice(memories, "", found.memory | {"energy": energy}, "memory"), found.spec)
     fresh = memory.load_state_dict(found.parameters, strict=False)
     assert not fresh.unexpected_keys and all("revision" in key for key in fresh.missing_keys), fresh

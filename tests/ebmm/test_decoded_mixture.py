@@ -218,19 +218,27 @@ def test_writing_descends_the_loss_of_writing():
         torch.testing.assert_close(written[f"memory.{name}"][0], parameter - rate * slope, atol=1e-7, rtol=1e-6)
 
 
-def recall_loss(net, code, image):
-    """How badly an image is recalled from a code, in nats, written anew: both as vectors, one pattern of bits."""
-    return torch.log1p(torch.exp((1 - 2 * image) * net.decode(code))).sum().detach()
+def recall_loss(net, code, image, missing):
+    """How badly an image is recalled from a code, in nats, written anew: both as vectors, one pattern."""
+    logits = net.decode(code)
+    mended = net.completion(logits.view(1, *SHAPE), image.view(1, *SHAPE), missing.view(1, *SHAPE)).flatten()
+    nats = [torch.log1p(torch.exp((1 - 2 * image) * x)) for x in (logits, mended)]  # of bits
+    return (nats[0].sum() + 2 * (nats[1] * missing).sum()).detach()
 
 
-def test_a_refining_step_goes_down_the_recall_loss():
-    """Against central differences."""
+def test_a_refining_step_goes_down_the_recall_loss_of_a_quarter():
+    """Against central differences; the first quarter is the upper left one, the second the one opposite."""
     image = (torch.rand(64, generator=torch.Generator().manual_seed(1)) < 0.5).double()
     net = energy(detector=0, refining=2)
     code = net.encoded(image.view(1, *SHAPE))[0].detach()
-    for step in (0.1, 0.05):
+    for step, (top, left) in ((0.1, (0, 0)), (0.05, (4, 4))):
+        missing = torch.zeros(8, 8, dtype=torch.float64)
+        missing[top : top + 4, left : left + 4] = 1
         moves = 1e-5 * torch.eye(5, dtype=torch.float64)
-        up, down = (torch.stack([recall_loss(net, code + sign * move, image) for move in moves]) for sign in (1, -1))
+        up, down = (
+            torch.stack([recall_loss(net, code + sign * move, image, missing.flatten()) for move in moves])
+            for sign in (1, -1)
+        )
         slope = (up - down) / 2e-5
         code = code - step * slope / slope.square().mean().sqrt()
         code = code / (code.square().mean() + 1e-6).sqrt()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -29,9 +30,12 @@ EMPHASIS = 2.0
 STEP = 0.1
 """Length of the first step that refines a code, relative to the code's length."""
 TRAINED_STEPS = 3
-"""Refining steps in the auxiliary loss: most of the way."""
+"""Steps that refine codes in the auxiliary loss, by the decoder alone, which is cheap."""
 DOUBT = 0.02
 """How likely any decoded value is taken to be wrong, at least."""
+
+Lost = Callable[[Tensor, Tensor, int], Tensor]
+"""Maps codes, the patterns that they are of, and the number of a step to a loss, a scalar."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +53,13 @@ class DecodedMixtureConfig(Settings):
     detector: int = setting(24, at_least=0)
     """Channels of the net that estimates which values of a query are corrupted; 0: none, and reading may change all
     values. Images only, with sides divisible by 2."""
-    revision: int = setting(24, at_least=0)
+    revision: int = setting(0, at_least=0)
     """Channels of the net that estimates again which values are corrupted, once a row is recalled; 0: none. It needs a
     detector."""
     completion: int = setting(32, at_least=0)
     """Channels of the net that corrects a decoded row by the intact values of the query; 0: none. Images only, with
     sides divisible by 2. It needs a detector or a known mask."""
-    refining: int = setting(16, at_least=0)
+    refining: int = setting(8, at_least=0)
     """Gradient steps that refine a code before it is written; see `DecodedMixture.refined`."""
 
 
@@ -180,8 +184,8 @@ class DecodedMixture(RowMixture):
     def completed(self, recalled: Tensor, queries: Tensor, soft_mask: Tensor) -> Tensor:
         """Logits of the same images.
 
-        Those of binary images include what the query tells, log ((1 − m) q + m / 2) − log ((1 − m) (1 − q) + m / 2), the
-        log-odds of a value that is right with probability 1 − m and random otherwise.
+        Those of binary images include what the query tells, log ((1 − m) q + m / 2) − log ((1 − m) (1 − q) + m / 2),
+        the log-odds of a value that is right with probability 1 − m and random otherwise.
         """
         logits: Tensor = recalled if self.completion is None else self.completion(recalled, queries, soft_mask)
         if not self.binary:
@@ -198,33 +202,50 @@ class DecodedMixture(RowMixture):
         """The encoder's codes (items, code) of x (items, *shape), of mean square 1."""
         return normalised(self.encode((2 * (x - self.typical)).flatten(1)))
 
-    def refined(self, codes: Tensor, x: Tensor, steps: int | None = None) -> Tensor:
-        """Codes from which x is recalled better: a few gradient steps from the encoder's code.
+    def refined(self, codes: Tensor, x: Tensor) -> Tensor:
+        """Codes from which x is recalled better: a few gradient steps from the encoder's code; see `descended`.
 
-        With L the cross-entropy of x and its decoded image,
+        Each step treats another quarter of the image as missing. With logits l = g(z),
 
-            z ← z − η_k ∇L / rms(∇L),
+            L = CE(l, x) + 2 CE(completion(l, x, m_k), x) on the quarter m_k.
 
-        and η_k falls linearly from `STEP`. Steps after an encoder close the amortisation gap (Y. Kim et al.,
-        Semi-amortized variational autoencoders, ICML 2018). Gradients pass straight through the steps.
+        The sum over quarters is a composite likelihood (J. Besag, Statistical analysis of non-lattice data, The
+        Statistician 24, 1975).
+        """
+        return self.descended(codes, x, self.recall_loss, self.refining)
+
+    def descended(self, codes: Tensor, x: Tensor, lost: Lost, steps: int) -> Tensor:
+        """Codes after gradient steps on a loss L of recalling x from them.
+
+        In z ← z − η_k ∇L / rms(∇L), η_k falls linearly from `STEP`. Steps after an encoder close the amortisation gap
+        (Y. Kim et al., Semi-amortized variational autoencoders, ICML 2018). Gradients pass straight through them.
 
         Args:
             codes: (items, code), of mean square 1, as those returned.
             x: (items, *shape).
-            steps: how many; None: `refining`.
+            lost: maps codes, x and the step's number to L, summed over items.
+            steps: how many.
         """
-        steps = self.refining if steps is None else steps
-
-        def lost(codes: Tensor) -> Tensor:
-            return cross_entropy(self.decode(codes).view_as(x), x).sum()
-
         with torch.no_grad():
             moved = codes
             for k in range(steps):
-                slope = grad(lost)(moved)
+                slope = grad(lost)(moved, x, k)
                 slope = slope * slope.square().mean(1, keepdim=True).add(1e-12).rsqrt()
                 moved = normalised(moved - STEP * (1 - k / steps) * slope)
         return codes + (moved - codes).detach()
+
+    def decoding_loss(self, codes: Tensor, x: Tensor, k: int) -> Tensor:
+        """CE(g(z), x) of codes z and patterns x, summed over items, in nats, in any step."""
+        return cross_entropy(self.decode(codes).view_as(x), x).sum()
+
+    def recall_loss(self, codes: Tensor, x: Tensor, k: int) -> Tensor:
+        """L of `refined` in step k, summed over items: how badly patterns x are recalled from codes, in nats."""
+        logits = self.decode(codes).view_as(x)
+        lost = cross_entropy(logits, x).sum()
+        if self.completion is None:
+            return lost
+        missing = quarter(k, x).expand_as(x)
+        return lost + EMPHASIS * (cross_entropy(self.completion(logits, x, missing), x) * missing.flatten(1)).sum()
 
     def auxiliary_loss(self, patterns: Tensor, queries: Tensor, mask: Tensor) -> Tensor:
         """Cross-entropy of autoencoding patterns (items, *shape), and the losses of mask and completion, in nats.
@@ -237,7 +258,8 @@ class DecodedMixture(RowMixture):
         Returns:
             (items,).
         """
-        codes = self.refined(self.encoded(patterns), patterns, min(self.refining, TRAINED_STEPS))
+        steps = min(self.refining, TRAINED_STEPS)
+        codes = self.descended(self.encoded(patterns), patterns, self.decoding_loss, steps)
         shared = codes.mean(0).square().sum()
         spread = NOISE * torch.rand_like(codes[:, :1])
         logits = self.decode(normalised(codes + spread * torch.randn_like(codes))).view_as(patterns)
@@ -270,6 +292,15 @@ class DecodedMixture(RowMixture):
             completed = self.completed(recalled, queries, soft_mask)
             loss = loss + EMPHASIS * cross_entropy(completed, patterns).sum(1).mean()
         return loss
+
+
+def quarter(k: int, x: Tensor) -> Tensor:
+    """The k-th quarter of images x (items, *shape), 1 in it and 0 elsewhere: (*shape). Every fourth is the same."""
+    height, width = x.shape[-2:]
+    inside = torch.zeros_like(x[0])
+    top, left = (k // 2 + k) % 2 * (height // 2), k % 2 * (width // 2)
+    inside[..., top : top + height // 2, left : left + width // 2] = 1
+    return inside
 
 
 def cross_entropy(logits: Tensor, patterns: Tensor) -> Tensor:
