@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -49,5 +50,46 @@ class Detector(nn.Module):
 
     def loss(self, queries: Tensor, mask: Tensor) -> Tensor:
         """Cross-entropy (items,), in nats, with which pixels were corrupted, even if they came out right."""
-        target = mask.any(1, keepdim=True).to(queries)
-        return F.binary_cross_entropy_with_logits(self.logits(queries), target, reduction="none").flatten(1).sum(1)
+        return mask_loss(self.logits(queries), mask)
+
+
+class Revision(nn.Module):
+    """A second estimate of what is corrupted, once something is recalled: where recalled image and query disagree.
+
+    A query alone does not show which of its isolated pixels were flipped. Convolutions see the query, the recalled
+    image, where they agree, and the first estimate, to which they add. At first, next to nothing is added.
+
+    Args:
+        shape: shape of an image, (channels, height, width), sides divisible by 2.
+        channels: of the hidden convolutions.
+    """
+
+    def __init__(self, shape: Sequence[int], channels: int) -> None:
+        super().__init__()
+        check_sides(shape, SQUARE, "energy.revision")
+        self.compare = SquareConvolutions(3 * shape[0] + 1, channels, 1, LAYERS)
+
+    def forward(self, first: Tensor, queries: Tensor, recalled: Tensor) -> Tensor:
+        """Logits (items, 1, height, width) of the likelihoods.
+
+        Args:
+            first: the detector's logits, the same shape.
+            queries: (items, *shape), in [0, 1].
+            recalled: logits of the recalled images, (items, *shape).
+        """
+        signs, called = 2 * queries - 1, recalled.tanh()
+        change: Tensor = self.compare(torch.cat([signs, called, signs * called, first.tanh()], 1))
+        return first + change
+
+
+def mask_loss(logits: Tensor, mask: Tensor) -> Tensor:
+    """Cross-entropy (items,), in nats, of a mask estimated by logits (items, 1, height, width).
+
+    Args:
+        logits: of the likelihoods that pixels are corrupted.
+        mask: (items, channels, height, width), bool. One that covers the whole image tells no values apart, and counts
+            as empty.
+    """
+    pixels = mask.any(1, keepdim=True)
+    target = (pixels & ~pixels.flatten(1).all(1).view(-1, 1, 1, 1)).to(logits)
+    return F.binary_cross_entropy_with_logits(logits, target, reduction="none").flatten(1).sum(1)

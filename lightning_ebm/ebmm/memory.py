@@ -17,6 +17,9 @@ from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, check_pa
 from lightning_ebm.registry import choice, energies
 from lightning_ebm.settings import Settings, setting
 
+Context = tuple[Tensor, Tensor]
+"""What reading knows beyond the point it has reached: the soft mask and the queries."""
+
 
 @dataclass(frozen=True)
 class EBMMConfig(Settings):
@@ -56,7 +59,8 @@ class EBMM(AssociativeMemory):
     config = EBMMConfig
     citation = "Bartunov, Rae, Osindero, Lillicrap: Meta-Learning Deep Energy-Based Memory Models. ICLR 2020."
     order_invariant = True
-    writing_net: WritingEnergy
+    writing_net: Method
+    mask_net: Method
 
     def __init__(self, energy: nn.Module, config: EBMMConfig = EBMMConfig(), memory_layers: Sequence[str] = ()) -> None:
         super().__init__()
@@ -66,8 +70,9 @@ class EBMM(AssociativeMemory):
             energy = PlainEnergy(energy, named)
             layers = written_parameters(energy, energy.memory_layers)
         self.energy_net: Energy = energy
-        # not a registered submodule, which would list every parameter twice; and made once, for torch.compile
-        object.__setattr__(self, "writing_net", WritingEnergy(energy))
+        # not registered submodules, which would list every parameter twice; and made once, for torch.compile
+        object.__setattr__(self, "writing_net", Method(energy, "writing_energy"))
+        object.__setattr__(self, "mask_net", Method(energy, "predict_mask"))
         self.written = tuple(name for names in layers.values() for name in names)
         self.writing = Writing(layers, config.writing)
         self.reading = Reading(config.reading)
@@ -119,37 +124,41 @@ class EBMM(AssociativeMemory):
         """K steps of projected descent on the energy; where the mask is given, known values stay.
 
         An energy with a mean pattern starts from it where a query is masked; where the mask is not given, the energy
-        may predict it.
+        may predict it from the query and the state.
         """
         check_patterns(queries, "queries")
-        start, moves, soft_mask = self.read_start(queries, mask)
-        return self.read_steps(start, torch.zeros_like(start), moves, soft_mask, state, *self.reading.schedule())[0]
+        start, context = self.read_start(queries, mask, state)
+        return self.read_steps(start, torch.zeros_like(start), mask, context, state, *self.reading.schedule())[0]
 
-    def read_start(self, queries: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Where reading starts, how freely each value moves, and the soft mask, each (episodes, items, *shape).
+    def read_start(self, queries: Tensor, mask: Tensor | None, state: State) -> tuple[Tensor, Context | None]:
+        """Where reading starts, (episodes, items, *shape), and the soft mask and the queries, each of this shape.
 
-        The second is None where all values move freely, the third where the energy has no mean pattern or the mask is
-        neither given nor predicted.
+        The mask of a query that is masked everywhere says nothing about its values; it is predicted, as an unknown one.
+        The context is None where the energy has no mean pattern or the mask is neither given nor predicted.
         """
         mean_pattern = self.energy_net.mean_pattern
         if mean_pattern is None:
-            return queries, mask, None
+            return queries, None
 
-        def start_of_episode(queries: Tensor, mask: Tensor | None) -> tuple[Tensor, ...]:
-            soft_mask = self.energy_net.predict_mask(queries) if mask is None else mask.to(queries)
+        def start_of_episode(queries: Tensor, mask: Tensor | None, weights: Weights) -> tuple[Tensor, ...]:
+            soft_mask = self._predict_mask(weights, queries)
+            if mask is not None:
+                given = mask.to(queries)
+                everywhere = mask.flatten(1).all(1).view(-1, *[1] * (mask.ndim - 1))
+                soft_mask = given if soft_mask is None else torch.where(everywhere, soft_mask, given)
             if soft_mask is None:
                 return (queries,)
             return torch.lerp(queries, mean_pattern.expand_as(queries), soft_mask), soft_mask
 
-        start, *found = vmap(start_of_episode, (0, None if mask is None else 0))(queries, mask)
-        return (start, found[0], found[0]) if found else (start, None, None)
+        start, *found = vmap(start_of_episode, (0, None if mask is None else 0, 0))(queries, mask, state)
+        return (start, (found[0], queries)) if found else (start, None)
 
     def read_steps(
         self,
         x: Tensor,
         velocity: Tensor,
         moves: Tensor | None,
-        soft_mask: Tensor | None,
+        context: Context | None,
         state: State,
         step_sizes: Tensor,
         momenta: Tensor,
@@ -159,24 +168,23 @@ class EBMM(AssociativeMemory):
         Args:
             x: where these steps start, (episodes, items, *shape).
             velocity: the same shape.
-            moves: as `read_start` returns it.
-            soft_mask: the same.
+            moves: the same shape, which values may move: the given mask; None: all.
+            context: as `read_start` returns it.
             state: what was written.
             step_sizes: (steps,), some of those of `reading.schedule()`.
             momenta: the same.
         """
 
         def read_episode(
-            x: Tensor, velocity: Tensor, moves: Tensor | None, soft_mask: Tensor | None, weights: Weights
+            x: Tensor, velocity: Tensor, moves: Tensor | None, context: Context | None, weights: Weights
         ) -> tuple[Tensor, Tensor]:
-            def total(x: Tensor, anchor: Tensor) -> Tensor:
-                context = () if soft_mask is None else (soft_mask, anchor)
-                return self._energy(weights, x, *context).sum()
+            def total(x: Tensor) -> Tensor:
+                return self._energy(weights, x, *(context or ())).sum()
 
-            return self.reading.descend(lambda x: grad(total)(x, x), x, velocity, moves, step_sizes, momenta)
+            return self.reading.descend(grad(total), x, velocity, moves, step_sizes, momenta)
 
-        in_dims = (0, 0, None if moves is None else 0, None if soft_mask is None else 0, 0)
-        return vmap(read_episode, in_dims, out_dims=(1, 0))(x, velocity, moves, soft_mask, state)
+        in_dims = (0, 0, None if moves is None else 0, None if context is None else 0, 0)
+        return vmap(read_episode, in_dims, out_dims=(1, 0))(x, velocity, moves, context, state)
 
     def energy(self, state: State, patterns: Tensor) -> Tensor:
         """Energies (episodes, items) of patterns (episodes, items, *shape)."""
@@ -192,21 +200,29 @@ class EBMM(AssociativeMemory):
         return energy
 
     def _writing_energy(self, weights: Weights, features: Any) -> Tensor:
-        inside = {f"energy.{name}": weight for name, weight in weights.items()}
-        energy: Tensor = functional_call(self.writing_net, inside, (features,))
+        energy: Tensor = functional_call(self.writing_net, inside(weights), (features,))
         return energy
 
+    def _predict_mask(self, weights: Weights, queries: Tensor) -> Tensor | None:
+        soft_mask: Tensor | None = functional_call(self.mask_net, inside(weights), (queries,))
+        return soft_mask
 
-class WritingEnergy(nn.Module):
-    """An energy's `writing_energy` as a module, so that it can be called with weights of an episode."""
 
-    def __init__(self, energy: Energy) -> None:
+class Method(nn.Module):
+    """A method of an energy as a module, so that it can be called with weights of an episode."""
+
+    def __init__(self, energy: Energy, name: str) -> None:
         super().__init__()
-        self.energy = energy
+        self.energy, self.name = energy, name
 
-    def forward(self, features: Any) -> Tensor:
-        """features: what `energy.features` returned for the patterns; returns energies (items,)."""
-        return self.energy.writing_energy(features)
+    def forward(self, *arguments: Any) -> Any:
+        """What the method returns for the arguments."""
+        return getattr(self.energy, self.name)(*arguments)
+
+
+def inside(weights: Weights) -> Weights:
+    """Weights of an energy, by their names in a `Method` of it."""
+    return {f"energy.{name}": weight for name, weight in weights.items()}
 
 
 def written_parameters(energy: nn.Module, layers: Sequence[str]) -> dict[str, list[str]]:

@@ -70,8 +70,8 @@ class RowMixture(Energy):
     def predict_mask(self, queries: Tensor) -> Tensor | None:
         """How likely each value of queries (items, *shape) is corrupted, in [0, 1]; None without a detector.
 
-        Reading then starts from the query with what is likely corrupted replaced by the mean pattern, rows are judged
-        by the other values, and each value moves in proportion to its likelihood, as with a known mask.
+        Reading then starts from the query with what is likely corrupted replaced by the mean pattern, and rows are
+        judged by the other values.
         """
         return None if self.detector is None else self.detector(queries)
 

@@ -66,11 +66,12 @@ class Stepwise:
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
         """As `EBMM.read`."""
-        x, moves, soft_mask = self.read_start(self.filled(queries), self.filled(mask))
+        moves: Any = self.filled(mask)
+        x, context = self.read_start(self.filled(queries), moves, state)
         x = x if x.requires_grad else x.clone().requires_grad_()
         velocity, iterates = torch.zeros_like(x, requires_grad=True), []
         for sizes in zip(*(rates.split(1) for rates in self.memory.reading.schedule()), strict=True):
-            (x,), velocity = self.read_step(x, velocity, moves, soft_mask, state, *(size.clone() for size in sizes))
+            (x,), velocity = self.read_step(x, velocity, moves, context, state, *(size.clone() for size in sizes))
             iterates.append(x[:, : queries.shape[1]])
         return torch.stack(iterates)
 

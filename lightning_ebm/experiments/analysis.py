@@ -17,7 +17,7 @@ from lightning_ebm.config import ConfigError, Overrides, Source, to_yaml
 from lightning_ebm.data.episodes import Episode
 from lightning_ebm.experiments.experiment import Experiment, name_of, run_experiments, test_loader
 from lightning_ebm.experiments.grid import grid, name_of_source
-from lightning_ebm.experiments.measure import measure, placed
+from lightning_ebm.experiments.measure import Written, measure, placed
 from lightning_ebm.launcher import rank
 from lightning_ebm.memory import PatternSpec
 from lightning_ebm.metrics import unit as error_unit
@@ -95,13 +95,23 @@ def test_episodes(run: Run, items: int = 0, **changes: Any) -> Iterator[Iterator
         yield (batch.to(run.device) for batch in test_loader(run, items, **changes))
 
 
-def measure_run(run: Run, items: int = 0, precision: str = "float32", prior: bool = False, **changes: Any) -> Record:
+def measure_run(
+    run: Run,
+    items: int = 0,
+    precision: str = "float32",
+    prior: bool = False,
+    *,
+    mask_known: bool = False,
+    written: Written | None = None,
+    **changes: Any,
+) -> Record:
     """Measures the run's memory with `experiment.test_loader(run, items, **changes)`; see `measure`.
 
     `precision` is that of the state between writing and reading. `prior` reads a state into which nothing was written.
     """
     episodes, spec = test_loader(run, items, **changes), run.data.source.spec
-    return measure(run.memory, episodes, spec, precision=precision, nothing_written=prior, device=run.device)
+    kept: dict[str, Any] = {"precision": precision, "mask_known": mask_known, "written": written}
+    return measure(run.memory, episodes, spec, nothing_written=prior, device=run.device, **kept)
 
 
 def ask(runs: Mapping[str, Run], question: Callable[[Run], Answer], needs: str = "") -> dict[str, Answer]:

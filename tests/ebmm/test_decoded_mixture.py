@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_ebm.detector import Detector
+from lightning_ebm.detector import Detector, mask_loss
 from lightning_ebm.ebmm import EBMM, EBMMConfig, ReadingConfig, WritingConfig
 from lightning_ebm.ebmm.energies import DecodedMixture
+from lightning_ebm.ebmm.rows import normalised
 from lightning_ebm.experiments.measure import count_floats
 from lightning_ebm.image_completion import Completion
 from lightning_ebm.layers import SkipPerceptron
@@ -58,20 +59,111 @@ def test_energy_and_writing_loss_are_the_formulas():
     )
 
 
+def likelihoods(queries, means, missing):
+    """Of queries (items, values) given means (rows, values), by a sum over all images and all masks."""
+    found = np.zeros((len(queries), len(means)))
+    choices = list(np.ndindex(*[2] * queries.shape[1]))
+    for n, s in np.ndindex(found.shape):
+        for image in map(np.array, choices):
+            for masked in map(np.array, choices):
+                prior = np.where(image, means[s], 1 - means[s]) * np.where(masked, missing[n], 1 - missing[n])
+                found[n, s] += (prior * np.where(masked, 0.5, image == queries[n])).prod()
+    return found
+
+
+def test_evidence_is_the_likelihood_of_a_query_with_an_unknown_mask():
+    net = energy((1, 2, 2), code_dim=3, revision=0)
+    generator = torch.Generator().manual_seed(1)
+    queries = (torch.rand(3, 1, 2, 2, generator=generator) < 0.5).double()
+    missing = torch.rand(3, 1, 2, 2, generator=generator).double()
+    logits = 3 * torch.randn(5, 4, generator=generator).double()
+    means = 0.02 + 0.96 / (1 + np.exp(-logits.numpy()))
+    expected = likelihoods(queries.flatten(1).numpy(), means, missing.flatten(1).numpy())
+    np.testing.assert_allclose(net.evidence(logits, queries, missing).exp().numpy(), expected)
+
+
+def test_evidence_of_grey_values_is_a_gaussian_or_anything():
+    net = build(DecodedMixture, SHAPE, real=True, code_dim=5, hidden=6).double()
+    queries, missing = torch.rand(2, 3, *SHAPE, dtype=torch.float64)
+    logits = torch.randn(4, 64, dtype=torch.float64)
+    off = queries.flatten(1)[:, None].numpy() - 1 / (1 + np.exp(-logits.numpy()))
+    density = np.exp(-2 * off**2) * 2 / math.sqrt(2 * math.pi)  # of standard deviation 1/2
+    doubt = missing.flatten(1)[:, None].numpy()
+    expected = np.log((1 - doubt) * density + doubt).sum(2)
+    np.testing.assert_allclose(net.evidence(logits, queries, missing).detach().numpy(), expected)
+
+
 def test_energy_of_a_partly_known_pattern_is_the_formula():
     net = energy(detector=0)
-    x, missing = torch.rand(2, 3, *SHAPE, dtype=torch.float64)
+    x, queries, missing = torch.rand(3, 3, *SHAPE, dtype=torch.float64)
     logits = net.decode(net.memory.rows()).detach()
-    means, called = logits.sigmoid().numpy(), logits.numpy()
-    values, known = x.flatten(1).numpy(), 1 - missing.flatten(1).numpy()
-    likely = np.exp(-2 * (known[:, None] * (values[:, None] - means) ** 2).sum(2))
-    recalled = torch.from_numpy(likely @ called / likely.sum(1, keepdims=True)).view_as(x)
-    completed = net.completion(recalled, x, missing).sigmoid().detach().flatten(1).numpy()
-    expected = -np.log(likely.sum(1)) / 4 + ((values - completed) ** 2).sum(1) / 2
-    np.testing.assert_allclose(net(x, missing).detach().numpy(), expected, rtol=1e-5)
-    anchor = x.clone()
-    (slope,) = torch.autograd.grad(net(x.requires_grad_(), missing, anchor).sum(), x)
-    np.testing.assert_allclose(slope.flatten(1).numpy(), values - completed, atol=1e-6)
+    evidence = net.evidence(logits, queries, missing).numpy()
+    likely = np.exp(evidence - evidence.max(1, keepdims=True))
+    recalled = torch.from_numpy(likely @ logits.numpy() / likely.sum(1, keepdims=True)).view_as(x)
+    ink = 0.02 + 0.96 * queries
+    odds = ((1 - missing) * ink + missing / 2) / ((1 - missing) * (1 - ink) + missing / 2)
+    completed = (net.completion(recalled, queries, missing) + odds.log()).sigmoid().detach().flatten(1).numpy()
+    squares = ((x.flatten(1).numpy() - completed) ** 2).sum(1)
+    expected = -np.log(np.exp(evidence).sum(1)) + squares / 2
+    found = net(x.requires_grad_(), missing, queries)
+    np.testing.assert_allclose(found.detach().numpy(), expected, rtol=1e-5)
+    (slope,) = torch.autograd.grad(found.sum(), x)
+    np.testing.assert_allclose(slope.flatten(1).numpy(), x.detach().flatten(1).numpy() - completed, atol=1e-6)
+
+
+def flipped_bits(generator):
+    """Four patterns of random bits, and queries with eight of their bits flipped, which nothing but memory can tell."""
+    patterns = (torch.rand(4, *SHAPE, generator=generator) < 0.5).double()
+    flips = torch.rand(4, 64, generator=generator).argsort(1).argsort(1).view_as(patterns) < 8
+    return patterns, (patterns - flips.double()).abs(), flips
+
+
+def compare_alone(revision):
+    """Convolutions that pass −8 times the agreement of query and recalled image: gelu(x) − gelu(−x) = x."""
+    *hidden, last = revision.compare.layers
+    for layer in (*hidden, last):
+        layer.weight.data.zero_()
+        layer.bias.data.zero_()
+    for pixel in range(4):
+        for k, layer in enumerate(hidden):
+            for sign in (0, 1):
+                incoming = {8 + pixel: 1} if k == 0 else {2 * pixel: 1, 2 * pixel + 1: -1}  # of the third channel
+                for channel, weight in incoming.items():
+                    layer.weight.data[2 * pixel + sign, channel, 1, 1] = (-1) ** sign * weight
+        last.weight.data[pixel, 2 * pixel : 2 * pixel + 2, 1, 1] = torch.tensor([-8.0, 8.0]).double()
+
+
+def test_flipped_pixels_are_found_by_what_is_recalled():
+    generator = torch.Generator().manual_seed(0)
+    net = energy(detector=3, revision=8)
+    compare_alone(net.revision)
+    rows = normalised(torch.randn(4, 5, generator=generator).double())
+    patterns, queries, flips = flipped_bits(generator)
+    net.decode.outer.weight.data.zero_()  # rows decode to the patterns
+    net.decode.straight.weight.data = (torch.linalg.pinv(rows) @ (6 * patterns - 3).flatten(1)).T
+    store = memory(net)
+    state = {"memory.weight": rows[None], "memory.bias": torch.zeros(1, 4).double()}
+    with torch.no_grad():
+        alone = net.detector(queries)
+        (_, (soft_mask, _)) = store.read_start(queries[None], None, state)
+        (_, (unwritten, _)) = store.read_start(queries[None], None, store.initial_state(1))
+    assert (alone[flips].mean() - alone[~flips].mean()).abs() < 0.05
+    assert torch.equal(soft_mask[0] > 0.5, flips)
+    assert ((unwritten[0] > 0.5) == flips).float().mean() < 0.9  # the weights that count are the written ones
+    assert torch.equal(store.read(state, queries[None])[-1, 0].round(), patterns)
+
+
+def test_a_mask_of_everything_is_estimated_as_an_unknown_one():
+    net = energy(detector=3)
+    patterns = torch.rand(1, 2, *SHAPE, dtype=torch.float64)
+    mask = torch.ones(1, 2, *SHAPE, dtype=torch.bool)
+    mask[0, 1, :, :4] = False
+    store = memory(net)
+    state = store.write(patterns)
+    known, unknown = store.read(state, patterns, mask), store.read(state, patterns)
+    torch.testing.assert_close(known[:, 0, 0], unknown[:, 0, 0])
+    torch.testing.assert_close(known[-1, 0, 1, :, :4], patterns[0, 1, :, :4])
+    assert (mask_loss(torch.full((2, 1, 8, 8), -20.0), mask[0]) > 1).tolist() == [False, True]
 
 
 def test_completion_is_convolutions_over_squares_of_pixels():

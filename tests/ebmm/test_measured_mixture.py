@@ -97,9 +97,10 @@ def test_energy_is_the_formula():
 
 def test_energy_of_a_partly_known_pattern_is_the_formula():
     net = moved(energy(detector=0))
-    x, missing = torch.rand(2, 3, *SHAPE, dtype=torch.float64)
+    x, queries, missing = torch.rand(3, 3, *SHAPE, dtype=torch.float64)
+    start = (1 - missing) * queries + missing * 0.5
     stored = stored_features(net)
-    known, guess, address = features(net, x, missing)
+    known, guess, address = features(net, start, missing)
     differences = torch.cat([known + guess, address], 1)[:, None] - stored
     evidence = -(differences @ net.weigh.T).square().sum(2) / 2
     left = evidence.softmax(1) @ stored[:, :5] - known
@@ -107,14 +108,14 @@ def test_energy_of_a_partly_known_pattern_is_the_formula():
     for convolutions in net.recovery.nets:
         lacking = left - (missing * (logits.sigmoid() - 0.5)).flatten(1) @ net.measure.T
         back = (net.recovery.gain * lacking @ net.measure).view_as(x)
-        seen = torch.cat([logits.tanh(), (2 * x - 1) * (1 - missing), missing, back], 1)
+        seen = torch.cat([logits.tanh(), (2 * start - 1) * (1 - missing), missing, back], 1)
         logits = logits + convolved(convolutions.layers, seen)
-    recovered = logits.sigmoid().detach()
-    expected = -evidence.logsumexp(1) + (x - recovered).flatten(1).square().sum(1) / 2
-    torch.testing.assert_close(net(x, missing).detach(), expected.detach(), atol=0, rtol=1e-5)
-    anchor = x.clone()
-    (slope,) = torch.autograd.grad(net(x.requires_grad_(), missing, anchor).sum(), x)
-    torch.testing.assert_close(slope, x.detach() - recovered, atol=1e-6, rtol=1e-5)
+    end = ((1 - missing) * start + missing * logits.sigmoid()).detach()
+    expected = -evidence.logsumexp(1) + (x - end).flatten(1).square().sum(1) / 2
+    found = net(x.requires_grad_(), missing, queries)
+    torch.testing.assert_close(found.detach(), expected.detach(), atol=0, rtol=1e-5)
+    (slope,) = torch.autograd.grad(found.sum(), x)
+    torch.testing.assert_close(slope, x.detach() - end, atol=1e-6, rtol=1e-5)
 
 
 def test_rows_give_back_what_was_written():

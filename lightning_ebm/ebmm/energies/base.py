@@ -50,8 +50,8 @@ class Energy(nn.Module, ABC):
         """What reading descends: energies (items,) of x (items, *shape), values in [0, 1].
 
         An energy with a `mean_pattern` takes two more arguments: the soft mask (items, *shape), in [0, 1], how far each
-        value of x is to be recalled, and the anchor (items, *shape), where a read step starts, which may replace x
-        where the energy is to have no slope.
+        value of a query is to be recalled, and the queries (items, *shape). Values that are to be trusted it has to
+        keep itself: if the mask is unknown, reading moves all of them.
         """
         return self.writing_energy(self.features(x))
 
@@ -63,7 +63,8 @@ class Energy(nn.Module, ABC):
     def predict_mask(self, queries: Tensor) -> Tensor | None:
         """How likely each value of queries (items, *shape) is corrupted, in [0, 1]; None if that is not predicted.
 
-        Called for energies with a `mean_pattern` if the mask is unknown.
+        Called for energies with a `mean_pattern` if the mask is unknown, or says that everything may be corrupted. The
+        memory layers have the written weights, so the estimate may compare a query with what is recalled for it.
         """
         return None
 

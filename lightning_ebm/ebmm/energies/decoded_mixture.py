@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -10,21 +11,31 @@ from torch import Tensor, nn
 from torch.func import grad
 from torch.nn import functional as F
 
-from lightning_ebm.detector import Detector
+from lightning_ebm.detector import Detector, Revision, mask_loss
 from lightning_ebm.ebmm.rows import RowMixture, Rows, normalised
 from lightning_ebm.image_completion import Completion
 from lightning_ebm.layers import SkipPerceptron, cosines
 from lightning_ebm.memory import PatternSpec
 from lightning_ebm.settings import Settings, setting
 
-COMPLETED = 4
-"""The auxiliary loss completes one pattern in this many."""
+COMPARED = 4
+"""The auxiliary loss estimates the mask of, and completes, one pattern in this many."""
 NOISE = 0.08
-"""Standard deviation of the noise on codes in the auxiliary loss: the error of rows that hold 64 patterns."""
+"""Greatest standard deviation of the noise on codes in the auxiliary loss. Rows that hold 64 patterns are within 0.01,
+with 4 bits a value they err by 0.1 to 0.2."""
+OTHER = 0.1
+"""Share of patterns for which the auxiliary loss recalls another row, so that a wrong row is not trusted blindly."""
 EMPHASIS = 2.0
 """Weight of a completed value, relative to a decoded one: recall is measured on completed values."""
 STEP = 0.1
 """Length of the first step that refines a code, relative to the code's length."""
+TRAINED_STEPS = 3
+"""Steps that refine codes in the auxiliary loss, by the decoder alone, which is cheap."""
+DOUBT = 0.02
+"""How likely any decoded value is taken to be wrong, at least."""
+
+Lost = Callable[[Tensor, Tensor, int], Tensor]
+"""Maps codes, the patterns that they are of, and the number of a step to a loss, a scalar."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +53,9 @@ class DecodedMixtureConfig(Settings):
     detector: int = setting(24, at_least=0)
     """Channels of the net that estimates which values of a query are corrupted; 0: none, and reading may change all
     values. Images only, with sides divisible by 2."""
+    revision: int = setting(0, at_least=0)
+    """Channels of the net that estimates again which values are corrupted, once a row is recalled; 0: none. It needs a
+    detector."""
     completion: int = setting(32, at_least=0)
     """Channels of the net that corrects a decoded row by the intact values of the query; 0: none. Images only, with
     sides divisible by 2. It needs a detector or a known mask."""
@@ -67,10 +81,10 @@ class DecodedMixture(RowMixture):
     slots. A code is first refined by descent on the recall error; see `refined`. Encoder and decoder may be pretrained
     as an autoencoder (`training.pretrain_steps`).
 
-    A detector predicts which values of a query are corrupted; see `predict_mask`. There, a second net completes the
-    row's image to fit the visible context; see `forward`. This energy is not in the paper, whose writing loss (eq. 3)
-    has E as its main term. Amortised inference: D. P. Kingma and M. Welling, Auto-encoding variational Bayes, ICLR
-    2014.
+    Which values of a query are corrupted and which row it belongs to are estimated in turn; see `predict_mask`. A net
+    then completes the row's image to fit the query; see `forward`. This energy is not in the paper, whose writing loss
+    (eq. 3) has E as its main term. Amortised inference: D. P. Kingma and M. Welling, Auto-encoding variational Bayes,
+    ICLR 2014.
     """
 
     config = DecodedMixtureConfig
@@ -80,7 +94,7 @@ class DecodedMixture(RowMixture):
         shape, size = spec.shape, spec.size
         if config.code_dim >= size:
             raise ValueError(f"energy.code_dim must be below {size}, the values of a pattern, got {config.code_dim}")
-        self.refining = config.refining
+        self.refining, self.binary = config.refining, spec.binary
         # the waves of lowest frequency but the constant one; low ones are large in images, so they are scaled down
         waves = cosines(shape, config.code_dim + 1)[:, 1:] if len(shape) == 3 else torch.eye(size, config.code_dim)
         scale = torch.arange(1, config.code_dim + 1).pow(0.25)
@@ -93,39 +107,92 @@ class DecodedMixture(RowMixture):
         # overlaps reach `code_dim`: below 14, rows blend; above, patterns share one; the same at 35 and at 251 values
         self.log_gamma = nn.Parameter(torch.tensor(math.log(14 / config.code_dim)))
         self.detector = Detector(shape, config.detector) if config.detector else None
+        both = config.detector and config.revision
+        self.revision = Revision(shape, config.revision) if both else None
         self.completion = Completion(shape, config.completion) if config.completion else None
 
-    def forward(self, x: Tensor, soft_mask: Tensor | None = None, anchor: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, soft_mask: Tensor | None = None, queries: Tensor | None = None) -> Tensor:
         """Energies (items,), E above, of x (items, *shape) in [0, 1].
 
         Args:
             x: patterns, or queries.
-            soft_mask: (items, *shape), in [0, 1], how unreliable each value is. The reliable values select the rows,
-                and a spring pulls x to the completion c of the recalled image,
+            soft_mask: m, (items, *shape), in [0, 1], how unreliable each value of a query q is. The query then selects
+                the rows, and a spring pulls x to the completion of the recalled image,
 
-                    E(x) = −1/β · log Σ_s exp(−β/2 Σ_d (1 − m_d)(x_d − μ_sd)²) + 1/2 ‖x − c‖²,
+                    E(x) = −log Σ_s exp(e_s) + 1/2 ‖x − c‖²,   c = σ(completed(Σ_s r_s g(z_s), q, m)),
 
-                c = σ(completion(Σ_s r_s g(z_s), x, m)), with the rows' responsibilities r.
-            anchor: (items, *shape), replaces x everywhere but in the spring, so that only the spring has a gradient. A
-                read step is anchored where it starts: it computes r and c anew, as expectation-maximisation does, and
-                needs no gradient of the completion. None: x itself.
+                with `evidence` e and responsibilities r = softmax(e); see `completed`.
+            queries: q, (items, *shape); None: x itself.
         """
-        logits, beta = self.decode(self.memory.rows()), self.log_beta.exp()
-        means = logits.sigmoid()
-        anchor = x if anchor is None else anchor
-        values = anchor.flatten(1)
-        known = torch.ones_like(values) if soft_mask is None else 1 - soft_mask.flatten(1)
-        distances = (known * values.square()).sum(1, keepdim=True) - 2 * (known * values) @ means.T
-        evidence = -beta / 2 * (distances + known @ means.square().T)
-        free = -torch.logsumexp(evidence, 1) / beta
+        logits = self.decode(self.memory.rows())
         if soft_mask is None:
-            return free
+            values, means, beta = x.flatten(1), logits.sigmoid(), self.log_beta.exp()
+            distances = values.square().sum(1, keepdim=True) - 2 * values @ means.T + means.square().sum(1)
+            return -torch.logsumexp(-beta / 2 * distances, 1) / beta
+        queries = x if queries is None else queries
+        evidence = self.evidence(logits, queries, soft_mask)
         recalled = (evidence.softmax(1) @ logits).view_as(x)
-        return free + (x - self.complete(recalled, anchor, soft_mask)).flatten(1).square().sum(1) / 2
+        completed = self.complete(recalled, queries, soft_mask)
+        return (x - completed).flatten(1).square().sum(1) / 2 - torch.logsumexp(evidence, 1)
+
+    def evidence(self, logits: Tensor, queries: Tensor, soft_mask: Tensor) -> Tensor:
+        """Log-likelihood of queries given each row, (items, rows), in nats.
+
+        A value comes from the row's image with probability 1 − m, and is random otherwise,
+
+            e_s = Σ_d log((1 − m_d) p(q_d | μ_sd) + m_d u),
+
+        where p is a Bernoulli distribution and u = 1/2 for binary patterns; for others p is a Gaussian of precision β
+        and u = 1. Values of a binary query between 0 and 1 count as expected likelihoods. Unlike masked squared
+        distances, the sum is finite where the mask is wrong.
+
+        Args:
+            logits: of the rows' images, (rows, values).
+            queries: (items, *shape), in [0, 1].
+            soft_mask: m, the same shape.
+        """
+        values, doubt = queries.flatten(1)[:, None], soft_mask.flatten(1)[:, None]
+        means = DOUBT + (1 - 2 * DOUBT) * logits.sigmoid() if self.binary else logits.sigmoid()
+        if self.binary:
+            likely, chance = 1 - values + (2 * values - 1) * means, 0.5
+        else:
+            beta = self.log_beta.exp()
+            likely, chance = (beta / (2 * math.pi)).sqrt() * (-beta / 2 * (values - means).square()).exp(), 1.0
+        return torch.lerp(likely, torch.full_like(likely, chance), doubt.expand_as(likely)).log().sum(2)
+
+    def predict_mask(self, queries: Tensor) -> Tensor | None:
+        """How likely each value of queries (items, *shape) is corrupted, in [0, 1]; None without a detector.
+
+        Mask and row are estimated in turn, as in expectation-maximisation: the detector's mask selects the rows, and
+        where the recalled image and the query disagree, the second estimate finds what the query alone does not show.
+        """
+        if self.detector is None:
+            return None
+        first = self.detector.logits(queries)
+        if self.revision is None:
+            return first.sigmoid().expand_as(queries)
+        logits = self.decode(self.memory.rows())
+        evidence = self.evidence(logits, queries, first.sigmoid().expand_as(queries))
+        recalled = (evidence.softmax(1) @ logits).view_as(queries)
+        return self.revision(first, queries, recalled).sigmoid().expand_as(queries)
 
     def complete(self, recalled: Tensor, queries: Tensor, soft_mask: Tensor) -> Tensor:
         """Images in [0, 1] from recalled logits, queries and their soft mask: all (items, *shape)."""
-        return (recalled if self.completion is None else self.completion(recalled, queries, soft_mask)).sigmoid()
+        completed = self.completed(recalled, queries, soft_mask).sigmoid()
+        return completed if self.binary else torch.lerp(queries, completed, soft_mask)
+
+    def completed(self, recalled: Tensor, queries: Tensor, soft_mask: Tensor) -> Tensor:
+        """Logits of the same images.
+
+        Those of binary images include what the query tells, log ((1 − m) q + m / 2) − log ((1 − m) (1 − q) + m / 2),
+        the log-odds of a value that is right with probability 1 − m and random otherwise.
+        """
+        logits: Tensor = recalled if self.completion is None else self.completion(recalled, queries, soft_mask)
+        if not self.binary:
+            return logits
+        ink = DOUBT + (1 - 2 * DOUBT) * queries
+        half = torch.full_like(ink, 0.5)
+        return logits + torch.lerp(ink, half, soft_mask).log() - torch.lerp(1 - ink, half, soft_mask).log()
 
     def features(self, x: Tensor) -> Tensor:
         """Codes (items, code) of mean square 1, as rows have it; writing leaves them unchanged."""
@@ -136,61 +203,95 @@ class DecodedMixture(RowMixture):
         return normalised(self.encode((2 * (x - self.typical)).flatten(1)))
 
     def refined(self, codes: Tensor, x: Tensor) -> Tensor:
-        """Codes from which x is recalled better: a few gradient steps from the encoder's code.
+        """Codes from which x is recalled better: a few gradient steps from the encoder's code; see `descended`.
 
         Each step treats another quarter of the image as missing. With logits l = g(z),
 
-            z ← z − η_k ∇L / rms(∇L),   L = CE(l, x) + 2 CE(completion(l, x, m_k), x) on the quarter m_k,
+            L = CE(l, x) + 2 CE(completion(l, x, m_k), x) on the quarter m_k.
 
-        and η_k falls linearly from `STEP`. The sum over quarters is a composite likelihood (J. Besag, Statistical
-        analysis of non-lattice data, The Statistician 24, 1975). Steps after an encoder close the amortisation gap
-        (Y. Kim et al., Semi-amortized variational autoencoders, ICML 2018). Gradients pass straight through the steps.
-        The codes are (items, code), of mean square 1.
+        The sum over quarters is a composite likelihood (J. Besag, Statistical analysis of non-lattice data, The
+        Statistician 24, 1975).
+        """
+        return self.descended(codes, x, self.recall_loss, self.refining)
+
+    def descended(self, codes: Tensor, x: Tensor, lost: Lost, steps: int) -> Tensor:
+        """Codes after gradient steps on a loss L of recalling x from them.
+
+        In z ← z − η_k ∇L / rms(∇L), η_k falls linearly from `STEP`. Steps after an encoder close the amortisation gap
+        (Y. Kim et al., Semi-amortized variational autoencoders, ICML 2018). Gradients pass straight through them.
+
+        Args:
+            codes: (items, code), of mean square 1, as those returned.
+            x: (items, *shape).
+            lost: maps codes, x and the step's number to L, summed over items.
+            steps: how many.
         """
         with torch.no_grad():
             moved = codes
-            for k in range(self.refining):
-                slope = grad(self.recall_loss)(moved, x, k)
+            for k in range(steps):
+                slope = grad(lost)(moved, x, k)
                 slope = slope * slope.square().mean(1, keepdim=True).add(1e-12).rsqrt()
-                moved = normalised(moved - STEP * (1 - k / self.refining) * slope)
+                moved = normalised(moved - STEP * (1 - k / steps) * slope)
         return codes + (moved - codes).detach()
 
+    def decoding_loss(self, codes: Tensor, x: Tensor, k: int) -> Tensor:
+        """CE(g(z), x) of codes z and patterns x, summed over items, in nats, in any step."""
+        return cross_entropy(self.decode(codes).view_as(x), x).sum()
+
     def recall_loss(self, codes: Tensor, x: Tensor, k: int) -> Tensor:
-        """L above in step k, summed over items: how badly patterns x are recalled from codes, in nats."""
+        """L of `refined` in step k, summed over items: how badly patterns x are recalled from codes, in nats."""
         logits = self.decode(codes).view_as(x)
         lost = cross_entropy(logits, x).sum()
         if self.completion is None:
             return lost
-        return lost + completion_loss(self.completion, logits, x, quarter(k, x).expand_as(x))
+        missing = quarter(k, x).expand_as(x)
+        return lost + EMPHASIS * (cross_entropy(self.completion(logits, x, missing), x) * missing.flatten(1)).sum()
 
     def auxiliary_loss(self, patterns: Tensor, queries: Tensor, mask: Tensor) -> Tensor:
-        """Cross-entropy of autoencoding patterns (items, *shape), and the losses of detector and completion, in nats.
+        """Cross-entropy of autoencoding patterns (items, *shape), and the losses of mask and completion, in nats.
 
-        The codes get as much noise as writing many patterns adds, so that decoding does not depend on digits that are
-        lost. Their common part is penalised, because patterns whose codes point the same way would share rows. These
-        are the encoder's codes; the meta-loss trains with refined ones. The completion costs the most, so its loss is
-        taken on the missing values of one pattern in `COMPLETED`.
+        The codes get noise, as writing many patterns and keeping a state in few bits add it, so that decoding does not
+        depend on digits that are lost. Their common part is penalised, because patterns whose codes point the same way
+        would share rows. The convolutions cost the most, so their losses are taken of one pattern in `COMPARED`. Half
+        of the completions get the true mask, the others the estimated one.
 
         Returns:
             (items,).
         """
-        codes = self.encoded(patterns)
+        steps = min(self.refining, TRAINED_STEPS)
+        codes = self.descended(self.encoded(patterns), patterns, self.decoding_loss, steps)
         shared = codes.mean(0).square().sum()
-        codes = normalised(codes + NOISE * torch.randn_like(codes))
-        logits = self.decode(codes).view_as(patterns)
+        spread = NOISE * torch.rand_like(codes[:, :1])
+        logits = self.decode(normalised(codes + spread * torch.randn_like(codes))).view_as(patterns)
         loss = cross_entropy(logits, patterns).sum(1) + shared
         loss = loss + (patterns - self.typical).flatten(1).square().sum(1)
+        return loss + self.comparison_loss(*(x[::COMPARED] for x in (logits, patterns, queries, mask)))
+
+    def comparison_loss(self, logits: Tensor, patterns: Tensor, queries: Tensor, mask: Tensor) -> Tensor:
+        """What detector, revision and completion lose, averaged over items: a scalar.
+
+        Args:
+            logits: of the images decoded from the patterns' codes, (items, *shape).
+            patterns: the same shape.
+            queries: the same shape.
+            mask: the same shape, bool.
+        """
+        everywhere = mask.flatten(1).all(1).view(-1, *[1] * (mask.ndim - 1))
+        soft_mask, loss = (mask & ~everywhere).to(patterns), logits.new_zeros(())
+        other = torch.rand(len(logits), *[1] * (logits.ndim - 1), device=logits.device) < OTHER
+        recalled = torch.where(other, logits.roll(1, 0), logits)
         if self.detector is not None:
-            loss = loss + self.detector.loss(queries, mask)
+            estimate = self.detector.logits(queries)
+            loss = loss + mask_loss(estimate, mask).mean()
+            if self.revision is not None:
+                estimate = self.revision(estimate.detach(), queries, recalled.detach())
+                loss = loss + mask_loss(estimate, mask).mean()
+            known = torch.rand_like(everywhere.to(patterns)) < 0.5
+            soft_mask = torch.where(known, soft_mask, estimate.detach().sigmoid().expand_as(patterns))
         if self.completion is not None:
-            x, soft_mask = patterns[::COMPLETED], mask[::COMPLETED].to(patterns)
-            loss = loss + completion_loss(self.completion, logits[::COMPLETED], x, soft_mask) / len(x)
+            completed = self.completed(recalled, queries, soft_mask)
+            loss = loss + EMPHASIS * cross_entropy(completed, patterns).sum(1).mean()
         return loss
-
-
-def completion_loss(completion: Completion, logits: Tensor, x: Tensor, soft_mask: Tensor) -> Tensor:
-    """`EMPHASIS` times the cross-entropy, in nats, of the values of x that are completed, summed over items."""
-    return EMPHASIS * (cross_entropy(completion(logits, x, soft_mask), x) * soft_mask.flatten(1)).sum()
 
 
 def quarter(k: int, x: Tensor) -> Tensor:

@@ -107,7 +107,7 @@ class MeasuredMixture(RowMixture):
         blocks = shape[1] * shape[2] / config.block_size**2
         self.recovery = Recovery(shape, config.recovery, config.steps, gain=blocks / scale.square())
 
-    def forward(self, x: Tensor, soft_mask: Tensor | None = None, anchor: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, soft_mask: Tensor | None = None, queries: Tensor | None = None) -> Tensor:
         """Energies (items,), E above, of x (items, *shape) in [0, 1].
 
         Args:
@@ -115,21 +115,23 @@ class MeasuredMixture(RowMixture):
             soft_mask: m, (items, *shape), in [0, 1], how unreliable each value is. The address net then gets
                 (1 − m) ∘ (x − t) and m, and also predicts the measurements h of the missing part,
 
-                    E(x) = −log Σ_s exp(−‖V ((y_k + h, a) − (y_s, a_s))‖² / 2) + ‖x − c‖² / 2,
+                    E(x) = −log Σ_s exp(−‖V ((y_k + h, a) − (y_s, a_s))‖² / 2) + ‖x − u − m ∘ (c − u)‖² / 2,
 
-                with y_k = A ((1 − m) ∘ (x − t)), c = σ(recovery(Σ_s r_s y_s − y_k, x, m)) and responsibilities r of the
-                rows: a spring pulls x to the image recovered from the remaining measurements.
-            anchor: (items, *shape), replaces x everywhere but in the spring; see `DecodedMixture`. None: x itself.
+                with u = q + m ∘ (t − q), y_k = A ((1 − m) ∘ (u − t)), c = σ(recovery(Σ_s r_s y_s − y_k, u, m)) and
+                responsibilities r of the rows: a spring pulls the unreliable values of x to the image recovered from
+                the remaining measurements, and the others to the query.
+            queries: q, (items, *shape); None: x itself.
         """
         stored = self.unscaled(self.memory.rows())
-        anchor = x if anchor is None else anchor
         if soft_mask is None:
-            return -torch.logsumexp(self.evidence(self.features_of_whole(anchor), stored), 1)
+            return -torch.logsumexp(self.evidence(self.features_of_whole(x), stored), 1)
+        anchor = torch.lerp(x if queries is None else queries, self.typical.expand_as(x), soft_mask)
         known = self.measured((1 - soft_mask) * (anchor - self.typical))
         evidence = self.evidence(self.features_of_partial(known, anchor, soft_mask), stored)
         left = evidence.softmax(1) @ stored[:, : self.count] - known
         recovered = self.recover(left, anchor, soft_mask)[-1].sigmoid()
-        return (x - recovered).flatten(1).square().sum(1) / 2 - torch.logsumexp(evidence, 1)
+        end = torch.lerp(anchor, recovered, soft_mask)
+        return (x - end).flatten(1).square().sum(1) / 2 - torch.logsumexp(evidence, 1)
 
     def measured(self, differences: Tensor) -> Tensor:
         """A (x − t), (items, D), of differences x − t (items, *shape), or of a part of them."""

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from lightning_ebm.experiments.analysis import Condition, ErrorAnalysis, test_episodes
 from lightning_ebm.experiments.measure import per_episode
+from lightning_ebm.memory import AssociativeMemory, State
 from lightning_ebm.metrics import pattern_errors
 from lightning_ebm.settings import setting
 from lightning_ebm.training.trainer import Run
@@ -41,12 +44,18 @@ def in_portions(run: Run, portions: int) -> dict[str, list[float]]:
     with test_episodes(run) as episodes:
         for batch in episodes:
             parts = batch.patterns.tensor_split(portions, 1)
-            state = run.memory.write(parts[0])
-            for part in parts[1:]:
-                state = run.memory.update(state, part)
-            answer = run.memory.read(state, batch.queries)[-1]
+            answer = run.memory.read(write_in_portions(run.memory, batch.patterns, portions), batch.queries)[-1]
             each = pattern_errors(answer, batch.patterns, run.data.source.spec, batch.mask)
             errors["all"] += per_episode(each)
             errors["first portion"] += per_episode(each[:, : parts[0].shape[1]])
             errors["last portion"] += per_episode(each[:, -parts[-1].shape[1] :])
     return errors
+
+
+def write_in_portions(memory: AssociativeMemory, patterns: Tensor, portions: int) -> State:
+    """The state after patterns (episodes, items, *shape) were written in so many portions, one after the other."""
+    first, *others = patterns.tensor_split(portions, 1)
+    state = memory.write(first)
+    for part in others:
+        state = memory.update(state, part)
+    return state

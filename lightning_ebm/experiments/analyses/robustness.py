@@ -2,38 +2,105 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from lightning_ebm.data.distortions import Block, BlockConfig, Half, HalfConfig, Pixels, PixelsConfig
 from lightning_ebm.data.episodes import Distortion
-from lightning_ebm.experiments.analysis import Condition, ErrorAnalysis, measure_run
+from lightning_ebm.experiments.analyses.incremental_writing import write_in_portions
+from lightning_ebm.experiments.analysis import Condition, ErrorAnalysis, measure_run, test_episodes
+from lightning_ebm.experiments.controls import QueryItself
+from lightning_ebm.experiments.experiment import test_loader
+from lightning_ebm.experiments.measure import Written, measure
 from lightning_ebm.memory import PatternSpec
 from lightning_ebm.registry import choices, distortions
+from lightning_ebm.reporting.record import Record
+from lightning_ebm.settings import setting
 from lightning_ebm.training.trainer import Run
 
 
 @dataclass(frozen=True)
+class Setting:
+    """How a memory is tested, but for the distortion."""
+
+    items: int
+    """Patterns in an episode."""
+    mask: str = "unknown"
+    """unknown or known."""
+    precision: str = "float32"
+    """Of the state between writing and reading."""
+    portions: int = 1
+    """In how many portions patterns are written; 0: nothing is written."""
+
+    def cells(self) -> list[Any]:
+        """What a table says of it."""
+        return [self.items, self.portions or "nothing", self.precision, self.mask]
+
+
+@dataclass(frozen=True)
 class Robustness(ErrorAnalysis):
-    """The error under distortions that a memory was not trained with."""
+    """The error under distortions that a memory may not have been trained with.
+
+    Each distortion is tested with the first of `compare.patterns_per_episode` and of `compare.precisions` and the mask
+    as `compare.mask` says, and with each other value of one of them, or number of portions, at a time.
+    """
 
     distortions: list[Any] = choices(distortions)
     """What to test with, by name, each with its settings; empty: a block of noise over a sixteenth, a quarter and over
     half of a pattern, a tenth and half of the values re-drawn, salt and pepper on a quarter, half of a pattern erased.
     """
+    portions: list[int] = setting([], at_least=0)
+    """Further numbers of portions in which patterns are written, by `update`; 0: nothing is written, which shows what
+    the reader does without a memory."""
 
     title = "Other noise than in training"
-    caption = "Error on corrupted values for each distortion of the query."
-    columns = ("trained with", "tested with")
+    caption = (
+        "Error on all values for each distortion of the query, and the query's own; by the number of patterns, the"
+        " portions in which they are written, the precision of the state, and whether the mask is given."
+    )
+    columns = ("tested with", "patterns", "portions", "precision", "mask", "query")
 
     def conditions(self, run: Run) -> Iterator[Condition]:
-        """One for each distortion."""
+        """One for each distortion and setting."""
         spec = run.data.source.spec
         kinds = {str(choice): distortions.build(choice, spec) for choice in self.distortions} or usual(spec)
+        settings, written = self.settings(run), dict[tuple[int, int], Written]()
         for kind, distortion in kinds.items():
-            found = measure_run(run, distortion=distortion)
-            yield Condition(kind, found.error_corrupted, [str(run.config.distortion), kind], found.exact)
+            for one in settings:
+                query = measure(QueryItself(), test_loader(run, one.items, distortion=distortion), spec)
+                found = measured(run, one, distortion, written)
+                cells = [kind, *one.cells(), query.mean("error")]
+                changes = [str(new) for new, old in zip(one.cells(), settings[0].cells(), strict=True) if new != old]
+                yield Condition(kind, found.error, cells, found.exact, line="".join(f", {new}" for new in changes))
+
+    def settings(self, run: Run) -> list[Setting]:
+        """The first setting, and those that differ from it in one respect."""
+        compare = run.config.compare
+        items = compare.patterns_per_episode or [run.config.episodes.patterns_per_episode]
+        masks = ["unknown", "known"] if compare.mask == "both" else [compare.mask]
+        first = Setting(items[0], masks[0], compare.precisions[0])
+        others: dict[str, list[Any]] = {
+            "mask": masks[1:],
+            "precision": compare.precisions[1:],
+            "items": items[1:],
+            "portions": self.portions,
+        }
+        return [first] + [
+            dataclasses.replace(first, **{key: value}) for key, values in others.items() for value in values
+        ]
+
+
+def measured(run: Run, one: Setting, distortion: Distortion, written: dict[tuple[int, int], Written]) -> Record:
+    """What a memory recalls in a setting. `written` keeps states by numbers of patterns and of portions."""
+    known, states = one.mask == "known", written.setdefault((one.items, one.portions), [])
+    if one.portions > 1 and not states:
+        with test_episodes(run, one.items) as episodes:
+            states += [(write_in_portions(run.memory, batch.patterns, one.portions), 0.0) for batch in episodes]
+    return measure_run(
+        run, one.items, one.precision, not one.portions, mask_known=known, written=states, distortion=distortion
+    )
 
 
 def usual(spec: PatternSpec) -> dict[str, Distortion]:

@@ -65,7 +65,31 @@ def test_robustness_tests_with_what_is_asked_for():
     answer = Robustness(kinds).result({"query": run})
     assert column(answer, "error") == pytest.approx([2, 8], abs=0.2)
     assert column(answer, "tested with") == [str(kind) for kind in kinds]
+    assert column(answer, "query") == column(answer, "error")
     assert len(Robustness([]).result({"query": run}).rows) == 7
+
+
+def test_robustness_varies_one_setting_at_a_time():
+    """Hebb's rule does not mind portions; what is not written is not recalled; known values stay."""
+    compare = {"patterns_per_episode": [8, 2], "precisions": ["float32", "int4"], "mask": "both"}
+    run = bits_run("hopfield", episodes={"patterns_per_episode": 8, "test": 8}, compare=compare)
+    answer = Robustness([chosen(distortions, "pixels", amount=8)], portions=[4, 0]).result({"Hopfield": run})
+    settings = [tuple(row[2:6]) for row in answer.rows]
+    first = (8, 1, "float32", "unknown")
+    assert settings == [
+        first,
+        (8, 1, "float32", "known"),
+        (8, 1, "int4", "unknown"),
+        (2, 1, "float32", "unknown"),
+        (8, 4, "float32", "unknown"),
+        (8, "nothing", "float32", "unknown"),
+    ]
+    error = dict(zip(settings, column(answer, "error"), strict=True))
+    expected = measure(run.memory, loader(run), run.data.source.spec)
+    assert error[first] == pytest.approx(np.mean(expected.error))
+    assert error[8, 4, "float32", "unknown"] == pytest.approx(error[first])
+    assert error[2, 1, "float32", "unknown"] < error[first] < error[8, "nothing", "float32", "unknown"]
+    assert error[8, 1, "float32", "known"] < error[first]
 
 
 def test_transfer_tests_on_other_data_beside_its_own():
