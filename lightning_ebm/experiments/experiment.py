@@ -323,7 +323,8 @@ def test_loader(
         distortion: how queries are made instead.
         episodes: what else to change in `EpisodesConfig`.
     """
-    changes: dict[str, Any] = {"batch": batch, "workers": 0, "train_patterns_per_episode": [], **episodes}
+    not_for_tests: dict[str, Any] = {"train_patterns_per_episode": [], "curriculum": 0, "curriculum_from": 0}
+    changes = {"batch": batch, "workers": 0, **not_for_tests, **episodes}
     if items:
         changes["patterns_per_episode"] = items
     config = dataclasses.replace(run.config.episodes, **changes)

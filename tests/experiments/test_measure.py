@@ -11,10 +11,12 @@ from lightning_ebm.data.episodes import Episode
 from lightning_ebm.experiments import measure as evaluating
 from lightning_ebm.experiments.compare import evaluate
 from lightning_ebm.experiments.controls import QueryItself
+from lightning_ebm.experiments.experiment import test_loader as loader
 from lightning_ebm.experiments.measure import count_floats, measure
 from lightning_ebm.memory import AssociativeMemory, PatternSpec
 from lightning_ebm.metrics import RecallError, pattern_errors, unit
 from lightning_ebm.training.trainer import build
+from tests.training.tiny import config
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 BITS, REAL = PatternSpec((4,), binary=True), PatternSpec((4,), binary=False)
@@ -173,3 +175,9 @@ def test_evaluate_takes_the_checkpoint_that_is_named(tmp_path):
     config = {"output": str(tmp_path), "checkpoint": str(tmp_path / "gone.ckpt")}
     with pytest.raises(ValueError, match=r"no checkpoint .*gone\.ckpt"):
         evaluate(CONFIGS / "debug.yaml", config)
+
+
+def test_test_episodes_of_a_run_with_a_curriculum(tmp_path):
+    words = ("train_patterns_per_episode=[1, 3]", "curriculum=2", "curriculum_from=1", "test=2")
+    run = build(config(tmp_path, *(f"episodes.{word}" for word in words)))
+    assert [batch.patterns.shape[:2] for batch in loader(run, 5)] == [(2, 5)]
