@@ -125,7 +125,8 @@ class MemoryContract:
             noise = torch.rand_like(patterns).round() if self.spec.binary else torch.rand_like(patterns)
             return patterns, torch.where(torch.rand_like(patterns) < 0.25, noise, patterns)
 
-        train(memory, corrupted_anew, self.learns_first)
+        if self.learns_first:
+            train(memory, corrupted_anew, self.learns_first)
         state = memory.write(patterns)
 
         def error(query):

@@ -177,7 +177,13 @@ def test_given_the_memory_it_beats_every_model_without_one():
     """Of 64 random bits no model without memory has a log-likelihood above -64 ln 2; nor has the full bound."""
     torch.manual_seed(0)
     memory = build(
-        DynamicKanervaMachine, (64,), slots=4, prior=1.0, noise=0.3, objective="conditional", coders=CodersConfig(16)
+        DynamicKanervaMachine,
+        (64,),
+        slots=4,
+        prior=1.0,
+        noise=0.3,
+        objective="conditional",
+        coders=CodersConfig(hidden=16),
     )
     train(memory, lambda _step: (torch.rand(8, 4, 64).round(),) * 2, steps=40, rate=0.02)
     bound = memory.bound(torch.rand(50, 4, 64).round())

@@ -88,6 +88,7 @@ class DecodedMixture(RowMixture):
     """
 
     config = DecodedMixtureConfig
+    log_beta: Tensor
 
     def __init__(self, spec: PatternSpec, config: DecodedMixtureConfig = DecodedMixtureConfig()) -> None:
         super().__init__()
@@ -103,7 +104,11 @@ class DecodedMixture(RowMixture):
         self.decode = SkipPerceptron(waves / scale, hidden, spread=0.01, activation=F.gelu, layers=layers)
         self.memory = Rows(config.slots, config.code_dim)
         self.typical = nn.Parameter(torch.full(shape, 0.5))
-        self.log_beta = nn.Parameter(torch.tensor(math.log(4.0)))
+        log_beta = torch.tensor(math.log(4.0))
+        if spec.binary and config.detector:  # a Bernoulli likelihood judges rows, see `evidence`, so nothing trains it
+            self.register_buffer("log_beta", log_beta)
+        else:
+            self.log_beta = nn.Parameter(log_beta)
         # overlaps reach `code_dim`: below 14, rows blend; above, patterns share one; the same at 35 and at 251 values
         self.log_gamma = nn.Parameter(torch.tensor(math.log(14 / config.code_dim)))
         self.detector = Detector(shape, config.detector) if config.detector else None
