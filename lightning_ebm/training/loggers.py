@@ -156,16 +156,11 @@ def define_metrics(run: Any) -> None:
 def staged_in(folder: Path) -> Iterator[None]:
     """Within it, W&B keeps tables and checkpoints that it will upload in this run's folder: the home may be read-only.
 
-    A user's own WANDB_DATA_DIR comes first.
+    A user's own WANDB_DATA_DIR comes first. W&B looks for the home's data folder in any case, and fails without a home.
     """
-    if "WANDB_DATA_DIR" in os.environ:
+    own = {name: str(folder / "wandb") for name in ("WANDB_DATA_DIR", "XDG_DATA_HOME") if name not in os.environ}
+    with patch.dict(os.environ, own):
         yield
-        return
-    os.environ["WANDB_DATA_DIR"] = str(folder / "wandb")
-    try:
-        yield
-    finally:
-        del os.environ["WANDB_DATA_DIR"]
 
 
 def mode(config: RunConfig) -> str:
