@@ -89,7 +89,9 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("LIGHTNING_EBM_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path
+    yield tmp_path
+    for file in tmp_path.glob("*.py"):  # pages may give modules the same name
+        sys.modules.pop(file.stem, None)
 
 
 def small_sweep(search):
