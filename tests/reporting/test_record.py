@@ -89,7 +89,7 @@ def test_json_round_trip_also_of_what_older_versions_wrote():
     assert Record.from_plain(json.loads(json.dumps(made.to_plain()))) == made
     for name in pretrained.names():
         records = [Record.from_plain(fields) for fields in pretrained.read(name).rows]
-        assert [record.role for record in records[:3]] == ["", PRIOR, QUERY]
+        assert [record.role for record in records[:4] if record.role != "exact slots"][:3] == ["", PRIOR, QUERY]
     older = made.to_plain() | {"role": PRIOR}
     for name in ("label", "series", "cell", "seeds"):
         del older[name]
