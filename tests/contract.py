@@ -23,6 +23,24 @@ def train(memory, episodes, steps=60, rate=3e-3):
         optimiser.step()
 
 
+def check_meta_gradient(memory, episode, step, atol, parameters=None):
+    """The meta-loss's gradient against central differences along a random direction of each parameter, in float64.
+
+    `episode` holds the arguments of the meta-loss; `parameters` are names and parameters, by default the memory's.
+    """
+    memory.meta_loss(*episode).backward()
+    for name, parameter in parameters or memory.named_parameters():
+        direction = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+        losses = []
+        with torch.no_grad():
+            for move in (step, -2 * step):
+                parameter += move * direction
+                losses.append(memory.meta_loss(*episode))
+            parameter += step * direction
+        numeric, exact = (losses[0] - losses[1]) / (2 * step), (parameter.grad * direction).sum()
+        torch.testing.assert_close(exact, numeric, rtol=1e-5, atol=atol, msg=name)
+
+
 class MemoryContract:
     """Subclasses set `spec` and `build`."""
 

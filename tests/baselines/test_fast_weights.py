@@ -7,7 +7,7 @@ from baselines.coders import CodersConfig
 from baselines.fast_weights import FastWeights, FastWeightsConfig
 from lightning_ebm.memory import PatternSpec
 from tests.baselines.test_memory_network import bits
-from tests.contract import MemoryContract, build, train
+from tests.contract import MemoryContract, build, check_meta_gradient, train
 
 
 class TestBits(MemoryContract):
@@ -74,17 +74,7 @@ def test_the_meta_gradient_is_that_of_finite_differences(hidden, activation):
     """It passes through the gradients of the writing, hence is of second order."""
     memory = small(key=5, hidden=hidden, activation=activation, steps=2, hops=2)
     patterns, queries, _ = (x.double() for x in bits(2, 3, 6))
-    memory.meta_loss(patterns, queries).backward()
-    for name, parameter in memory.named_parameters():
-        direction = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-        losses = []
-        with torch.no_grad():
-            for step in (1e-5, -2e-5):
-                parameter += step * direction
-                losses.append(memory.meta_loss(patterns, queries))
-            parameter += 1e-5 * direction
-        numeric, exact = (losses[0] - losses[1]) / 2e-5, (parameter.grad * direction).sum()
-        torch.testing.assert_close(exact, numeric, rtol=1e-5, atol=1e-7, msg=name)
+    check_meta_gradient(memory, (patterns, queries), step=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize(("settings", "floats"), [({}, 128 * 32 + 32 + 32 * 128), ({"key": 64, "hidden": 0}, 64 * 128)])

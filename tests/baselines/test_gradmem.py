@@ -9,7 +9,7 @@ from baselines.gradmem import GradMem, GradMemConfig
 from lightning_ebm.experiments.measure import count_floats
 from lightning_ebm.memory import PatternSpec
 from tests.baselines.test_memory_network import bits
-from tests.contract import MemoryContract, build
+from tests.contract import MemoryContract, build, check_meta_gradient
 
 
 class TestBits(MemoryContract):
@@ -94,17 +94,7 @@ def test_reading_is_that_of_the_equations():
 def test_the_meta_gradient_is_that_of_finite_differences(every_step):
     memory = small(every_step=every_step, blocks=2)
     patterns, queries, _ = (x.double() for x in bits(2, 3, 6))
-    memory.meta_loss(patterns, queries).backward()
-    for name, parameter in memory.named_parameters():
-        direction = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-        losses = []
-        with torch.no_grad():
-            for step in (1e-6, -2e-6):
-                parameter += step * direction
-                losses.append(memory.meta_loss(patterns, queries))
-            parameter += 1e-6 * direction
-        numeric, exact = (losses[0] - losses[1]) / 2e-6, (parameter.grad * direction).sum()
-        torch.testing.assert_close(exact, numeric, rtol=1e-5, atol=1e-6, msg=name)
+    check_meta_gradient(memory, (patterns, queries), step=1e-6, atol=1e-6)
 
 
 def test_the_meta_loss_averages_over_what_each_step_has_written():

@@ -9,7 +9,7 @@ from baselines.memory_network import MemoryNetwork, MemoryNetworkConfig
 from baselines.modern_hopfield import ModernHopfield, ModernHopfieldConfig
 from lightning_ebm.memory import PatternSpec
 from lightning_ebm.registry import memories
-from tests.contract import MemoryContract, build
+from tests.contract import MemoryContract, build, check_meta_gradient
 
 SHAPE = (1, 8, 8)
 WITH_CODERS = [name for name in memories.names() if hasattr(memories.load(name).config(), "coders")]
@@ -128,17 +128,7 @@ def test_the_meta_gradient_passes_through_both_nets(name, episode):
     """Against finite differences, along a random direction of each parameter of the nets."""
     memory, restoration = restored(name)
     patterns, queries, _ = episode
-    memory.meta_loss(patterns, queries).backward()
-    for part, parameter in restoration.named_parameters():
-        direction = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-        losses = []
-        with torch.no_grad():
-            for step in (1e-6, -2e-6):
-                parameter += step * direction
-                losses.append(memory.meta_loss(patterns, queries))
-            parameter += 1e-6 * direction
-        numeric, exact = (losses[0] - losses[1]) / 2e-6, (parameter.grad * direction).sum()
-        torch.testing.assert_close(exact, numeric, rtol=1e-5, atol=1e-6, msg=part)
+    check_meta_gradient(memory, (patterns, queries), step=1e-6, atol=1e-6, parameters=[*restoration.named_parameters()])
 
 
 def test_without_nets_there_is_nothing_to_train():

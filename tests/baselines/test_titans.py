@@ -9,7 +9,7 @@ from baselines.titans import Titans, TitansConfig
 from lightning_ebm.experiments.measure import count_floats
 from lightning_ebm.memory import PatternSpec
 from tests.baselines.test_memory_network import bits
-from tests.contract import MemoryContract, build
+from tests.contract import MemoryContract, build, check_meta_gradient
 
 
 class TestBits(MemoryContract):
@@ -117,17 +117,7 @@ def test_portions_are_written_as_all_at_once():
 def test_the_meta_gradient_is_that_of_finite_differences(settings):
     memory = small(key=5, hops=2, **settings)
     patterns, queries, _ = (x.double() for x in bits(2, 3, 6))
-    memory.meta_loss(patterns, queries).backward()
-    for name, parameter in memory.named_parameters():
-        direction = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-        losses = []
-        with torch.no_grad():
-            for step in (1e-5, -2e-5):
-                parameter += step * direction
-                losses.append(memory.meta_loss(patterns, queries))
-            parameter += 1e-5 * direction
-        numeric, exact = (losses[0] - losses[1]) / 2e-5, (parameter.grad * direction).sum()
-        torch.testing.assert_close(exact, numeric, rtol=1e-5, atol=1e-7, msg=name)
+    check_meta_gradient(memory, (patterns, queries), step=1e-5, atol=1e-7)
 
 
 def test_the_state_is_the_net_and_the_surprise():

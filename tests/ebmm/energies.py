@@ -34,7 +34,7 @@ SMALL = {
     "decoded_mixture": (
         GREY,
         DecodedMixture,
-        dict(slots=4, code_dim=5, hidden=6, layers=2, detector=3, revision=3, refining=0),
+        DECODED,
     ),
     "measured_mixture": (GREY, MeasuredMixture, MEASURED),
 }
