@@ -77,9 +77,7 @@ class Pretrained:
             PretrainedError: if a setting or a parameter does not fit its class.
         """
         try:
-            with torch.random.fork_rng(devices=[]):
-                choice = build_choice(memories, "", self.memory, "memory")
-                memory: AssociativeMemory = memories.build(choice, self.spec)
+            memory = built(self.memory, self.spec)
             memory.load_state_dict(self.parameters)
         except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, MemoryError) as error:
             raise PretrainedError(f"the pretrained memory {self.name} cannot be built: {reason(error, 300)}") from error
@@ -95,6 +93,17 @@ class Pretrained:
 KINDS = {
     "name": str, "memory": dict, "shape": list, "binary": bool, "config": str, "rows": list, "made": dict, "dtype": str,
 }  # fmt: skip
+
+
+def built(settings: Any, spec: PatternSpec) -> AssociativeMemory:
+    """The memory of plain settings, with fresh parameters. Torch's random generator is left as it was.
+
+    Raises:
+        ValueError, TypeError, KeyError, AttributeError, RuntimeError, MemoryError: if a setting does not fit its class.
+    """
+    with torch.random.fork_rng(devices=[]):
+        memory: AssociativeMemory = memories.build(build_choice(memories, "", settings, "memory"), spec)
+    return memory
 
 
 def names() -> list[str]:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from lightning_ebm.ebmm.memory import EBMM
 from lightning_ebm.ebmm.objectives import TINY, slope
+from lightning_ebm.memory import reading_error
 
 WRITE_RATES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 
@@ -78,8 +79,7 @@ def grid_errors(
         for column, step_size in enumerate(step_sizes):
             memory.reading.set_step_size(step_size)
             for place, state in enumerate((own, other)):
-                answer = memory.read(state, queries, mask)[-1]
-                errors[place, row, column] = (answer - patterns).square().flatten(2).sum(2).mean()
+                errors[place, row, column] = reading_error(memory.read(state, queries, mask)[-1:], patterns)
     return GridErrors(*errors.nan_to_num(torch.inf, torch.inf))
 
 

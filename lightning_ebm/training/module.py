@@ -14,16 +14,15 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from lightning_ebm.config import ConfigError, build, build_choice
+from lightning_ebm.config import ConfigError, build
 from lightning_ebm.data.episodes import Episode
 from lightning_ebm.ebmm.memory import EBMM
 from lightning_ebm.ebmm.objectives import OBJECTIVES, UncalledLayerError
 from lightning_ebm.ebmm.rate_search import STEPS, WRITE_RATES, GridErrors, grid_errors, set_best, step_unit
-from lightning_ebm.memory import AssociativeMemory, PatternSpec, State
+from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, reading_error
 from lightning_ebm.metrics import RecallError
-from lightning_ebm.pretrained import refuse_imports
+from lightning_ebm.pretrained import built, refuse_imports
 from lightning_ebm.quantization import straight_through
-from lightning_ebm.registry import memories
 from lightning_ebm.schema import TrainingConfig
 from lightning_ebm.signals import reason
 from lightning_ebm.training.checkpoints import read_checkpoint
@@ -95,12 +94,12 @@ class MetaTraining(pl.LightningModule):
         """
         stored = read_checkpoint(Path(checkpoint_path)).get("hyper_parameters", {})
         try:
-            built = from_record(stored.get("config", {}), stored, given)
+            found = from_record(stored.get("config", {}), stored, given)
         except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, MemoryError) as error:
             raise ConfigError(
                 f"{checkpoint_path} does not say how its module is built ({reason(error)}): give memory, spec, config"
             ) from error
-        return super().load_from_checkpoint(checkpoint_path, *arguments, **built)
+        return super().load_from_checkpoint(checkpoint_path, *arguments, **found)
 
     @property
     def ebmm(self) -> EBMM | None:
@@ -235,7 +234,7 @@ class MetaTraining(pl.LightningModule):
         unit = float(mean(step_unit(self.ebmm, patterns, queries)))
         step_sizes = [unit * step for step in STEPS]
         errors = GridErrors(*map(mean, grid_errors(self.ebmm, patterns, queries, mask, WRITE_RATES, step_sizes)))
-        query_error = mean((queries - patterns).square().flatten(2).sum(2).mean())
+        query_error = mean(reading_error(queries, patterns))
         set_best(self.ebmm, errors, float(query_error), WRITE_RATES, step_sizes)
 
     def on_train_batch_end(self, outputs: Any, batch: Episode, batch_index: int) -> None:
@@ -300,16 +299,15 @@ def from_record(record: dict[str, Any], pattern: dict[str, Any], given: dict[str
         ValueError, TypeError, KeyError, RuntimeError: if one that is not given is not recorded, does not fit, or, of a
             memory, names a class by its import path.
     """
-    built = {"record": record, **given}
-    if "spec" not in built:
-        built["spec"] = PatternSpec(tuple(pattern["shape"]), pattern["binary"])
-    if "config" not in built:
-        built["config"] = build(TrainingConfig, record["training"], "training")
-    if "memory" not in built:
+    arguments = {"record": record, **given}
+    if "spec" not in arguments:
+        arguments["spec"] = PatternSpec(tuple(pattern["shape"]), pattern["binary"])
+    if "config" not in arguments:
+        arguments["config"] = build(TrainingConfig, record["training"], "training")
+    if "memory" not in arguments:
         refuse_imports(record["memory"], "memory")
-        with torch.random.fork_rng(devices=[]):
-            built["memory"] = memories.build(build_choice(memories, "", record["memory"], "memory"), built["spec"])
-    return built
+        arguments["memory"] = built(record["memory"], arguments["spec"])
+    return arguments
 
 
 def errors_of(spec: PatternSpec) -> nn.ModuleDict:

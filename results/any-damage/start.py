@@ -11,8 +11,6 @@ from pathlib import Path
 import torch
 
 from lightning_ebm import pretrained
-from lightning_ebm.config import build_choice
-from lightning_ebm.registry import memories
 
 
 def main(path: Path) -> None:
@@ -20,7 +18,7 @@ def main(path: Path) -> None:
     torch.manual_seed(0)
     found = pretrained.read("omniglot-4608-decoded")
     energy = found.memory["energy"] | {"revision": 24}
-    memory = memories.build(build_choice(memories, "", found.memory | {"energy": energy}, "memory"), found.spec)
+    memory = pretrained.built(found.memory | {"energy": energy}, found.spec)
     fresh = memory.load_state_dict(found.parameters, strict=False)
     assert not fresh.unexpected_keys and all("revision" in key for key in fresh.missing_keys), fresh
     parameters = {f"memory.{name}": value for name, value in memory.state_dict().items()}

@@ -68,10 +68,13 @@ class Robustness(ErrorAnalysis):
         kinds = {str(choice): distortions.build(choice, spec) for choice in self.distortions} or usual(spec)
         settings, written = self.settings(run), dict[tuple[int, int], Written]()
         for kind, distortion in kinds.items():
+            query_errors = {
+                items: measure(QueryItself(), test_loader(run, items, distortion=distortion), spec).mean("error")
+                for items in {one.items for one in settings}
+            }
             for one in settings:
-                query = measure(QueryItself(), test_loader(run, one.items, distortion=distortion), spec)
                 found = measured(run, one, distortion, written)
-                cells = [kind, *one.cells(), query.mean("error")]
+                cells = [kind, *one.cells(), query_errors[one.items]]
                 changes = [str(new) for new, old in zip(one.cells(), settings[0].cells(), strict=True) if new != old]
                 yield Condition(kind, found.error, cells, found.exact, line="".join(f", {new}" for new in changes))
 
