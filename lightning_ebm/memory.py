@@ -218,6 +218,11 @@ def image_shape(spec: PatternSpec) -> tuple[int, int, int]:
     return channels, height, width
 
 
+def covers_everything(mask: Tensor) -> Tensor:
+    """Which masks (items, *shape), bool, cover a whole pattern and so tell no values apart: (items, 1, ...), bool."""
+    return mask.flatten(1).all(1).view(-1, *[1] * (mask.ndim - 1))
+
+
 def keep_known(answer: Tensor, queries: Tensor, mask: Tensor | None) -> Tensor:
     """The answer with the query's values put back where the mask says that they are right."""
     return answer if mask is None else torch.where(mask, answer, queries)

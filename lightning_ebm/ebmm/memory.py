@@ -13,7 +13,7 @@ from torch.func import functional_call, grad, vjp, vmap
 from lightning_ebm.ebmm.energies.base import Energy, PlainEnergy
 from lightning_ebm.ebmm.reading import Reading, ReadingConfig
 from lightning_ebm.ebmm.writing import Weights, Writing, WritingConfig
-from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, check_patterns
+from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, check_patterns, covers_everything
 from lightning_ebm.registry import choice, energies
 from lightning_ebm.settings import Settings, setting
 
@@ -139,13 +139,13 @@ class EBMM(AssociativeMemory):
         mean_pattern = self.energy_net.mean_pattern
         if mean_pattern is None:
             return queries, None
+        predicts = mask is None or bool(covers_everything(mask.flatten(0, 1)).any())
 
         def start_of_episode(queries: Tensor, mask: Tensor | None, weights: Weights) -> tuple[Tensor, ...]:
-            soft_mask = self._predict_mask(weights, queries)
+            soft_mask = self._predict_mask(weights, queries) if predicts else None
             if mask is not None:
                 given = mask.to(queries)
-                everywhere = mask.flatten(1).all(1).view(-1, *[1] * (mask.ndim - 1))
-                soft_mask = given if soft_mask is None else torch.where(everywhere, soft_mask, given)
+                soft_mask = given if soft_mask is None else torch.where(covers_everything(mask), soft_mask, given)
             if soft_mask is None:
                 return (queries,)
             return torch.lerp(queries, mean_pattern.expand_as(queries), soft_mask), soft_mask

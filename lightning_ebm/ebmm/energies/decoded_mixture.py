@@ -15,7 +15,7 @@ from lightning_ebm.detector import Detector, Revision, mask_loss
 from lightning_ebm.ebmm.rows import RowMixture, Rows, normalised
 from lightning_ebm.image_completion import Completion
 from lightning_ebm.layers import SkipPerceptron, cosines
-from lightning_ebm.memory import PatternSpec
+from lightning_ebm.memory import PatternSpec, covers_everything
 from lightning_ebm.settings import Settings, setting
 
 COMPARED = 4
@@ -281,7 +281,7 @@ class DecodedMixture(RowMixture):
             queries: the same shape.
             mask: the same shape, bool.
         """
-        everywhere = mask.flatten(1).all(1).view(-1, *[1] * (mask.ndim - 1))
+        everywhere = covers_everything(mask)
         soft_mask, loss = (mask & ~everywhere).to(patterns), logits.new_zeros(())
         other = torch.rand(len(logits), *[1] * (logits.ndim - 1), device=logits.device) < OTHER
         recalled = torch.where(other, logits.roll(1, 0), logits)
