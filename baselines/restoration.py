@@ -6,18 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from lightning_ebm.detector import Detector
 from lightning_ebm.image_completion import Completion
-from lightning_ebm.layers import SQUARE, check_sides
 from lightning_ebm.memory import keep_known
 from lightning_ebm.settings import Settings, setting
 
 COMPLETED = 4
 """The loss completes one pattern in this many, because completion costs the most."""
-EMPHASIS = 2.0
-"""Weight of a completed value, relative to a decoded one, as in `DecodedMixture`."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +46,8 @@ class Restoration(nn.Module):
 
     def __init__(self, shape: Sequence[int], config: RestorationConfig, key: str) -> None:
         super().__init__()
-        for name in ("detector", "completion"):
-            if getattr(config, name):
-                check_sides(shape, SQUARE, f"{key}.{name}")
-        self.detector = Detector(shape, config.detector) if config.detector else None
-        self.completion = Completion(shape, config.completion) if config.completion else None
+        self.detector = Detector(shape, config.detector, f"{key}.detector") if config.detector else None
+        self.completion = Completion(shape, config.completion, f"{key}.completion") if config.completion else None
 
     def soft_mask(self, queries: Tensor, mask: Tensor | None) -> Tensor | None:
         """How little each value of queries (episodes, items, *shape) is to be trusted, in [0, 1]; None: unknown."""
@@ -80,8 +73,7 @@ class Restoration(nn.Module):
             loss = loss + self.detector.loss(queries.flatten(0, 1), mask.flatten(0, 1)).mean()
         if self.completion is not None:
             called, x, m = (one.flatten(0, 1)[::COMPLETED] for one in (logits, patterns, mask.to(patterns)))
-            nats = F.binary_cross_entropy_with_logits(self.completion(called, x, m), x, reduction="none")
-            loss = loss + EMPHASIS * (nats * m).flatten(1).sum(1).mean()
+            loss = loss + self.completion.loss(called, x, m).mean()
         return loss
 
 

@@ -25,14 +25,15 @@ class Detector(nn.Module):
     Args:
         shape: shape of an image, (channels, height, width), sides divisible by 2.
         channels: of the hidden convolutions.
+        key: where the configuration has them, for the error message.
 
     Raises:
         ValueError: if patterns are not images, or their sides are not divisible by 2.
     """
 
-    def __init__(self, shape: Sequence[int], channels: int) -> None:
+    def __init__(self, shape: Sequence[int], channels: int, key: str = "energy.detector") -> None:
         super().__init__()
-        check_sides(shape, SQUARE, "energy.detector")
+        check_sides(shape, SQUARE, key)
         self.local = SquareConvolutions(shape[0], channels, 1, LAYERS)
         pixels = shape[1] * shape[2]
         self.inner = nn.Linear(pixels, OUTLINES)

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lightning_ebm.layers import SQUARE, SquareConvolutions, check_sides
 
 LAYERS = 5
+EMPHASIS = 2.0
+"""Weight of a completed value, relative to a decoded one: recall is measured on completed values."""
 
 
 class Completion(nn.Module):
@@ -21,14 +24,15 @@ class Completion(nn.Module):
     Args:
         shape: shape of an image, (channels, height, width), sides divisible by 2.
         channels: of the hidden convolutions.
+        key: where the configuration has them, for the error message.
 
     Raises:
         ValueError: if patterns are not images, or their sides are not divisible by 2.
     """
 
-    def __init__(self, shape: Sequence[int], channels: int) -> None:
+    def __init__(self, shape: Sequence[int], channels: int, key: str = "energy.completion") -> None:
         super().__init__()
-        check_sides(shape, SQUARE, "energy.completion")
+        check_sides(shape, SQUARE, key)
         self.mend = SquareConvolutions(3 * shape[0], channels, shape[0], LAYERS)
 
     def forward(self, logits: Tensor, queries: Tensor, soft_mask: Tensor) -> Tensor:
@@ -41,3 +45,14 @@ class Completion(nn.Module):
         """
         change: Tensor = self.mend(torch.cat([logits.tanh(), (2 * queries - 1) * (1 - soft_mask), soft_mask], 1))
         return logits + change
+
+    def loss(self, logits: Tensor, x: Tensor, soft_mask: Tensor) -> Tensor:
+        """How badly patterns are completed where they are masked: cross-entropy (items,), in nats, times `EMPHASIS`.
+
+        Args:
+            logits: of what was recalled, (items, *shape).
+            x: the patterns, the same shape, in [0, 1]; their other values are shown.
+            soft_mask: the same shape, in [0, 1].
+        """
+        nats = F.binary_cross_entropy_with_logits(self(logits, x, soft_mask), x, reduction="none")
+        return EMPHASIS * (nats * soft_mask).flatten(1).sum(1)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from lightning_ebm.detector import Detector, Revision, mask_loss
 from lightning_ebm.ebmm.rows import RowMixture, Rows, normalised
-from lightning_ebm.image_completion import Completion
+from lightning_ebm.image_completion import EMPHASIS, Completion
 from lightning_ebm.layers import SkipPerceptron, cosines
 from lightning_ebm.memory import PatternSpec, covers_everything
 from lightning_ebm.settings import Settings, setting
@@ -25,8 +25,6 @@ NOISE = 0.08
 with 4 bits a value they err by 0.1 to 0.2."""
 OTHER = 0.1
 """Share of patterns for which the auxiliary loss recalls another row, so that a wrong row is not trusted blindly."""
-EMPHASIS = 2.0
-"""Weight of a completed value, relative to a decoded one: recall is measured on completed values."""
 STEP = 0.1
 """Length of the first step that refines a code, relative to the code's length."""
 TRAINED_STEPS = 3
@@ -250,7 +248,7 @@ class DecodedMixture(RowMixture):
         if self.completion is None:
             return lost
         missing = quarter(k, x).expand_as(x)
-        return lost + EMPHASIS * (cross_entropy(self.completion(logits, x, missing), x) * missing.flatten(1)).sum()
+        return lost + self.completion.loss(logits, x, missing).sum()
 
     def auxiliary_loss(self, patterns: Tensor, queries: Tensor, mask: Tensor) -> Tensor:
         """Cross-entropy of autoencoding patterns (items, *shape), and the losses of mask and completion, in nats.
