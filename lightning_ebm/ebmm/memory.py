@@ -139,7 +139,8 @@ class EBMM(AssociativeMemory):
         mean_pattern = self.energy_net.mean_pattern
         if mean_pattern is None:
             return queries, None
-        predicts = mask is None or bool(covers_everything(mask.flatten(0, 1)).any())
+        # a compiled graph cannot depend on values, so it predicts whether or not the prediction is used
+        predicts = mask is None or torch.compiler.is_compiling() or bool(covers_everything(mask.flatten(0, 1)).any())
 
         def start_of_episode(queries: Tensor, mask: Tensor | None, weights: Weights) -> tuple[Tensor, ...]:
             soft_mask = self._predict_mask(weights, queries) if predicts else None
