@@ -81,8 +81,9 @@ class TrainingConfig(Settings):
     """Episodes per backward pass on each device, with gradients accumulated over a step: the same gradients in less
     memory and slightly more time; 0: all at once."""
     start_from: str = setting("", path=True)
-    """A checkpoint of the same memory whose parameters training begins with, such as one trained on fewer patterns. It
-    may have fewer read steps: the further ones begin with their initial decay. Empty: fresh parameters."""
+    """Parameters of the same memory with which training begins: a checkpoint (….ckpt), or a pretrained memory by name
+    or path (….safetensors). It may have fewer read steps: the further ones begin with their initial decay. Empty:
+    fresh parameters."""
     pretrain_steps: int = setting(0, at_least=0)
     """Number of first steps that minimise `pretrain_objective` instead of the meta-loss; 0: none."""
     pretrain_objective: str = setting("auxiliary", one_of=("auxiliary", "keys", "recall", "alignment"))

@@ -20,9 +20,11 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.plugins.io import CheckpointIO
 from torch import Tensor
 
+from lightning_ebm import pretrained
 from lightning_ebm.config import ConfigError
 from lightning_ebm.files import atomic_write, sync_names
 from lightning_ebm.memory import AssociativeMemory
+from lightning_ebm.pretrained import PretrainedError
 from lightning_ebm.signals import reason
 
 
@@ -209,31 +211,69 @@ def newest(path: Path) -> tuple[Path, dict[str, Any]] | None:
         raise
 
 
-def load(memory: AssociativeMemory, checkpoint: Path, more_read_steps: bool = False) -> None:
+def load(memory: AssociativeMemory, checkpoint: Path) -> None:
     """Gives a memory the parameters of a checkpoint; of the one before it, with a warning, if it is damaged.
-
-    Args:
-        memory: the memory.
-        checkpoint: the file.
-        more_read_steps: whether the memory may have read steps that the checkpoint lacks, which stay as they are.
 
     Raises:
         ConfigError: if the file is missing, damaged, or of another memory.
     """
+    path, parameters = saved_parameters(checkpoint)
+    take(memory, parameters, f"the checkpoint {path}")
+
+
+def begin(memory: AssociativeMemory, source: str) -> None:
+    """Gives a memory the parameters with which `training.start_from` has it begin; if that is empty, its own stay.
+
+    The memory may have more read steps than the source: the further ones stay as they are.
+
+    Args:
+        memory: the memory.
+        source: a checkpoint (….ckpt), or a pretrained memory, by name or path (….safetensors); or empty.
+
+    Raises:
+        ConfigError: if there is no such file or name, or it is damaged, or of another memory.
+    """
+    if not source:
+        return
+    if source.endswith(".ckpt"):
+        path, parameters = saved_parameters(Path(source))
+        where = f"the checkpoint {path}"
+    else:
+        where = f"the pretrained memory {source}"
+        try:
+            parameters = pretrained.read(source).parameters
+        except PretrainedError as error:
+            also = "" if source.endswith(pretrained.SUFFIX) else ", or of a checkpoint, ….ckpt"
+            raise ConfigError(f"training.start_from: {error}{also}") from None
+    for name, fresh in memory.state_dict().items():
+        old = parameters.get(name)
+        if name in ("reading.step_decay", "reading.momentum_decay") and old is not None and len(old) < len(fresh):
+            parameters[name] = torch.cat([old, fresh[len(old) :]])
+    take(memory, parameters, where)
+
+
+def saved_parameters(checkpoint: Path) -> tuple[Path, dict[str, Tensor]]:
+    """The memory's `state_dict` in a checkpoint, or in the one before it, with a warning; and which of them it is.
+
+    Raises:
+        ConfigError: if the file is missing or damaged.
+    """
     found = newest(checkpoint) if checkpoint.exists() else None
     path, saved = found or (checkpoint, read_checkpoint(checkpoint))
-    parameters = {
-        name.removeprefix("memory."): value for name, value in saved["state_dict"].items() if name.startswith("memory.")
-    }
-    if more_read_steps:
-        for name, fresh in memory.state_dict().items():
-            old = parameters.get(name)
-            if name in ("reading.step_decay", "reading.momentum_decay") and old is not None and len(old) < len(fresh):
-                parameters[name] = torch.cat([old, fresh[len(old) :]])
+    parameters = saved["state_dict"].items()
+    return path, {name.removeprefix("memory."): value for name, value in parameters if name.startswith("memory.")}
+
+
+def take(memory: AssociativeMemory, parameters: dict[str, Tensor], where: str) -> None:
+    """Gives a memory its parameters.
+
+    Raises:
+        ConfigError: if they are of another memory; the message says where they lie.
+    """
     try:
         memory.load_state_dict(parameters)
     except RuntimeError as error:
-        raise ConfigError(f"the checkpoint {path} belongs to another memory: {reason(error, 300)}") from error
+        raise ConfigError(f"{where} belongs to another memory: {reason(error, 300)}") from error
 
 
 class RandomStates(pl.Callback):

@@ -32,7 +32,7 @@ from lightning_ebm.registry import datasets, distortions, memories
 from lightning_ebm.schema import RunConfig
 from lightning_ebm.signals import Stopped, reason
 from lightning_ebm.training.callbacks import ErrorByReadStep, Pictures, Progress
-from lightning_ebm.training.checkpoints import DurableCheckpoints, MovableCheckpoint, RandomStates, load, newest
+from lightning_ebm.training.checkpoints import DurableCheckpoints, MovableCheckpoint, RandomStates, begin, load, newest
 from lightning_ebm.training.compilation import Compilation, is_compiled
 from lightning_ebm.training.loggers import MetricsFile, finish, mode, tracker
 from lightning_ebm.training.module import MetaTraining, NonFiniteLossError
@@ -110,7 +110,10 @@ def train(run: Run) -> Path | None:
         Stopped: if a signal of `STOP_SIGNALS` came; a checkpoint of the last update is made. Or, see `held`, if
             another process trains the run.
     """
-    if not is_trainable(run.memory) or run.config.training.max_steps == 0:
+    if not is_trainable(run.memory):
+        return None
+    if run.config.training.max_steps == 0:
+        begin(run.memory, run.config.training.start_from)
         return None
     if updates_left(run) or run.config.resume == "never":
         with explained(run.config, run.folder), held(run.folder):
@@ -160,8 +163,8 @@ def fit(run: Run, checkpoint: Path | None) -> None:
     Raises:
         ConfigError: if the checkpoint cannot be resumed from; the message names it. Errors of training pass.
     """
-    if checkpoint is None and run.config.training.start_from:
-        load(run.memory, Path(run.config.training.start_from), more_read_steps=True)
+    if checkpoint is None:
+        begin(run.memory, run.config.training.start_from)
     module = MetaTraining(run.memory, run.data.source.spec, run.config.training, plain(run.config))
     try:
         make_trainer(run).fit(module, datamodule=run.data, ckpt_path=checkpoint, weights_only=True)

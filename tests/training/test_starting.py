@@ -4,8 +4,10 @@ import warnings
 
 import pytest
 import torch
+import yaml
 
 from baselines.no_memory import NoMemoryConfig
+from lightning_ebm import pretrained
 from lightning_ebm.config import ConfigError
 from lightning_ebm.ebmm import EBMM, EBMMConfig, ReadingConfig, WritingConfig
 from lightning_ebm.ebmm.rate_search import STEPS, WRITE_RATES, step_unit
@@ -251,3 +253,26 @@ def test_a_training_may_start_from_another_ones_parameters_and_read_longer(tmp_p
         assert torch.equal(new, old), name
     with pytest.raises(ConfigError, match="belongs to another memory"):
         run(tmp_path / "other", *words, "memory.energy.hidden=9")
+
+
+def test_a_training_may_start_from_a_pretrained_memory(tmp_path):
+    found = pretrained.read("bits-8256")
+    words = (
+        "data={name: bits, size: 128}", f"memory={yaml.safe_dump(found.memory, default_flow_style=True, width=10**6)}",
+        "training.pretrain_steps=0", "training.learning_rate=0", "training.max_steps=1", "training.weight_decay=0",
+        "episodes={patterns_per_episode: 2, batch: 1, val: 1}", "trainer.threads=1",
+    )  # fmt: skip
+    for more in ("training.max_steps=1", "training.max_steps=0"):
+        memory = run(tmp_path / more, *words, more, "training.start_from=bits-8256").memory
+        for name, value in memory.state_dict().items():
+            assert torch.equal(value, found.parameters[name]), name
+    fresh = run(tmp_path, *words, "training.max_steps=0").memory.state_dict()
+    assert not torch.equal(fresh["energy_net.memory.weight"], found.parameters["energy_net.memory.weight"])
+    for name, said in {
+        "bits-8255": r"training\.start_from: there is no pretrained memory 'bits-8255'.*'bits-8256'.* …\.ckpt",
+        "none.safetensors": "training.start_from: .*none.safetensors cannot be read",
+        "none.ckpt": "there is no checkpoint none.ckpt",
+        "glyphs-4096": "the pretrained memory glyphs-4096 belongs to another memory",
+    }.items():
+        with pytest.raises(ConfigError, match=said):
+            run(tmp_path / "wrong", *words, f"training.start_from={name}")
