@@ -1,6 +1,7 @@
 """EBMM keeps the contract with every energy; sizes, rates, steps and the clip are what the paper says."""
 
 import math
+from abc import ABC
 
 import numpy as np
 import pytest
@@ -278,3 +279,9 @@ def test_cosines_are_orthonormal_and_ordered_by_frequency():
     expected = [sum(4 * math.sin(math.pi * f / 16) ** 2 for f in wave) for wave in waves[:32] for _ in range(2)]
     np.testing.assert_allclose(sorted(roughness), sorted(expected), atol=1e-5)
     np.testing.assert_allclose(roughness[:6], expected[:6], atol=1e-5)
+
+
+def test_a_library_may_derive_from_an_energy_and_its_own_abstract_module():
+    """As `higher` does, to hand over the parameters in each call."""
+    base = type("Base", (ABC, nn.Module), {})
+    assert type("Derived", (GatedRNN, base), {}).__mro__[-3:] == (ABC, nn.Module, object)

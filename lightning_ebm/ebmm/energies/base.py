@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lightning_ebm.memory import PatternSpec
 
 
-class Energy(nn.Module, ABC):
+class Energy(ABC, nn.Module):  # in this order, which libraries that derive from it need: `higher` does
     """An energy, in two parts: `features`, which writing leaves unchanged, and `writing_energy` of these.
 
     It must be smooth (no ReLU, no `nn.LayerNorm`), treat patterns separately (no batch normalisation), and have no
