@@ -1,5 +1,6 @@
 import dataclasses
 import xml.etree.ElementTree as ElementTree
+from itertools import pairwise
 
 import matplotlib
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from lightning_ebm.reporting.figures import style
 from lightning_ebm.reporting.figures.errors import error_against_items, error_against_size, looks
+from lightning_ebm.reporting.figures.lines import error_lines
 from lightning_ebm.reporting.figures.strips import (
     as_picture,
     contact_sheet,
@@ -210,3 +212,15 @@ def test_a_contact_sheet_has_a_row_of_queries_below_each_row_of_patterns():
 def test_no_two_memories_look_alike_even_where_colours_come_again():
     styles = looks([(f"row {i}", f"memory {i}") for i in range(18)], dark=False).values()
     assert len({(style["color"], style["marker"]) for style in styles}) == 18
+
+
+@pytest.mark.parametrize("places", [[8, 16, 24, 32, 48, 64, 96], [513, 522, 1025, 1034, 1042, 2050], range(1, 400, 3)])
+def test_labels_of_lines_do_not_overlap(places):
+    points = [(float(place), 1.0, 0.0, 2.0) for place in places]
+    figure = error_lines({"some": points[::2], "others": points[1::2]}, "bits", "wrong bits", xscale="log")
+    figure.canvas.draw()
+    labels = [label for label in figure.axes[0].get_xticklabels() if label.get_text()]
+    boxes = sorted((label.get_window_extent() for label in labels), key=lambda box: box.x0)
+    inside = [box for box in boxes if figure.axes[0].bbox.x0 - 1 <= (box.x0 + box.x1) / 2 <= figure.axes[0].bbox.x1 + 1]
+    assert len(inside) >= 3
+    assert all(left.x1 < right.x0 for left, right in pairwise(inside))

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator
+from matplotlib.ticker import FixedLocator, LogLocator
 
 from lightning_ebm.reporting.figures.style import INK, draw_line, from_zero, legend, look, new_figure, write_out_ticks
+
+MOST = 12
+"""Labels that fit below a figure, and markers that fit on a line."""
+APART = 1.15
+"""Factor by which neighbouring labels on a logarithmic axis differ at least, so that they do not overlap."""
 
 Lines = dict[str, list[tuple[float, float, float, float]]]
 """Label -> points: place on the axis; mean, 5th, 95th percentile of what is measured there."""
@@ -24,19 +29,30 @@ def error_lines(
 ) -> Figure:
     """Means as lines, bands around them, of `Lines` over a horizontal axis; errors are in `unit`.
 
-    `axes_settings` are those of `Axes.set`; with `xscale="log"` the horizontal axis has a tick at each point.
+    `axes_settings` are those of `Axes.set`. With `xscale="log"` the horizontal axis has a tick at each point, or at 1
+    and 3 of each power of ten where that would be too many.
     """
     with new_figure(6.4, 4.2 + 0.12 * len(lines), dark) as figure:
         axes = figure.subplots()
         for rank, (label, points) in enumerate(lines.items()):
-            draw_line(axes, points, label=label, **look(rank, dark))
+            crowded = {"marker": ""} if len(points) > MOST else {}
+            draw_line(axes, points, label=label, **look(rank, dark) | crowded)
         axes.set(xlabel=horizontal, ylabel=f"error ({unit})", **axes_settings)
         if axes.get_xscale() == "log":
-            each = sorted({place for points in lines.values() for place, *_ in points})
-            write_out_ticks(axes.xaxis, FixedLocator(each))
+            ticks = spread(place for points in lines.values() for place, *_ in points)
+            write_out_ticks(axes.xaxis, FixedLocator(ticks) if len(ticks) <= MOST else LogLocator(subs=(1, 3)))
         from_zero(axes)
         legend(figure)
     return figure
+
+
+def spread(places: Iterable[float]) -> list[float]:
+    """Those of some places above 0, in ascending order, that are at least a factor of `APART` above the one before."""
+    found: list[float] = []
+    for place in sorted(places):
+        if not found or place >= APART * found[-1]:
+            found.append(place)
+    return found
 
 
 def error_bars(bars: Mapping[str, Mapping[str, tuple[float, float, float]]], unit: str, dark: bool = False) -> Figure:
