@@ -144,8 +144,17 @@ def explained(config: RunConfig, folder: Path) -> Iterator[None]:
         raise
 
 
+def contexts(error: BaseException | None) -> Iterator[Exception]:
+    """An error, the one that was being handled when it was raised, and so on."""
+    while isinstance(error, Exception):
+        yield error
+        error = error.__context__
+
+
 def known_failure(error: Exception, config: RunConfig, folder: Path) -> str:
     """Why a run of this configuration in this folder failed, in words; empty for errors that are no such failure."""
+    # a worker's death is raised wherever the main process is, and can make what handles it fail too
+    error = next((one for one in contexts(error) if str(one).startswith("DataLoader")), error)
     text, in_torch = str(error), isinstance(error, RuntimeError)
     number = (error.errno or 0) if isinstance(error, OSError) else 0
     if "in DataLoader worker process" in text:  # after its traceback, the error itself

@@ -201,6 +201,20 @@ def test_a_worker_that_fails_is_one_line_and_none_is_left(tmp_path, monkeypatch,
     assert not multiprocessing.active_children()
 
 
+def test_a_workers_death_is_told_where_it_makes_other_code_fail_too(tmp_path, monkeypatch, refused):
+    """It is raised wherever the main process is, such as within torch.func, which then refuses what Lightning does."""
+
+    def step(*_):
+        try:
+            raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
+        finally:
+            raise RuntimeError("mutating directly with `.data` under vmap transform is not allowed.")
+
+    monkeypatch.setattr(MetaTraining, "training_step", step)
+    line = refused("train", str(DEBUG), f"output={tmp_path}", *TINY, "training.max_steps=2")
+    assert "a worker is gone or hangs (DataLoader worker (pid 7)" in line
+
+
 LOADS = """
 import sys
 from lightning_ebm.config import read, resolve
