@@ -12,7 +12,7 @@ help: ## show this help
 demo: .venv/.installed ## train EBMM on glyphs, compare it with other memories, write a report (3 minutes on 2 cores)
 	$(BIN)/lightning-ebm compare configs/demo.yaml
 
-test: .venv/.installed-dev ## test every mechanism (3 minutes)
+test: .venv/.installed-dev ## test every mechanism (5 minutes)
 	$(PYTEST) -m "not slow"
 
 test-slow: .venv/.installed-dev ## the exhaustive rest: every member, many kills, fuzzing, a browser, real data sets
