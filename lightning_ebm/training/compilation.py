@@ -163,23 +163,22 @@ class CompiledLoss:
 
     def compile(self, form: Form, *episodes: Tensor | None) -> bool:
         """Compiles loss and gradients; says how long it took, or why they cannot be compiled or are wrong."""
-        if not self.judged.get(form, True):
-            return False
-        started = time.perf_counter()
-        try:
-            found = self.gradients(self.compiled, episodes)
-        except Exception as error:  # the compiler's errors have no common class
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
-            self.say(f"{self.name} cannot be compiled and runs eagerly: {reason[:200]}")
-            return False
-        seconds = time.perf_counter() - started
-        if form not in self.judged:
-            self.judged[form] = agree(found, self.gradients(self.eager, episodes))
-        if not self.judged[form]:
-            self.say(f"{self.name} runs eagerly: PyTorch's compiler gets its gradients wrong")
-            return False
-        self.say(f"compiled {self.name} for {form[1]} patterns in {seconds:.1f} s")
-        return True
+        if self.judged.get(form, True):
+            started = time.perf_counter()
+            try:
+                found = self.gradients(self.compiled, episodes)
+            except Exception as error:  # the compiler's errors have no common class
+                reason = " ".join(f"{type(error).__name__}: {error}".split())
+                self.say(f"{self.name} cannot be compiled and runs eagerly: {reason[:200]}")
+                return False
+            seconds = time.perf_counter() - started
+            if form not in self.judged:
+                self.judged[form] = agree(found, self.gradients(self.eager, episodes))
+            if self.judged[form]:
+                self.say(f"compiled {self.name} for {form[1]} patterns in {seconds:.1f} s")
+                return True
+        self.say(f"{self.name} runs eagerly: PyTorch's compiler gets its gradients wrong")
+        return False
 
     def gradients(self, loss: Loss, episodes: tuple[Tensor | None, ...]) -> list[Tensor]:
         """Those of a loss of episodes, in all parameters; no random number is used up."""

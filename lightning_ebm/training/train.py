@@ -13,7 +13,7 @@ from lightning_ebm.reporting.terminal import QUIET
 from lightning_ebm.schema import RunConfig
 from lightning_ebm.training import trainer
 from lightning_ebm.training.callbacks import progress_as_in
-from lightning_ebm.training.checkpoints import begin, load
+from lightning_ebm.training.checkpoints import load
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,8 @@ def restore(config: RunConfig, checkpoint: str = "") -> trainer.Run:
         ConfigError: if it was not trained, or its checkpoint is damaged.
     """
     run = trainer.build(config)
-    if not trainer.is_trainable(run.memory):
-        return run
-    if checkpoint or config.training.max_steps:
+    if trainer.is_trainable(run.memory) and (checkpoint or config.training.max_steps):
         load(run.memory, Path(checkpoint or run.checkpoints / "best.ckpt"))
-    else:
-        begin(run.memory, config.training.start_from)
     return run
 
 

@@ -89,6 +89,8 @@ def build(config: RunConfig) -> Run:
         memory = memories.build(config.memory, source.spec)
     except ValueError as error:
         raise ConfigError(f"memory: {error}") from None
+    if config.training.max_steps == 0 and is_trainable(memory):  # else `fit` does, unless it resumes
+        begin(memory, config.training.start_from)
     return Run(config, run_folder(config), data, memory)
 
 
@@ -110,10 +112,7 @@ def train(run: Run) -> Path | None:
         Stopped: if a signal of `STOP_SIGNALS` came; a checkpoint of the last update is made. Or, see `held`, if
             another process trains the run.
     """
-    if not is_trainable(run.memory):
-        return None
-    if run.config.training.max_steps == 0:
-        begin(run.memory, run.config.training.start_from)
+    if not is_trainable(run.memory) or run.config.training.max_steps == 0:
         return None
     if updates_left(run) or run.config.resume == "never":
         with explained(run.config, run.folder), held(run.folder):
