@@ -30,7 +30,7 @@ from lightning_ebm.signals import reason
 FOLDER = Path(__file__).parent / "weights"
 """Where the memories lie that have names."""
 SUFFIX = ".safetensors"
-FORMAT = 2
+FORMAT = 3
 """Of the file; raised when what is stored changes."""
 NAME = re.compile(r"[A-Za-z0-9]+([._-][A-Za-z0-9]+)*")
 """What a pretrained memory may be called: it is the name of its file, and begins that of a folder."""

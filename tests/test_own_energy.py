@@ -39,4 +39,4 @@ def test_a_network_in_a_file_of_ones_own_learns_to_remember(tmp_path, monkeypatc
     seen = metrics(run.folder)
     assert float(seen[119, "val/write_top1"]) > 0.5  # by chance 0.25
     assert float(seen[179, "val/error"]) < 0.8 * float(seen[179, "val/error_prior"])
-    assert torch.isfinite(run.memory.writing.raw_rates).all()
+    assert torch.isfinite(run.memory.writing.learned_rates).all()

@@ -92,7 +92,7 @@ class Bomb:
 
 @pytest.mark.parametrize("kind", ["zip", "legacy", "pickle"])
 def test_a_malicious_pickle_is_refused_and_does_nothing(tmp_path, kind):
-    held, buffer = {"format": 2, "parameters": Bomb(tmp_path / "ran")}, io.BytesIO()
+    held, buffer = {"format": pretrained.FORMAT, "parameters": Bomb(tmp_path / "ran")}, io.BytesIO()
     if kind == "pickle":
         buffer.write(pickle.dumps(held))
     else:
@@ -150,7 +150,7 @@ def test_what_is_no_memory_is_refused(changes, message):
     with pytest.raises(PretrainedError, match=message):
         parse(tiny(**changes).content(), "x")
     for other in ({}, {"about": "[]"}, {"about": json.dumps({"format": 1})}):
-        with pytest.raises(PretrainedError, match="not a pretrained memory of format 2"):
+        with pytest.raises(PretrainedError, match="not a pretrained memory of format 3"):
             parse(safetensors.torch.save({"a": torch.ones(2)}, other), "x")
 
 

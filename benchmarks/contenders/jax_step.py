@@ -72,8 +72,8 @@ def meta_loss(case: Case, row: dict[str, int], loop: Loop) -> Callable[[Paramete
         net = {name.removeprefix(NET): value for name, value in parameters.items() if name.startswith(NET)}
         prior = {name: net[name] for name in row}
         step = write_step(energy, net, prior, row, patterns, case.gradient_term)
-        raw = parameters["writing.raw_rates"]
-        rates = jnp.broadcast_to(jax.nn.softplus(raw), (case.write_steps, *raw.shape[1:]))
+        raw = parameters["writing.learned_rates"]
+        rates = jnp.broadcast_to(jnp.exp(raw), (case.write_steps, *raw.shape[1:]))
         written = {**net, **loop(step, prior, rates)[0]}
         start = queries, jnp.zeros_like(queries)
         return loop(read_step(energy, written, patterns), start, schedule(parameters))[1].sum() / len(patterns)
@@ -128,7 +128,7 @@ def schedule(parameters: Parameters) -> tuple[Any, Any]:
         return first * jnp.cumprod(jnp.concatenate([jnp.ones(1, first.dtype), jax.nn.sigmoid(logits)]))
 
     return (
-        never_growing(jax.nn.softplus(parameters["reading.raw_step_size"]), parameters["reading.step_decay"]),
+        never_growing(jnp.exp(parameters["reading.log_step_size"]), parameters["reading.step_decay"]),
         never_growing(jax.nn.sigmoid(parameters["reading.raw_momentum"]), parameters["reading.momentum_decay"]),
     )
 

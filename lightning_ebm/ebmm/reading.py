@@ -8,9 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from lightning_ebm.ebmm.writing import softplus_inverse
 from lightning_ebm.settings import Settings, setting
 
 Slope = Callable[[Tensor], Tensor]
@@ -37,8 +35,8 @@ class Reading(nn.Module):
 
         x̂ = clip(x + ψ_k v),   v ← ψ_k v − γ_k ∇ₓE(x̂),   x ← clip(x + v),
 
-    which corrects the indices of appendix A. γ₁ is positive (softplus) and ψ₁ below 1 (sigmoid); each next γ and ψ
-    is the one before times a learned sigmoid.
+    which corrects the indices of appendix A. γ₁ is positive (its logarithm is learned) and ψ₁ below 1 (sigmoid); each
+    next γ and ψ is the one before times a learned sigmoid.
 
     Args:
         config: number of steps and initial values.
@@ -46,7 +44,7 @@ class Reading(nn.Module):
 
     def __init__(self, config: ReadingConfig = ReadingConfig()) -> None:
         super().__init__()
-        self.raw_step_size = nn.Parameter(torch.tensor(softplus_inverse(config.step_size)))
+        self.log_step_size = nn.Parameter(torch.tensor(math.log(config.step_size)))
         self.raw_momentum = nn.Parameter(torch.tensor(logit(config.momentum)))
         self.step_decay = nn.Parameter(torch.full((config.steps - 1,), logit(config.decay)))
         self.momentum_decay = nn.Parameter(torch.full((config.steps - 1,), logit(config.decay)))
@@ -54,12 +52,12 @@ class Reading(nn.Module):
     @torch.no_grad()
     def set_step_size(self, step_size: float) -> None:
         """Gives the first step this size γ₁, above 0; the others follow by their decays."""
-        self.raw_step_size.fill_(softplus_inverse(step_size))
+        self.log_step_size.fill_(math.log(step_size))
 
     def schedule(self) -> tuple[Tensor, Tensor]:
         """Step sizes γ and momenta ψ, (K,) each; neither ever grows."""
         return (
-            never_growing(F.softplus(self.raw_step_size), self.step_decay),
+            never_growing(self.log_step_size.exp(), self.step_decay),
             never_growing(torch.sigmoid(self.raw_momentum), self.momentum_decay),
         )
 

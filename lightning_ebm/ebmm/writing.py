@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import grad
-from torch.nn import functional as F
 
 from lightning_ebm.settings import Settings, setting
 
@@ -18,8 +17,8 @@ Weights = dict[str, Tensor]
 WritingLoss = Callable[[Weights, Any], Tensor]
 Pullback = Callable[[Any], Tensor]
 
-RAW_ZERO = -120.0
-"""A number whose softplus is 0 in float32."""
+LOG_ZERO = -120.0
+"""A number whose exponential is 0 in float32."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +62,9 @@ class Writing(nn.Module):
 
         θ ← θ − (a · ∂E/∂θ + b · ∂‖∇ₓE‖²/∂θ + c · ∂‖θ − θ̄‖²/∂θ).
 
+    Their logarithms are what is learned, since rates that work lie between 1e-4 and 1e2, as the energy is scaled: an
+    update of Adam then changes any of them by the same share. Signed rates are learned as they are.
+
     Args:
         layers: written layers, and the names of the parameters of each.
         config: steps, rates and terms.
@@ -75,34 +77,34 @@ class Writing(nn.Module):
         rows = [[name] for names in layers.values() for name in names] if self.signed else list(layers.values())
         self.row_of = {name: row for row, names in enumerate(rows) for name in names}
         terms = [config.write_rate, config.prior_rate] + [config.gradient_rate] * config.gradient_term
-        initial = torch.tensor(terms if self.signed else [softplus_inverse(rate) for rate in terms])
+        initial = torch.tensor(terms if self.signed else [math.log(rate) for rate in terms])
         initial = initial.repeat(config.steps if config.per_step else 1, len(rows), 1)
         if self.signed:
             biases = [row for name, row in self.row_of.items() if name.endswith("bias")]
             initial[:, biases, 0] = config.bias_rate
-        self.raw_rates = nn.Parameter(initial)
+        self.learned_rates = nn.Parameter(initial)
         self.gradient_rate = config.gradient_rate
 
     @torch.no_grad()
     def set_rate(self, rate: float) -> None:
         """Gives the energy term this rate, above 0, in all layers and steps."""
-        self.raw_rates[:, :, 0] = rate if self.signed else softplus_inverse(rate)
+        self.learned_rates[:, :, 0] = rate if self.signed else math.log(rate)
 
     @torch.no_grad()
     def hold_back_gradient_term(self) -> None:
         """Leaves the gradient term out, its rates at zero, until `add_gradient_term`."""
         self.gradient_term = False
-        self.raw_rates[:, :, 2] = 0.0 if self.signed else RAW_ZERO
+        self.learned_rates[:, :, 2] = 0.0 if self.signed else LOG_ZERO
 
     @torch.no_grad()
     def add_gradient_term(self) -> None:
         """Takes the gradient term in, at its initial rate."""
         self.gradient_term = True
-        self.raw_rates[:, :, 2] = self.gradient_rate if self.signed else softplus_inverse(self.gradient_rate)
+        self.learned_rates[:, :, 2] = self.gradient_rate if self.signed else math.log(self.gradient_rate)
 
     def rates(self) -> Tensor:
         """(T, layers or parameters, terms); terms in the order energy, prior and, if it is on, gradient."""
-        return (self.raw_rates if self.signed else F.softplus(self.raw_rates)).expand(self.steps, -1, -1)
+        return (self.learned_rates if self.signed else self.learned_rates.exp()).expand(self.steps, -1, -1)
 
     def forward(
         self,
@@ -169,8 +171,3 @@ def step(weight: Tensor, prior: Tensor, gradients: Sequence[Tensor], rates: Tens
     for rate, gradient in zip((rates[0], *rates[2:]), gradients, strict=True):
         weight = torch.addcmul(weight, -share * rate, gradient)
     return weight
-
-
-def softplus_inverse(value: float) -> float:
-    """The number whose softplus is `value` (above 0)."""
-    return value + math.log(-math.expm1(-value))

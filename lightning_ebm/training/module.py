@@ -223,7 +223,7 @@ class MetaTraining(pl.LightningModule):
         if self.ebmm and config.gradient_term_from:
             if update == config.gradient_term_from:
                 self.ebmm.writing.add_gradient_term()
-                state.pop(self.ebmm.writing.raw_rates, None)
+                state.pop(self.ebmm.writing.learned_rates, None)
             self.ebmm.writing.gradient_term = update >= config.gradient_term_from
 
     def search_rates(self, batch: Episode) -> None:

@@ -32,7 +32,7 @@ def check(name, case):
     pytest.importorskip(PACKAGES.get(name, "torch"))
     ours, theirs = result("ours", case), result(name, case)
     assert difference(theirs, ours) < 1e-9
-    assert any(abs(gradient).max() > 1e-3 for key, gradient in ours.gradients.items() if "raw_rates" in key)
+    assert any(abs(gradient).max() > 1e-3 for key, gradient in ours.gradients.items() if "learned_rates" in key)
 
 
 @pytest.mark.parametrize("gradient_term", [True, False])

@@ -147,7 +147,7 @@ def test_writing_is_descent_with_one_rate_per_layer_and_term():
     net.slope.weight.data[0], net.bowl.weight.data[0] = torch.from_numpy(c), torch.from_numpy(w)
     memory = EBMM(net, EBMMConfig(writing=WritingConfig(steps=2, gradient_term=True)), ["slope", "bowl"]).double()
     rates = np.array([[0.1, 0.02, 0.03], [0.2, 0.05, 0.01]])  # layers; energy, prior, gradient
-    memory.writing.raw_rates.data[0] = torch.from_numpy(np.log(np.expm1(rates)))
+    memory.writing.learned_rates.data[0] = torch.from_numpy(np.log(rates))
     x = np.random.default_rng(0).random((4, 3))
     state = memory.write(torch.from_numpy(x)[None])
     c_0, w_0 = c, w
@@ -177,7 +177,7 @@ def test_rates_start_where_the_config_says(per_step):
     memory = EBMM(Linear(), EBMMConfig(writing=writing, memory_layers=["slope", "bowl"]))
     rates = memory.writing.rates()
     assert rates.shape == (3, 2, 3)
-    assert memory.writing.raw_rates.shape == ((3 if per_step else 1), 2, 3)
+    assert memory.writing.learned_rates.shape == ((3 if per_step else 1), 2, 3)
     np.testing.assert_allclose(rates.detach()[..., 0], 1e-4, rtol=1e-4)
     np.testing.assert_allclose(rates.detach()[..., 1], 0.1, rtol=1e-4)
 
@@ -195,8 +195,20 @@ def test_rates_per_parameter_have_either_sign_and_biases_start_apart():
     memory = EBMM(small_energy("gated_rnn"), EBMMConfig(writing=config))
     rates = memory.writing.rates().detach().clone()
     np.testing.assert_allclose(rates, np.tile([[2.0, 0.0, 0.3], [-0.5, 0.0, 0.3]], (2, 1, 1)), rtol=1e-6)
-    memory.writing.raw_rates.data.neg_()  # and stay as they are learned
+    memory.writing.learned_rates.data.neg_()  # and stay as they are learned
     np.testing.assert_allclose(memory.writing.rates().detach(), -rates)
+
+
+@pytest.mark.parametrize("rate", [1e-4, 0.3, 2900.0])
+def test_one_update_changes_rates_of_any_size_by_the_same_share(rate):
+    """So that training can mend a rate that was searched on a coarse grid."""
+    memory = EBMM(small_energy("gated_rnn"), EBMMConfig(writing=WritingConfig(write_rate=rate)))
+    memory.reading.set_step_size(rate)
+    optimizer = torch.optim.Adam([memory.writing.learned_rates, memory.reading.log_step_size], 0.01)
+    (memory.writing.rates()[..., 0].sum() + memory.reading.schedule()[0][0]).backward()
+    optimizer.step()
+    changed = [memory.writing.rates()[..., 0].flatten()[0].item(), memory.reading.schedule()[0][0].item()]
+    assert changed == [pytest.approx(rate * math.exp(-0.01), rel=1e-4)] * 2
 
 
 @pytest.mark.parametrize("gradient_term", [True, False])

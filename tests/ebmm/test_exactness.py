@@ -64,7 +64,7 @@ def loop_meta_loss(memory, patterns, queries):
     weights depend on that x from the second step on.
     """
     net, total = memory.energy_net, 0.0
-    rates = torch.log1p(memory.writing.raw_rates.exp())
+    rates = memory.writing.learned_rates.exp()
     rates = rates.expand(memory.writing.steps, -1, -1)
     prior = {name: dict(net.named_parameters())[name] for name in memory.written}
     for items, cues in zip(patterns, queries, strict=True):
@@ -84,7 +84,7 @@ def loop_meta_loss(memory, patterns, queries):
                 k: w - sum(rates[t, memory.writing.row_of[k], i] * term[k] for i, term in enumerate(terms))
                 for k, w in weights.items()
             }
-        gamma = torch.log1p(memory.reading.raw_step_size.exp())
+        gamma = memory.reading.log_step_size.exp()
         psi = 1 / (1 + (-memory.reading.raw_momentum).exp())
         x, velocity = cues, torch.zeros_like(cues)
         for k in range(len(memory.reading.step_decay) + 1):

@@ -234,7 +234,7 @@ class Bias(nn.Module):
 def test_the_search_finds_the_best_of_a_known_grid(rates, per_step):
     writing, reading = WritingConfig(steps=2, rates=rates, per_step=per_step), ReadingConfig(steps=1)
     memory = EBMM(Bias(), EBMMConfig(writing=writing, reading=reading))
-    memory.writing.raw_rates.data[:, :, 1] = 0.0 if rates == "parameter" else -50.0  # no pull back to the prior
+    memory.writing.learned_rates.data[:, :, 1] = 0.0 if rates == "parameter" else -50.0  # no pull back to the prior
     patterns = torch.tensor([[[1.0, 0.0, 0.0, 1.0]]])
     queries = torch.full_like(patterns, 0.5)
     grid = dict(write_rates=(0.01, 0.05, 0.2), step_sizes=(0.1, 0.5, 2.5))

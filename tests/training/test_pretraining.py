@@ -44,9 +44,9 @@ def test_the_loss_is_the_auxiliary_one_then_the_meta_loss_plus_its_share(tmp_pat
 
 def test_writing_learns_only_afterwards(tmp_path):
     words = (DECODED, "training.max_steps=3", "training.weight_decay=0")
-    fresh = built(tmp_path, *words).memory.writing.raw_rates
+    fresh = built(tmp_path, *words).memory.writing.learned_rates
     coded, learned = (
-        run(tmp_path, *words, f"training.pretrain_steps={count}").memory.writing.raw_rates for count in (3, 0)
+        run(tmp_path, *words, f"training.pretrain_steps={count}").memory.writing.learned_rates for count in (3, 0)
     )
     assert torch.equal(coded, fresh)
     assert not torch.equal(learned, fresh)

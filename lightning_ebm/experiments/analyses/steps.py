@@ -68,9 +68,9 @@ def read_on(run: Run, readings: int) -> list[list[float]]:
 def with_write_steps(memory: EBMM, steps: int) -> EBMM:
     """A copy that writes with another number of steps; further ones have the rates of the last."""
     other = copy.deepcopy(memory)
-    rates = other.writing.raw_rates
+    rates = other.writing.learned_rates
     if len(rates) > 1:  # each step has its own
         taken = torch.arange(steps, device=rates.device).clamp_max(len(rates) - 1)
-        other.writing.raw_rates = torch.nn.Parameter(rates.detach()[taken])
+        other.writing.learned_rates = torch.nn.Parameter(rates.detach()[taken])
     other.writing.steps = steps
     return other
