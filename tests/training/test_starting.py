@@ -221,7 +221,7 @@ def test_pretraining_does_not_count_as_a_start_that_failed(tmp_path, monkeypatch
 
 
 def test_by_default_nothing_is_different(tmp_path):
-    """Losses of three updates as recorded before there were such objectives: to 2e-5, since rates were no logarithms."""
+    """Losses of three updates as recorded before there were such objectives (to 2e-5: rates were no logarithms)."""
     seen = []
     original = MetaTraining.training_step
 
