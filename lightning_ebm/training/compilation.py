@@ -181,8 +181,8 @@ class CompiledLoss:
         return False
 
     def gradients(self, loss: Loss, episodes: tuple[Tensor | None, ...]) -> list[Tensor]:
-        """Those of a loss of episodes, in all parameters; no random number is used up."""
-        parameters = [parameter for parameter in self.memory.parameters() if parameter.requires_grad]
+        """Those of a loss of episodes, in all parameters with values; no random number is used up."""
+        parameters = [one for one in self.memory.parameters() if one.requires_grad and one.numel()]
         devices = [parameters[0].device] if parameters[0].is_cuda else []
         with torch.random.fork_rng(devices):
             gradients = torch.autograd.grad(loss(*episodes), parameters, allow_unused=True, materialize_grads=True)

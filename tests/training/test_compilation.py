@@ -145,8 +145,9 @@ def test_gradients_of_every_other_memory_are_eagers(name):
 
 @pytest.mark.parametrize("error", [0.0, 1e-3, 0.02, float("nan")])
 def test_a_loss_whose_compiled_gradients_are_wrong_runs_eagerly(error):
-    """Also after resuming, whatever the gradients then are."""
+    """Also after resuming, whatever the gradients then are, and in a memory some of whose parameters have no values."""
     memory = build_small("memory_network").double()
+    memory.decays = torch.nn.Parameter(torch.empty(0, dtype=torch.float64))  # as one read step has
     patterns = torch.rand(2, 3, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     parameter = next(memory.parameters())
     largest = torch.autograd.grad(memory.meta_loss(patterns, patterns), parameter)[0].abs().max()
