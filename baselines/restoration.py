@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from baselines.image_completion import Completion
 from lightning_ebm.detector import Detector
-from lightning_ebm.image_completion import Completion
 from lightning_ebm.memory import keep_known
 from lightning_ebm.settings import Settings, setting
 
@@ -29,7 +29,7 @@ class RestorationConfig(Settings):
 
 
 class Restoration(nn.Module):
-    """The detector and the completion of the image energies (`decoded_mixture`), for memories without an energy.
+    """The detector of the image energies (`decoded_mixture`) and a completion, for memories without an energy.
 
     Before reading, values that are likely corrupted are replaced by a mean pattern; after it, the recalled image is
     completed where they are, and each value of the query moves towards it in proportion to that likelihood. A mask that

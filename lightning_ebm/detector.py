@@ -56,10 +56,12 @@ class Detector(nn.Module):
 
 
 class Revision(nn.Module):
-    """A second estimate of what is corrupted, once something is recalled: where recalled image and query disagree.
+    """A second estimate of what is corrupted, once something is recalled, and whether it is the right pattern.
 
-    A query alone does not show which of its isolated pixels were flipped. Convolutions see the query, the recalled
-    image, where they agree, and the first estimate, to which they add. At first, next to nothing is added.
+    A query alone does not show which of its isolated pixels were flipped, nor what was erased from blank paper.
+    Convolutions see the query, the recalled image, where they agree, and the first estimate, to which they add.
+    Another channel of theirs, summed over the image, judges what is recalled by where it disagrees: damage has shapes,
+    such as blocks, which the differences between two patterns do not have. At first, next to nothing is added.
 
     Args:
         shape: shape of an image, (channels, height, width), sides divisible by 2.
@@ -69,19 +71,19 @@ class Revision(nn.Module):
     def __init__(self, shape: Sequence[int], channels: int) -> None:
         super().__init__()
         check_sides(shape, SQUARE, "energy.revision")
-        self.compare = SquareConvolutions(3 * shape[0] + 1, channels, 1, LAYERS)
+        self.compare = SquareConvolutions(3 * shape[0] + 1, channels, 2, LAYERS)
 
-    def forward(self, first: Tensor, queries: Tensor, recalled: Tensor) -> Tensor:
-        """Logits (items, 1, height, width) of the likelihoods.
+    def forward(self, first: Tensor, queries: Tensor, recalled: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (items, 1, height, width) of the likelihoods, and evidence (items,) for what is recalled, in nats.
 
         Args:
-            first: the detector's logits, the same shape.
+            first: the detector's logits, (items, 1, height, width).
             queries: (items, *shape), in [0, 1].
             recalled: logits of the recalled images, (items, *shape).
         """
         signs, called = 2 * queries - 1, recalled.tanh()
-        change: Tensor = self.compare(torch.cat([signs, called, signs * called, first.tanh()], 1))
-        return first + change
+        change, evidence = self.compare(torch.cat([signs, called, signs * called, first.tanh()], 1)).split(1, 1)
+        return first + change, evidence.flatten(1).sum(1)
 
 
 def mask_loss(logits: Tensor, mask: Tensor) -> Tensor:

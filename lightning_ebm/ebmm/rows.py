@@ -8,6 +8,9 @@ from torch import Tensor, nn
 from lightning_ebm.detector import Detector
 from lightning_ebm.ebmm.energies.base import Energy
 
+TAKEN = -100.0
+"""Bias of a row that holds a pattern, about as low as writing makes it."""
+
 
 class Rows(nn.Module):
     """The written layer: rows (slots, code) and biases (slots,).
@@ -53,14 +56,17 @@ class RowMixture(Energy):
         return -torch.logsumexp(gamma * features @ self.memory.rows().T + gamma.sqrt() * self.memory.bias, 1) / gamma
 
     def filled(self, codes: Tensor) -> dict[str, Tensor]:
-        """Weights of the written layer with one code (items, code) in each row, exactly, and no prices.
+        """Weights of the written layer with one code (items, code) in each row, exactly, at the price of `TAKEN`.
 
         Of more codes than rows the last ones are kept; rows that are left over stay as they are.
         """
-        rows = self.memory.weight
+        rows, bias = self.memory.weight, self.memory.bias
         kept = codes[-len(rows) :]
         weight = torch.cat([kept, rows[len(kept) :]])
-        return {"memory.weight": weight, "memory.bias": torch.zeros_like(self.memory.bias)}
+        return {
+            "memory.weight": weight,
+            "memory.bias": torch.cat([bias.new_full((len(kept),), TAKEN), bias[len(kept) :]]),
+        }
 
     @property
     def mean_pattern(self) -> Tensor:

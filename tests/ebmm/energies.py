@@ -18,7 +18,7 @@ from tests.contract import build
 
 BITS, GREY, COLOUR = (6,), (1, 8, 8), (3, 8, 8)
 LARGE = dict(written_units=2, channels=[3], inner=3, width=4, head=5)
-DECODED = dict(slots=4, code_dim=5, hidden=6, layers=2, detector=3, revision=3, refining=0)
+DECODED = dict(slots=4, code_dim=5, hidden=6, layers=2, detector=3, revision=3, recovery=3, steps=2)
 MEASURED = dict(slots=4, code_dim=7, address_dim=2, block_size=4, hidden=5, detector=3, recovery=3, steps=2)
 
 SMALL = {
@@ -30,12 +30,7 @@ SMALL = {
     "phase_mixture": (BITS, PhaseMixture, dict(slots=3, beta=0.5)),
     "reconstruction_vector": (BITS, Reconstruction, dict(keys=3, code_dim=5, hidden=4, slow=3)),
     "reconstruction_image": (COLOUR, Reconstruction, dict(keys=3, code_dim=7, hidden=2, slow=3)),
-    # without refining, past which gradients go as if it moved nothing
-    "decoded_mixture": (
-        GREY,
-        DecodedMixture,
-        DECODED,
-    ),
+    "decoded_mixture": (GREY, DecodedMixture, DECODED),
     "measured_mixture": (GREY, MeasuredMixture, MEASURED),
 }
 

@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_ebm.detector import Detector, mask_loss
+from lightning_ebm.detector import Detector, Revision, mask_loss
 from lightning_ebm.ebmm import EBMM, EBMMConfig, ReadingConfig, WritingConfig
 from lightning_ebm.ebmm.energies import DecodedMixture
 from lightning_ebm.ebmm.rows import normalised
 from lightning_ebm.experiments.measure import count_floats
-from lightning_ebm.image_completion import Completion
 from lightning_ebm.layers import SkipPerceptron
 from tests.contract import build
 from tests.ebmm.drawings import damaged_strokes, strokes
@@ -41,7 +40,7 @@ def test_the_state_is_not_larger_than_the_papers(code, floats):
 
 
 def test_energy_and_writing_loss_are_the_formulas():
-    net = energy(detector=0, refining=0)
+    net = energy(detector=0)
     net.memory.bias.data = torch.randn(4, dtype=torch.float64)
     x = torch.rand(3, *SHAPE, dtype=torch.float64)
     rows = net.memory.weight.detach().numpy()
@@ -95,14 +94,25 @@ def test_evidence_of_grey_values_is_a_gaussian_or_anything():
 
 def test_energy_of_a_partly_known_pattern_is_the_formula():
     net = energy(detector=0)
+    for parameter in net.recovery.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    net.memory.bias.data = torch.tensor([0.0, -9.0, -100.0, -8.0]).double()
     x, queries, missing = torch.rand(3, 3, *SHAPE, dtype=torch.float64)
     logits = net.decode(net.memory.rows()).detach()
-    evidence = net.evidence(logits, queries, missing).numpy()
+    evidence = net.evidence(logits, queries, missing).numpy() - np.log1p(np.exp(8 + net.memory.bias.detach().numpy()))
     likely = np.exp(evidence - evidence.max(1, keepdims=True))
     recalled = torch.from_numpy(likely @ logits.numpy() / likely.sum(1, keepdims=True)).view_as(x)
     ink = 0.02 + 0.96 * queries
     odds = ((1 - missing) * ink + missing / 2) / ((1 - missing) * (1 - ink) + missing / 2)
-    completed = (net.completion(recalled, queries, missing) + odds.log()).sigmoid().detach().flatten(1).numpy()
+    codes = torch.from_numpy(likely @ net.memory.rows().detach().numpy() / likely.sum(1, keepdims=True))
+    logits = recalled
+    for convolutions in net.recovery.nets:
+        image = ((1 - missing) * queries + missing * logits.sigmoid()).detach().requires_grad_()
+        off = codes - net.encoded(image)
+        (slope,) = torch.autograd.grad((net.recovery.gain * off.square()).sum() / 2, image)
+        seen = torch.cat([logits.tanh(), (2 * queries - 1) * (1 - missing), missing, -slope], 1)
+        logits = (logits + convolved(convolutions.layers, seen)).detach()
+    completed = (logits + odds.log()).sigmoid().flatten(1).numpy()
     squares = ((x.flatten(1).numpy() - completed) ** 2).sum(1)
     expected = -np.log(np.exp(evidence).sum(1)) + squares / 2
     found = net(x.requires_grad_(), missing, queries)
@@ -153,6 +163,56 @@ def test_flipped_pixels_are_found_by_what_is_recalled():
     assert torch.equal(store.read(state, queries[None])[-1, 0].round(), patterns)
 
 
+def test_each_of_the_likeliest_rows_has_a_mask_of_its_own():
+    """Written anew, one query and one row at a time."""
+    net = energy(slots=8, revision=3)
+    for parameter in net.revision.parameters():
+        parameter.data += 0.3 * torch.randn_like(parameter)
+    net.memory.bias.data = torch.tensor([0.0, -100, -100, -100, -8, -100, -9, -7]).double()
+    queries = torch.randint(2, (3, *SHAPE), generator=torch.Generator().manual_seed(0)).double()
+    first = net.detector.logits(queries)
+    logits = net.decode(net.memory.rows())
+    written = -torch.log1p((8 + net.memory.bias).exp())
+    evidence = net.evidence(logits, queries, first.sigmoid()) + written
+    for n, query in enumerate(queries):
+        masks, likely = [], []
+        for row in sorted(range(8), key=lambda row: -evidence[n, row])[:6]:
+            image = logits[row].view(1, *SHAPE)
+            signs, called = 2 * query[None] - 1, image.tanh()
+            seen = torch.cat([signs, called, signs * called, first[n : n + 1].tanh()], 1)
+            change, judged = convolved(net.revision.compare.layers, seen)[0]
+            masks.append((first[n, 0] + change).sigmoid()[None])
+            alone = net.evidence(logits[row][None], query[None], masks[-1][None])[0, 0]
+            likely.append((alone + judged.sum() + written[row]).item())
+        weights = np.exp([one - max(likely) for one in likely])
+        expected = sum(w * mask for w, mask in zip(weights / weights.sum(), masks, strict=True))
+        torch.testing.assert_close(net.predict_mask(queries)[n], expected)
+
+
+def test_revision_learns_that_damage_has_a_shape():
+    """The upper left quarter of each pattern is another's, which agrees with the query as well as its own elsewhere."""
+    generator = torch.Generator().manual_seed(0)
+    net = Revision(SHAPE, 8)
+    optimizer = torch.optim.Adam(net.parameters(), 0.01)
+    unknown = torch.zeros(32, 1, 8, 8)
+    quarter = torch.zeros(SHAPE, dtype=torch.bool)
+    quarter[:, :4, :4] = True
+
+    def judged():
+        own, other = (torch.rand(2, 32, *SHAPE, generator=generator) < 0.5).float()
+        other = torch.where(~quarter & (torch.rand(32, *SHAPE, generator=generator) < 0.6), own, other)
+        queries = torch.where(quarter, other, own)
+        return [net(unknown, queries, 6 * recalled - 3)[1] for recalled in (own, other)]
+
+    for _ in range(150):
+        optimizer.zero_grad()
+        own, other = judged()
+        torch.nn.functional.softplus(other - own).mean().backward()
+        optimizer.step()
+    own, other = judged()
+    assert (own > other).float().mean() > 0.9
+
+
 def test_a_mask_of_everything_is_estimated_as_an_unknown_one():
     net = energy(detector=3)
     patterns = torch.rand(1, 2, *SHAPE, dtype=torch.float64)
@@ -164,38 +224,6 @@ def test_a_mask_of_everything_is_estimated_as_an_unknown_one():
     torch.testing.assert_close(known[:, 0, 0], unknown[:, 0, 0])
     torch.testing.assert_close(known[-1, 0, 1, :, :4], patterns[0, 1, :, :4])
     assert (mask_loss(torch.full((2, 1, 8, 8), -20.0), mask[0]) > 1).tolist() == [False, True]
-
-
-def test_completion_is_convolutions_over_squares_of_pixels():
-    torch.manual_seed(0)
-    net = Completion((2, 8, 8), 4).double()
-    logits, queries = torch.randn(2, 3, 2, 8, 8, dtype=torch.float64)
-    missing = torch.rand(3, 2, 8, 8, dtype=torch.float64)
-    seen = torch.cat([logits.tanh(), (2 * queries - 1) * (1 - missing), missing], 1)
-    torch.testing.assert_close(net(logits, queries, missing), logits + convolved(net.mend.layers, seen))
-
-
-def test_completion_learns_to_carry_a_stroke_across_the_border():
-    """From half a picture of lines that cross it, and nothing recalled."""
-    generator = torch.Generator().manual_seed(0)
-    net = Completion(SHAPE, 8)
-    optimizer = torch.optim.Adam(net.parameters(), 0.01)
-    missing = torch.zeros(32, *SHAPE)
-    missing[..., 4:] = 1
-
-    def lines():
-        drawn = torch.rand(32, 1, 8, 1, generator=generator) < 0.3
-        return drawn.expand(32, *SHAPE).float()
-
-    for _ in range(150):
-        patterns = lines()
-        optimizer.zero_grad()
-        logits = net(torch.zeros(32, *SHAPE), patterns, missing)
-        torch.nn.functional.binary_cross_entropy_with_logits(logits, patterns, weight=missing).backward()
-        optimizer.step()
-    patterns = lines()
-    wrong = (net(torch.zeros(32, *SHAPE), patterns, missing) > 0) != patterns.bool()
-    assert wrong[..., 4:].float().mean() < 0.05  # blank paper: 0.3
 
 
 def test_writing_descends_the_loss_of_writing():
@@ -216,46 +244,6 @@ def test_writing_descends_the_loss_of_writing():
                 parameter.data[place] -= step
             slope[place] = (losses[0] - losses[1]) / 2e-5
         torch.testing.assert_close(written[f"memory.{name}"][0], parameter - rate * slope, atol=1e-7, rtol=1e-6)
-
-
-def recall_loss(net, code, image, missing):
-    """How badly an image is recalled from a code, in nats, written anew: both as vectors, one pattern."""
-    logits = net.decode(code)
-    mended = net.completion(logits.view(1, *SHAPE), image.view(1, *SHAPE), missing.view(1, *SHAPE)).flatten()
-    nats = [torch.log1p(torch.exp((1 - 2 * image) * x)) for x in (logits, mended)]  # of bits
-    return (nats[0].sum() + 2 * (nats[1] * missing).sum()).detach()
-
-
-def test_a_refining_step_goes_down_the_recall_loss_of_a_quarter():
-    """Against central differences; the first quarter is the upper left one, the second the one opposite."""
-    image = (torch.rand(64, generator=torch.Generator().manual_seed(1)) < 0.5).double()
-    net = energy(detector=0, refining=2)
-    code = net.encoded(image.view(1, *SHAPE))[0].detach()
-    for step, (top, left) in ((0.1, (0, 0)), (0.05, (4, 4))):
-        missing = torch.zeros(8, 8, dtype=torch.float64)
-        missing[top : top + 4, left : left + 4] = 1
-        moves = 1e-5 * torch.eye(5, dtype=torch.float64)
-        up, down = (
-            torch.stack([recall_loss(net, code + sign * move, image, missing.flatten()) for move in moves])
-            for sign in (1, -1)
-        )
-        slope = (up - down) / 2e-5
-        code = code - step * slope / slope.square().mean().sqrt()
-        code = code / (code.square().mean() + 1e-6).sqrt()
-    torch.testing.assert_close(net.features(image.view(1, *SHAPE))[0], code, atol=1e-7, rtol=1e-6)
-
-
-def test_gradients_pass_refining_as_if_it_moved_nothing():
-    net = energy(detector=0)
-    x, towards = torch.rand(3, *SHAPE, dtype=torch.float64), torch.randn(3, 5, dtype=torch.float64)
-    for codes in (net.features(x), net.encoded(x)):
-        (codes * towards).sum().backward()
-    straight = net.encode.straight.weight.grad.clone()
-    net.zero_grad()
-    (net.encoded(x) * towards).sum().backward()
-    torch.testing.assert_close(straight, 2 * net.encode.straight.weight.grad)
-    assert not torch.allclose(net.features(x), net.encoded(x))
-    assert net.decode.straight.weight.grad is None
 
 
 def test_hidden_layers_after_the_first_add_to_it():

@@ -163,7 +163,7 @@ def test_the_auxiliary_loss_is_that_of_blended_rows():
     weighed = (torch.cat([known + guess, address], 1)[:, None] - stored) @ net.weigh.T.detach()
     taken = -(weighed.square().sum(2) / 2)
     expected = 10 * (taken.logsumexp(1) - taken.diagonal()) + (x - 0.5).square().flatten(1).sum(1)
-    steps = net.recover((stored[:, :5] - known)[::2], queries[::2], missing[::2])
+    steps = net.recover(stored[::2, :5], queries[::2], missing[::2])
     for k, weight in enumerate((0.2, 1.0)):
         p = steps[k].sigmoid()
         nats = -(x[::2] * p.log() + (1 - x[::2]) * (1 - p).log())

@@ -1,39 +1,41 @@
-"""A mixture energy for images: a slow net decodes its components from written codes."""
+"""A mixture energy for images with any damage: a slow net decodes its components from written codes."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.func import grad
+from torch.func import vjp
 from torch.nn import functional as F
 
 from lightning_ebm.detector import Detector, Revision, mask_loss
+from lightning_ebm.ebmm.recovery import Recovery
 from lightning_ebm.ebmm.rows import RowMixture, Rows, normalised
-from lightning_ebm.image_completion import EMPHASIS, Completion
 from lightning_ebm.layers import SkipPerceptron, cosines
 from lightning_ebm.memory import PatternSpec, covers_everything
 from lightning_ebm.settings import Settings, setting
 
 COMPARED = 4
-"""The auxiliary loss estimates the mask of, and completes, one pattern in this many."""
+"""The auxiliary loss estimates the mask of, and recovers, one pattern in this many."""
 NOISE = 0.08
 """Greatest standard deviation of the noise on codes in the auxiliary loss. Rows that hold 64 patterns are within 0.01,
 with 4 bits a value they err by 0.1 to 0.2."""
-OTHER = 0.1
-"""Share of patterns for which the auxiliary loss recalls another row, so that a wrong row is not trusted blindly."""
-STEP = 0.1
-"""Length of the first step that refines a code, relative to the code's length."""
-TRAINED_STEPS = 3
-"""Steps that refine codes in the auxiliary loss, by the decoder alone, which is cheap."""
+OTHER = 0.15
+"""Share of patterns for which the auxiliary loss recalls the likeliest other row, so that no row is trusted blindly."""
+FOUND = 10.0
+"""Weight of finding the right row."""
+EMPHASIS = 2.0
+"""Weight of a recovered value, relative to a decoded one: recall is measured on recovered values."""
+EARLIER = 0.2
+"""Weight of all estimates but the last in the loss of recovery."""
 DOUBT = 0.02
 """How likely any decoded value is taken to be wrong, at least."""
-
-Lost = Callable[[Tensor, Tensor, int], Tensor]
-"""Maps codes, the patterns that they are of, and the number of a step to a loss, a scalar."""
+CANDIDATES = 6
+"""The likeliest rows, for each of which a query's mask is estimated again."""
+UNWRITTEN = 8.0
+"""How much less likely a query belongs to a row that was never written, in nats."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +56,11 @@ class DecodedMixtureConfig(Settings):
     revision: int = setting(0, at_least=0)
     """Channels of the net that estimates again which values are corrupted, once a row is recalled; 0: none. It needs a
     detector."""
-    completion: int = setting(32, at_least=0)
-    """Channels of the net that corrects a decoded row by the intact values of the query; 0: none. Images only, with
-    sides divisible by 2. It needs a detector or a known mask."""
-    refining: int = setting(8, at_least=0)
-    """Gradient steps that refine a code before it is written; see `DecodedMixture.refined`."""
+    recovery: int = setting(32, at_least=0)
+    """Channels of the nets that recover the image from its code and the intact values of the query; 0: none. Images
+    only, with sides divisible by 2. It needs a detector or a known mask."""
+    steps: int = setting(3, at_least=1)
+    """Gradient steps of the recovery."""
 
 
 class DecodedMixture(RowMixture):
@@ -76,13 +78,12 @@ class DecodedMixture(RowMixture):
 
     (`writing_energy(features(x))`). Its gradient moves the responsible row towards the code of x, which decodes to x.
     A negative bias rate makes an occupied slot less attractive, as in `Mixture`, so patterns spread over
-    slots. A code is first refined by descent on the recall error; see `refined`. Encoder and decoder may be pretrained
-    as an autoencoder (`training.pretrain_steps`).
+    slots. Encoder and decoder may be pretrained as an autoencoder (`training.pretrain_steps`).
 
-    Which values of a query are corrupted and which row it belongs to are estimated in turn; see `predict_mask`. A net
-    then completes the row's image to fit the query; see `forward`. This energy is not in the paper, whose writing loss
-    (eq. 3) has E as its main term. Amortised inference: D. P. Kingma and M. Welling, Auto-encoding variational Bayes,
-    ICLR 2014.
+    Which values of a query are corrupted and which row it belongs to are estimated in turn; see `predict_mask`. The
+    image is then recovered from the row and from the query; see `recover`. This energy is not in the paper, whose
+    writing loss (eq. 3) has E as its main term. Amortised inference: D. P. Kingma and M. Welling, Auto-encoding
+    variational Bayes, ICLR 2014.
     """
 
     config = DecodedMixtureConfig
@@ -93,7 +94,7 @@ class DecodedMixture(RowMixture):
         shape, size = spec.shape, spec.size
         if config.code_dim >= size:
             raise ValueError(f"energy.code_dim must be below {size}, the values of a pattern, got {config.code_dim}")
-        self.refining, self.binary = config.refining, spec.binary
+        self.binary = spec.binary
         # the waves of lowest frequency but the constant one; low ones are large in images, so they are scaled down
         waves = cosines(shape, config.code_dim + 1)[:, 1:] if len(shape) == 3 else torch.eye(size, config.code_dim)
         scale = torch.arange(1, config.code_dim + 1).pow(0.25)
@@ -112,7 +113,8 @@ class DecodedMixture(RowMixture):
         self.detector = Detector(shape, config.detector) if config.detector else None
         both = config.detector and config.revision
         self.revision = Revision(shape, config.revision) if both else None
-        self.completion = Completion(shape, config.completion) if config.completion else None
+        gain = torch.ones(config.code_dim)
+        self.recovery = Recovery(shape, config.recovery, config.steps, gain) if config.recovery else None
 
     def forward(self, x: Tensor, soft_mask: Tensor | None = None, queries: Tensor | None = None) -> Tensor:
         """Energies (items,), E above, of x (items, *shape) in [0, 1].
@@ -120,23 +122,35 @@ class DecodedMixture(RowMixture):
         Args:
             x: patterns, or queries.
             soft_mask: m, (items, *shape), in [0, 1], how unreliable each value of a query q is. The query then selects
-                the rows, and a spring pulls x to the completion of the recalled image,
+                the rows, and a spring pulls x to the recovered image,
 
-                    E(x) = −log Σ_s exp(e_s) + 1/2 ‖x − c‖²,   c = σ(completed(Σ_s r_s g(z_s), q, m)),
+                    E(x) = −log Σ_s exp(e_s) + 1/2 ‖x − c‖²,   c = σ(recover(Σ_s r_s g(z_s), Σ_s r_s z_s, q, m)),
 
-                with `evidence` e and responsibilities r = softmax(e); see `completed`.
+                with `evidence` e, which includes `written`, and responsibilities r = softmax(e). If patterns are not
+                binary, x is pulled to q + m ∘ (c − q).
             queries: q, (items, *shape); None: x itself.
         """
-        logits = self.decode(self.memory.rows())
+        rows = self.memory.rows()
+        logits = self.decode(rows)
         if soft_mask is None:
             values, means, beta = x.flatten(1), logits.sigmoid(), self.log_beta.exp()
             distances = values.square().sum(1, keepdim=True) - 2 * values @ means.T + means.square().sum(1)
             return -torch.logsumexp(-beta / 2 * distances, 1) / beta
         queries = x if queries is None else queries
-        evidence = self.evidence(logits, queries, soft_mask)
-        recalled = (evidence.softmax(1) @ logits).view_as(x)
-        completed = self.complete(recalled, queries, soft_mask)
-        return (x - completed).flatten(1).square().sum(1) / 2 - torch.logsumexp(evidence, 1)
+        evidence = self.evidence(logits, queries, soft_mask) + self.written()
+        responsible = evidence.softmax(1)
+        end = self.recover((responsible @ logits).view_as(x), responsible @ rows, queries, soft_mask)[-1].sigmoid()
+        if not self.binary:
+            end = torch.lerp(queries, end, soft_mask)
+        return (x - end).flatten(1).square().sum(1) / 2 - torch.logsumexp(evidence, 1)
+
+    def written(self) -> Tensor:
+        """Log-probability −log(1 + exp(`UNWRITTEN` + b)) that a row of bias b, which writing lowers, was written.
+
+        Returns:
+            (rows,), up to a constant.
+        """
+        return -F.softplus(UNWRITTEN + self.memory.bias)
 
     def evidence(self, logits: Tensor, queries: Tensor, soft_mask: Tensor) -> Tensor:
         """Log-likelihood of queries given each row, (items, rows), in nats.
@@ -154,43 +168,60 @@ class DecodedMixture(RowMixture):
             queries: (items, *shape), in [0, 1].
             soft_mask: m, the same shape.
         """
-        values, doubt = queries.flatten(1)[:, None], soft_mask.flatten(1)[:, None]
-        means = DOUBT + (1 - 2 * DOUBT) * logits.sigmoid() if self.binary else logits.sigmoid()
+        return self.likelihood(logits, queries.flatten(1)[:, None], soft_mask.flatten(1)[:, None])
+
+    def likelihood(self, logits: Tensor, queries: Tensor, soft_mask: Tensor) -> Tensor:
+        """The same, (...), of arguments that are broadcast: (..., values)."""
         if self.binary:
-            likely, chance = 1 - values + (2 * values - 1) * means, 0.5
+            means, chance = DOUBT + (1 - 2 * DOUBT) * logits.sigmoid(), 0.5
+            likely = 1 - queries + (2 * queries - 1) * means
         else:
-            beta = self.log_beta.exp()
-            likely, chance = (beta / (2 * math.pi)).sqrt() * (-beta / 2 * (values - means).square()).exp(), 1.0
-        return torch.lerp(likely, torch.full_like(likely, chance), doubt.expand_as(likely)).log().sum(2)
+            beta, chance = self.log_beta.exp(), 1.0
+            likely = (beta / (2 * math.pi)).sqrt() * (-beta / 2 * (queries - logits.sigmoid()).square()).exp()
+        return torch.lerp(likely, torch.full_like(likely, chance), soft_mask.expand_as(likely)).log().sum(-1)
 
     def predict_mask(self, queries: Tensor) -> Tensor | None:
         """How likely each value of queries (items, *shape) is corrupted, in [0, 1]; None without a detector.
 
-        Mask and row are estimated in turn, as in expectation-maximisation: the detector's mask selects the rows, and
-        where the recalled image and the query disagree, the second estimate finds what the query alone does not show.
+        Mask and row are estimated in turn, as in expectation-maximisation. The detector's mask finds the likeliest
+        rows. For each of these, the second estimate compares its image with the query, and judges whether it is the
+        right one. The second estimates are weighted by that and by how likely they make the query.
         """
         if self.detector is None:
             return None
         first = self.detector.logits(queries)
+        mask = first.sigmoid().expand_as(queries)
         if self.revision is None:
-            return first.sigmoid().expand_as(queries)
+            return mask
         logits = self.decode(self.memory.rows())
-        evidence = self.evidence(logits, queries, first.sigmoid().expand_as(queries))
-        recalled = (evidence.softmax(1) @ logits).view_as(queries)
-        return self.revision(first, queries, recalled).sigmoid().expand_as(queries)
+        rows = (self.evidence(logits, queries, mask) + self.written()).topk(min(CANDIDATES, len(logits)), 1).indices
+        recalled, count = logits[rows], rows.shape[1]
+        several = queries.repeat_interleave(count, 0)
+        estimates, evidence = self.revision(first.repeat_interleave(count, 0), several, recalled.view_as(several))
+        masks = estimates.sigmoid().expand_as(several).view_as(recalled)
+        likely = self.likelihood(recalled, queries.flatten(1)[:, None], masks) + evidence.view_as(rows)
+        return ((likely + self.written()[rows]).softmax(1)[:, :, None] * masks).sum(1).view_as(queries)
 
-    def complete(self, recalled: Tensor, queries: Tensor, soft_mask: Tensor) -> Tensor:
-        """Images in [0, 1] from recalled logits, queries and their soft mask: all (items, *shape)."""
-        completed = self.completed(recalled, queries, soft_mask).sigmoid()
-        return completed if self.binary else torch.lerp(queries, completed, soft_mask)
-
-    def completed(self, recalled: Tensor, queries: Tensor, soft_mask: Tensor) -> Tensor:
-        """Logits of the same images.
+    def recover(self, recalled: Tensor, codes: Tensor, queries: Tensor, soft_mask: Tensor) -> Tensor:
+        """Logits (steps, items, *shape) of images that begin as recalled, and come to fit their codes and the queries.
 
         Those of binary images include what the query tells, log ((1 − m) q + m / 2) − log ((1 − m) (1 − q) + m / 2),
-        the log-odds of a value that is right with probability 1 − m and random otherwise.
+        the log-odds of a value that is right with probability 1 − m and random otherwise. Without `recovery`, that is
+        the one step.
+
+        Args:
+            recalled: logits, (items, *shape).
+            codes: (items, code).
+            queries: (items, *shape), in [0, 1].
+            soft_mask: the same shape.
         """
-        logits: Tensor = recalled if self.completion is None else self.completion(recalled, queries, soft_mask)
+
+        def lacking(image: Tensor, gain: Tensor) -> Tensor:
+            found, pull = vjp(self.encoded, image)[:2]
+            back: Tensor = pull(gain * (codes - found))[0]
+            return back
+
+        logits = recalled[None] if self.recovery is None else self.recovery(lacking, recalled, queries, soft_mask)
         if not self.binary:
             return logits
         ink = DOUBT + (1 - 2 * DOUBT) * queries
@@ -199,111 +230,83 @@ class DecodedMixture(RowMixture):
 
     def features(self, x: Tensor) -> Tensor:
         """Codes (items, code) of mean square 1, as rows have it; writing leaves them unchanged."""
-        return self.refined(self.encoded(x), x)
+        return self.encoded(x)
 
     def encoded(self, x: Tensor) -> Tensor:
         """The encoder's codes (items, code) of x (items, *shape), of mean square 1."""
         return normalised(self.encode((2 * (x - self.typical)).flatten(1)))
 
-    def refined(self, codes: Tensor, x: Tensor) -> Tensor:
-        """Codes from which x is recalled better: a few gradient steps from the encoder's code; see `descended`.
-
-        Each step treats another quarter of the image as missing. With logits l = g(z),
-
-            L = CE(l, x) + 2 CE(completion(l, x, m_k), x) on the quarter m_k.
-
-        The sum over quarters is a composite likelihood (J. Besag, Statistical analysis of non-lattice data, The
-        Statistician 24, 1975).
-        """
-        return self.descended(codes, x, self.recall_loss, self.refining)
-
-    def descended(self, codes: Tensor, x: Tensor, lost: Lost, steps: int) -> Tensor:
-        """Codes after gradient steps on a loss L of recalling x from them.
-
-        In z ← z − η_k ∇L / rms(∇L), η_k falls linearly from `STEP`. Steps after an encoder close the amortisation gap
-        (Y. Kim et al., Semi-amortized variational autoencoders, ICML 2018). Gradients pass straight through them.
-
-        Args:
-            codes: (items, code), of mean square 1, as those returned.
-            x: (items, *shape).
-            lost: maps codes, x and the step's number to L, summed over items.
-            steps: how many.
-        """
-        with torch.no_grad():
-            moved = codes
-            for k in range(steps):
-                slope = grad(lost)(moved, x, k)
-                slope = slope * slope.square().mean(1, keepdim=True).add(1e-12).rsqrt()
-                moved = normalised(moved - STEP * (1 - k / steps) * slope)
-        return codes + (moved - codes).detach()
-
-    def decoding_loss(self, codes: Tensor, x: Tensor, k: int) -> Tensor:
-        """CE(g(z), x) of codes z and patterns x, summed over items, in nats, in any step."""
-        return cross_entropy(self.decode(codes).view_as(x), x).sum()
-
-    def recall_loss(self, codes: Tensor, x: Tensor, k: int) -> Tensor:
-        """L of `refined` in step k, summed over items: how badly patterns x are recalled from codes, in nats."""
-        logits = self.decode(codes).view_as(x)
-        lost = cross_entropy(logits, x).sum()
-        if self.completion is None:
-            return lost
-        missing = quarter(k, x).expand_as(x)
-        return lost + self.completion.loss(logits, x, missing).sum()
-
     def auxiliary_loss(self, patterns: Tensor, queries: Tensor, mask: Tensor) -> Tensor:
-        """Cross-entropy of autoencoding patterns (items, *shape), and the losses of mask and completion, in nats.
+        """Cross-entropy of autoencoding patterns (items, *shape), and the losses of mask and recovery, in nats.
 
         The codes get noise, as writing many patterns and keeping a state in few bits add it, so that decoding does not
         depend on digits that are lost. Their common part is penalised, because patterns whose codes point the same way
         would share rows. The convolutions cost the most, so their losses are taken of one pattern in `COMPARED`. Half
-        of the completions get the true mask, the others the estimated one.
+        of the images get the true mask, the others the estimated one.
 
         Returns:
             (items,).
         """
-        steps = min(self.refining, TRAINED_STEPS)
-        codes = self.descended(self.encoded(patterns), patterns, self.decoding_loss, steps)
+        codes = self.encoded(patterns)
         shared = codes.mean(0).square().sum()
         spread = NOISE * torch.rand_like(codes[:, :1])
-        logits = self.decode(normalised(codes + spread * torch.randn_like(codes))).view_as(patterns)
+        blurred = normalised(codes + spread * torch.randn_like(codes))
+        logits = self.decode(blurred).view_as(patterns)
         loss = cross_entropy(logits, patterns).sum(1) + shared
         loss = loss + (patterns - self.typical).flatten(1).square().sum(1)
-        return loss + self.comparison_loss(*(x[::COMPARED] for x in (logits, patterns, queries, mask)))
+        some = slice(None, None, COMPARED)
+        return loss + self.comparison_loss(blurred, logits, patterns[some], queries[some], mask[some])
 
-    def comparison_loss(self, logits: Tensor, patterns: Tensor, queries: Tensor, mask: Tensor) -> Tensor:
-        """What detector, revision and completion lose, averaged over items: a scalar.
+    def comparison_loss(self, codes: Tensor, logits: Tensor, patterns: Tensor, queries: Tensor, mask: Tensor) -> Tensor:
+        """What detector, revision and recovery lose, averaged over items: a scalar.
 
         Args:
-            logits: of the images decoded from the patterns' codes, (items, *shape).
-            patterns: the same shape.
+            codes: of the rows, (rows, code); every `COMPARED`-th is that of a pattern.
+            logits: of the images decoded from them, (rows, *shape).
+            patterns: (items, *shape).
             queries: the same shape.
             mask: the same shape, bool.
         """
         everywhere = covers_everything(mask)
         soft_mask, loss = (mask & ~everywhere).to(patterns), logits.new_zeros(())
-        other = torch.rand(len(logits), *[1] * (logits.ndim - 1), device=logits.device) < OTHER
-        recalled = torch.where(other, logits.roll(1, 0), logits)
+        rows = torch.arange(0, len(logits), COMPARED, device=logits.device)
         if self.detector is not None:
             estimate = self.detector.logits(queries)
             loss = loss + mask_loss(estimate, mask).mean()
+            rivals = self.rivals(logits, queries, estimate.sigmoid().expand_as(queries), rows)
+            wrong = torch.rand(len(rows), device=logits.device) < OTHER
             if self.revision is not None:
-                estimate = self.revision(estimate.detach(), queries, recalled.detach())
-                loss = loss + mask_loss(estimate, mask).mean()
+                pair = torch.stack([rows, rivals])
+                first, recalled = estimate.detach().repeat(2, 1, 1, 1), logits[pair].detach()
+                estimates, evidence = self.revision(first, queries.repeat(2, 1, 1, 1), recalled.flatten(0, 1))
+                loss = loss + mask_loss(estimates, mask.repeat(2, 1, 1, 1)).mean()
+                masks = estimates.detach().sigmoid().view(2, *estimate.shape).expand_as(recalled)
+                likely = self.likelihood(recalled.flatten(2), queries.flatten(1), masks.flatten(2)) + evidence.view(
+                    2, -1
+                )
+                loss = loss + FOUND * F.softplus(likely[1] - likely[0]).mean()
+                estimate = estimates.view(2, *estimate.shape)[wrong.long(), torch.arange(len(wrong))]
+            rows = torch.where(wrong, rivals, rows)
             known = torch.rand_like(everywhere.to(patterns)) < 0.5
             soft_mask = torch.where(known, soft_mask, estimate.detach().sigmoid().expand_as(patterns))
-        if self.completion is not None:
-            completed = self.completed(recalled, queries, soft_mask)
-            loss = loss + EMPHASIS * cross_entropy(completed, patterns).sum(1).mean()
+        if self.recovery is not None:
+            steps = self.recover(logits[rows], codes[rows], queries, soft_mask)
+            nats = [cross_entropy(step, patterns).sum(1).mean() for step in steps]
+            loss = loss + EMPHASIS * (nats[-1] + EARLIER * sum(nats[:-1]))
         return loss
 
+    @torch.no_grad()
+    def rivals(self, logits: Tensor, queries: Tensor, soft_mask: Tensor, own: Tensor) -> Tensor:
+        """For each query the likeliest row but its own, (items,).
 
-def quarter(k: int, x: Tensor) -> Tensor:
-    """The k-th quarter of images x (items, *shape), 1 in it and 0 elsewhere: (*shape). Every fourth is the same."""
-    height, width = x.shape[-2:]
-    inside = torch.zeros_like(x[0])
-    top, left = (k // 2 + k) % 2 * (height // 2), k % 2 * (width // 2)
-    inside[..., top : top + height // 2, left : left + width // 2] = 1
-    return inside
+        Args:
+            logits: of the images of the rows, (rows, *shape).
+            queries: (items, *shape).
+            soft_mask: the same shape.
+            own: the queries' own rows, (items,).
+        """
+        evidence = self.evidence(logits.flatten(1), queries, soft_mask)
+        return evidence.scatter(1, own[:, None], -torch.inf).argmax(1)
 
 
 def cross_entropy(logits: Tensor, patterns: Tensor) -> Tensor:

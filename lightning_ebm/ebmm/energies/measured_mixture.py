@@ -69,8 +69,8 @@ class MeasuredMixture(RowMixture):
     A row is (κ, y, a), scaled to mean square 1; its first value restores the scale. Writing descends
     `RowMixture.writing_energy` in place of E, as in `DecodedMixture`.
 
-    The state stores only what the query does not show. Measurements are linear, so those of the known part can be
-    subtracted from those of the stored pattern: the difference measures the missing part; see `Recovery`. The measured
+    The state stores only what the query does not show. Measurements are linear, so what those of the stored pattern
+    exceed those of the query's known part by measures the missing part; see `Recovery`. The measured
     waves have the side of the missing blocks as their period, so that every block determines all of them, wherever it
     lies. This is source coding with side information (A. D. Wyner and J. Ziv, IEEE Trans. Information Theory 22, 1976)
     by linear measurements (D. L. Donoho, Compressed sensing, ibid. 52, 2006). The price is that a row does not describe
@@ -117,9 +117,9 @@ class MeasuredMixture(RowMixture):
 
                     E(x) = −log Σ_s exp(−‖V ((y_k + h, a) − (y_s, a_s))‖² / 2) + ‖x − u − m ∘ (c − u)‖² / 2,
 
-                with u = q + m ∘ (t − q), y_k = A ((1 − m) ∘ (u − t)), c = σ(recovery(Σ_s r_s y_s − y_k, u, m)) and
+                with u = q + m ∘ (t − q), y_k = A ((1 − m) ∘ (u − t)), c = σ(recovery(Σ_s r_s y_s, u, m)) and
                 responsibilities r of the rows: a spring pulls the unreliable values of x to the image recovered from
-                the remaining measurements, and the others to the query.
+                the measurements, and the others to the query.
             queries: q, (items, *shape); None: x itself.
         """
         stored = self.unscaled(self.memory.rows())
@@ -128,8 +128,7 @@ class MeasuredMixture(RowMixture):
         anchor = torch.lerp(x if queries is None else queries, self.typical.expand_as(x), soft_mask)
         known = self.measured((1 - soft_mask) * (anchor - self.typical))
         evidence = self.evidence(self.features_of_partial(known, anchor, soft_mask), stored)
-        left = evidence.softmax(1) @ stored[:, : self.count] - known
-        recovered = self.recover(left, anchor, soft_mask)[-1].sigmoid()
+        recovered = self.recover(evidence.softmax(1) @ stored[:, : self.count], anchor, soft_mask)[-1].sigmoid()
         end = torch.lerp(anchor, recovered, soft_mask)
         return (x - end).flatten(1).square().sum(1) / 2 - torch.logsumexp(evidence, 1)
 
@@ -158,9 +157,15 @@ class MeasuredMixture(RowMixture):
         squares = seen.square().sum(1, keepdim=True) + kept.square().sum(1)
         return seen @ kept.T - squares / 2
 
-    def recover(self, left: Tensor, queries: Tensor, soft_mask: Tensor) -> Tensor:
-        """Logits (steps, items, *shape) of images from the measurements `left`, (items, D), of their missing part."""
-        return self.recovery(left, self.measure, self.typical, queries, soft_mask)
+    def recover(self, measured: Tensor, queries: Tensor, soft_mask: Tensor) -> Tensor:
+        """Logits (steps, items, *shape) of images from their measurements, (items, D), and from queries."""
+
+        def lacking(image: Tensor, gain: Tensor) -> Tensor:
+            back = (measured - self.measured(image - self.typical)) * gain @ self.measure
+            return back.view_as(image)
+
+        logits: Tensor = self.recovery(lacking, torch.zeros_like(queries), queries, soft_mask)
+        return logits
 
     def unscaled(self, codes: Tensor) -> Tensor:
         """The features (items, code − 1) of codes (items, code)."""
@@ -193,7 +198,7 @@ class MeasuredMixture(RowMixture):
         if self.detector is not None:
             loss = loss + self.detector.loss(queries, mask)
         some = slice(None, None, RECOVERED)
-        logits = self.recover((stored[:, : self.count] - known)[some], queries[some], soft_mask[some])
+        logits = self.recover(stored[some, : self.count], queries[some], soft_mask[some])
         nats = F.binary_cross_entropy_with_logits(logits, patterns[some].expand_as(logits), reduction="none")
         lost = (nats * soft_mask[some]).flatten(2).sum(2)
         return loss + (lost[-1].mean() + EARLIER * lost[:-1].sum(0).mean())
