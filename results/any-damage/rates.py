@@ -4,7 +4,7 @@
 
 A pattern is lost if no row holds its code. First, prices give each pattern a row of its own; the rate of rows rises
 from step to step, as a sigmoid. The last step lowers the bias of each row that holds a pattern so far that later
-patterns avoid it. Rates are drawn at random around the best so far, for ten minutes, on training drawings.
+patterns avoid it. Rates are drawn at random around the best so far, for some minutes, on training drawings.
 """
 
 import math
@@ -23,7 +23,7 @@ from lightning_ebm.experiments.analyses.incremental_writing import write_in_port
 from lightning_ebm.training.checkpoints import saved_parameters
 from lightning_ebm.training.trainer import build
 
-SECONDS = 600
+SECONDS = 400
 HELD = 0.97
 """Least cosine of a code and the row that holds it."""
 LAST = -400.0
