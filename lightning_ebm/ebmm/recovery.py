@@ -55,7 +55,8 @@ class Recovery(nn.Module):
         logits, steps = start, []
         context = torch.cat([(2 * queries - 1) * (1 - soft_mask), soft_mask], 1)
         for net in self.nets:
-            lacks = lacking(torch.lerp(queries, logits.sigmoid(), soft_mask), self.gain)
+            image = queries + soft_mask * (logits.sigmoid() - queries)  # in bfloat16, logits are of another type
+            lacks = lacking(image, self.gain)
             logits = logits + net(torch.cat([logits.tanh(), context, lacks], 1))
             steps.append(logits)
         return torch.stack(steps)
