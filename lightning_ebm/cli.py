@@ -99,7 +99,7 @@ TOOLS = {
 MEMORY = "a pretrained memory: {names}, or an exported file"
 OPTIONS = {
     "evaluate": {"memory": f"{MEMORY}; replaces CONFIG"},
-    "recall": {"memory": MEMORY},
+    "recall": {"memory": f"{MEMORY}; default: one of drawings with any damage"},
     "export": {
         "as_": "its name in the package, or a path that ends in .safetensors",
         "dtype": f"how its parameters are stored: {', '.join(DTYPES)} (default: {DTYPES[0]}); the row is measured so",

@@ -129,12 +129,9 @@ def export(config: str, overrides: Sequence[str], as_: str = "", row: str = "", 
 def recall(words: Sequence[str], memory: str = "") -> None:
     """Store your own images in a pretrained memory (--memory NAME), and recall them from corrupted copies."""
     from lightning_ebm.experiments import recall as recalling
-    from lightning_ebm.pretrained import names
     from lightning_ebm.pretrained import read as read_pretrained
 
-    if not memory:
-        raise ConfigError(f"recall needs --memory NAME, one of {', '.join(names()) or 'none'}, or a file ….safetensors")
-    saved = read_pretrained(expanded(memory, "--memory"))
+    saved = read_pretrained(expanded(memory or recalling.DEFAULT, "--memory"))
     found = recalling.recall(saved, *files_and_settings(words))
     page = recalling.write_report(saved, found)
     console.print(found.answer.table())

@@ -30,6 +30,8 @@ from lightning_ebm.reporting.templates import render
 from lightning_ebm.settings import Settings, setting
 
 GLYPHS = range(16, 65)  # pixels a side that glyphs can be drawn in
+DEFAULT = "omniglot-4608-any"
+"""The memory that `recall` takes if none is named: of drawings, with any damage."""
 THUMBNAIL = 128  # pixels of the longer side of an image as it was given
 ERRORS = ("error of the query", "error on corrupted values", "error on all values")
 ENERGIES = ("energy of the pattern", "of the query", "of the answer")

@@ -28,7 +28,7 @@ from lightning_ebm.training.trainer import Run, build
 HERE = Path(__file__).parent
 EPISODES = 20
 PIXELS = 32 * 32
-PRETRAINED = ("omniglot-2304", "omniglot-4608", "omniglot-4608-decoded", "cifar10-2304")
+PRETRAINED = ("omniglot-2304", "omniglot-4608", "omniglot-4608-any", "cifar10-2304")
 DATA = {"omniglot": "Omniglot", "cifar10": "CIFAR-10"}
 
 

@@ -15,7 +15,7 @@ from lightning_ebm import pretrained
 from lightning_ebm.cli import main
 from lightning_ebm.config import ConfigError
 from lightning_ebm.data.episodes import DataError
-from lightning_ebm.experiments.recall import recall
+from lightning_ebm.experiments.recall import DEFAULT, recall
 from tests.experiments.fakes import NASTY
 from tests.reporting.test_report import Page
 from tests.test_pretrained import tiny
@@ -124,7 +124,7 @@ def test_mistakes_are_one_line(tmp_path, drawings, refused):
     text.write_text("no image")
     vectors.write_bytes(tiny().content())
     cases = {
-        (file,): f"recall needs --memory NAME, one of {', '.join(pretrained.names())}, or a file",
+        (): "recall needs at least one image file",
         ("--memory", NAME): "recall needs at least one image file",
         ("--memory", "glyph", file): "there is no pretrained memory 'glyph'",
         ("--memory", NAME, "nowhere.png"): "nowhere.png cannot be read (No such file",
@@ -140,6 +140,16 @@ def test_mistakes_are_one_line(tmp_path, drawings, refused):
     }
     for words, message in cases.items():
         assert message in refused("recall", *words, f"output={tmp_path}"), words
+
+
+def test_without_a_name_drawings_are_recalled_from_half_of_them(drawings, tmp_path):
+    files = [str(path) for path in drawings]
+    assert main(["recall", *files, "distortion={name: half, side: top}", f"output={tmp_path}"]) == 0
+    with (tmp_path / f"recall-{DEFAULT}" / "table.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    assert len(table) == 3
+    for row in table:
+        assert float(row["error on all values"]) < 0.2 * float(row["error of the query"])
 
 
 def test_no_images_and_no_name(drawings):
