@@ -34,6 +34,8 @@ FORMAT = 3
 """Of the file; raised when what is stored changes."""
 NAME = re.compile(r"[A-Za-z0-9]+([._-][A-Za-z0-9]+)*")
 """What a pretrained memory may be called: it is the name of its file, and begins that of a folder."""
+FEW = 256
+"""Values below which a matrix is not rounded to int8."""
 SCALE = "::scale"
 """Ends the name of the tensor that holds the scales of another."""
 
@@ -184,11 +186,14 @@ def parse(content: bytes, where: str) -> Pretrained:
 
 
 def packed(parameters: Mapping[str, Tensor], dtype: str) -> dict[str, Tensor]:
-    """Parameters as the file stores them. int8 rounds each row of a matrix to 255 levels; the rest is float32."""
+    """Parameters as the file stores them. int8 rounds each row of a matrix to 255 levels; the rest is float32.
+
+    So are matrices of fewer than `FEW` values, such as rates, which differ by orders of magnitude within a row.
+    """
     tensors = {}
     for name, value in parameters.items():
         value = value.detach().float().contiguous()
-        if dtype == "int8" and value.ndim > 1:
+        if dtype == "int8" and value.ndim > 1 and value.numel() >= FEW:
             scale = value.flatten(1).abs().amax(1) / 127
             levels = value.flatten(1) / torch.where(scale > 0, scale, 1.0)[:, None]
             tensors[name], tensors[name + SCALE] = levels.round().to(torch.int8).view(value.shape), scale
