@@ -17,7 +17,7 @@ from lightning_ebm import pretrained
 from lightning_ebm.config import build_choice
 from lightning_ebm.ebmm import EBMM
 from lightning_ebm.memory import PatternSpec
-from lightning_ebm.pretrained import Pretrained, PretrainedError, load, names, parse, read
+from lightning_ebm.pretrained import Pretrained, PretrainedError, load, names, packed, parse, read, unpacked
 from lightning_ebm.registry import memories
 
 SETTINGS = {
@@ -78,6 +78,16 @@ def test_parameters_are_rounded_as_their_type_says(dtype, share):
         scale = largest.view(-1, *[1] * (value.ndim - 1)) if value.ndim > 1 else largest
         assert (again.parameters[name] - value).abs().le(1.001 * share * scale + 1e-12).all(), name
     assert parse(again.content(), "x").content() == again.content()  # rounding again changes nothing
+
+
+def test_int8_rounds_large_matrices_and_leaves_rates_alone():
+    """Each row to 127 levels of either sign, by its largest value; the rates of a step may differ a thousandfold."""
+    large, rates = torch.randn(32, 16), torch.tensor([[400.0, 0.32], [12.9, 0.001]])
+    again = unpacked(packed({"large": large, "rates": rates}, "int8"))
+    scale = large.abs().amax(1, keepdim=True) / 127
+    torch.testing.assert_close(again["large"], (large / scale).round() * scale)
+    assert not torch.equal(again["large"], large)
+    assert torch.equal(again["rates"], rates)
 
 
 class Bomb:
