@@ -108,7 +108,7 @@ def test_energy_of_a_partly_known_pattern_is_the_formula():
     logits = recalled
     for convolutions in net.recovery.nets:
         image = ((1 - missing) * queries + missing * logits.sigmoid()).detach().requires_grad_()
-        off = codes - net.encoded(image)
+        off = codes - net.features(image)
         (slope,) = torch.autograd.grad((net.recovery.gain * off.square()).sum() / 2, image)
         seen = torch.cat([logits.tanh(), (2 * queries - 1) * (1 - missing), missing, -slope], 1)
         logits = (logits + convolved(convolutions.layers, seen)).detach()

@@ -217,7 +217,7 @@ class DecodedMixture(RowMixture):
         """
 
         def lacking(image: Tensor, gain: Tensor) -> Tensor:
-            found, pull = vjp(self.encoded, image)[:2]
+            found, pull = vjp(self.features, image)[:2]
             back: Tensor = pull(gain * (codes - found))[0]
             return back
 
@@ -229,11 +229,10 @@ class DecodedMixture(RowMixture):
         return logits + torch.lerp(ink, half, soft_mask).log() - torch.lerp(1 - ink, half, soft_mask).log()
 
     def features(self, x: Tensor) -> Tensor:
-        """Codes (items, code) of mean square 1, as rows have it; writing leaves them unchanged."""
-        return self.encoded(x)
+        """The encoder's codes (items, code) of x (items, *shape), of mean square 1, as rows have it.
 
-    def encoded(self, x: Tensor) -> Tensor:
-        """The encoder's codes (items, code) of x (items, *shape), of mean square 1."""
+        Writing leaves them unchanged.
+        """
         return normalised(self.encode((2 * (x - self.typical)).flatten(1)))
 
     def auxiliary_loss(self, patterns: Tensor, queries: Tensor, mask: Tensor) -> Tensor:
@@ -247,7 +246,7 @@ class DecodedMixture(RowMixture):
         Returns:
             (items,).
         """
-        codes = self.encoded(patterns)
+        codes = self.features(patterns)
         shared = codes.mean(0).square().sum()
         spread = NOISE * torch.rand_like(codes[:, :1])
         blurred = normalised(codes + spread * torch.randn_like(codes))

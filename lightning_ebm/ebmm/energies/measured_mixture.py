@@ -69,8 +69,8 @@ class MeasuredMixture(RowMixture):
     A row is (κ, y, a), scaled to mean square 1; its first value restores the scale. Writing descends
     `RowMixture.writing_energy` in place of E, as in `DecodedMixture`.
 
-    The state stores only what the query does not show. Measurements are linear, so what those of the stored pattern
-    exceed those of the query's known part by measures the missing part; see `Recovery`. The measured
+    The state stores only what the query does not show. Measurements are linear, so the difference between those of
+    the stored pattern and those of the query's known part measures the missing part; see `Recovery`. The measured
     waves have the side of the missing blocks as their period, so that every block determines all of them, wherever it
     lies. This is source coding with side information (A. D. Wyner and J. Ziv, IEEE Trans. Information Theory 22, 1976)
     by linear measurements (D. L. Donoho, Compressed sensing, ibid. 52, 2006). The price is that a row does not describe
