@@ -16,6 +16,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.strategies.launchers.subprocess_script import _ChildProcessObserver
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 
@@ -24,7 +25,7 @@ from lightning_ebm.schema import RunConfig
 from lightning_ebm.signals import STOP_SIGNALS, Stopped, reason
 
 GRACE = 3.0
-"""Seconds that a process has to end by its own error after another one died (Lightning kills it after 5)."""
+"""Seconds that a process has to end by its own error after another one died."""
 DISK = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "the disk is full, or your quota of it")
 DISK |= dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "it cannot be written to")
 """Error numbers of a run's folder, in words."""
@@ -88,6 +89,9 @@ class EndTogether(pl.Callback):
 
     def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Watches the processes that this one started, or the one that started it."""
+        for thread in threading.enumerate():
+            if isinstance(thread, _ChildProcessObserver):
+                thread._child_processes = []  # Lightning would kill this process first, and nobody would say why
         launcher = trainer.strategy.launcher
         for number, child in enumerate(launcher.procs if isinstance(launcher, _SubprocessScriptLauncher) else [], 1):
             watch(lambda child=child, number=number: wait_for_child(child, number))  # type: ignore[misc]
