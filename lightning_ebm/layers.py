@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+RESIDUAL = 0.3
+"""Gain of what a `ResBlock` adds to its skip path, at the start of training."""
 SQUARE = 2
 """Pixels on a side of what is one position of `SquareConvolutions`."""
 
@@ -26,13 +28,14 @@ class LayerNorm(nn.Module):
 
     Args:
         channels: size of axis 1.
+        gain: at the start of training.
         eps: added to the variance.
     """
 
-    def __init__(self, channels: int, eps: float = 1e-5) -> None:
+    def __init__(self, channels: int, gain: float = 1.0, eps: float = 1e-5) -> None:
         super().__init__()
         self.eps = eps
-        self.weight = nn.Parameter(torch.ones(channels))
+        self.weight = nn.Parameter(torch.full((channels,), gain))
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -65,6 +68,22 @@ class Shortcut(nn.Module):
         return self.conv(x)
 
 
+class Patches(nn.Conv2d):
+    """The skip path of a `ResBlock`: a linear map of the patches of stride x stride pixels, which do not overlap.
+
+    It begins as an isometry, as far as it has the channels, and so does its transpose: reading pulls what an energy
+    recalled back to the pixels through the transposed layers, where average pooling would leave a blur.
+
+    Args:
+        channels_in: channels of the block's input.
+        channels_out: channels of the block's output.
+        stride: side of a patch.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
+        super().__init__(channels_in, channels_out, stride, stride)
+
+
 class ResBlock(nn.Module):
     """Two 3x3 convolutions and a skip path; the paper leaves the inside of its ResBlock open.
 
@@ -79,8 +98,8 @@ class ResBlock(nn.Module):
         self.conv1 = nn.Conv2d(channels_in, channels_out, 3, stride, padding=1)
         self.norm1 = LayerNorm(channels_out)
         self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1)
-        self.norm2 = LayerNorm(channels_out)
-        self.shortcut = Shortcut(channels_in, channels_out, stride)
+        self.norm2 = LayerNorm(channels_out, RESIDUAL)
+        self.shortcut = Patches(channels_in, channels_out, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (items, channels_in, height, width); height and width are divided by the stride."""
@@ -274,10 +293,13 @@ def check_sides(shape: Sequence[int], factor: int, key: str) -> None:
 
 
 def he_init(module: nn.Module) -> None:
-    """He initialisation of all linear and convolutional layers (paper, section 4); biases start at zero."""
+    """He initialisation of all linear and convolutional layers (paper, section 4); biases start at zero.
+
+    Skip paths of the class `Patches` start as isometries instead.
+    """
     for layer in module.modules():
         if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
-            nn.init.kaiming_normal_(layer.weight)
+            (nn.init.orthogonal_ if isinstance(layer, Patches) else nn.init.kaiming_normal_)(layer.weight)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
 

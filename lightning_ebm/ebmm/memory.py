@@ -29,6 +29,9 @@ class EBMMConfig(Settings):
     """An energy by name, with its own settings; unused if an energy is passed in."""
     memory_layers: list[str] = setting([])
     """Names of the energy's layers that writing changes; empty: those that the energy itself names."""
+    prior_scale: float = setting(1.0, at_least=0)
+    """Factor of the memory layers' weights at the start of training. With 0, a layer holds nothing but what is written
+    (E. Dupont et al., From data to functa, ICML 2022)."""
     writing: WritingConfig = WritingConfig()
     """The writing rule."""
     reading: ReadingConfig = ReadingConfig()
@@ -74,6 +77,9 @@ class EBMM(AssociativeMemory):
         object.__setattr__(self, "writing_net", Method(energy, "writing_energy"))
         object.__setattr__(self, "mask_net", Method(energy, "predict_mask"))
         self.written = tuple(name for names in layers.values() for name in names)
+        with torch.no_grad():
+            for weight in self.prior().values():
+                weight.mul_(config.prior_scale)
         self.writing = Writing(layers, config.writing)
         self.reading = Reading(config.reading)
 

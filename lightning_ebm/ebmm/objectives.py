@@ -1,7 +1,7 @@
 """Objectives that start the memory of an energy net, before the meta-loss can train it.
 
-Write x_n for the patterns, q for a query, θ̄ for the prior weights of the memory layers. One write step of a small rate
-η changes the slope that reading descends at q by η Δ(q) uphill, where to first order in η
+Write x_n for the patterns, q for a query, θ̄ for the prior weights of the memory layers and θ for the written ones. One
+write step of a small rate η changes the slope that reading descends at q by η Δ(q) uphill, where to first order in η
 
     Δ(q) = ∇ₓ ⟨∂E(q)/∂θ, Σ_n ∂E(x_n)/∂θ⟩        (all at θ = θ̄).
 
@@ -14,9 +14,10 @@ as nothing is recalled, each read step only adds error, and rates and step sizes
 What is recalled is a layer's input, and reading moves x. The layers below the memory pull the recalled input back to a
 move of x by their transposed Jacobian at q. In a fresh convolutional encoder this move is noise.
 
-All objectives look at the first-order change alone. It does not depend on write rates or read step sizes, which are
-therefore searched afterwards (`rate_search`). None is from the EBMM paper. They need an energy and its memory
-layers, nothing else.
+A layer also saturates: before it does, writing can change its output by about 1, which is little next to random prior
+weights. Where the prior weights are zero (`EBMMConfig.prior_scale`), what is written is all that the layer holds.
+
+None of these objectives is from the EBMM paper. They need an energy and its memory layers, nothing else.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, jvp, vjp, vmap
+from torch.func import grad
 from torch.nn import functional as F
 
 from lightning_ebm.ebmm.memory import EBMM
@@ -71,20 +72,19 @@ def key_loss(memory: EBMM, patterns: Tensor, queries: Tensor, mask: Tensor) -> T
 
 
 def recall_loss(memory: EBMM, patterns: Tensor, queries: Tensor, mask: Tensor) -> Tensor:
-    """Keys and values: the own key is found, the own input is pulled back to the own pattern, and both together recall.
+    """Keys and values: the own key is found, the own input is pulled back to the own pattern, and writing does both.
 
-    For memory layers that lie deep in the energy. With φ̃ for inputs of the layers minus their mean over the episode,
-    J for the Jacobian of φ at q, and cos′ for the cosine within the corrupted values, the mean over queries of
+    For memory layers that lie deep in the energy. With φ̃ for inputs of the layers and x̃ for patterns, minus their mean
+    over the episode, J for the Jacobian of φ at q, and cos′ for the cosine within the corrupted values, the mean over
+    queries of
 
         cross-entropy(softmax_n(10 cos(g(q), g(x_n))), own)                          keys
         + 2 − cos(Jᵀφ̃(x_own), x̃_own) − cos′(Jᵀφ̃(x_own), x̃_own)                       values
-        + 2 − cos(Jᵀr, x̃_own) − cos′(Jᵀr, x̃_own),   r = Σ_n ⟨g(q), g(x_n)⟩ φ̃(x_n)    recall
 
-    For layers that are used at several places of an input, such as convolutions, r is what the layer with the weights
-    Σ_n g(x_n) φ̃(x_n)ᵀ, summed over places, passes back from g(q). It costs second derivatives only.
+    plus `alignment_loss`, which hardly starts a deep net without these. It costs second derivatives only.
 
     Args:
-        memory: the memory; its energy's parameters get gradients, writing and reading do not.
+        memory: the memory; the parameters of its energy and its write rates get gradients, read steps do not.
         patterns: (episodes, items, *shape), values in [0, 1].
         queries: the same shape; query i is a corrupted pattern i.
         mask: the same shape, bool, True where a query was corrupted.
@@ -98,58 +98,66 @@ def recall_loss(memory: EBMM, patterns: Tensor, queries: Tensor, mask: Tensor) -
     items = patterns.shape[:2]
     x = queries.flatten(0, 1).detach().requires_grad_()
     written, asked = layer_passes(memory, patterns.flatten(0, 1)), layer_passes(memory, x)
-    own, recalled = [], []
-    for stored, found in zip(written, asked, strict=True):
-        values = stored.input.unflatten(0, items)
-        values = values - values.mean(1, keepdim=True)
-        own.append(values.flatten(0, 1))
-        keyed = (found.input.unflatten(0, items), found.key.unflatten(0, items))
-        recalled.append(recalled_input(found.layer, values, stored.key.unflatten(0, items), *keyed).flatten(0, 1))
-
     found_keys, stored_keys = (
         torch.cat([one.key.flatten(1) for one in p], 1).unflatten(0, items) for p in (asked, written)
     )
     cosines = F.normalize(found_keys, dim=-1) @ F.normalize(stored_keys, dim=-1).mT
-    loss = contrast(cosines)
-    target, corrupted = centred(patterns), mask.flatten(2).to(patterns)
-    inputs = [one.input for one in asked]
-    for values in (own, recalled):
-        move = torch.autograd.grad(inputs, x, values, create_graph=True)[0].unflatten(0, items).flatten(2)
-        for part in (torch.ones_like(corrupted), corrupted):
-            loss = loss + 1 - F.cosine_similarity(move * part, target * part, dim=-1).mean()
-    return loss
+    values = [one.input.unflatten(0, items) for one in written]
+    own = [(value - value.mean(1, keepdim=True)).flatten(0, 1) for value in values]
+    move = torch.autograd.grad([one.input for one in asked], x, own, create_graph=True)[0].unflatten(0, items)
+    values_missed = misdirection(move.flatten(2), centred(patterns), mask.flatten(2))
+    return contrast(cosines) + values_missed + alignment_loss(memory, patterns, queries, mask)
 
 
 def alignment_loss(memory: EBMM, patterns: Tensor, queries: Tensor, mask: Tensor) -> Tensor:
     """Contrastive write alignment: what writing changes in the slope points to the query's own pattern, not to others.
 
-    With c′_n for the cosines of Δ(q) and x̃_n within the corrupted values, the mean over queries of
+    With Δ = ∇ₓE(q; θ̄) − ∇ₓE(q; θ) for what writing changed, and c′_n for the cosines of Δ and x̃_n within the corrupted
+    values, the mean over queries of
 
-        cross-entropy(softmax_n(10 c′_n), own) − c′_own − cos(Δ(q), x̃_own).
+        cross-entropy(softmax_n(10 c′_n), own)
+        + 2 − cos(Δ, x̃_own) − cos′(Δ, x̃_own)                                        what writing changed
+        + 2 − cos(−∇ₓE(q; θ), x_own − q) − cos′(−∇ₓE(q; θ), x_own − q)              where reading goes
 
-    The contrast leaves out the values that the query shows, since a change that copies them finds the own pattern
-    whatever was written. It costs a third-order derivative, fits memory layers of any kind at any depth, and takes the
-    whole slope into account.
+    The patterns are written with all steps and at the memory's rates, which are trained too: how much can be written
+    before a layer saturates is what separates a memory from its first-order change. The first two lines keep the slow
+    part of the energy from doing the memory's work. The contrast leaves out the values that the query shows, since a
+    change that copies them finds the own pattern whatever was written. It fits memory layers of any kind at any depth,
+    and costs second derivatives (third ones with the gradient term of the writing loss).
 
     Args:
-        memory: the memory; its energy's parameters get gradients, writing and reading do not.
+        memory: the memory; the parameters of its energy and its write rates get gradients, read steps do not.
         patterns: (episodes, items, *shape), values in [0, 1].
         queries: the same shape; query i is a corrupted pattern i.
         mask: the same shape, bool, True where a query was corrupted.
 
     Returns:
-        A scalar, at least −2.
+        A scalar, at least 0.
     """
-    change, target = first_order_change(memory, patterns, queries).flatten(2), centred(patterns)
-    inside = cosines_within(change, target, mask.flatten(2).to(change))
-    everywhere = F.cosine_similarity(change, target, dim=-1)
-    return contrast(inside) - inside.diagonal(dim1=1, dim2=2).mean() - everywhere.mean()
+    prior = slope(memory, memory.initial_state(len(patterns)), queries).flatten(2)
+    downhill = -slope(memory, memory.write(patterns), queries).flatten(2)
+    change, target, corrupted = prior + downhill, centred(patterns), mask.flatten(2)
+    found = contrast(cosines_within(change, target, corrupted.to(change)))
+    reading_missed = misdirection(downhill, (patterns - queries).flatten(2), corrupted)
+    return found + misdirection(change, target, corrupted) + reading_missed
 
 
-OBJECTIVES: dict[str, Callable[[EBMM, Tensor, Tensor, Tensor], Tensor]] = {
-    "keys": key_loss,
-    "recall": recall_loss,
-    "alignment": alignment_loss,
+class Objective(NamedTuple):
+    """What training may begin with.
+
+    Attributes:
+        loss: of a memory, patterns, queries and the mask of corrupted values; a scalar.
+        writes: whether it writes patterns, and so trains the write rates.
+    """
+
+    loss: Callable[[EBMM, Tensor, Tensor, Tensor], Tensor]
+    writes: bool
+
+
+OBJECTIVES = {
+    "keys": Objective(key_loss, writes=False),
+    "recall": Objective(recall_loss, writes=True),
+    "alignment": Objective(alignment_loss, writes=True),
 }
 """By the name that a configuration gives them."""
 
@@ -213,45 +221,6 @@ def layer_passes(memory: EBMM, x: Tensor) -> list[LayerPass]:
     return [LayerPass(layer, phi, key) for (layer, phi, _), key in zip(calls, gradients, strict=True)]
 
 
-def recalled_input(layer: nn.Module, values: Tensor, stored_keys: Tensor, inputs: Tensor, keys: Tensor) -> Tensor:
-    """What a layer returns to its input at queries after values were stored in it under keys, to first order.
-
-    Args:
-        layer: a memory layer that is linear in its input.
-        values: what was its input, (episodes, items, ...).
-        stored_keys: gradients in its output, shaped as that, (episodes, items, ...).
-        inputs: its input at the queries, (episodes, queries, ...).
-        keys: the gradients in its output at the queries, (episodes, queries, ...).
-
-    Returns:
-        The shape of `inputs`; for a linear layer Σ_n ⟨key, stored key_n⟩ value_n.
-    """
-    prior = dict(layer.named_parameters())
-
-    def recall(values: Tensor, stored_keys: Tensor, inputs: Tensor, keys: Tensor) -> Tensor:
-        written = vjp(lambda weights: functional_call(layer, weights, values), prior)[1](stored_keys)[0]
-        back: Tensor = vjp(lambda inputs: functional_call(layer, written, inputs), inputs)[1](keys)[0]
-        return back
-
-    return vmap(recall)(values, stored_keys, inputs, keys)
-
-
-def first_order_change(memory: EBMM, patterns: Tensor, queries: Tensor) -> Tensor:
-    """Δ: the change of the descent direction at the queries per unit of write rate, in the limit of a small rate.
-
-    Args:
-        memory: the memory, of which only the energy and its prior state are used.
-        patterns: those written, (episodes, items, *shape).
-        queries: where the slope is taken, (episodes, queries, *shape).
-
-    Returns:
-        The shape of `queries`. All written parameters share one rate, and the writing loss is the sum of the energies.
-    """
-    prior = {name: weight.clone() for name, weight in memory.initial_state(len(patterns)).items()}  # jvp takes no views
-    uphill = grad(lambda state: memory.energy(state, patterns).sum())(prior)
-    return jvp(lambda state: slope(memory, state, queries), (prior,), (uphill,))[1]
-
-
 def slope(memory: EBMM, state: State, x: Tensor) -> Tensor:
     """∇ₓE of a state at x (episodes, items, *shape); the same shape."""
     return grad(lambda x: memory.energy(state, x).sum())(x)
@@ -260,6 +229,19 @@ def slope(memory: EBMM, state: State, x: Tensor) -> Tensor:
 def centred(patterns: Tensor) -> Tensor:
     """Patterns minus the mean of their episode, flattened: (episodes, items, values). A lone pattern becomes zero."""
     return (patterns - patterns.mean(1, keepdim=True)).flatten(2)
+
+
+def misdirection(move: Tensor, target: Tensor, corrupted: Tensor) -> Tensor:
+    """2 − cos − cos′ of moves and targets, averaged over queries: a scalar in [0, 4].
+
+    Args:
+        move: (episodes, queries, values).
+        target: the same shape.
+        corrupted: the same shape, bool; cos′ is the cosine within these.
+    """
+    part = corrupted.to(move)
+    whole, inside = F.cosine_similarity(move, target, dim=-1), F.cosine_similarity(move * part, target * part, dim=-1)
+    return 2 - whole.mean() - inside.mean()
 
 
 def cosines_within(change: Tensor, target: Tensor, part: Tensor) -> Tensor:

@@ -1,9 +1,9 @@
 """Write rate and read step size, found by trying a grid of them on a few episodes.
 
-An objective that starts the memory (`objectives`) fixes the direction of what writing changes and leaves its scale
-open. The scale is that of the energy, which nothing fixes either, so no default fits: step sizes are tried in units of
-the distance from query to pattern over the length of the slope. Every pair of the grid is tried: with a write for each
-write rate and two reads for each pair, this takes seconds.
+An objective that starts the memory (`objectives`) fixes directions. It leaves the step size of reading open, that of
+the keys also the write rate. The scale is that of the energy, which nothing fixes either, so no default fits: step
+sizes are tried in units of the distance from query to pattern over the length of the slope. Every pair of the grid is
+tried: with a write for each write rate and two reads for each pair, this takes seconds.
 
 A low error alone does not show that a pair lets the memory work, since a reader that removes noise lowers it with any
 state. What shows it is that reading errs more from the state of another episode.
@@ -67,13 +67,15 @@ def grid_errors(
         patterns: (episodes, items, *shape), values in [0, 1].
         queries: the same shape.
         mask: as for `memory.read`.
-        write_rates: initial rates of the energy term, the same for all layers and write steps, above 0.
+        write_rates: initial rates of the energy term, the same for all layers and write steps, above 0; empty: one
+            row, with the rates that the memory has.
         step_sizes: γ₁, above 0.
     """
-    errors = patterns.new_empty(2, len(write_rates), len(step_sizes))
+    errors = patterns.new_empty(2, max(1, len(write_rates)), len(step_sizes))
     prior = memory.initial_state(len(patterns))
-    for row, rate in enumerate(write_rates):
-        memory.writing.set_rate(rate)
+    for row in range(errors.shape[1]):
+        if write_rates:
+            memory.writing.set_rate(write_rates[row])
         own = memory.write(patterns)
         other = {name: tensor.roll(1, 0) for name, tensor in own.items()} if len(patterns) > 1 else prior
         for column, step_size in enumerate(step_sizes):
@@ -89,8 +91,8 @@ def set_best(
     query_error: float,
     write_rates: Sequence[float],
     step_sizes: Sequence[float],
-) -> tuple[float, float]:
-    """Gives the memory the pair that recalls the most: of those that improve on the query, the largest `other - own`.
+) -> None:
+    """Gives the memory the pair that recalls the most: of those that improve on the query, the largest `other / own`.
 
     If none improves on the query, the pair with the least error is taken.
 
@@ -98,15 +100,12 @@ def set_best(
         memory: the memory whose write rate and read step size are set.
         errors: what `grid_errors` returned for the same grid.
         query_error: the error of the queries themselves.
-        write_rates: its rows.
+        write_rates: its rows; empty: the rates stay.
         step_sizes: its columns.
-
-    Returns:
-        The write rate and the step size.
     """
-    recalled = (errors.other - errors.own).where(errors.own < query_error, -torch.inf)
+    recalled = (errors.other / errors.own.clamp(min=TINY)).where(errors.own < query_error, -torch.inf)
     best = recalled.argmax() if recalled.isfinite().any() else errors.own.argmin()
     row, column = divmod(int(best), len(step_sizes))
-    memory.writing.set_rate(write_rates[row])
+    if write_rates:
+        memory.writing.set_rate(write_rates[row])
     memory.reading.set_step_size(step_sizes[column])
-    return write_rates[row], step_sizes[column]

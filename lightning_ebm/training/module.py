@@ -227,15 +227,16 @@ class MetaTraining(pl.LightningModule):
             self.ebmm.writing.gradient_term = update >= config.gradient_term_from
 
     def search_rates(self, batch: Episode) -> None:
-        """Finds an EBMM's write rate and read step size on a batch, or on those of all devices."""
+        """Finds an EBMM's read step size, and a write rate if none was trained, on a batch or those of all devices."""
         assert self.ebmm
         patterns, queries, mask = batch.patterns, batch.queries, batch.mask if self.config.mask else None
         mean = partial(self.trainer.strategy.reduce, reduce_op="mean")
         unit = float(mean(step_unit(self.ebmm, patterns, queries)))
         step_sizes = [unit * step for step in STEPS]
-        errors = GridErrors(*map(mean, grid_errors(self.ebmm, patterns, queries, mask, WRITE_RATES, step_sizes)))
+        write_rates = () if OBJECTIVES[self.config.pretrain_objective].writes else WRITE_RATES
+        errors = GridErrors(*map(mean, grid_errors(self.ebmm, patterns, queries, mask, write_rates, step_sizes)))
         query_error = mean(reading_error(queries, patterns))
-        set_best(self.ebmm, errors, float(query_error), WRITE_RATES, step_sizes)
+        set_best(self.ebmm, errors, float(query_error), write_rates, step_sizes)
 
     def on_train_batch_end(self, outputs: Any, batch: Episode, batch_index: int) -> None:
         """Stops it, and training when the seconds are spent. Validation does not count as training."""
@@ -336,7 +337,7 @@ def losses(memory: AssociativeMemory, config: TrainingConfig, keep: Callable[[St
         if config.pretrain_objective == "auxiliary":
             return memory.auxiliary_loss(patterns, queries, mask)
         assert isinstance(memory, EBMM)
-        return OBJECTIVES[config.pretrain_objective](memory, patterns, queries, mask)
+        return OBJECTIVES[config.pretrain_objective].loss(memory, patterns, queries, mask)
 
     return {"meta_loss": meta_loss, config.pretrain_objective: first}
 

@@ -1,5 +1,6 @@
 """The objectives that start a memory: their gradients, and their values for nets whose keys are known by hand."""
 
+import copy
 import math
 
 import numpy as np
@@ -11,13 +12,10 @@ from lightning_ebm.ebmm import EBMM, EBMMConfig, ReadingConfig, WritingConfig
 from lightning_ebm.ebmm.objectives import (
     OBJECTIVES,
     alignment_loss,
-    first_order_change,
     key_loss,
     keys,
     layer_passes,
     recall_loss,
-    recalled_input,
-    slope,
 )
 from lightning_ebm.ebmm.rate_search import GridErrors, grid_errors, set_best, step_unit
 from tests.ebmm.energies import SMALL, small_energy
@@ -27,7 +25,7 @@ def small(name):
     torch.manual_seed(0)
     shape = SMALL[name][0]
     memory = EBMM(
-        small_energy(name), EBMMConfig(writing=WritingConfig(steps=1, write_rate=1e-8, reduction="sum"))
+        small_energy(name), EBMMConfig(writing=WritingConfig(steps=2, write_rate=0.1, per_step=True))
     ).double()
     generator = torch.Generator().manual_seed(1)
     for parameter in memory.energy_net.parameters():
@@ -47,9 +45,10 @@ def small(name):
 )
 def test_gradients_agree_with_finite_differences(objective, name):
     memory, *episode, generator = small(name)
-    loss = OBJECTIVES[objective]
+    loss, writes = OBJECTIVES[objective]
     loss(memory, *episode).backward()
-    parameters = list(memory.energy_net.parameters())
+    assert (memory.writing.learned_rates.grad is not None) == writes
+    parameters = [*memory.energy_net.parameters(), *memory.writing.parameters()]
     starts = [parameter.data.clone() for parameter in parameters]
     directions = [torch.randn(p.shape, generator=generator, dtype=torch.float64) for p in parameters]
     losses = {}
@@ -61,15 +60,6 @@ def test_gradients_agree_with_finite_differences(objective, name):
     slopes = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
     analytic = sum((g * d).sum().item() for g, d in zip(slopes, directions, strict=True))
     assert analytic == pytest.approx(numeric, rel=1e-6)
-
-
-@pytest.mark.parametrize("name", ["gated_rnn", "resnet_fc", "resnet_conv", "mixture"])
-def test_the_first_order_change_is_that_of_writing_at_a_small_rate(name):
-    memory, patterns, queries, _, _ = small(name)
-    with torch.no_grad():
-        before, after = (slope(memory, s, queries) for s in (memory.initial_state(2), memory.write(patterns)))
-        change = (before - after) / memory.writing.rates()[0, 0, 0]
-        torch.testing.assert_close(change, first_order_change(memory, patterns, queries), rtol=1e-4, atol=1e-5)
 
 
 class KnownKeys(nn.Module):
@@ -88,17 +78,20 @@ class KnownKeys(nn.Module):
         return (self.key(x) * self.memory(x)).sum(1)
 
 
-def test_a_net_with_known_keys():
-    """Keys, kernel sum and change of the slope in closed form, in NumPy."""
+def known_keys():
+    """A memory that writes one step into a net of known keys, the matrix of the keys, patterns and queries."""
     torch.manual_seed(0)
     net = KnownKeys(nn.Linear(5, 4, bias=False), 4).double()
-    memory = EBMM(net)
-    patterns, queries = torch.rand(2, 2, 3, 5, dtype=torch.float64)
-    a = net.key_layer.weight.detach().numpy()
+    memory = EBMM(net, EBMMConfig(writing=WritingConfig(steps=1)))
+    return memory, net.key_layer.weight.detach().numpy(), *torch.rand(2, 2, 3, 5, dtype=torch.float64)
+
+
+def test_a_net_with_known_keys():
+    """Keys and kernel sum in closed form, in NumPy."""
+    memory, a, patterns, queries = known_keys()
     found = keys(memory, queries).detach().numpy()
-    change = first_order_change(memory, patterns, queries).detach().numpy()
     expected_losses = []
-    for p, q, k, d in zip(patterns.numpy(), queries.numpy(), found, change, strict=True):
+    for p, q, k in zip(patterns.numpy(), queries.numpy(), found, strict=True):
         np.testing.assert_allclose(k, np.tanh(q @ a.T), rtol=1e-12)
         mean = p.mean(0)
         for i in range(3):
@@ -106,10 +99,6 @@ def test_a_net_with_known_keys():
             recalled = sum(kernel[n] * (p[n] - mean) for n in range(3))
             own = p[i] - mean
             expected_losses.append(1 - recalled @ own / np.linalg.norm(recalled) / np.linalg.norm(own))
-            # d/dq of sum_n k(q) . k(x_n) (x_n . q + 1); the 1 is the bias's
-            slope_of_key = (1 - np.tanh(a @ q[i]) ** 2)[:, None] * a
-            expected = sum(kernel[n] * p[n] + (p[n] @ q[i] + 1) * np.tanh(a @ p[n]) @ slope_of_key for n in range(3))
-            np.testing.assert_allclose(d[i], expected, rtol=1e-10)
     assert key_loss(memory, patterns, queries, None).item() == pytest.approx(np.mean(expected_losses), rel=1e-12)
 
 
@@ -132,53 +121,49 @@ def cross_entropy(cosines, own):
     return math.log(sum(math.exp(10 * c) for c in cosines)) - 10 * cosines[own]
 
 
+def missed(move, target):
+    """2 - cos - cos', of which the second counts the first three values."""
+    return 2 - cosine(move, target) - cosine(move[:3], target[:3])
+
+
+MASK = torch.tensor([True, True, True, False, False]).expand(2, 3, 5)
+
+
 def test_keys_and_values_in_closed_form():
-    """The loss of `recall` for a net whose keys, inputs and Jacobian are known, in NumPy."""
+    """What `recall` adds to `alignment`, for a net whose keys, inputs and Jacobian are known, in NumPy."""
     torch.manual_seed(0)
     layers = nn.Linear(5, 4, bias=False), nn.Linear(5, 6, bias=False)
     memory = EBMM(DeepKeys(*layers, 4).double())
     a, b = (layer.weight.detach().numpy() for layer in layers)
     patterns, queries = torch.rand(2, 2, 3, 5, dtype=torch.float64)
-    mask = torch.tensor([True, True, True, False, False]).expand(2, 3, 5)
     expected = []
     for p, q in zip(patterns.numpy(), queries.numpy(), strict=True):
         values = np.tanh(p @ b.T) - np.tanh(p @ b.T).mean(0)
         for i in range(3):
             back = ((1 - np.tanh(b @ q[i]) ** 2)[:, None] * b).T  # the transposed Jacobian of the input at q
             found, stored = np.tanh(a @ q[i]), np.tanh(p @ a.T)
-            moves = [back @ values[i], back @ sum((found @ stored[n]) * values[n] for n in range(3))]
-            own = (p - p.mean(0))[i]
-            parts = [2 - cosine(move, own) - cosine(move[:3], own[:3]) for move in moves]
-            expected.append(cross_entropy([cosine(found, key) for key in stored], i) + sum(parts))
-    assert recall_loss(memory, patterns, queries, mask).item() == pytest.approx(np.mean(expected), rel=1e-10)
+            of_keys = cross_entropy([cosine(found, key) for key in stored], i)
+            expected.append(of_keys + missed(back @ values[i], (p - p.mean(0))[i]))
+    found = recall_loss(memory, patterns, queries, MASK) - alignment_loss(memory, patterns, queries, MASK)
+    assert found.item() == pytest.approx(np.mean(expected), rel=1e-10)
 
 
-def test_alignment_counts_the_own_pattern_within_the_corrupted_values():
-    torch.manual_seed(0)
-    memory = EBMM(KnownKeys(nn.Linear(5, 4, bias=False), 4).double())
-    patterns, queries = torch.rand(2, 2, 3, 5, dtype=torch.float64)
-    mask = torch.tensor([True, True, True, False, False]).expand(2, 3, 5)
-    changes = first_order_change(memory, patterns, queries).detach().numpy()
+def test_alignment_in_closed_form():
+    """Of one write step into a net with known keys, in NumPy."""
+    memory, a, patterns, queries = known_keys()
+    w, b = (weight.detach().numpy() for weight in memory.prior().values())
+    rate = memory.writing.rates()[0, 0, 0].item()
     expected = []
-    for p, change in zip(patterns.numpy(), changes, strict=True):
-        own = p - p.mean(0)
+    for p, q in zip(patterns.numpy(), queries.numpy(), strict=True):
+        k = np.tanh(p @ a.T)
+        written = w - rate * (k.T @ p) / 3, b - rate * k.mean(0)
         for i in range(3):
-            inside = [cosine(change[i][:3], one[:3]) for one in own]
-            expected.append(cross_entropy(inside, i) - inside[i] - cosine(change[i], own[i]))
-    assert alignment_loss(memory, patterns, queries, mask).item() == pytest.approx(np.mean(expected), rel=1e-10)
-
-
-def test_a_convolution_recalls_at_each_place_what_was_stored_under_its_key():
-    """Σ over patterns and places of ⟨key, stored key⟩ times the stored patch, added up where patches overlap."""
-    torch.manual_seed(0)
-    layer = nn.Conv2d(2, 3, 3, padding=1).double()
-    values, inputs = torch.randn(2, 1, 2, 2, 4, 4, dtype=torch.float64)
-    stored, asked = torch.randn(2, 1, 2, 3, 4, 4, dtype=torch.float64)
-    patches = nn.functional.unfold(values[0], 3, padding=1)  # (items, channels x 9, places)
-    kernel = torch.einsum("ncp,nkp->ck", stored[0].flatten(2), patches)
-    back = torch.einsum("ck,qcp->qkp", kernel, asked[0].flatten(2))
-    expected = nn.functional.fold(back, (4, 4), 3, padding=1)
-    torch.testing.assert_close(recalled_input(layer, values, stored, inputs, asked)[0], expected)
+            of_keys = (1 - np.tanh(a @ q[i]) ** 2)[:, None] * a  # the Jacobian of the keys at q
+            before, after = (np.tanh(a @ q[i]) @ u + (u @ q[i] + v) @ of_keys for u, v in ((w, b), written))
+            change, own = before - after, p - p.mean(0)
+            contrast = cross_entropy([cosine(change[:3], one[:3]) for one in own], i)
+            expected.append(contrast + missed(change, own[i]) + missed(-after, p[i] - q[i]))
+    assert alignment_loss(memory, patterns, queries, MASK).item() == pytest.approx(np.mean(expected), rel=1e-10)
 
 
 def test_all_memory_layers_are_seen():
@@ -194,7 +179,7 @@ def test_episodes_count_by_themselves(objective):
     memory = EBMM(KnownKeys(nn.Linear(5, 4, bias=False), 4).double())
     patterns, queries = torch.rand(2, 4, 3, 5, dtype=torch.float64)
     mask = torch.rand(4, 3, 5) < 0.5
-    loss = OBJECTIVES[objective]
+    loss = OBJECTIVES[objective].loss
     apart = [loss(memory, *(x[i : i + 1] for x in (patterns, queries, mask))).item() for i in range(4)]
     assert loss(memory, patterns, queries, mask).item() == pytest.approx(np.mean(apart), rel=1e-12)
 
@@ -237,15 +222,20 @@ def test_the_search_finds_the_best_of_a_known_grid(rates, per_step):
     memory.writing.learned_rates.data[:, :, 1] = 0.0 if rates == "parameter" else -50.0  # no pull back to the prior
     patterns = torch.tensor([[[1.0, 0.0, 0.0, 1.0]]])
     queries = torch.full_like(patterns, 0.5)
-    grid = dict(write_rates=(0.01, 0.05, 0.2), step_sizes=(0.1, 0.5, 2.5))
+    grid = dict(write_rates=(0.01, 0.05, 0.2), step_sizes=(0.1, 0.5, 0.6))
     errors = grid_errors(memory, patterns, queries, None, **grid)
     expected = [[4 * max(0.0, 0.5 - 2 * 2 * a * g) ** 2 for g in grid["step_sizes"]] for a in grid["write_rates"]]
     np.testing.assert_allclose(errors.own, expected, atol=1e-5)
     np.testing.assert_allclose(errors.other, 1.0, atol=1e-5)  # the prior state has no slope, so queries stay
-    errors.other[1, 0] = 9.0  # nothing else depends as much on what was written
-    assert set_best(memory, errors, 1.0, **grid) == (0.05, 0.1)
+    errors.other[1, 0] = 9999.0  # nothing else depends as much on what was written
+    set_best(memory, errors, 1.0, **grid)
     assert memory.writing.rates()[:, :, 0].tolist() == [[pytest.approx(0.05)]] * 2
     assert memory.reading.schedule()[0].tolist() == [pytest.approx(0.1)]
+    grid["write_rates"] = ()  # the rates as they are
+    errors = grid_errors(memory, patterns, queries, None, **grid)
+    np.testing.assert_allclose(errors.own, expected[1:2], atol=1e-5)
+    set_best(memory, errors, 1.0, **grid)
+    assert memory.writing.rates()[:, :, 0].tolist() == [[pytest.approx(0.05)]] * 2
 
 
 def test_the_search_compares_with_the_state_of_another_episode():
@@ -271,10 +261,18 @@ def test_a_pair_that_diverges_or_is_worse_than_the_query_is_not_chosen():
     memory = EBMM(Bias())
     own = torch.tensor([[math.inf, 3.0], [math.nan, 4.0]]).nan_to_num(math.inf, math.inf)
     other = torch.tensor([[math.inf, 3.5], [9.0, 9.0]])
-    grid = ((1.0, 2.0), (0.1, 0.2))
-    assert set_best(memory, GridErrors(own, other), 5.0, *grid) == (2.0, 0.2)
-    assert set_best(memory, GridErrors(own, other), 3.9, *grid) == (1.0, 0.2)
-    assert set_best(memory, GridErrors(own, other), 1.0, *grid) == (1.0, 0.2)  # none is better: the least error
+    for query_error, rate in ((5.0, 2.0), (3.9, 1.0), (1.0, 1.0)):  # in the last, none is better: the least error
+        set_best(memory, GridErrors(own, other), query_error, (1.0, 2.0), (0.1, 0.2))
+        assert memory.writing.rates()[0, 0, 0].item() == pytest.approx(rate)
+        assert memory.reading.schedule()[0][0].item() == pytest.approx(0.2)
+
+
+def test_the_prior_is_scaled():
+    net = KnownKeys(nn.Linear(5, 4), 4)
+    weights = [parameter.clone() for parameter in net.memory.parameters()]
+    for scale in (1.0, 0.5, 0.0):
+        prior = EBMM(copy.deepcopy(net), EBMMConfig(prior_scale=scale)).prior()
+        assert all(torch.equal(one, scale * weight) for one, weight in zip(prior.values(), weights, strict=True))
 
 
 @pytest.mark.parametrize("rates", ["layer", "parameter"])
