@@ -47,27 +47,6 @@ class LayerNorm(nn.Module):
         return normed * self.weight.view(per_channel) + self.bias.view(per_channel)
 
 
-class Shortcut(nn.Module):
-    """The skip path of a block: 3x3 average pooling where the block is strided, then a 1x1 convolution.
-
-    Args:
-        channels_in: channels of the block's input.
-        channels_out: channels of the block's output.
-        stride: 1 or 2.
-    """
-
-    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
-        super().__init__()
-        self.stride = stride
-        self.conv = nn.Conv2d(channels_in, channels_out, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x: (items, channels_in, height, width)."""
-        if self.stride > 1:
-            x = F.avg_pool2d(x, 3, self.stride, padding=1)
-        return self.conv(x)
-
-
 class Patches(nn.Conv2d):
     """The skip path of a `ResBlock`: a linear map of the patches of stride x stride pixels, which do not overlap.
 

@@ -88,8 +88,8 @@ class TrainingConfig(Settings):
     """Number of first steps that minimise `pretrain_objective` instead of the meta-loss; 0: none."""
     pretrain_objective: str = setting("auxiliary", one_of=("auxiliary", "keys", "recall", "alignment"))
     """auxiliary: the memory's objective on single patterns, such as autoencoding, whose steps are many times cheaper;
-    keys, recall or alignment: for an EBMM, objectives that start the memory of an energy net (`ebmm.objectives`). After
-    one of these, write rate and read step size are searched."""
+    keys, recall or alignment: for an EBMM, objectives that start the memory of an energy net (`ebmm.objectives`). Then
+    the read step size is searched and, after keys, which do not train it, the write rate too."""
     pretrain_learning_rate: float = setting(0.0, at_least=0)
     """Learning rate at the start of pretraining, which falls linearly to `learning_rate`; 0: `learning_rate`."""
     auxiliary_weight: float = setting(0.0, at_least=0)

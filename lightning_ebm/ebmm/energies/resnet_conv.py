@@ -7,9 +7,10 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lightning_ebm.ebmm.energies.base import Energy
-from lightning_ebm.layers import LayerNorm, ResBlock, Shortcut, gated_hops, he_init, image_grid
+from lightning_ebm.layers import LayerNorm, ResBlock, gated_hops, he_init, image_grid
 from lightning_ebm.memory import PatternSpec, image_shape
 from lightning_ebm.settings import Settings, setting
 
@@ -35,6 +36,27 @@ class ResNetConvConfig(Settings):
     """Recurrent steps."""
     head: int = setting(1024, at_least=1)
     """Width of the layer before the energy."""
+
+
+class Shortcut(nn.Module):
+    """The paper's skip path of a bottleneck: 3x3 average pooling where it is strided, then a 1x1 convolution.
+
+    Args:
+        channels_in: channels of the block's input.
+        channels_out: channels of the block's output.
+        stride: 1 or 2.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.conv = nn.Conv2d(channels_in, channels_out, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (items, channels_in, height, width)."""
+        if self.stride > 1:
+            x = F.avg_pool2d(x, 3, self.stride, padding=1)
+        return self.conv(x)
 
 
 class Bottleneck(nn.Module):
