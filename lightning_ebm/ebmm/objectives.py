@@ -26,7 +26,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import grad
 from torch.nn import functional as F
 
@@ -183,12 +183,10 @@ class LayerPass(NamedTuple):
     """What a memory layer did while the energy of some items was computed, at the prior weights.
 
     Attributes:
-        layer: the layer.
         input: φ, its input, (items, ...).
         key: g, the gradient of the items' energies in its output, (items, ...), differentiable.
     """
 
-    layer: nn.Module
     input: Tensor
     key: Tensor
 
@@ -199,12 +197,11 @@ def layer_passes(memory: EBMM, x: Tensor) -> list[LayerPass]:
     Raises:
         UncalledLayerError: if a memory layer is used without being called, so that its output is not seen.
     """
-    calls: list[tuple[nn.Module, Tensor, Tensor]] = []
+    calls: list[tuple[Tensor, Tensor]] = []
     net: Any = memory.energy_net
     layers = [net.get_submodule(name) for name in sorted({key.rpartition(".")[0] for key in memory.initial_state(1)})]
     hooks = [
-        layer.register_forward_hook(lambda layer, inputs, output: calls.append((layer, inputs[0], output)))
-        for layer in layers
+        layer.register_forward_hook(lambda _, inputs, output: calls.append((inputs[0], output))) for layer in layers
     ]
     try:
         with torch.enable_grad():
@@ -217,8 +214,8 @@ def layer_passes(memory: EBMM, x: Tensor) -> list[LayerPass]:
             f"{type(net).__name__} reads its memory layers' weights without calling the layers, so they have no output"
             " to take keys from: choose the objective alignment"
         )
-    gradients = torch.autograd.grad(energy, [output for _, _, output in calls], create_graph=True)
-    return [LayerPass(layer, phi, key) for (layer, phi, _), key in zip(calls, gradients, strict=True)]
+    gradients = torch.autograd.grad(energy, [output for _, output in calls], create_graph=True)
+    return [LayerPass(phi, key) for (phi, _), key in zip(calls, gradients, strict=True)]
 
 
 def slope(memory: EBMM, state: State, x: Tensor) -> Tensor:
