@@ -47,7 +47,7 @@ def test_meta_gradient_agrees_with_finite_differences(name, per_step):
     for key, parameter in memory.named_parameters():
         direction = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
         start, losses = parameter.data.clone(), {}
-        # fourth-order central differences: rounding (of the loss, over the offset) and truncation are below the tolerance
+        # fourth-order central differences: both rounding and truncation are below the tolerance
         for offset in (-2, -1, 1, 2):
             parameter.data = start + 3e-5 * offset * direction
             losses[offset] = memory.meta_loss(patterns, queries).item()
