@@ -61,6 +61,11 @@ class Patches(nn.Conv2d):
 
     def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
         super().__init__(channels_in, channels_out, stride, stride)
+        # in double precision: the last digits of the decomposition differ between processes
+        start = nn.init.orthogonal_(torch.empty_like(self.weight, dtype=torch.float64))
+        with torch.no_grad():
+            self.weight.copy_(start)
+            nn.init.zeros_(self.bias)  # type: ignore[arg-type]
 
 
 class ResBlock(nn.Module):
@@ -274,11 +279,11 @@ def check_sides(shape: Sequence[int], factor: int, key: str) -> None:
 def he_init(module: nn.Module) -> None:
     """He initialisation of all linear and convolutional layers (paper, section 4); biases start at zero.
 
-    Skip paths of the class `Patches` start as isometries instead.
+    `Patches` keep their own start.
     """
     for layer in module.modules():
-        if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
-            (nn.init.orthogonal_ if isinstance(layer, Patches) else nn.init.kaiming_normal_)(layer.weight)
+        if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d) and not isinstance(layer, Patches):
+            nn.init.kaiming_normal_(layer.weight)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
 
