@@ -17,7 +17,7 @@ from lightning_ebm.ebmm.energies import (
 from tests.contract import build
 
 BITS, GREY, COLOUR = (6,), (1, 8, 8), (3, 8, 8)
-LARGE = dict(written_units=2, channels=[3], inner=3, width=4, head=5)
+LARGE = dict(written_units=2, channels=[4], inner=4, width=6, head=5)
 DECODED = dict(slots=4, code_dim=5, hidden=6, layers=2, detector=3, revision=3, recovery=3, steps=2)
 MEASURED = dict(slots=4, code_dim=7, address_dim=2, block_size=4, hidden=5, detector=3, recovery=3, steps=2)
 
