@@ -27,6 +27,7 @@ class TestBits(MemoryContract):
 
 class TestImages(TestBits):
     spec = PatternSpec((1, 8, 8), binary=False)
+    learns_first = 100  # a random encoder need not put a corrupted query farther away
 
     def build(self):
         settings = KanervaConfig(
