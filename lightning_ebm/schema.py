@@ -82,16 +82,20 @@ class TrainingConfig(Settings):
     memory and slightly more time; 0: all at once."""
     start_from: str = setting("", path=True)
     """Parameters of the same memory with which training begins: a checkpoint (….ckpt), or a pretrained memory by name
-    or path (….safetensors). It may have fewer read steps: the further ones begin with their initial decay. Empty:
-    fresh parameters."""
+    or path (….safetensors). It may have fewer read steps, which begin with their initial decay, and no gradient term,
+    which begins at its initial rate. Empty: fresh parameters."""
     pretrain_steps: int = setting(0, at_least=0)
-    """Number of first steps that minimise `pretrain_objective` instead of the meta-loss; 0: none."""
+    """Number of first steps that minimise `pretrain_objective` instead of the meta-loss, or the most of them where
+    `pretrain_until` may end them earlier; 0: none."""
     pretrain_objective: str = setting("auxiliary", one_of=("auxiliary", "keys", "recall", "alignment"))
     """auxiliary: the memory's objective on single patterns, such as autoencoding, whose steps are many times cheaper;
     keys, recall or alignment: for an EBMM, objectives that start the memory of an energy net (`ebmm.objectives`). Then
     the read step size is searched and, after keys, which do not train it, the write rate too."""
     pretrain_learning_rate: float = setting(0.0, at_least=0)
     """Learning rate at the start of pretraining, which falls linearly to `learning_rate`; 0: `learning_rate`."""
+    pretrain_until: float = setting(0.0, at_least=0, at_most=1)
+    """Share of queries whose own pattern is found (`val/write_top1`) at which pretraining ends before `pretrain_steps`;
+    0: it takes all of them. Begun too early, the meta-loss undoes what an objective that starts a memory has built."""
     auxiliary_weight: float = setting(0.0, at_least=0)
     """Weight of `pretrain_objective` in the remaining steps, added to the meta-loss; 0: none."""
     inner_rate_factor: float = setting(1.0, at_least=0)

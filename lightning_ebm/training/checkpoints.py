@@ -27,6 +27,9 @@ from lightning_ebm.memory import AssociativeMemory
 from lightning_ebm.pretrained import PretrainedError
 from lightning_ebm.signals import reason
 
+GROWS_ALONG = {"reading.step_decay": 0, "reading.momentum_decay": 0, "writing.learned_rates": 2}
+"""The parameters of which a memory may have more than what it starts from, and along which axis: read steps, terms."""
+
 
 class DurableCheckpoints(CheckpointIO):
     """Lightning's way to the disk, through `write` and `read_checkpoint`.
@@ -224,7 +227,7 @@ def load(memory: AssociativeMemory, checkpoint: Path) -> None:
 def begin(memory: AssociativeMemory, source: str) -> None:
     """Gives a memory the parameters with which `training.start_from` has it begin; if that is empty, its own stay.
 
-    The memory may have more read steps than the source: the further ones stay as they are.
+    The memory may have more read steps than the source, or the gradient term: what the source lacks stays as it is.
 
     Args:
         memory: the memory.
@@ -246,9 +249,9 @@ def begin(memory: AssociativeMemory, source: str) -> None:
             also = "" if source.endswith(pretrained.SUFFIX) else ", or of a checkpoint, ….ckpt"
             raise ConfigError(f"training.start_from: {error}{also}") from None
     for name, fresh in memory.state_dict().items():
-        old = parameters.get(name)
-        if name in ("reading.step_decay", "reading.momentum_decay") and old is not None and len(old) < len(fresh):
-            parameters[name] = torch.cat([old, fresh[len(old) :]])
+        axis, old = GROWS_ALONG.get(name), parameters.get(name)
+        if axis is not None and old is not None and old.shape[:axis] == fresh.shape[:axis]:
+            parameters[name] = torch.cat([old, fresh.tensor_split([old.shape[axis]], axis)[1]], axis)
     take(memory, parameters, where)
 
 

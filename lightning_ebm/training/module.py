@@ -182,8 +182,17 @@ class MetaTraining(pl.LightningModule):
         self.recall("test", batch)
 
     def on_validation_epoch_end(self) -> None:
-        """Logs the seconds of training with the errors, for learning curves."""
+        """Logs the seconds of training with the errors, and ends pretraining where it has reached what it is for.
+
+        It is decided here, before the checkpoint of this validation is saved, which must hold it.
+        """
         self.log("train/seconds", self.seconds, sync_dist=True)
+        if self.config.pretrain_until and self.found() >= self.config.pretrain_until:
+            self.meta_loss_since = min(self.meta_loss_since, self.global_step)
+
+    def found(self) -> float:
+        """The share of queries whose own pattern was found in the last validation; 1 before the first."""
+        return float(self.trainer.callback_metrics.get("val/write_top1", 1.0))
 
     def on_validation_end(self) -> None:
         """Warns, once, if the memory has not started; counted from where it is trained to remember."""
@@ -218,6 +227,12 @@ class MetaTraining(pl.LightningModule):
             self.meta_loss_since = min(self.meta_loss_since, update)
         if config.pretrain_steps and update == self.meta_loss_since:
             state.clear()
+            self.set_learning_rate(update)  # the scheduler did so before it was known that the meta-loss begins
+            if self.found() < config.pretrain_until:
+                rank_zero_warn(
+                    f"pretraining ends with {self.found():.0%} of the own patterns found, training.pretrain_until="
+                    f"{config.pretrain_until}: the meta-loss may undo such a memory; more training.pretrain_steps help"
+                )
             if config.pretrain_objective != "auxiliary":
                 self.search_rates(batch)
         if self.ebmm and config.gradient_term_from:
@@ -225,6 +240,14 @@ class MetaTraining(pl.LightningModule):
                 self.ebmm.writing.add_gradient_term()
                 state.pop(self.ebmm.writing.learned_rates, None)
             self.ebmm.writing.gradient_term = update >= config.gradient_term_from
+
+    def set_learning_rate(self, update: int) -> None:
+        """Sets the learning rate of this update, as the schedule has it now."""
+        schedule: Any = self.lr_schedulers()
+        for group, base, share in zip(
+            schedule.optimizer.param_groups, schedule.base_lrs, schedule.lr_lambdas, strict=True
+        ):
+            group["lr"] = base * share(update)
 
     def search_rates(self, batch: Episode) -> None:
         """Finds an EBMM's read step size, and a write rate if none was trained, on a batch or those of all devices."""
@@ -274,7 +297,7 @@ class MetaTraining(pl.LightningModule):
 
         def share(update: int) -> float:
             position = self.position(update)
-            coding = position < config.pretrain_steps
+            coding = position < config.pretrain_steps and update < self.meta_loss_since
             since = update if coding else max(0, update - self.meta_loss_since)
             rising = (since + 1) / config.warmup_steps if config.warmup_steps else 1.0
             falling = (config.max_steps - position) / max(1.0, config.cooldown_fraction * config.max_steps)
@@ -348,11 +371,16 @@ def check(memory: AssociativeMemory, config: TrainingConfig) -> None:
     Raises:
         ConfigError: naming the key.
     """
+    if config.pretrain_until and not (config.pretrain_steps and config.pretrain_objective in OBJECTIVES):
+        raise ConfigError(
+            "training.pretrain_until needs training.pretrain_steps above 0 and a training.pretrain_objective of"
+            f" {', '.join(OBJECTIVES)}"
+        )
     if isinstance(memory, EBMM):
         if config.gradient_term_from and not memory.writing.gradient_term:
             raise ConfigError("training.gradient_term_from needs memory.writing.gradient_term=true")
         return
     neutral = TrainingConfig()
-    for key in ("pretrain_objective", "inner_rate_factor", "gradient_term_from"):
+    for key in ("pretrain_objective", "pretrain_until", "inner_rate_factor", "gradient_term_from"):
         if getattr(config, key) != getattr(neutral, key):
             raise ConfigError(f"training.{key} must be {getattr(neutral, key)} for a memory that is not an EBMM")

@@ -83,6 +83,64 @@ def test_a_run_interrupted_in_any_phase_goes_on_as_if_it_had_not_been(whole, tmp
     assert_same_state(last(run(tmp_path, *STARTED).folder), last(whole[0].folder), finished=True)
 
 
+FOUND_LATER = (
+    *STARTED[:1], "training.pretrain_steps=5", "training.pretrain_until=0.5", "training.warmup_steps=2",
+    "training.learning_rate=0.01", "training.pretrain_learning_rate=0.02", "training.cooldown_fraction=0",
+    *STARTED[2:],
+)  # fmt: skip
+
+
+@pytest.fixture
+def found_from_third_validation(monkeypatch):
+    """The own pattern is found for 40, 45, 50, 55 … % of the queries in successive validations."""
+
+    def share(memory, spec, state, patterns, *arguments):
+        at = next(iter(patched.values()))
+        found = diagnose(memory, spec, state, patterns, *arguments)
+        return {**found, "write_top1": torch.tensor(0.35 + 0.05 * at.global_step)}
+
+    patched, original = {}, MetaTraining.on_validation_epoch_start
+
+    def remember(self):
+        patched["module"] = self
+        return original(self)
+
+    monkeypatch.setattr(MetaTraining, "on_validation_epoch_start", remember)
+    monkeypatch.setattr(module_of_training, "diagnose", share)
+
+
+def test_pretraining_ends_when_patterns_are_found(tmp_path, monkeypatch, found_from_third_validation):
+    seen, original = [], MetaTraining.training_step
+
+    def step(self, batch, batch_index):
+        meta = self.global_step >= self.meta_loss_since
+        seen.append((meta, self.optimizers().param_groups[0]["lr"], len(self.optimizers().optimizer.state)))
+        return original(self, batch, batch_index)
+
+    monkeypatch.setattr(MetaTraining, "training_step", step)
+    run(tmp_path / "whole", *FOUND_LATER)
+    metas, rates, states = zip(*seen, strict=True)
+    assert metas == (False, False, False, True, True, True)  # 40, 45 and 50 % were found
+    assert rates == pytest.approx([0.01, 0.018, 0.016, 0.005, 0.01, 0.01])  # both losses are warmed up over two updates
+    assert states[2] and not states[3]  # and the second begins with a fresh optimiser
+    cut_at(3, lambda: run(tmp_path / "cut", *FOUND_LATER))
+    assert last(tmp_path / "cut" / run_name(tmp_path / "cut"))["meta_loss_since"] == 3
+    again = run(tmp_path / "cut", *FOUND_LATER)
+    assert_same_state(last(again.folder), last(tmp_path / "whole" / again.folder.name), finished=True)
+
+
+def run_name(output):
+    """The only run's folder in an output folder."""
+    (folder,) = (one.name for one in output.iterdir() if one.is_dir())
+    return folder
+
+
+def test_pretraining_that_did_not_find_enough_says_so(tmp_path):
+    words = ("training.pretrain_until=1", "training.validate_every=1", "training.max_steps=4", "episodes.val=4")
+    with pytest.warns(UserWarning, match=r"pretraining ends with \d+% of the own patterns found, .*pretrain_until=1"):
+        run(tmp_path, *STARTED, *words)
+
+
 def test_rates_learn_at_a_multiple(tmp_path):
     memory = build(config(tmp_path)).memory
     spec, settings = (
@@ -112,6 +170,10 @@ def test_settings_that_an_energy_cannot_follow(tmp_path):
     mixture = ("memory.energy=mixture", "training.pretrain_steps=1", "training.pretrain_objective=keys")
     with pytest.raises(ConfigError, match=r"training\.pretrain_objective=keys: Mixture .* choose .* alignment"):
         run(tmp_path, *mixture)
+    with pytest.raises(
+        ConfigError, match=r"training\.pretrain_until needs .*of keys, recall, alignment"
+    ):
+        run(tmp_path, "training.pretrain_until=0.5", "training.pretrain_steps=2")
 
 
 class Overlap(torch.nn.Module):
@@ -253,6 +315,20 @@ def test_a_training_may_start_from_another_ones_parameters_and_read_longer(tmp_p
         assert torch.equal(new, old), name
     with pytest.raises(ConfigError, match="belongs to another memory"):
         run(tmp_path / "other", *words, "memory.energy.hidden=9")
+
+
+def test_a_training_may_go_on_with_the_gradient_term(tmp_path):
+    words = (
+        *STARTED, "training.pretrain_steps=0", "training.gradient_term_from=0", "training.max_steps=1",
+        "training.learning_rate=0",
+    )  # fmt: skip
+    without = run(tmp_path, *words, "memory.writing.gradient_term=false", "memory.writing.write_rate=0.3")
+    source = f"training.start_from={without.folder / 'checkpoints' / 'best.ckpt'}"
+    more = run(tmp_path, *words, source, "memory.writing.gradient_rate=0.07").memory.writing.rates()
+    assert torch.equal(more[:, :, :2], without.memory.writing.rates())
+    assert more[:, :, 2].flatten().tolist() == pytest.approx([0.07] * 2)
+    with pytest.raises(ConfigError, match="belongs to another memory"):
+        run(tmp_path, *words, source, "memory.writing.steps=3")
 
 
 def test_a_training_may_start_from_a_pretrained_memory(tmp_path):
