@@ -98,15 +98,12 @@ def recall_loss(memory: EBMM, patterns: Tensor, queries: Tensor, mask: Tensor) -
     items = patterns.shape[:2]
     x = queries.flatten(0, 1).detach().requires_grad_()
     written, asked = layer_passes(memory, patterns.flatten(0, 1)), layer_passes(memory, x)
-    found_keys, stored_keys = (
-        torch.cat([one.key.flatten(1) for one in p], 1).unflatten(0, items) for p in (asked, written)
-    )
-    cosines = F.normalize(found_keys, dim=-1) @ F.normalize(stored_keys, dim=-1).mT
+    found, stored = (F.normalize(joined_keys(passes).unflatten(0, items), dim=-1) for passes in (asked, written))
     values = [one.input.unflatten(0, items) for one in written]
     own = [(value - value.mean(1, keepdim=True)).flatten(0, 1) for value in values]
     move = torch.autograd.grad([one.input for one in asked], x, own, create_graph=True)[0].unflatten(0, items)
     values_missed = misdirection(move.flatten(2), centred(patterns), mask.flatten(2))
-    return contrast(cosines) + values_missed + alignment_loss(memory, patterns, queries, mask)
+    return contrast(found @ stored.mT) + values_missed + alignment_loss(memory, patterns, queries, mask)
 
 
 def alignment_loss(memory: EBMM, patterns: Tensor, queries: Tensor, mask: Tensor) -> Tensor:
@@ -175,8 +172,7 @@ def keys(memory: EBMM, x: Tensor) -> Tensor:
     Raises:
         UncalledLayerError: if a memory layer is used without being called, so that its output is not seen.
     """
-    passes = layer_passes(memory, x.flatten(0, 1))
-    return torch.cat([one.key.flatten(1) for one in passes], 1).unflatten(0, x.shape[:2])
+    return joined_keys(layer_passes(memory, x.flatten(0, 1))).unflatten(0, x.shape[:2])
 
 
 class LayerPass(NamedTuple):
@@ -216,6 +212,11 @@ def layer_passes(memory: EBMM, x: Tensor) -> list[LayerPass]:
         )
     gradients = torch.autograd.grad(energy, [output for _, output in calls], create_graph=True)
     return [LayerPass(phi, key) for (phi, _), key in zip(calls, gradients, strict=True)]
+
+
+def joined_keys(passes: list[LayerPass]) -> Tensor:
+    """The keys of items in all memory layers, flattened and side by side: (items, values)."""
+    return torch.cat([one.key.flatten(1) for one in passes], 1)
 
 
 def slope(memory: EBMM, state: State, x: Tensor) -> Tensor:
