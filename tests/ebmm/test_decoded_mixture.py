@@ -14,7 +14,7 @@ from lightning_ebm.experiments.measure import count_floats
 from lightning_ebm.layers import SkipPerceptron
 from tests.contract import build
 from tests.ebmm.drawings import damaged_strokes, strokes
-from tests.ebmm.energies import convolved, gelu
+from tests.ebmm.energies import COLOUR, convolved, gelu
 
 SHAPE = (1, 8, 8)
 
@@ -163,25 +163,26 @@ def test_flipped_pixels_are_found_by_what_is_recalled():
     assert torch.equal(store.read(state, queries[None])[-1, 0].round(), patterns)
 
 
-def test_each_of_the_likeliest_rows_has_a_mask_of_its_own():
+@pytest.mark.parametrize("shape", [SHAPE, COLOUR])
+def test_each_of_the_likeliest_rows_has_a_mask_of_its_own(shape):
     """Written anew, one query and one row at a time."""
-    net = energy(slots=8, revision=3)
+    net = energy(shape, slots=8, revision=3)
     for parameter in net.revision.parameters():
         parameter.data += 0.3 * torch.randn_like(parameter)
     net.memory.bias.data = torch.tensor([0.0, -100, -100, -100, -8, -100, -9, -7]).double()
-    queries = torch.randint(2, (3, *SHAPE), generator=torch.Generator().manual_seed(0)).double()
+    queries = torch.randint(2, (3, *shape), generator=torch.Generator().manual_seed(0)).double()
     first = net.detector.logits(queries)
     logits = net.decode(net.memory.rows())
     written = -torch.log1p((8 + net.memory.bias).exp())
-    evidence = net.evidence(logits, queries, first.sigmoid()) + written
+    evidence = net.evidence(logits, queries, first.sigmoid().expand_as(queries)) + written
     for n, query in enumerate(queries):
         masks, likely = [], []
         for row in sorted(range(8), key=lambda row: -evidence[n, row])[:6]:
-            image = logits[row].view(1, *SHAPE)
+            image = logits[row].view(1, *shape)
             signs, called = 2 * query[None] - 1, image.tanh()
             seen = torch.cat([signs, called, signs * called, first[n : n + 1].tanh()], 1)
             change, judged = convolved(net.revision.compare.layers, seen)[0]
-            masks.append((first[n, 0] + change).sigmoid()[None])
+            masks.append((first[n, 0] + change).sigmoid().expand(shape))
             alone = net.evidence(logits[row][None], query[None], masks[-1][None])[0, 0]
             likely.append((alone + judged.sum() + written[row]).item())
         weights = np.exp([one - max(likely) for one in likely])

@@ -198,7 +198,7 @@ class DecodedMixture(RowMixture):
         recalled, count = logits[rows], rows.shape[1]
         several = queries.repeat_interleave(count, 0)
         estimates, evidence = self.revision(first.repeat_interleave(count, 0), several, recalled.view_as(several))
-        masks = estimates.sigmoid().expand_as(several).view_as(recalled)
+        masks = estimates.sigmoid().expand_as(several).reshape_as(recalled)
         likely = self.likelihood(recalled, queries.flatten(1)[:, None], masks) + evidence.view_as(rows)
         return ((likely + self.written()[rows]).softmax(1)[:, :, None] * masks).sum(1).view_as(queries)
 
