@@ -12,8 +12,15 @@ import PIL
 
 from lightning_ebm.data.archive import Archive, data_root, open_archive
 from lightning_ebm.data.episodes import DataError, Split
-from lightning_ebm.data.images import ImageSet, ImageSplit, cached_splits, decode, numbered, without_shared
-from lightning_ebm.data.user_images import as_pattern
+from lightning_ebm.data.images import (
+    ImageSet,
+    ImageSplit,
+    as_pattern,
+    cached_splits,
+    decode,
+    numbered,
+    without_shared,
+)
 from lightning_ebm.memory import PatternSpec
 from lightning_ebm.settings import Settings, setting
 

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import io
-import struct
 import warnings
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar, cast, get_args
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image, ImageOps
 
+from lightning_ebm.data.archive import read_whole
 from lightning_ebm.data.cache import Arrays, cached
 from lightning_ebm.data.episodes import ANY, DataError, PatternSource, Sampling, Split
+from lightning_ebm.memory import PatternSpec, image_shape
 from lightning_ebm.signals import reason
 
 FORMATS = ("PNG", "JPEG", "GIF", "TIFF", "BMP", "WEBP", "PPM")
@@ -25,13 +26,10 @@ FORMATS = ("PNG", "JPEG", "GIF", "TIFF", "BMP", "WEBP", "PPM")
 LARGEST = 2**26
 """Pixels of an image that may be decoded; the largest of ImageNet has about 2^25."""
 
-DECODING_ERRORS: tuple[type[Exception], ...] = (  # what Pillow is seen to raise on damaged input
-    *(zlib.error, EOFError, OSError, ValueError, SyntaxError, struct.error, RuntimeError, NotImplementedError),
-    *(MemoryError, TypeError, IndexError, KeyError, OverflowError, Image.DecompressionBombError),
-)
-
 SHIFT = 2
 """Pixels that augmentation shifts an image by, at most, in each direction."""
+INKED = 2048
+"""Side in pixels to which a large drawing is shrunk before ink is separated from paper."""
 
 
 @dataclass(frozen=True)
@@ -231,14 +229,14 @@ def decode(content: bytes, where: str, cure: str) -> Image.Image:
         kinds = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
         found = f"it begins with {content[:12]!r}, and is not a {kinds} that Pillow reads"
         raise DataError(f"{where} cannot be decoded ({found}): {cure}") from error
-    except DECODING_ERRORS as error:
+    except Exception as error:  # damage can show as almost any
         raise DataError(f"{where} cannot be decoded ({reason(error)}): {cure}") from error
     raise DataError(f"{where} has {image.width}x{image.height} pixels, more than {LARGEST}: {cure}")
 
 
 def upright(image: Image.Image) -> Image.Image:
     """The image, turned as its metadata say. Metadata that cannot be read say nothing."""
-    with contextlib.suppress(*DECODING_ERRORS):
+    with contextlib.suppress(Exception):
         ImageOps.exif_transpose(image, in_place=True)
     return image
 
@@ -284,3 +282,62 @@ def eight_bits(image: Image.Image) -> np.ndarray:
     if "transparency" in image.info:
         scaled[values == image.info["transparency"]] = 255
     return 255 - scaled if tags.get(262) == 0 else scaled
+
+
+def read_image(path: Path) -> Image.Image:
+    """An image file, as `decode` reads it.
+
+    Raises:
+        DataError: if it cannot be read, is not an image, is cut off, or is too large; the message names it.
+    """
+    cure = "give images as PNG, JPEG, WebP, GIF, TIFF or BMP"
+    return decode(read_whole(path, 2**27, cure), str(path), cure)
+
+
+def as_pattern(image: Image.Image, spec: PatternSpec, dark_is_one: bool) -> np.ndarray:
+    """The middle square of an image as a pattern.
+
+    Of binary patterns, a value is 1 where at least half of its area was ink, as Omniglot's are made: darker than middle
+    grey, or not darker where what is bright is 1.
+
+    Args:
+        image: of any size, RGB.
+        spec: kind of the patterns: square images of one channel or three.
+        dark_is_one: as in `ImageSet`.
+
+    Returns:
+        Of the spec's shape, float32 in [0, 1].
+
+    Raises:
+        ValueError: if the patterns are not such images.
+    """
+    channels, height, width = image_shape(spec)
+    if height != width or channels not in (1, 3) or (spec.binary and channels != 1):
+        raise ValueError(f"images become square patterns of one grey or three colour channels, not {spec}")
+    short = min(image.size)
+    left, top = (image.width - short) // 2, (image.height - short) // 2
+    square = image.convert("RGB" if channels == 3 else "L").crop((left, top, left + short, top + short))
+    if spec.binary:
+        if short > INKED:
+            square = square.resize((INKED, INKED), Image.Resampling.BOX)
+        ink = (np.asarray(square) < 128) == dark_is_one
+        return shrink(ink[None], width).astype(np.float32)
+    values = np.asarray(square.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0))
+    return np.divide(values.reshape(height, width, channels).transpose(2, 0, 1), np.float32(255), dtype=np.float32)
+
+
+def shrink(ink: np.ndarray, size: int) -> np.ndarray:
+    """Shrinks drawings: a pixel is ink where at least half of its area was, so "binarised at 0.5".
+
+    At 32x32 this keeps the share of ink (7.8 %), and in 98 % of the drawings the number of unconnected parts.
+    Bilinear and Lanczos filters do as well, lower thresholds worse: strokes thicken and merge.
+
+    `ink` is (count, side, side), bool, of a side of at most 2048; the result is (count, size, size), bool.
+    """
+    # Overlaps of new pixels, `side` units wide, with old ones, `size` units wide. Products and sums are whole
+    # numbers below 2^24, exact in float32: the result is the same on every machine.
+    side = ink.shape[-1]
+    new, old = np.arange(size)[:, None], np.arange(side)
+    overlap = np.minimum((new + 1) * side, (old + 1) * size) - np.maximum(new * side, old * size)
+    weight = np.maximum(overlap, 0).astype(np.float32)
+    return weight @ ink.astype(np.float32) @ weight.T * 2 >= side * side

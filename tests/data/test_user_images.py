@@ -13,9 +13,8 @@ from lightning_ebm.data.archive import Zip
 from lightning_ebm.data.cifar import CIFAR10
 from lightning_ebm.data.episodes import DataError
 from lightning_ebm.data.glyphs import Glyphs
-from lightning_ebm.data.images import on_paper
+from lightning_ebm.data.images import as_pattern, on_paper, read_image
 from lightning_ebm.data.mnist import MNIST
-from lightning_ebm.data.user_images import as_pattern, read_image
 from lightning_ebm.memory import PatternSpec
 from tests.data import roots
 
