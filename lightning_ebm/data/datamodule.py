@@ -6,13 +6,14 @@ import atexit
 import multiprocessing
 import signal
 import threading
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from lightning_ebm.data.curriculum import Curriculum
 from lightning_ebm.data.episodes import (
     Distortion,
     Episode,
@@ -76,7 +77,9 @@ class EpisodeDataModule(pl.LightningDataModule):
             prepare_workers(config.workers)
         return DataLoader(
             EpisodeDataset(self.source, distortion, items, split, config.seed, sampling),
-            batch_sampler=EpisodeSampler(config.batch, 0, stop, rank, world, self.used if split == "train" else None),
+            batch_sampler=EpisodeSampler(
+                config.batch, stop=stop, rank=rank, world=world, used=self.used if split == "train" else None
+            ),
             collate_fn=hand_on,
             num_workers=config.workers,
             timeout=WORKER_TIMEOUT if config.workers else 0,
@@ -98,6 +101,46 @@ class EpisodeDataModule(pl.LightningDataModule):
         self.position = state_dict["position"]
 
 
+@dataclass(frozen=True)
+class Curriculum:
+    """Draws N, the patterns of an episode, from a range whose upper end may rise: few patterns first, then more.
+
+    Before the rise begins, all N of the range are drawn: an objective of pretraining needs no start with few.
+
+    N is a pure function of the attributes and an episode's index, and the same for all episodes of one update. It
+    therefore does not matter how many devices share them, or where training was interrupted.
+
+    Attributes:
+        low: the least N.
+        high: the greatest.
+        batch: episodes of one update, over all devices; episode i belongs to update i // batch.
+        rising: updates over which the upper end rises linearly from low to high; 0: it is high from the start.
+        seed: of the episodes.
+        start: update in which the rise begins.
+    """
+
+    low: int
+    high: int
+    batch: int
+    rising: int = 0
+    seed: int = 0
+    start: int = 0
+
+    def __call__(self, index: int) -> int:
+        """N of the episode of this index; all numbers of the range that its update has are equally likely."""
+        update = index // self.batch
+        # the spawn key makes these draws independent of those of `episode_random`
+        entropy = np.random.SeedSequence((self.seed, 0, update), spawn_key=(1,))
+        return int(np.random.default_rng(entropy).integers(self.low, self.upper(update), endpoint=True))
+
+    def upper(self, update: int) -> int:
+        """The upper end of the range at an update, rounded down."""
+        risen = update - self.start
+        if not 0 <= risen < self.rising:
+            return self.high
+        return self.low + (self.high - self.low) * risen // self.rising
+
+
 def curriculum(source: PatternSource, distortion: Distortion, config: EpisodesConfig) -> Curriculum:
     """How many patterns training episodes hold, after a trial with the fewest and the most, which may come late.
 
@@ -105,11 +148,10 @@ def curriculum(source: PatternSource, distortion: Distortion, config: EpisodesCo
         ValueError: if no such episode can be made.
     """
     low, high = config.train_patterns_per_episode
+    sampling = Sampling(config.classes, config.with_replacement)
     try:
         for items in (low, high):
-            EpisodeDataset(
-                source, distortion, items, "train", config.seed, Sampling(config.classes, config.with_replacement)
-            )[0]
+            EpisodeDataset(source, distortion, items, "train", config.seed, sampling)[0]
     except ValueError as error:
         raise ValueError(f"episodes.train_patterns_per_episode: {error}") from None
     return Curriculum(low, high, config.batch, config.curriculum, config.seed, start=config.curriculum_from)

@@ -13,7 +13,7 @@ import os
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -25,8 +25,6 @@ from lightning_ebm.data.archive import MissingError, data_root, missing
 from lightning_ebm.data.episodes import DataError
 from lightning_ebm.files import lock
 
-Report = Callable[[int, int | None], None]
-"""Called with the bytes received and, if known, the total."""
 PATIENCE = 30.0
 """Seconds without a byte after which a server is given up."""
 BLOCK = 2**18
@@ -126,7 +124,7 @@ def transfer(remote: Remote, file: BinaryIO) -> None:
         if there and error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             return  # there is no more: whole, or damaged, which the checksum tells
         raise
-    with answer, progress(remote.name) as report:
+    with answer, progress() as bar:
         goes_on = answer.status == http.HTTPStatus.PARTIAL_CONTENT
         if goes_on and not answer.headers.get("Content-Range", "").startswith(f"bytes {there}-"):
             raise DataError(
@@ -137,10 +135,11 @@ def transfer(remote: Remote, file: BinaryIO) -> None:
             there = 0
         announced = answer.headers.get("Content-Length")
         whole = there + int(announced) if announced and announced.isdigit() else None
+        task = bar.add_task(remote.name, total=whole)
         while block := answer.read(BLOCK):
             file.write(block)
             there += len(block)
-            report(there, whole)
+            bar.update(task, completed=there)
     if whole is not None and there < whole:
         raise DataError(
             f"{remote.url}: the transfer stopped after {there} of {whole} bytes; they are kept, and the same command"
@@ -164,13 +163,8 @@ def verify(remote: Remote, part: Path) -> None:
         )
 
 
-@contextlib.contextmanager
-def progress(name: str) -> Iterator[Report]:
+def progress() -> Progress:
     """A bar on the terminal, if there is one, of the first process of a machine."""
     quiet = not sys.stderr.isatty() or os.environ.get("LOCAL_RANK", "0") != "0"
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    with Progress(
-        *columns, TransferSpeedColumn(), TimeRemainingColumn(), console=Console(stderr=True), disable=quiet
-    ) as bar:
-        task = bar.add_task(name, total=None)
-        yield lambda done, whole: bar.update(task, completed=done, total=whole)
+    return Progress(*columns, TransferSpeedColumn(), TimeRemainingColumn(), console=Console(stderr=True), disable=quiet)

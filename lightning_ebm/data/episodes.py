@@ -202,7 +202,7 @@ class EpisodeDataset(Dataset[Episode]):
             random = episode_random(self.seed, self.split, index)
             patterns[row] = self.source.draw(self.split, count, random, self.sampling)
             queries[row], mask[row] = self.distortion(patterns[row], random)
-        return Episode(torch.from_numpy(patterns), torch.from_numpy(queries), torch.from_numpy(mask))
+        return from_arrays(patterns, queries, mask)
 
     __getitems__ = batch  # a DataLoader asks for a whole batch at once; its `collate_fn` only hands it on
 
@@ -215,11 +215,10 @@ class EpisodeSampler(Sampler[list[int]]):
 
     Args:
         batch: episodes of a step, over all processes; divisible by `world`.
-        start: index of the first episode.
-        stop: index after the last one, so that (stop - start) is divisible by `world`; None for an endless stream.
+        stop: index after the last episode, divisible by `world`; None for an endless stream.
         rank: number of this process.
         world: number of processes.
-        used: asked at the start of each pass how many episodes to skip; None: none.
+        used: asked at the start of each pass how many episodes to skip; None: none. Only for an endless stream.
 
     Raises:
         ValueError: if the processes would not get the same number of episodes. (Padding would bias the mean.)
@@ -228,7 +227,7 @@ class EpisodeSampler(Sampler[list[int]]):
     def __init__(
         self,
         batch: int,
-        start: int = 0,
+        *,
         stop: int | None = None,
         rank: int = 0,
         world: int = 1,
@@ -236,15 +235,13 @@ class EpisodeSampler(Sampler[list[int]]):
     ) -> None:
         if batch < 1 or batch % world:
             raise ValueError(f"episodes.batch={batch} must be a multiple of the number of processes, {world}")
-        if stop is not None and (stop - start) % world:
-            raise ValueError(
-                f"{stop - start} evaluation episodes must be divisible by the number of processes, {world}"
-            )
-        self.step, self.start, self.stop, self.rank, self.world, self.used = batch, start, stop, rank, world, used
+        if stop is not None and stop % world:
+            raise ValueError(f"{stop} evaluation episodes must be divisible by the number of processes, {world}")
+        self.step, self.stop, self.rank, self.world, self.used = batch, stop, rank, world, used
 
     def __iter__(self) -> Iterator[list[int]]:
         """Yields the indices of one step after the other."""
-        first = self.start + (self.used() if self.used else 0)
+        first = self.used() if self.used else 0
         while self.stop is None or first < self.stop:
             last = first + self.step if self.stop is None else min(first + self.step, self.stop)
             yield list(range(first + self.rank, last, self.world))
@@ -258,4 +255,4 @@ class EpisodeSampler(Sampler[list[int]]):
         """
         if self.stop is None:
             raise TypeError("an endless stream of episodes has no length")
-        return -(-(self.stop - self.start) // self.step)
+        return -(-self.stop // self.step)
