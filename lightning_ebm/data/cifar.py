@@ -63,10 +63,7 @@ class CIFAR10(ImageSet):
     """Colour images of 3x32x32 values in [0, 1]; classes are the ten kinds of things.
 
     Test is the official test batch. Train and val are those of the five training batches that are there: val the last
-    tenth, train the rest. Images that two splits have in common are taken from the one that is named last here.
-
-    Raises:
-        DataError: if no training batch or no test batch is there, or one is damaged.
+    tenth, train the rest.
     """
 
     config = CIFAR10Config
@@ -91,11 +88,7 @@ class CIFAR10(ImageSet):
 
 
 def read_folder(folder: Path, cure: str) -> dict[str, bytes]:
-    """The contents of the batches of a folder by their names in errors, the test batch last.
-
-    Raises:
-        DataError: if there is no training batch or no test batch, or one cannot be read.
-    """
+    """The contents of the batches of a folder by their names in errors, the test batch last."""
     training = [folder / name for name in BATCHES if (folder / name).exists()]
     if not training:
         raise DataError(f"{folder} has none of {BATCHES[0]} to {BATCHES[-1]}: {cure}")
@@ -103,11 +96,7 @@ def read_folder(folder: Path, cure: str) -> dict[str, bytes]:
 
 
 def unpacked(packed: Path, cure: str) -> dict[str, bytes]:
-    """As `read_folder`, from the authors' archive, without unpacking it to disk.
-
-    Raises:
-        DataError: if it is damaged, or lacks a batch.
-    """
+    """As `read_folder`, from the authors' archive, without unpacking it to disk."""
     wanted = {f"{FOLDER}/{name}": b"" for name in (*BATCHES, "test_batch")}
     try:
         with tarfile.open(packed, "r:gz") as archive:
@@ -137,11 +126,7 @@ def read_batch(content: bytes, where: str, cure: str = CURE) -> ImageSplit:
     """The images and labels of one batch: a pickled dict with `data` (count, 3072) and `labels`, and more.
 
     A batch need not be the published one, byte for byte: many have been pickled again. A pickle may run anything, so it
-    is not unpickled: pixels and labels are taken from its instructions. Errors name the file as `where`, and end in the
-    cure.
-
-    Raises:
-        DataError: if it is not a pickle of such a dict.
+    is not unpickled: pixels and labels are taken from its instructions.
     """
     try:
         steps = [step for step in itertools.islice(pickletools.genops(content), MOST) if step[0].name not in IGNORED]

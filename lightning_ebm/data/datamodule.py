@@ -33,9 +33,9 @@ WORKER_TIMEOUT = 45.0
 class EpisodeDataModule(pl.LightningDataModule):
     """Loaders of episode batches for the three splits.
 
-    Training episodes are numbered through, over all processes; the position in their stream is part of a
-    checkpoint, so that a resumed run sees exactly the episodes that an uninterrupted one would have seen.
-    Test episodes may have a distortion of their own.
+    Training episodes are numbered through, over all processes. A checkpoint has the position in their stream, so that a
+    resumed run sees exactly the episodes that an uninterrupted one would have seen. Test episodes may have a distortion
+    of their own.
 
     Raises:
         ValueError: if `episodes.train_patterns_per_episode` asks for more patterns than there are, or fewer than a
@@ -94,7 +94,7 @@ class EpisodeDataModule(pl.LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """The position in the stream: episodes that updates have used, not those that workers have fetched."""
-        return {"position": self.trainer.global_step * self.episodes.batch if self.trainer else self.position}
+        return {"position": self.used()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes to the position of a checkpoint."""
@@ -105,10 +105,8 @@ class EpisodeDataModule(pl.LightningDataModule):
 class Curriculum:
     """Draws N, the patterns of an episode, from a range whose upper end may rise: few patterns first, then more.
 
-    Before the rise begins, all N of the range are drawn: an objective of pretraining needs no start with few.
-
-    N is a pure function of the attributes and an episode's index, and the same for all episodes of one update. It
-    therefore does not matter how many devices share them, or where training was interrupted.
+    Before the rise begins, all N of the range are drawn: an objective of pretraining needs no start with few. N is a
+    pure function of the attributes and an episode's index, and the same for all episodes of one update.
 
     Attributes:
         low: the least N.
@@ -189,14 +187,14 @@ def end_workers() -> None:
 
 
 def leave_signals(worker: int) -> None:
-    """A worker ignores what asks a run to stop, which may come to all of its processes: the trainer ends its workers.
+    """Makes a worker ignore the signals that ask a run to stop, which may come to all of its processes.
 
-    Else they would be gone before the trainer has finished its update and saved.
+    Otherwise workers would be gone before the trainer has finished its update and saved; it ends them itself.
     """
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
 def hand_on(batch: Any) -> Any:
-    """The dataset assembles whole batches; there is nothing left to collate."""
+    """The batch as it is: the dataset assembles whole batches, so that nothing is left to collate."""
     return batch

@@ -48,11 +48,7 @@ class ImageFolder(ImageSet):
     """The middle squares of all images below a folder or in a zip, (1 or 3, size, size), values in [0, 1].
 
     Classes are the folders that hold the images. About one image in ten is for validation and one for the test; which
-    one follows from a hash of its path, so new images leave the others in their splits. Images that two splits have in
-    common are taken from the one that is named last here: test, val, train.
-
-    Raises:
-        DataError: if there are no images, a split has none, or one cannot be decoded; the message names it.
+    one follows from a hash of its path, so new images leave the others in their splits.
     """
 
     config = ImageFolderConfig
@@ -77,11 +73,7 @@ class ImageFolder(ImageSet):
 
 
 def divide(archive: Archive) -> dict[Split, list[str]]:
-    """The names of the images of each split.
-
-    Raises:
-        DataError: if a split has none.
-    """
+    """The names of the images of each split."""
     parts: dict[Split, list[str]] = {"test": [], "val": [], "train": []}
     for name in archive.names:
         if name.lower().endswith(SUFFIXES):

@@ -67,9 +67,6 @@ class Glyphs(ImageSet):
     """Characters of many scripts, each drawn by several hands; no two of an episode are the same character.
 
     Classes are scripts.
-
-    Raises:
-        DataError: if matplotlib's font is missing.
     """
 
     config = GlyphsConfig
@@ -83,18 +80,14 @@ class Glyphs(ImageSet):
         self.splits = draw_glyphs(config.size, config.hands)
 
     def take(self, split: Split, rows: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """Each character, drawn by any hand. See `ImageSet.take`."""
+        """See `ImageSet.take`: each character, drawn by any hand."""
         images = self.splits[split].images
         return images[rows, random.integers(images.shape[1], size=len(rows))]
 
 
 @functools.cache
 def draw_glyphs(size: int, hands: int) -> dict[Split, GlyphSplit]:
-    """All splits, drawn once a process; always the same. They share no image. See `GlyphsConfig`.
-
-    Raises:
-        DataError: if matplotlib's font is missing.
-    """
+    """All splits, drawn once a process; always the same. They share no image. See `GlyphsConfig`."""
     path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
     if not path.is_file():
         raise DataError(f"{path} is missing: reinstall matplotlib, which includes this font")
@@ -194,15 +187,10 @@ def thin(pictures: np.ndarray) -> np.ndarray:
 
 
 def trace(lines: np.ndarray, size: int, random: np.random.Generator) -> np.ndarray:
-    """One more hand for every character.
+    """One more hand for every character, from centre lines (characters, GRID, GRID), bool, none empty.
 
-    The ranges were chosen by eye and by number, so that 32x32 images resemble Omniglot's: there a character's
-    longer side has 13 to 27 pixels, ink covers 8 % and a stroke is 1.7 pixels wide.
-
-    Args:
-        lines: (characters, GRID, GRID), bool, centre lines, none empty.
-        size: side of an image in pixels.
-        random: the only source of randomness.
+    The ranges were chosen by eye and by number, so that 32x32 images resemble Omniglot's: there a character's longer
+    side has 13 to 27 pixels, ink covers 8 % and a stroke is 1.7 pixels wide.
 
     Returns:
         (characters, size, size), uint8, ink 1 and paper 0.

@@ -50,12 +50,7 @@ class ImageNet(ImageSet):
     """Crops (3, size, size) of photographs, values in [0, 1]; classes are the folders.
 
     Test is the folder `val` (labels of the true test set are not public), val every tenth class of the folder `train`,
-    train the rest. Images that two splits have in common are taken from the one that is named last here. Training crops
-    lie anywhere, those of val and test in the middle.
-
-    Raises:
-        ValueError: if a crop would be larger than the images.
-        DataError: if the images are missing, or one of them cannot be decoded.
+    train the rest. Training crops lie anywhere, those of val and test in the middle.
     """
 
     config = ImageNetConfig
@@ -70,7 +65,7 @@ class ImageNet(ImageSet):
         self.splits = decoded(f"imagenet-{side}", archive, divide(archive), side)
 
     def take(self, split: Split, rows: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """A crop of each image, anywhere in training, otherwise in the middle. See `ImageSet.take`."""
+        """See `ImageSet.take`: a crop of each image, anywhere in training, otherwise in the middle."""
         size = self.spec.shape[1:]
         places = sliding_window_view(self.splits[split].images, size, axis=(2, 3))
         room = places.shape[2]
@@ -85,11 +80,7 @@ Parts = dict[Split, dict[str, int]]
 
 
 def divide(archive: Archive) -> Parts:
-    """Which images `.../train/<class>/<image>` and `.../val/<class>/<image>` belong to which split.
-
-    Raises:
-        DataError: if a folder has no images, or there is one training class only.
-    """
+    """Which images `.../train/<class>/<image>` and `.../val/<class>/<image>` belong to which split."""
     folders: dict[str, dict[str, list[str]]] = {"train": {}, "val": {}}
     for name in archive.names:
         *_, folder, kind, file = ("", "", *PurePosixPath(name).parts)
@@ -115,7 +106,7 @@ def decoded(name: str, archive: Archive, parts: Parts, side: int, exact: bool = 
     """The splits, from the cache if they have been decoded before; without images that an earlier split has.
 
     Args:
-        name: as in `cached`.
+        name: the start of the name in the cache.
         archive: where the images are.
         parts: what belongs to which split.
         side: of the squares that are kept, in pixels.

@@ -1,4 +1,4 @@
-"""Sets of images: what all of them share, so that one file a set says only where its images come from."""
+"""What all sets of images share, so that one file a set says only where its images come from; reading image files."""
 
 from __future__ import annotations
 
@@ -57,7 +57,6 @@ class ImageSplit:
         return np.cumsum(np.sort([len(rows) for rows in self.members]))
 
     def __getitem__(self, rows: slice) -> ImageSplit:
-        """Some rows."""
         return ImageSplit(np.asarray(self.images)[rows], self.labels[rows])
 
     def __getstate__(self) -> dict[str, Any]:
@@ -68,14 +67,12 @@ class ImageSplit:
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Maps the file again."""
         if isinstance(state["images"], tuple):
             file, count = state["images"]
             state = state | {"images": np.load(file, mmap_mode="r", allow_pickle=False)[:count]}
         vars(self).update(state)
 
     def __len__(self) -> int:
-        """Number of images."""
         return len(self.labels)
 
 
@@ -83,7 +80,7 @@ class ImageSet(PatternSource):
     """A data set of images, held as bytes; an episode is assembled by one indexing operation.
 
     Attributes:
-        splits: its parts. They share no image.
+        splits: its parts. They share no image: what test has is taken from val and train, what val has from train.
         cure: what to do if a split is missing.
         dark_is_one: whether dark pixels, such as ink, become 1, as in sets of drawings.
         turnable: whether what is turned or upside down belongs to the set as well, and not only what is mirrored.
@@ -163,7 +160,7 @@ def mirrored(images: np.ndarray, random: np.random.Generator, turnable: bool) ->
 def cached_splits(
     name: str, key: Mapping[str, object], build: Callable[[], dict[Split, ImageSplit]]
 ) -> dict[Split, ImageSplit]:
-    """The splits that `build` returns, memory-mapped from the cache if they have been built before; see `cached`."""
+    """The splits that `build` returns, memory-mapped from the cache if they were built before; see `cached`."""
 
     def arrays() -> Arrays:
         return {
@@ -202,18 +199,15 @@ def numbered(names: np.ndarray) -> np.ndarray:
 
 
 def decode(content: bytes, where: str, cure: str) -> Image.Image:
-    """Opens an untrusted image file, whatever its suffix: the only reader of images.
+    """The image in an untrusted file, whatever its suffix: the only reader of images.
 
-    What claims too many pixels is refused before it is decoded. Of several frames the first one counts. Colour profiles
-    are ignored.
+    It is in RGB with 8 bits a channel, and upright; what is transparent shows white paper. An image of too many pixels
+    is refused before it is decoded. Of several frames the first one counts. Colour profiles are ignored.
 
     Args:
         content: the file.
         where: what to call it in an error.
         cure: what to do about it, the end of an error.
-
-    Returns:
-        The image in RGB with 8 bits a channel, turned upright; what is transparent shows white paper.
 
     Raises:
         DataError: if it is not an image, is cut off or too large, or if its black and white levels are unknown.
@@ -224,7 +218,9 @@ def decode(content: bytes, where: str, cure: str) -> Image.Image:
             image = Image.open(io.BytesIO(content), formats=FORMATS)
             if image.width * image.height <= LARGEST:
                 image.load()
-                return on_paper(upright(image))
+                with contextlib.suppress(Exception):  # metadata that cannot be read say nothing
+                    ImageOps.exif_transpose(image, in_place=True)
+                return on_paper(image)
     except Image.UnidentifiedImageError as error:
         kinds = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
         found = f"it begins with {content[:12]!r}, and is not a {kinds} that Pillow reads"
@@ -232,13 +228,6 @@ def decode(content: bytes, where: str, cure: str) -> Image.Image:
     except Exception as error:  # damage can show as almost any
         raise DataError(f"{where} cannot be decoded ({reason(error)}): {cure}") from error
     raise DataError(f"{where} has {image.width}x{image.height} pixels, more than {LARGEST}: {cure}")
-
-
-def upright(image: Image.Image) -> Image.Image:
-    """The image, turned as its metadata say. Metadata that cannot be read say nothing."""
-    with contextlib.suppress(Exception):
-        ImageOps.exif_transpose(image, in_place=True)
-    return image
 
 
 def on_paper(image: Image.Image) -> Image.Image:

@@ -52,15 +52,9 @@ class OmniglotConfig(Settings):
 class Omniglot(ImageSet):
     """Handwritten characters; train, val and test are different alphabets.
 
-    Test is the evaluation set, val the held-out alphabets of the background set, train its rest. Images that
-    two splits have in common are taken from the one that is named last here (at 32x32 there are none).
-    Patterns of an episode are images drawn uniformly without repetition, as in the EBMM paper; two of them
-    may be drawings of one character. Classes are alphabets.
-
-    Ink is 1 and paper 0, the reverse of the files.
-
-    Raises:
-        DataError: if a zip is missing or damaged, or a validation alphabet is not in it.
+    Test is the evaluation set, val the held-out alphabets of the background set, train its rest. Patterns of an episode
+    are drawn uniformly without repetition, as in the EBMM paper; two of them may be drawings of one character. Classes
+    are alphabets. Ink is 1 and paper 0, the reverse of the files.
     """
 
     config = OmniglotConfig
@@ -94,14 +88,7 @@ class Omniglot(ImageSet):
 
 
 def load(path: Path, size: int) -> tuple[NDArray[np.uint8], np.ndarray]:
-    """The images of a zip, or of a folder of what it holds, from the cache if they have been read before.
-
-    Returns:
-        Images (count, 1, size, size), uint8, ink 1 and paper 0; their alphabets (count,), strings.
-
-    Raises:
-        DataError: if the zip is damaged, or has no images.
-    """
+    """The images and alphabets that `read_zip` finds, from the cache if they have been read before."""
     archive = open_archive(path, f"remove {path}, and {CURE}")
     key = {"files": archive.fingerprint(), "size": size, "format": 2}  # another format when what is stored changes
     stored = cached(f"omniglot-{size}", key, lambda: read_zip(archive, size))
@@ -109,7 +96,7 @@ def load(path: Path, size: int) -> tuple[NDArray[np.uint8], np.ndarray]:
 
 
 def read_zip(archive: Archive, size: int) -> Arrays:
-    """Decodes and shrinks all drawings of a zip, in the order of their names.
+    """Decodes and shrinks all drawings of a zip, or of a folder of what it holds, in the order of their names.
 
     Returns:
         `images`: (count, 1, size, size), uint8, ink 1 and paper 0; `alphabets`: (count,), strings.
@@ -126,11 +113,7 @@ def read_zip(archive: Archive, size: int) -> Arrays:
 
 
 def read_png(archive: Archive, name: str) -> np.ndarray:
-    """The ink of one drawing: (SIDE, SIDE), bool.
-
-    Raises:
-        DataError: if it cannot be decoded, or has another size.
-    """
+    """The ink of one drawing: (SIDE, SIDE), bool."""
     image = decode(archive.read(name), archive.where(name), archive.cure)
     if image.size != (SIDE, SIDE):
         size = f"{image.width}x{image.height}"

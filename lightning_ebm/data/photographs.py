@@ -52,9 +52,6 @@ class Photographs(ImageSet):
 
     Every split has other photographs. The crops of one photograph lie on a grid and overlap, so that two patterns of an
     episode may share a part.
-
-    Raises:
-        DataError: if scikit-image or scikit-learn is missing.
     """
 
     config = PhotographsConfig
@@ -72,11 +69,7 @@ class Photographs(ImageSet):
 
 
 def read_photograph(path: str) -> bytes:
-    """The file of a photograph, by its path below the folder that packages are installed in.
-
-    Raises:
-        DataError: if the package or the file is missing.
-    """
+    """The file of a photograph, by its path below the folder that packages are installed in."""
     package, _, rest = path.partition("/")
     found = importlib.util.find_spec(package)  # does not import it
     if found is None or found.origin is None:
