@@ -29,7 +29,7 @@ class Archive(ABC):
     Attributes:
         path: the folder or zip.
         cure: what to do if it is damaged, the end of an error.
-        names: paths of the files below it, with forward slashes, sorted; without `is_clutter`.
+        names: paths of the files below it, with forward slashes, sorted, without `CLUTTER`.
     """
 
     path: Path
@@ -57,7 +57,7 @@ class Folder(Archive):
     """Files below a folder; links are followed. What changes their size or time changes the fingerprint.
 
     Raises:
-        DataError: if the folder, or one below it, cannot be listed, or a link leads nowhere or back to where it is.
+        DataError: if a folder cannot be listed, or a link leads nowhere or back to where it is.
     """
 
     def __init__(self, path: Path, cure: str) -> None:
@@ -154,10 +154,7 @@ def open_archive(path: Path, cure: str) -> Archive:
 def find_tree(root: str, pattern: str, cure: str) -> Path:
     """Where a tree of images lies, a folder with folders `train` and `val`, or a zip of one.
 
-    Args:
-        root: the tree itself, or a folder that holds it; empty: $LIGHTNING_EBM_DATA.
-        pattern: what its name looks like, or that of a folder between.
-        cure: how to get the set, the end of an error.
+    It is the root itself, or lies below it as `pattern` or in a folder `pattern`. Errors end with the cure.
 
     Raises:
         MissingError: if there is none.
@@ -213,10 +210,10 @@ def data_root(root: str, name: str, cure: str) -> Path:
 
 
 def read_whole(path: Path, limit: int, cure: str) -> bytes:
-    """The contents of a file.
+    """The contents of a file of at most `limit` bytes.
 
     Raises:
-        DataError: if it cannot be read, or has more than `limit` bytes.
+        DataError: if it cannot be read, or is larger.
     """
     try:
         with path.open("rb") as file:

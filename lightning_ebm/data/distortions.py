@@ -44,10 +44,10 @@ class Strength:
 
     @classmethod
     def of(cls, value: Any, key: str, least: float, most: float, limit: str = "", whole: bool = False) -> Self:
-        """Reads a setting, a number or a list [low, high] of two from `least` to `most`, which errors call `limit`.
+        """Reads the setting `key`, a number or a list [low, high] of two from `least` to `most`.
 
         Raises:
-            ValueError: if it is anything else, or out of range; the message names the key.
+            ValueError: if it is anything else, or out of range; the message names the key, and calls `most` `limit`.
         """
         numbers = list(value) if isinstance(value, list | tuple) else [value] * 2
         kind = int if whole else (int, float)
@@ -75,7 +75,7 @@ class Filled(Distortion):
     """A distortion that fills a place of each pattern, as `config.fill` says, one of `FILLS`.
 
     Raises:
-        ValueError: if a setting does not fit such patterns; when called, if there is no other pattern to fill from.
+        ValueError: when called, if there is no other pattern to fill from.
     """
 
     noise_everywhere: ClassVar[bool] = False
@@ -134,11 +134,7 @@ class BlockConfig(Settings):
 
 
 class Block(Filled):
-    """A square somewhere in an image, in all channels; in a vector, a stretch. All positions inside are equally likely.
-
-    Raises:
-        ValueError: if the patterns are neither, or a setting is out of range; when called, as `Filled`.
-    """
+    """A square somewhere in an image, in all channels; in a vector, a stretch. All places are equally likely."""
 
     config = BlockConfig
 
@@ -174,11 +170,7 @@ class PixelsConfig(Settings):
 
 
 class Pixels(Filled):
-    """Some pixels of an image, in all channels; of patterns of another shape, some values. All sets are equally likely.
-
-    Raises:
-        ValueError: if `amount` is out of range; when called, as `Filled`.
-    """
+    """Some pixels of an image, in all channels; of other patterns, some values. All sets are equally likely."""
 
     config = PixelsConfig
 
@@ -213,12 +205,7 @@ class HalfConfig(Settings):
 
 
 class Half(Filled):
-    """Half of an image or of a vector. Of an odd side, it is the smaller half.
-
-    Raises:
-        ValueError: if the patterns are neither or have a side of one value, or have no such side; when called, as
-            `Filled`.
-    """
+    """Half of an image or of a vector. Of an odd side, it is the smaller half."""
 
     config = HalfConfig
     noise_everywhere = True
@@ -230,7 +217,10 @@ class Half(Filled):
                 "half distorts vectors and images (channels, height, width) with sides of at least 2, not patterns"
                 f" of shape {spec.shape}: choose another, such as pixels"
             )
-        halves = half_masks(spec.shape)
+        halves: dict[str, np.ndarray] = {}
+        for axis, first, second in ((-1, "left", "right"), (-2, "top", "bottom"))[: len(spec.shape)]:
+            place, side = np.indices(spec.shape)[axis], spec.shape[axis]
+            halves |= {first: place < side // 2, second: place >= side - side // 2}  # an odd middle is in neither
         if config.side not in ("random", *halves):
             raise ValueError(f"distortion.side must be one of random, {', '.join(halves)}, got {config.side!r}")
         self.halves = np.stack([mask for name, mask in halves.items() if config.side in ("random", name)])
@@ -255,9 +245,6 @@ class Gaussian(Distortion):
 
     Queries of binary patterns are real values between 0 and 1, as memories take them: half of the 0s and of the 1s
     stay, by clipping, what they are.
-
-    Raises:
-        ValueError: if `deviation` is out of range.
     """
 
     config = GaussianConfig
@@ -283,11 +270,7 @@ class AnyOfConfig(Settings):
 
 
 class AnyOf(Distortion):
-    """Draws one of several distortions for each pattern, all equally likely.
-
-    Raises:
-        ValueError: if no distortion is named, or one does not fit such patterns.
-    """
+    """Draws one of several distortions for each pattern, all equally likely."""
 
     config = AnyOfConfig
 
@@ -340,13 +323,3 @@ def stretches(length: int, sizes: np.ndarray, random: np.random.Generator) -> np
     place = np.arange(length)
     stretch: np.ndarray = (start <= place) & (place < start + sizes)
     return stretch
-
-
-def half_masks(shape: tuple[int, ...]) -> dict[str, np.ndarray]:
-    """Name -> mask of `shape`, True in that half; the middle of an odd side is in neither."""
-    masks: dict[str, np.ndarray] = {}
-    for axis, names in ((-1, ("left", "right")), (-2, ("top", "bottom")))[: len(shape)]:
-        half = np.moveaxis(np.zeros(shape, np.bool_), axis, 0)
-        half[: len(half) // 2] = True
-        masks |= {name: np.moveaxis(one, 0, axis) for name, one in zip(names, (half, half[::-1]), strict=True)}
-    return masks

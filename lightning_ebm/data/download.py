@@ -55,7 +55,7 @@ def find_or_fetch(remote: Remote, config: Any, folders: Sequence[str], names: Se
     Args:
         remote: the file's public home.
         config: of the data set: `root`, and whether to `download`.
-        folders: folders below the root in which it may lie, each with a slash at its end; it is put into the first.
+        folders: below the root, in which it may lie, each with a slash at its end; it is fetched into the first.
         names: that it may have; the first one that is there counts.
         cure: how to get the set, the end of an error.
 
@@ -109,11 +109,7 @@ def fetch(remote: Remote, target: Path) -> Path:
 
 
 def transfer(remote: Remote, file: BinaryIO) -> None:
-    """Appends the missing part of a file; starts over if the server cannot resume.
-
-    Raises:
-        DataError: if the server sends less than it announced.
-    """
+    """Appends the missing part of a file; starts over if the server cannot resume."""
     there = file.seek(0, os.SEEK_END)
     headers = {"User-Agent": "lightning-ebm", "Accept-Encoding": "identity"}
     if there:
@@ -148,11 +144,7 @@ def transfer(remote: Remote, file: BinaryIO) -> None:
 
 
 def verify(remote: Remote, part: Path) -> None:
-    """Compares the checksum of what has arrived; removes it if it is wrong.
-
-    Raises:
-        DataError: if it is.
-    """
+    """Removes what has arrived, with an error, if its checksum is wrong."""
     with part.open("rb") as content:
         found = hashlib.file_digest(content, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     if found != remote.md5:
