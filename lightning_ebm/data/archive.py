@@ -163,10 +163,7 @@ def find_tree(root: str, pattern: str, cure: str) -> Path:
     folder = data_root(root, pattern, cure)
     if is_tree(folder):
         return folder
-    try:
-        places = [*folder.glob(pattern), *folder.glob(f"{pattern}/*")] if folder.is_dir() else []
-    except OSError as error:
-        raise DataError(f"{folder} cannot be listed ({error.strerror}): fix that, or {cure}") from error
+    places = [*folder.glob(pattern), *folder.glob(f"{pattern}/*")]
     found = sorted(place for place in places if is_tree(place) and not is_clutter(place.name))
     if not found:
         looked_for = f"{pattern}, a zip or a folder with folders train and val,"

@@ -117,7 +117,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def claim(file: Path, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
-    """A memory-mapped array to be filled. Its room on the disk is certain: a full one raises `OSError` here, not later."""
+    """A memory-mapped array to be filled. A disk without room for it raises `OSError` here, not later."""
     if not math.prod(shape):
         np.save(file, np.empty(shape, dtype))
         return np.empty(shape, dtype)

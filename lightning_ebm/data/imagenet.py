@@ -22,11 +22,9 @@ CURE = (
     "ImageNet's makers hand it out to those who register at https://www.image-net.org: unpack ILSVRC2012_img_train.tar"
     " and ILSVRC2012_img_val.tar so that images lie at imagenet/train/<class>/ and imagenet/val/<class>/ below the root"
 )
-"""How to get ImageNet."""
 REPAIR = "replace it, or remove it"
-"""What to do about a damaged file of the user's own tree, which cannot be downloaded again."""
+"""The cure of a damaged file, which cannot be downloaded again."""
 LAYOUT = "a tree of images has them at train/<class>/<image> and val/<class>/<image>"
-"""What any tree must look like."""
 HELD_OUT = 10
 """Every tenth class of the training folder, from the first on, is val."""
 ENDINGS = (".jpeg", ".jpg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".ppm", ".pgm")
@@ -121,21 +119,16 @@ def decoded(name: str, archive: Archive, parts: Parts, side: int, exact: bool = 
         for split, numbers in parts.items():
             images = allocate(f"{split}_images", (len(numbers), 3, side, side), np.uint8)
             labels: list[int] = []
-            contents: set[bytes] = set()
+            own: set[bytes] = set()
             for file, number in numbers.items():
-                where = archive.where(file)
-                image = decode(archive.read(file), where, archive.cure)
-                if exact and image.size != (side, side):
-                    raise DataError(
-                        f"{where} has {image.width}x{image.height} pixels, not {side}x{side}: {archive.cure}"
-                    )
-                values = square(image, side)
-                content = hashlib.sha256(values.tobytes()).digest()
-                if content not in earlier:
+                content = archive.read(file)
+                values = square(decode(content, archive.where(file), archive.cure, side if exact else None), side)
+                same = hashlib.sha256(values.tobytes()).digest()
+                if same not in earlier:
                     images[len(labels)] = values
                     labels.append(number)
-                    contents.add(content)
-            earlier |= contents
+                    own.add(same)
+            earlier |= own
             allocate(f"{split}_labels", (len(labels),), np.int64)[...] = labels
 
     key = {"files": archive.fingerprint(), "side": side, "pillow": PIL.__version__, "format": 1}

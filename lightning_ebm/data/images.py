@@ -133,10 +133,7 @@ class ImageSet(PatternSource):
 
 
 def shifted(images: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Images (count, channels, height, width), each shifted by up to `SHIFT` pixels in both directions.
-
-    What comes in repeats the image's edge.
-    """
+    """Images (count, channels, height, width), each shifted by up to `SHIFT` pixels; what comes in repeats the edge."""
     count, _, *size = images.shape
     padded = np.pad(images, ((0, 0), (0, 0), (SHIFT, SHIFT), (SHIFT, SHIFT)), mode="edge")
     places = sliding_window_view(padded, tuple(size), axis=(2, 3))
@@ -198,7 +195,7 @@ def numbered(names: np.ndarray) -> np.ndarray:
     return cast(np.ndarray, np.unique(names, return_inverse=True)[1]).reshape(-1)
 
 
-def decode(content: bytes, where: str, cure: str) -> Image.Image:
+def decode(content: bytes, where: str, cure: str, side: int | None = None) -> Image.Image:
     """The image in an untrusted file, whatever its suffix: the only reader of images.
 
     It is in RGB with 8 bits a channel, and upright; what is transparent shows white paper. An image of too many pixels
@@ -208,15 +205,20 @@ def decode(content: bytes, where: str, cure: str) -> Image.Image:
         content: the file.
         where: what to call it in an error.
         cure: what to do about it, the end of an error.
+        side: in pixels, that the image must have, a square; None: it may have any size.
 
     Raises:
-        DataError: if it is not an image, is cut off or too large, or if its black and white levels are unknown.
+        DataError: if it is not an image, is cut off or of a wrong size, or if its black and white levels are unknown.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of damaged metadata, and of sizes that are refused here
             image = Image.open(io.BytesIO(content), formats=FORMATS)
-            if image.width * image.height <= LARGEST:
+            if side and image.size != (side, side):
+                wrong = f"not {side}x{side}"
+            elif image.width * image.height > LARGEST:
+                wrong = f"more than {LARGEST}"
+            else:
                 image.load()
                 with contextlib.suppress(Exception):  # metadata that cannot be read say nothing
                     ImageOps.exif_transpose(image, in_place=True)
@@ -227,7 +229,7 @@ def decode(content: bytes, where: str, cure: str) -> Image.Image:
         raise DataError(f"{where} cannot be decoded ({found}): {cure}") from error
     except Exception as error:  # damage can show as almost any
         raise DataError(f"{where} cannot be decoded ({reason(error)}): {cure}") from error
-    raise DataError(f"{where} has {image.width}x{image.height} pixels, more than {LARGEST}: {cure}")
+    raise DataError(f"{where} has {image.width}x{image.height} pixels, {wrong}: {cure}")
 
 
 def on_paper(image: Image.Image) -> Image.Image:
@@ -274,31 +276,19 @@ def eight_bits(image: Image.Image) -> np.ndarray:
 
 
 def read_image(path: Path) -> Image.Image:
-    """An image file, as `decode` reads it.
-
-    Raises:
-        DataError: if it cannot be read, is not an image, is cut off, or is too large; the message names it.
-    """
+    """An image file of a user's own, read by `decode`, with its errors."""
     cure = "give images as PNG, JPEG, WebP, GIF, TIFF or BMP"
     return decode(read_whole(path, 2**27, cure), str(path), cure)
 
 
 def as_pattern(image: Image.Image, spec: PatternSpec, dark_is_one: bool) -> np.ndarray:
-    """The middle square of an image as a pattern.
+    """The middle square of an image, RGB and of any size, as a pattern: of the spec's shape, float32 in [0, 1].
 
     Of binary patterns, a value is 1 where at least half of its area was ink, as Omniglot's are made: darker than middle
     grey, or not darker where what is bright is 1.
 
-    Args:
-        image: of any size, RGB.
-        spec: kind of the patterns: square images of one channel or three.
-        dark_is_one: as in `ImageSet`.
-
-    Returns:
-        Of the spec's shape, float32 in [0, 1].
-
     Raises:
-        ValueError: if the patterns are not such images.
+        ValueError: if patterns are not square images of one channel or three.
     """
     channels, height, width = image_shape(spec)
     if height != width or channels not in (1, 3) or (spec.binary and channels != 1):

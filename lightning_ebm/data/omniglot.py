@@ -106,16 +106,10 @@ def read_zip(archive: Archive, size: int) -> Arrays:
         raise DataError(f"{archive.path} has no images <alphabet>/<character>/<drawing>.png: {archive.cure}")
     images = []
     for first in range(0, len(names), 1000):  # a thousand at a time, to save memory
-        ink = np.stack([read_png(archive, name) for name in names[first : first + 1000]])
+        drawings = (
+            decode(archive.read(name), archive.where(name), archive.cure, SIDE) for name in names[first : first + 1000]
+        )
+        ink = np.stack([np.asarray(drawing.convert("L")) < 128 for drawing in drawings])
         images.append(shrink(ink, size)[:, None].view(np.uint8))
     alphabets = [PurePosixPath(name).parts[-3] for name in names]
     return {"images": np.concatenate(images), "alphabets": np.array(alphabets)}
-
-
-def read_png(archive: Archive, name: str) -> np.ndarray:
-    """The ink of one drawing: (SIDE, SIDE), bool."""
-    image = decode(archive.read(name), archive.where(name), archive.cure)
-    if image.size != (SIDE, SIDE):
-        size = f"{image.width}x{image.height}"
-        raise DataError(f"{archive.where(name)} has {size} pixels, not {SIDE}x{SIDE}: {archive.cure}")
-    return np.asarray(image.convert("L")) < 128

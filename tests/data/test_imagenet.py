@@ -75,7 +75,7 @@ class TestImageNet:
         assert imagenet(root, side=80).splits["val"].images.shape[2] == 80
 
 
-BAD = {"cut off": encoded(picture(0, 70, 70, 3), "JPEG")[:-200], "text": b"<html>", "empty": b""}
+BAD = {"cut off": encoded(picture(0, 64, 64, 3), "JPEG")[:-200], "text": b"<html>", "empty": b""}
 
 
 class TestErrors:
