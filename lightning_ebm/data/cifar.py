@@ -82,7 +82,12 @@ class CIFAR10(ImageSet):
         key = {"files": sums, "format": 1}
 
         def build() -> dict[Split, ImageSplit]:
-            return read_batches(files if path.is_dir() else unpacked(path, cure), cure)
+            contents = files if path.is_dir() else unpacked(path, cure)
+            *training, test = (read_batch(content, name, cure) for name, content in contents.items())
+            images = np.concatenate([part.images for part in training])
+            together = ImageSplit(images, np.concatenate([part.labels for part in training]))
+            first = len(together) - len(together) // 10
+            return without_shared({"test": test, "val": together[first:], "train": together[:first]})
 
         self.splits = cached_splits("cifar10", key, build)
 
@@ -110,16 +115,6 @@ def unpacked(packed: Path, cure: str) -> dict[str, bytes]:
     if lacking := [name for name, content in wanted.items() if not content]:
         raise DataError(f"{packed} has no file {lacking[0]}: {cure}")
     return {f"{name} in {packed}": content for name, content in wanted.items()}
-
-
-def read_batches(files: dict[str, bytes], cure: str) -> dict[Split, ImageSplit]:
-    """The splits, from the contents of the batches, the last of which is the test batch."""
-    *training, test = (read_batch(content, name, cure) for name, content in files.items())
-    together = ImageSplit(
-        np.concatenate([part.images for part in training]), np.concatenate([part.labels for part in training])
-    )
-    first = len(together) - len(together) // 10
-    return without_shared({"test": test, "val": together[first:], "train": together[:first]})
 
 
 def read_batch(content: bytes, where: str, cure: str = CURE) -> ImageSplit:

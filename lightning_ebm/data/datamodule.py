@@ -140,11 +140,7 @@ class Curriculum:
 
 
 def curriculum(source: PatternSource, distortion: Distortion, config: EpisodesConfig) -> Curriculum:
-    """How many patterns training episodes hold, after a trial with the fewest and the most, which may come late.
-
-    Raises:
-        ValueError: if no such episode can be made.
-    """
+    """How many patterns training episodes hold, after a trial with the fewest and the most, which may come late."""
     low, high = config.train_patterns_per_episode
     sampling = Sampling(config.classes, config.with_replacement)
     try:

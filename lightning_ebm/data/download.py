@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import http.client
 import os
+import shutil
 import sys
 import urllib.error
 import urllib.request
@@ -19,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import wrap_file
 
 from lightning_ebm.data.archive import MissingError, data_root, missing
 from lightning_ebm.data.episodes import DataError
@@ -27,8 +28,6 @@ from lightning_ebm.files import lock
 
 PATIENCE = 30.0
 """Seconds without a byte after which a server is given up."""
-BLOCK = 2**18
-"""Bytes that are read at a time."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,10 @@ def fetch(remote: Remote, target: Path) -> Path:
 
 
 def transfer(remote: Remote, file: BinaryIO) -> None:
-    """Appends the missing part of a file; starts over if the server cannot resume."""
+    """Appends the missing part of a file, or starts over if the server cannot resume.
+
+    A bar on the terminal, if there is one, of the first process of a machine shows what arrives.
+    """
     there = file.seek(0, os.SEEK_END)
     headers = {"User-Agent": "lightning-ebm", "Accept-Encoding": "identity"}
     if there:
@@ -120,26 +122,25 @@ def transfer(remote: Remote, file: BinaryIO) -> None:
         if there and error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             return  # there is no more: whole, or damaged, which the checksum tells
         raise
-    with answer, progress() as bar:
+    with answer:
         goes_on = answer.status == http.HTTPStatus.PARTIAL_CONTENT
         if goes_on and not answer.headers.get("Content-Range", "").startswith(f"bytes {there}-"):
             raise DataError(
                 f"{remote.url}: the server continues at another byte than {there}; remove {file.name}, and start again"
             )
         if not goes_on:
-            file.truncate(0)
-            there = 0
-        announced = answer.headers.get("Content-Length")
-        whole = there + int(announced) if announced and announced.isdigit() else None
-        task = bar.add_task(remote.name, total=whole)
-        while block := answer.read(BLOCK):
-            file.write(block)
-            there += len(block)
-            bar.update(task, completed=there)
-    if whole is not None and there < whole:
+            there = file.seek(0)
+            file.truncate()
+        announced = answer.headers.get("Content-Length", "")
+        more = int(announced) if announced.isdigit() else 0
+        quiet = not more or not sys.stderr.isatty() or os.environ.get("LOCAL_RANK", "0") != "0"
+        bar = wrap_file(answer, more, description=remote.name, console=Console(stderr=True), disable=quiet)
+        with bar as content:
+            shutil.copyfileobj(content, file)
+    if file.tell() < there + more:
         raise DataError(
-            f"{remote.url}: the transfer stopped after {there} of {whole} bytes; they are kept, and the same command"
-            " continues from them"
+            f"{remote.url}: the transfer stopped after {file.tell()} of {there + more} bytes; they are kept, and the"
+            " same command continues from them"
         )
 
 
@@ -153,10 +154,3 @@ def verify(remote: Remote, part: Path) -> None:
             f"{remote.url} came with the MD5 checksum {found} instead of {remote.md5}, and was removed: try again, or"
             " get the file by other means"
         )
-
-
-def progress() -> Progress:
-    """A bar on the terminal, if there is one, of the first process of a machine."""
-    quiet = not sys.stderr.isatty() or os.environ.get("LOCAL_RANK", "0") != "0"
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    return Progress(*columns, TransferSpeedColumn(), TimeRemainingColumn(), console=Console(stderr=True), disable=quiet)

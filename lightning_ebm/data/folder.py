@@ -12,15 +12,7 @@ import PIL
 
 from lightning_ebm.data.archive import Archive, data_root, open_archive
 from lightning_ebm.data.episodes import DataError, Split
-from lightning_ebm.data.images import (
-    ImageSet,
-    ImageSplit,
-    as_pattern,
-    cached_splits,
-    decode,
-    numbered,
-    without_shared,
-)
+from lightning_ebm.data.images import ImageSet, ImageSplit, as_pattern, cached_splits, decode, without_shared
 from lightning_ebm.memory import PatternSpec
 from lightning_ebm.settings import Settings, setting
 
@@ -65,10 +57,8 @@ class ImageFolder(ImageSet):
             raise DataError(f"data.root: {root} does not exist; {CURE}")
         archive = open_archive(Path(root), CURE)
         parts = divide(archive)
-        key = {
-            **{"files": archive.fingerprint(), "size": config.size, "kind": config.kind},
-            **{"pillow": PIL.__version__, "format": 1},
-        }
+        key = {"files": archive.fingerprint(), "size": config.size, "kind": config.kind}
+        key |= {"pillow": PIL.__version__, "format": 1}
         self.splits = cached_splits(f"folder-{config.size}", key, lambda: read(archive, parts, self.spec))
 
 
@@ -87,14 +77,13 @@ def divide(archive: Archive) -> dict[Split, list[str]]:
 
 def read(archive: Archive, parts: dict[Split, list[str]], spec: PatternSpec) -> dict[Split, ImageSplit]:
     """The images of each split as patterns, and their folders as labels."""
-    names = [name for part in parts.values() for name in part]
-    labels = dict(zip(names, numbered(np.array([str(PurePosixPath(name).parent) for name in names])), strict=True))
+    folders = sorted({str(PurePosixPath(name).parent) for part in parts.values() for name in part})
+    numbers = {folder: number for number, folder in enumerate(folders)}
     white = 1 if spec.binary else 255
     splits = {}
     for split, part in parts.items():
         images = [decode(archive.read(name), archive.where(name), f"remove it, or {CURE}") for name in part]
         patterns = np.stack([as_pattern(image, spec, ImageFolder.dark_is_one) for image in images])
-        splits[split] = ImageSplit(
-            np.rint(white * patterns).astype(np.uint8), np.array([labels[name] for name in part])
-        )
+        labels = np.array([numbers[str(PurePosixPath(name).parent)] for name in part])
+        splits[split] = ImageSplit(np.rint(white * patterns).astype(np.uint8), labels)
     return without_shared(splits)

@@ -124,10 +124,9 @@ def is_of(character: str, script: str) -> bool:
 
 
 def render(path: Path, characters: list[str]) -> np.ndarray:
-    """Characters of a font file filled with ink, each scaled to the same longer side and centred.
+    """Characters of a font file, filled with ink, scaled to the same longer side and centred.
 
-    Returns:
-        (characters, GRID, GRID), bool, with a blank border of two pixels; blank where the font has no ink.
+    (characters, GRID, GRID), bool, with a blank border of two pixels; blank where the font has no ink.
     """
     font = ImageFont.truetype(path, size=2 * GRID, layout_engine=ImageFont.Layout.BASIC)
     pictures = np.zeros((len(characters), GRID, GRID), bool)
@@ -187,13 +186,11 @@ def thin(pictures: np.ndarray) -> np.ndarray:
 
 
 def trace(lines: np.ndarray, size: int, random: np.random.Generator) -> np.ndarray:
-    """One more hand for every character, from centre lines (characters, GRID, GRID), bool, none empty.
+    """One more hand for every character: (characters, size, size), uint8, ink 1 and paper 0.
 
     The ranges were chosen by eye and by number, so that 32x32 images resemble Omniglot's: there a character's longer
-    side has 13 to 27 pixels, ink covers 8 % and a stroke is 1.7 pixels wide.
-
-    Returns:
-        (characters, size, size), uint8, ink 1 and paper 0.
+    side has 13 to 27 pixels, ink covers 8 % and a stroke is 1.7 pixels wide. The lines (characters, GRID, GRID), bool,
+    are centre lines, none of them empty.
     """
     count = len(lines)
     owner, *pixel = np.nonzero(lines)

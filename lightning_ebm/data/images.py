@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, cast, get_args
+from typing import Any, ClassVar, get_args
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -94,7 +94,7 @@ class ImageSet(PatternSource):
     splits: Mapping[Split, ImageSplit]
 
     def draw(self, split: Split, count: int, random: np.random.Generator, sampling: Sampling = ANY) -> np.ndarray:
-        """Draws (count, *shape) images. See `PatternSource.draw`."""
+        """See `PatternSource.draw`."""
         rows = self.choose(split, count, random, sampling)
         images = self.take(split, rows, random)
         if self.augment and split == "train":
@@ -190,11 +190,6 @@ def without_shared(splits: Mapping[Split, ImageSplit]) -> dict[Split, ImageSplit
     return result
 
 
-def numbered(names: np.ndarray) -> np.ndarray:
-    """Class indices, in the order of the class names: (count,), int64."""
-    return cast(np.ndarray, np.unique(names, return_inverse=True)[1]).reshape(-1)
-
-
 def decode(content: bytes, where: str, cure: str, side: int | None = None) -> Image.Image:
     """The image in an untrusted file, whatever its suffix: the only reader of images.
 
@@ -233,11 +228,7 @@ def decode(content: bytes, where: str, cure: str, side: int | None = None) -> Im
 
 
 def on_paper(image: Image.Image) -> Image.Image:
-    """The image in RGB, on white paper.
-
-    Raises:
-        ValueError: if nothing says which of its numbers are black and white.
-    """
+    """The image in RGB, on white paper; `ValueError` if nothing says which of its numbers are black and white."""
     if 2 in getattr(image, "tag_v2", {}).get(339, ()):
         raise ValueError("its numbers have signs, and nothing says which of them are black and white")
     if image.mode[0] in "IF":
@@ -250,11 +241,7 @@ def on_paper(image: Image.Image) -> Image.Image:
 
 
 def eight_bits(image: Image.Image) -> np.ndarray:
-    """Grey values of more than 8 bits, scaled to 0 to 255: (height, width), uint8. Pillow itself would cut them off.
-
-    Raises:
-        ValueError: if nothing says what is white, or there are values beyond it.
-    """
+    """Grey values of more than 8 bits, scaled to 0 to 255: (height, width), uint8. Pillow itself would cut them off."""
     tags = getattr(image, "tag_v2", {})  # of a TIFF file: bits 258, polarity 262
     if image.mode.startswith("I;16"):
         white = 2 ** tags.get(258, (16,))[0] - 1

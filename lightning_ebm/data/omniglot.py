@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from lightning_ebm.data.archive import Archive, open_archive
 from lightning_ebm.data.cache import Arrays, cached
 from lightning_ebm.data.download import Remote, find_or_fetch
-from lightning_ebm.data.episodes import DataError
-from lightning_ebm.data.images import ImageSet, ImageSplit, decode, numbered, shrink, without_shared
+from lightning_ebm.data.episodes import DataError, Split
+from lightning_ebm.data.images import ImageSet, ImageSplit, decode, shrink, without_shared
 from lightning_ebm.memory import PatternSpec
 from lightning_ebm.registry import did_you_mean
 from lightning_ebm.settings import Settings, setting
@@ -25,10 +25,7 @@ PUBLISHED = (
 )
 FOLDERS = ("omniglot/", "omniglot-py/", "")
 CURE = "get it from https://github.com/brendenlake/omniglot, folder python, or with data.download=true"
-HELD_OUT = (
-    *("Alphabet_of_the_Magi", "Anglo-Saxon_Futhorc", "Burmese_(Myanmar)"),
-    *("Korean", "Syriac_(Estrangelo)"),
-)
+HELD_OUT = ("Alphabet_of_the_Magi", "Anglo-Saxon_Futhorc", "Burmese_(Myanmar)", "Korean", "Syriac_(Estrangelo)")
 """Background alphabets for validation: 146 of the 964 characters."""
 
 
@@ -77,13 +74,13 @@ class Omniglot(ImageSet):
         if unknown := sorted(set(config.validation) - set(alphabets[held_out])):
             hint = did_you_mean(unknown[0], set(alphabets.tolist()))
             raise DataError(f"data.validation: {background} has no alphabet {unknown[0]!r}.{hint}")
-        test, test_alphabets = load(evaluation, size)
+        parts: dict[Split, tuple[np.ndarray, np.ndarray]] = {
+            "test": load(evaluation, size),
+            "val": (images[held_out], alphabets[held_out]),
+            "train": (images[~held_out], alphabets[~held_out]),
+        }
         self.splits = without_shared(
-            {
-                "test": ImageSplit(test, numbered(test_alphabets)),
-                "val": ImageSplit(images[held_out], numbered(alphabets[held_out])),
-                "train": ImageSplit(images[~held_out], numbered(alphabets[~held_out])),
-            }
+            {split: ImageSplit(ink, np.unique(names, return_inverse=True)[1]) for split, (ink, names) in parts.items()}
         )
 
 

@@ -61,10 +61,8 @@ class Photographs(ImageSet):
         self.augment, size = config.augment, config.size
         self.spec = PatternSpec((3, size, size), binary=False)
         files = {path: read_photograph(path) for paths in PHOTOGRAPHS.values() for path in paths}
-        key = {
-            **{"files": [hashlib.sha256(content).hexdigest() for content in files.values()], "size": size},
-            **{"pillow": PIL.__version__, "format": 1},
-        }
+        sums = [hashlib.sha256(content).hexdigest() for content in files.values()]
+        key = {"files": sums, "size": size, "pillow": PIL.__version__, "format": 1}
         self.splits = cached_splits(f"photographs-{size}", key, lambda: cut_all(files, size))
 
 
