@@ -54,10 +54,9 @@ class Archive(ABC):
 
 
 class Folder(Archive):
-    """Files below a folder; links are followed. What changes their size or time changes the fingerprint.
+    """Files below a folder. What changes their size or time changes the fingerprint.
 
-    Raises:
-        DataError: if a folder cannot be listed, or a link leads nowhere or back to where it is.
+    Links are followed; one that leads nowhere or back to where it is is a `DataError`.
     """
 
     def __init__(self, path: Path, cure: str) -> None:
@@ -99,11 +98,7 @@ class Folder(Archive):
 
 
 class Zip(Archive):
-    """Files in a zip. Nothing is unpacked to the disk; sizes that explode are refused.
-
-    Raises:
-        DataError: if it is not a complete zip file, or looks malicious.
-    """
+    """Files in a zip. Nothing is unpacked to the disk; a damaged or malicious zip is a `DataError`."""
 
     def __init__(self, path: Path, cure: str) -> None:
         self.path, self.cure = path, cure

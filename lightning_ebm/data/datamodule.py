@@ -6,7 +6,6 @@ import atexit
 import multiprocessing
 import signal
 import threading
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -52,8 +51,14 @@ class EpisodeDataModule(pl.LightningDataModule):
         super().__init__()
         self.source, self.distortion, self.episodes = source, distortion, config
         self.test_distortion = test_distortion or distortion
-        self.curriculum = curriculum(source, distortion, config) if config.train_patterns_per_episode else None
+        self.sampling = Sampling(config.classes, config.with_replacement)
+        self.curriculum = Curriculum(config) if config.train_patterns_per_episode else None
         self.position = 0
+        for items in config.train_patterns_per_episode:  # the fewest and the most, which may come late
+            try:
+                EpisodeDataset(source, distortion, items, "train", config.seed, self.sampling)[0]
+            except ValueError as error:
+                raise ValueError(f"episodes.train_patterns_per_episode: {error}") from None
 
     def train_dataloader(self) -> DataLoader[Episode]:
         """Batches without end; an epoch begins with the episode after the last one that an update has used."""
@@ -69,14 +74,13 @@ class EpisodeDataModule(pl.LightningDataModule):
 
     def _loader(self, split: Split, stop: int | None = None) -> DataLoader[Episode]:
         config, trainer = self.episodes, self.trainer
-        sampling = Sampling(config.classes, config.with_replacement)
         rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
         distortion = self.test_distortion if split == "test" else self.distortion
         items = self.curriculum if self.curriculum and split == "train" else config.patterns_per_episode
         if config.workers:
             prepare_workers(config.workers)
         return DataLoader(
-            EpisodeDataset(self.source, distortion, items, split, config.seed, sampling),
+            EpisodeDataset(self.source, distortion, items, split, config.seed, self.sampling),
             batch_sampler=EpisodeSampler(
                 config.batch, stop=stop, rank=rank, world=world, used=self.used if split == "train" else None
             ),
@@ -101,64 +105,36 @@ class EpisodeDataModule(pl.LightningDataModule):
         self.position = state_dict["position"]
 
 
-@dataclass(frozen=True)
 class Curriculum:
-    """Draws N, the patterns of an episode, from a range whose upper end may rise: few patterns first, then more.
+    """Draws N, the patterns of a training episode, as `episodes.train_patterns_per_episode` and `curriculum` say.
 
-    Before the rise begins, all N of the range are drawn: an objective of pretraining needs no start with few. N is a
-    pure function of the attributes and an episode's index, and the same for all episodes of one update.
-
-    Attributes:
-        low: the least N.
-        high: the greatest.
-        batch: episodes of one update, over all devices; episode i belongs to update i // batch.
-        rising: updates over which the upper end rises linearly from low to high; 0: it is high from the start.
-        seed: of the episodes.
-        start: update in which the rise begins.
+    N is a pure function of the settings and an episode's index, and the same for all episodes of one update. Before a
+    rise begins, all N of the range are drawn: an objective of pretraining needs no start with few.
     """
 
-    low: int
-    high: int
-    batch: int
-    rising: int = 0
-    seed: int = 0
-    start: int = 0
+    def __init__(self, config: EpisodesConfig) -> None:
+        self.config = config
+        self.low, self.high = config.train_patterns_per_episode
 
     def __call__(self, index: int) -> int:
         """N of the episode of this index; all numbers of the range that its update has are equally likely."""
-        update = index // self.batch
+        update = index // self.config.batch
         # the spawn key makes these draws independent of those of `episode_random`
-        entropy = np.random.SeedSequence((self.seed, 0, update), spawn_key=(1,))
+        entropy = np.random.SeedSequence((self.config.seed, 0, update), spawn_key=(1,))
         return int(np.random.default_rng(entropy).integers(self.low, self.upper(update), endpoint=True))
 
     def upper(self, update: int) -> int:
         """The upper end of the range at an update, rounded down."""
-        risen = update - self.start
-        if not 0 <= risen < self.rising:
+        risen = update - self.config.curriculum_from
+        if not 0 <= risen < self.config.curriculum:
             return self.high
-        return self.low + (self.high - self.low) * risen // self.rising
-
-
-def curriculum(source: PatternSource, distortion: Distortion, config: EpisodesConfig) -> Curriculum:
-    """How many patterns training episodes hold, after a trial with the fewest and the most, which may come late."""
-    low, high = config.train_patterns_per_episode
-    sampling = Sampling(config.classes, config.with_replacement)
-    try:
-        for items in (low, high):
-            EpisodeDataset(source, distortion, items, "train", config.seed, sampling)[0]
-    except ValueError as error:
-        raise ValueError(f"episodes.train_patterns_per_episode: {error}") from None
-    return Curriculum(low, high, config.batch, config.curriculum, config.seed, start=config.curriculum_from)
+        return self.low + (self.high - self.low) * risen // self.config.curriculum
 
 
 def prepare_workers(workers: int) -> None:
-    """Makes sure that workers can be started, and that none that hangs keeps this process from ending.
-
-    Raises:
-        ValueError: if the system has no semaphores, which a worker's queues need.
-    """
+    """Makes sure that workers can be started, and that none that hangs keeps this process from ending."""
     try:
-        multiprocessing.Lock()
+        multiprocessing.Lock()  # a semaphore, which a worker's queues need
     except OSError as error:
         raise ValueError(
             f"episodes.workers={workers}: processes cannot share memory here ({error}); set episodes.workers=0, or make"

@@ -32,11 +32,9 @@ PATIENCE = 30.0
 
 @dataclass(frozen=True)
 class Remote:
-    """A file at its public home.
+    """A file at its public home, with the MD5 checksum that its makers and users publish, in hexadecimal.
 
-    Attributes:
-        url: where it is.
-        md5: its checksum in hexadecimal, as its makers and users publish it: against accidents, not against malice.
+    The checksum is against accidents, not against malice.
     """
 
     url: str

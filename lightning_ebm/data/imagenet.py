@@ -101,17 +101,9 @@ def divide(archive: Archive) -> Parts:
 
 
 def decoded(name: str, archive: Archive, parts: Parts, side: int, exact: bool = False) -> dict[Split, ImageSplit]:
-    """The splits, from the cache if they have been decoded before; without images that an earlier split has.
+    """The splits, from the cache under a name if they were decoded before; without images that an earlier split has.
 
-    Args:
-        name: the start of the name in the cache.
-        archive: where the images are.
-        parts: what belongs to which split.
-        side: of the squares that are kept, in pixels.
-        exact: whether images must have that size.
-
-    Raises:
-        DataError: if an image cannot be decoded, or has another size.
+    Images become squares of `side` pixels, which they must be already if `exact` is true.
     """
 
     def decode_all(allocate: Allocate) -> None:

@@ -102,11 +102,7 @@ class ImageSet(PatternSource):
         return images.astype(np.float32) if self.spec.binary else np.divide(images, np.float32(255), dtype=np.float32)
 
     def choose(self, split: Split, count: int, random: np.random.Generator, sampling: Sampling) -> np.ndarray:
-        """Rows of `count` images, all equally likely: of the whole split, or of the classes drawn first.
-
-        Raises:
-            DataError: if there are fewer images or classes; the message names the key.
-        """
+        """Rows of `count` images, all equally likely: of the whole split, or of the classes drawn first."""
         if split not in self.splits:
             raise DataError(f"{type(self).__name__} has no {split} images here: {self.cure}")
         part, classes, name = self.splits[split], sampling.classes, type(self).__name__

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lightning_ebm.data.archive import Archive, open_archive
 from lightning_ebm.data.cache import Arrays, cached
@@ -84,7 +83,7 @@ class Omniglot(ImageSet):
         )
 
 
-def load(path: Path, size: int) -> tuple[NDArray[np.uint8], np.ndarray]:
+def load(path: Path, size: int) -> tuple[np.ndarray, np.ndarray]:
     """The images and alphabets that `read_zip` finds, from the cache if they have been read before."""
     archive = open_archive(path, f"remove {path}, and {CURE}")
     key = {"files": archive.fingerprint(), "size": size, "format": 2}  # another format when what is stored changes

@@ -8,21 +8,15 @@ import torch
 from torch.utils.data import DataLoader
 
 from lightning_ebm.data.bits import RandomBits, RandomBitsConfig
+from lightning_ebm.data.datamodule import hand_on
 from lightning_ebm.data.distortions import Pixels, PixelsConfig
 from lightning_ebm.data.episodes import Episode, EpisodeDataset, EpisodeSampler, episode_random
+from tests.data.roots import same
 
 
 def episodes(split="train", seed=0, items=5):
     source = RandomBits(RandomBitsConfig(size=24))
     return EpisodeDataset(source, Pixels(source.spec, PixelsConfig(amount=8)), items, split, seed)
-
-
-def same(a: Episode, b: Episode) -> bool:
-    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
-
-
-def as_it_is(episode: Episode) -> Episode:
-    return episode
 
 
 class TestPurity:
@@ -69,7 +63,7 @@ class TestLoading:
     @pytest.mark.parametrize("workers", [0, 2])
     def test_workers_make_no_difference(self, workers):
         sampler = EpisodeSampler(batch=4, stop=16)
-        loader = DataLoader(episodes(), batch_sampler=sampler, collate_fn=as_it_is, num_workers=workers)
+        loader = DataLoader(episodes(), batch_sampler=sampler, collate_fn=hand_on, num_workers=workers)
         loaded = list(loader)
         assert len(loaded) == 4
         for step, episode in enumerate(loaded):
