@@ -86,7 +86,14 @@ def fetch(remote: Remote, target: Path) -> Path:
             if not target.exists():  # another process may have been at it
                 with part.open("ab") as file:
                     transfer(remote, file)
-                verify(remote, part)
+                with part.open("rb") as content:
+                    found = hashlib.file_digest(content, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+                if found != remote.md5:
+                    part.unlink()
+                    raise DataError(
+                        f"{remote.url} came with the MD5 checksum {found} instead of {remote.md5}, and was removed:"
+                        " try again, or get the file by other means"
+                    )
                 os.replace(part, target)
     except urllib.error.HTTPError as error:
         raise DataError(f"{remote.url} cannot be had: the server answers {error.code} {error.reason}") from error
@@ -139,16 +146,4 @@ def transfer(remote: Remote, file: BinaryIO) -> None:
         raise DataError(
             f"{remote.url}: the transfer stopped after {file.tell()} of {there + more} bytes; they are kept, and the"
             " same command continues from them"
-        )
-
-
-def verify(remote: Remote, part: Path) -> None:
-    """Removes what has arrived, with an error, if its checksum is wrong."""
-    with part.open("rb") as content:
-        found = hashlib.file_digest(content, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-    if found != remote.md5:
-        part.unlink()
-        raise DataError(
-            f"{remote.url} came with the MD5 checksum {found} instead of {remote.md5}, and was removed: try again, or"
-            " get the file by other means"
         )

@@ -67,7 +67,7 @@ def divide(archive: Archive) -> dict[Split, list[str]]:
     parts: dict[Split, list[str]] = {"test": [], "val": [], "train": []}
     for name in archive.names:
         if name.lower().endswith(SUFFIXES):
-            tenth = hashlib.sha256(name.encode()).digest()[0] % 10
+            tenth = hashlib.sha256(name.encode(errors="surrogateescape")).digest()[0] % 10
             parts["test" if tenth == 0 else "val" if tenth == 1 else "train"].append(name)
     if not all(parts.values()):
         counts = ", ".join(f"{len(names)} for {split}" for split, names in parts.items())
@@ -82,7 +82,7 @@ def read(archive: Archive, parts: dict[Split, list[str]], spec: PatternSpec) -> 
     white = 1 if spec.binary else 255
     splits = {}
     for split, part in parts.items():
-        images = [decode(archive.read(name), archive.where(name), f"remove it, or {CURE}") for name in part]
+        images = (decode(archive.read(name), archive.where(name), f"remove it, or {CURE}") for name in part)
         patterns = np.stack([as_pattern(image, spec, ImageFolder.dark_is_one) for image in images])
         labels = np.array([numbers[str(PurePosixPath(name).parent)] for name in part])
         splits[split] = ImageSplit(np.rint(white * patterns).astype(np.uint8), labels)
