@@ -37,8 +37,7 @@ class EpisodeDataModule(pl.LightningDataModule):
     of their own.
 
     Raises:
-        ValueError: if `episodes.train_patterns_per_episode` asks for more patterns than there are, or fewer than a
-            distortion needs.
+        ValueError: if there are fewer patterns than a training episode may hold, or fewer than its distortion needs.
     """
 
     def __init__(

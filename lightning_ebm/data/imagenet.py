@@ -37,7 +37,7 @@ class ImageNetConfig(Settings):
     root: str = setting("", path=True)
     """The tree or a zip of it, or a folder that holds one as `imagenet*` or `imagenet*/*`; empty:
     $LIGHTNING_EBM_DATA."""
-    size: int = setting(64, at_least=8)
+    size: int = setting(64, at_least=8, at_most="side")
     """Side of a crop in pixels, at most `side`."""
     side: int = setting(96, at_least=8, at_most=512)
     """Shorter side that images are scaled to before they are cut, in pixels. Only their middle square is kept:
@@ -55,12 +55,9 @@ class ImageNet(ImageSet):
     citation = "Russakovsky et al.: ImageNet Large Scale Visual Recognition Challenge. IJCV 115(3), 2015"
 
     def __init__(self, config: ImageNetConfig = ImageNetConfig()) -> None:
-        size, side = config.size, config.side
-        if size > side:
-            raise ValueError(f"data.size must be at most data.side={side} pixels, got {size}")
-        self.spec = PatternSpec((3, size, size), binary=False)
+        self.spec = PatternSpec((3, config.size, config.size), binary=False)
         archive = open_archive(find_tree(config.root, "imagenet*", LAYOUT if config.root else CURE), REPAIR)
-        self.splits = decoded(f"imagenet-{side}", archive, divide(archive), side)
+        self.splits = decoded(f"imagenet-{config.side}", archive, divide(archive), config.side)
 
     def take(self, split: Split, rows: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """See `ImageSet.take`: a crop of each image, anywhere in training, otherwise in the middle."""

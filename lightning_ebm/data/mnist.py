@@ -88,11 +88,7 @@ class MNIST(ImageSet):
 
 
 def find_pair(config: MNISTConfig, kind: str) -> tuple[Path, Path]:
-    """Where the images and labels of the training set, `train`, or of the test set, `t10k`, lie.
-
-    Raises:
-        MissingError: if the images lie nowhere. Images without labels are another `DataError`.
-    """
+    """Where the images and labels of `train` or `t10k` lie. A `MissingError` says that the images lie nowhere."""
 
     def one(remote: Remote) -> Path:
         name = remote.name.removesuffix(".gz")

@@ -101,7 +101,7 @@ class TestErrors:
             imagenet(root, files)
 
     def test_a_crop_larger_than_the_image(self, root):
-        with pytest.raises(ValueError, match=r"data\.size must be at most data\.side=72 pixels, got 73"):
+        with pytest.raises(ValueError, match=r"size must be at least 8 and at most side=72, got 73"):
             imagenet(root, size=73)
         with pytest.raises(ValueError, match=r"side must be at least 8 and at most 512, got 513"):
             imagenet(root, side=513)
