@@ -54,9 +54,9 @@ class Archive(ABC):
 
 
 class Folder(Archive):
-    """Files below a folder. What changes their size or time changes the fingerprint.
+    """Files below a folder; links are followed, and an error if they lead nowhere or back to where they are.
 
-    Links are followed; one that leads nowhere or back to where it is is a `DataError`.
+    What changes a file's size or time changes the fingerprint.
     """
 
     def __init__(self, path: Path, cure: str) -> None:

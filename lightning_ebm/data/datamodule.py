@@ -87,7 +87,6 @@ class EpisodeDataModule(pl.LightningDataModule):
             num_workers=config.workers,
             timeout=WORKER_TIMEOUT if config.workers else 0,
             worker_init_fn=leave_signals,
-            persistent_workers=False,
             generator=torch.Generator(),  # torch draws from it at each start, which would move the global one on
         )
 

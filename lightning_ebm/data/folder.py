@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import ClassVar
 
 import numpy as np
 import PIL
@@ -45,8 +44,7 @@ class ImageFolder(ImageSet):
 
     config = ImageFolderConfig
     citation = "your own images"
-    cure = "add images"
-    dark_is_one: ClassVar[bool] = True  # of drawings
+    dark_is_one = True  # of drawings
 
     def __init__(self, config: ImageFolderConfig = ImageFolderConfig()) -> None:
         self.augment = config.augment

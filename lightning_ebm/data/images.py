@@ -25,7 +25,6 @@ FORMATS = ("PNG", "JPEG", "GIF", "TIFF", "BMP", "WEBP", "PPM")
 """Of image files, as Pillow calls them; of others, some would start another program."""
 LARGEST = 2**26
 """Pixels of an image that may be decoded; the largest of ImageNet has about 2^25."""
-
 SHIFT = 2
 """Pixels that augmentation shifts an image by, at most, in each direction."""
 INKED = 2048
@@ -81,7 +80,7 @@ class ImageSet(PatternSource):
 
     Attributes:
         splits: its parts. They share no image: what test has is taken from val and train, what val has from train.
-        cure: what to do if a split is missing.
+        cure: what to do if a split is missing, in sets that may lack one.
         dark_is_one: whether dark pixels, such as ink, become 1, as in sets of drawings.
         turnable: whether what is turned or upside down belongs to the set as well, and not only what is mirrored.
         augment: whether images of the train split, and of no other, are shifted and mirrored at random.
