@@ -20,10 +20,7 @@ class RandomBitsConfig(Settings):
 
 
 class RandomBits(PatternSource):
-    """Independent bits, 0 or 1 with equal chances.
-
-    The splits have one distribution. They differ because an episode's generator depends on its split.
-    """
+    """Independent bits, 0 or 1 with equal chances. All splits have this distribution."""
 
     config = RandomBitsConfig
     citation = "Bartunov, Rae, Osindero, Lillicrap: Meta-Learning Deep Energy-Based Memory Models. ICLR 2020"
@@ -32,11 +29,7 @@ class RandomBits(PatternSource):
         self.spec = PatternSpec((config.size,), binary=True)
 
     def draw(self, split: Split, count: int, random: np.random.Generator, sampling: Sampling = ANY) -> np.ndarray:
-        """Draws (count, size) bits. See `PatternSource.draw`; there are always enough, each drawn for itself.
-
-        Raises:
-            ValueError: if they are to come from some classes.
-        """
+        """See `PatternSource.draw`: (count, size) bits. There are always enough; there are no classes."""
         if sampling.classes:
             raise ValueError(f"episodes.classes must be 0, as random bits have no classes, got {sampling.classes}")
         return random.integers(2, size=(count, *self.spec.shape)).astype(np.float32)

@@ -32,8 +32,8 @@ ABANDONED = 24 * 3600
 def cached(name: str, key: Mapping[str, object], build: Callable[[], Arrays]) -> Arrays:
     """What `build` returns, kept for the next process: read-only and memory-mapped, so that processes share it.
 
-    A cache never stops a run: damaged files are rebuilt, and where nothing can be written, everything stays in
-    memory, with a warning. Of processes that build the same at once, the first to finish is the one that counts.
+    A cache never stops a run: damaged files are rebuilt, and where nothing can be written, everything stays in memory,
+    with a warning. Of processes that build the same at once, the first to finish counts.
 
     Args:
         name: the start of the folder's name, for people.
@@ -117,11 +117,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def claim(file: Path, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
-    """A memory-mapped array to be filled, whose room on the disk is certain: a full one shows here, not later.
-
-    Raises:
-        OSError: if there is no room.
-    """
+    """A memory-mapped array to be filled. A disk without room for it raises `OSError` here, not later."""
     if not math.prod(shape):
         np.save(file, np.empty(shape, dtype))
         return np.empty(shape, dtype)
@@ -133,11 +129,7 @@ def claim(file: Path, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
 
 
 def record(unfinished: Path, arrays: Arrays) -> None:
-    """Writes everything to disk, with the fingerprint that `opened` compares.
-
-    Raises:
-        OSError: if the disk is full.
-    """
+    """Writes everything to disk, with the fingerprint that `opened` compares."""
     manifest = {}
     for label, array in arrays.items():
         if isinstance(array, np.memmap):
@@ -149,11 +141,7 @@ def record(unfinished: Path, arrays: Arrays) -> None:
 
 
 def publish(unfinished: Path, path: Path) -> None:
-    """Gives a finished folder its name, unless another process was first. Something damaged there is taken away.
-
-    Raises:
-        OSError: if the folder cannot be renamed.
-    """
+    """Gives a finished folder its name, unless another process was first. Something damaged there is taken away."""
     with contextlib.suppress(OSError):
         os.rename(unfinished, path)
         return

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lightning_ebm.data.archive import READING_ERRORS, read_whole
+from lightning_ebm.data.archive import read_whole
 from lightning_ebm.data.cache import digest
 from lightning_ebm.data.download import Remote, find_or_fetch
 from lightning_ebm.data.episodes import DataError, Split
@@ -31,8 +31,6 @@ SHAPE = (3, 32, 32)
 SIZE = math.prod(SHAPE)
 LARGEST = 2**26
 """Bytes of a batch that are read, at most; a true one has 31 million."""
-TAR_ERRORS: tuple[type[Exception], ...] = (*READING_ERRORS, tarfile.TarError, struct.error)
-"""What tarfile is seen to raise on damaged input."""
 MOST = 2**18
 """Instructions of a batch that are read; a true one has about 40,000."""
 INTEGERS = ("BININT", "BININT1", "BININT2", "LONG1")
@@ -65,10 +63,7 @@ class CIFAR10(ImageSet):
     """Colour images of 3x32x32 values in [0, 1]; classes are the ten kinds of things.
 
     Test is the official test batch. Train and val are those of the five training batches that are there: val the last
-    tenth, train the rest. Images that two splits have in common are taken from the one that is named last here.
-
-    Raises:
-        DataError: if no training batch or no test batch is there, or one is damaged.
+    tenth, train the rest.
     """
 
     config = CIFAR10Config
@@ -87,17 +82,18 @@ class CIFAR10(ImageSet):
         key = {"files": sums, "format": 1}
 
         def build() -> dict[Split, ImageSplit]:
-            return read_batches(files if path.is_dir() else unpacked(path, cure), cure)
+            contents = files if path.is_dir() else unpacked(path, cure)
+            *training, test = (read_batch(content, name, cure) for name, content in contents.items())
+            images = np.concatenate([part.images for part in training])
+            together = ImageSplit(images, np.concatenate([part.labels for part in training]))
+            first = len(together) - len(together) // 10
+            return without_shared({"test": test, "val": together[first:], "train": together[:first]})
 
         self.splits = cached_splits("cifar10", key, build)
 
 
 def read_folder(folder: Path, cure: str) -> dict[str, bytes]:
-    """The contents of the batches of a folder by their names in errors, the test batch last.
-
-    Raises:
-        DataError: if there is no training batch or no test batch, or one cannot be read.
-    """
+    """The contents of the batches of a folder by their names in errors, the test batch last."""
     training = [folder / name for name in BATCHES if (folder / name).exists()]
     if not training:
         raise DataError(f"{folder} has none of {BATCHES[0]} to {BATCHES[-1]}: {cure}")
@@ -105,11 +101,7 @@ def read_folder(folder: Path, cure: str) -> dict[str, bytes]:
 
 
 def unpacked(packed: Path, cure: str) -> dict[str, bytes]:
-    """As `read_folder`, from the authors' archive, without unpacking it to disk.
-
-    Raises:
-        DataError: if it is damaged, or lacks a batch.
-    """
+    """As `read_folder`, from the authors' archive, without unpacking it to disk."""
     wanted = {f"{FOLDER}/{name}": b"" for name in (*BATCHES, "test_batch")}
     try:
         with tarfile.open(packed, "r:gz") as archive:
@@ -118,32 +110,18 @@ def unpacked(packed: Path, cure: str) -> dict[str, bytes]:
                     raise ValueError("it unpacks to more than any such archive")
                 if member.name in wanted and (file := archive.extractfile(member)):
                     wanted[member.name] = file.read(LARGEST)
-    except TAR_ERRORS as error:
+    except Exception as error:  # damage can show as almost any
         raise DataError(f"{packed} is not a complete archive of CIFAR-10 ({reason(error)}): {cure}") from error
     if lacking := [name for name, content in wanted.items() if not content]:
         raise DataError(f"{packed} has no file {lacking[0]}: {cure}")
     return {f"{name} in {packed}": content for name, content in wanted.items()}
 
 
-def read_batches(files: dict[str, bytes], cure: str) -> dict[Split, ImageSplit]:
-    """The splits, from the contents of the batches, the last of which is the test batch."""
-    *training, test = (read_batch(content, name, cure) for name, content in files.items())
-    together = ImageSplit(
-        np.concatenate([part.images for part in training]), np.concatenate([part.labels for part in training])
-    )
-    first = len(together) - len(together) // 10
-    return without_shared({"test": test, "val": together[first:], "train": together[:first]})
-
-
 def read_batch(content: bytes, where: str, cure: str = CURE) -> ImageSplit:
     """The images and labels of one batch: a pickled dict with `data` (count, 3072) and `labels`, and more.
 
     A batch need not be the published one, byte for byte: many have been pickled again. A pickle may run anything, so it
-    is not unpickled: pixels and labels are taken from its instructions. Errors name the file as `where`, and end in the
-    cure.
-
-    Raises:
-        DataError: if it is not a pickle of such a dict.
+    is not unpickled: pixels and labels are taken from its instructions.
     """
     try:
         steps = [step for step in itertools.islice(pickletools.genops(content), MOST) if step[0].name not in IGNORED]

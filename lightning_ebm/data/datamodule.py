@@ -8,11 +8,11 @@ import signal
 import threading
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from lightning_ebm.data.curriculum import Curriculum
 from lightning_ebm.data.episodes import (
     Distortion,
     Episode,
@@ -32,13 +32,12 @@ WORKER_TIMEOUT = 45.0
 class EpisodeDataModule(pl.LightningDataModule):
     """Loaders of episode batches for the three splits.
 
-    Training episodes are numbered through, over all processes; the position in their stream is part of a
-    checkpoint, so that a resumed run sees exactly the episodes that an uninterrupted one would have seen.
-    Test episodes may have a distortion of their own.
+    Training episodes are numbered through, over all processes. A checkpoint has the position in their stream, so that a
+    resumed run sees exactly the episodes that an uninterrupted one would have seen. Test episodes may have a distortion
+    of their own.
 
     Raises:
-        ValueError: if `episodes.train_patterns_per_episode` asks for more patterns than there are, or fewer than a
-            distortion needs.
+        ValueError: if there are fewer patterns than a training episode may hold, or fewer than its distortion needs.
     """
 
     def __init__(
@@ -51,8 +50,14 @@ class EpisodeDataModule(pl.LightningDataModule):
         super().__init__()
         self.source, self.distortion, self.episodes = source, distortion, config
         self.test_distortion = test_distortion or distortion
-        self.curriculum = curriculum(source, distortion, config) if config.train_patterns_per_episode else None
+        self.sampling = Sampling(config.classes, config.with_replacement)
+        self.curriculum = Curriculum(config) if config.train_patterns_per_episode else None
         self.position = 0
+        for items in config.train_patterns_per_episode:  # the fewest and the most, which may come late
+            try:
+                EpisodeDataset(source, distortion, items, "train", config.seed, self.sampling)[0]
+            except ValueError as error:
+                raise ValueError(f"episodes.train_patterns_per_episode: {error}") from None
 
     def train_dataloader(self) -> DataLoader[Episode]:
         """Batches without end; an epoch begins with the episode after the last one that an update has used."""
@@ -68,20 +73,20 @@ class EpisodeDataModule(pl.LightningDataModule):
 
     def _loader(self, split: Split, stop: int | None = None) -> DataLoader[Episode]:
         config, trainer = self.episodes, self.trainer
-        sampling = Sampling(config.classes, config.with_replacement)
         rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
         distortion = self.test_distortion if split == "test" else self.distortion
         items = self.curriculum if self.curriculum and split == "train" else config.patterns_per_episode
         if config.workers:
             prepare_workers(config.workers)
         return DataLoader(
-            EpisodeDataset(self.source, distortion, items, split, config.seed, sampling),
-            batch_sampler=EpisodeSampler(config.batch, 0, stop, rank, world, self.used if split == "train" else None),
+            EpisodeDataset(self.source, distortion, items, split, config.seed, self.sampling),
+            batch_sampler=EpisodeSampler(
+                config.batch, stop=stop, rank=rank, world=world, used=self.used if split == "train" else None
+            ),
             collate_fn=hand_on,
             num_workers=config.workers,
             timeout=WORKER_TIMEOUT if config.workers else 0,
             worker_init_fn=leave_signals,
-            persistent_workers=False,
             generator=torch.Generator(),  # torch draws from it at each start, which would move the global one on
         )
 
@@ -91,38 +96,43 @@ class EpisodeDataModule(pl.LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """The position in the stream: episodes that updates have used, not those that workers have fetched."""
-        return {"position": self.trainer.global_step * self.episodes.batch if self.trainer else self.position}
+        return {"position": self.used()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes to the position of a checkpoint."""
         self.position = state_dict["position"]
 
 
-def curriculum(source: PatternSource, distortion: Distortion, config: EpisodesConfig) -> Curriculum:
-    """How many patterns training episodes hold, after a trial with the fewest and the most, which may come late.
+class Curriculum:
+    """Draws N, the patterns of a training episode, as `episodes.train_patterns_per_episode` and `curriculum` say.
 
-    Raises:
-        ValueError: if no such episode can be made.
+    N is a pure function of the settings and an episode's index, and the same for all episodes of one update. Before a
+    rise begins, all N of the range are drawn: an objective of pretraining needs no start with few.
     """
-    low, high = config.train_patterns_per_episode
-    try:
-        for items in (low, high):
-            EpisodeDataset(
-                source, distortion, items, "train", config.seed, Sampling(config.classes, config.with_replacement)
-            )[0]
-    except ValueError as error:
-        raise ValueError(f"episodes.train_patterns_per_episode: {error}") from None
-    return Curriculum(low, high, config.batch, config.curriculum, config.seed, start=config.curriculum_from)
+
+    def __init__(self, config: EpisodesConfig) -> None:
+        self.config = config
+        self.low, self.high = config.train_patterns_per_episode
+
+    def __call__(self, index: int) -> int:
+        """N of the episode of this index; all numbers of the range that its update has are equally likely."""
+        update = index // self.config.batch
+        # the spawn key makes these draws independent of those of `episode_random`
+        entropy = np.random.SeedSequence((self.config.seed, 0, update), spawn_key=(1,))
+        return int(np.random.default_rng(entropy).integers(self.low, self.upper(update), endpoint=True))
+
+    def upper(self, update: int) -> int:
+        """The upper end of the range at an update, rounded down."""
+        risen = update - self.config.curriculum_from
+        if not 0 <= risen < self.config.curriculum:
+            return self.high
+        return self.low + (self.high - self.low) * risen // self.config.curriculum
 
 
 def prepare_workers(workers: int) -> None:
-    """Makes sure that workers can be started, and that none that hangs keeps this process from ending.
-
-    Raises:
-        ValueError: if the system has no semaphores, which a worker's queues need.
-    """
+    """Makes sure that workers can be started, and that none that hangs keeps this process from ending."""
     try:
-        multiprocessing.Lock()
+        multiprocessing.Lock()  # a semaphore, which a worker's queues need
     except OSError as error:
         raise ValueError(
             f"episodes.workers={workers}: processes cannot share memory here ({error}); set episodes.workers=0, or make"
@@ -147,14 +157,14 @@ def end_workers() -> None:
 
 
 def leave_signals(worker: int) -> None:
-    """A worker ignores what asks a run to stop, which may come to all of its processes: the trainer ends its workers.
+    """Makes a worker ignore the signals that ask a run to stop, which may come to all of its processes.
 
-    Else they would be gone before the trainer has finished its update and saved.
+    Otherwise workers would be gone before the trainer has finished its update and saved; it ends them itself.
     """
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
 def hand_on(batch: Any) -> Any:
-    """The dataset assembles whole batches; there is nothing left to collate."""
+    """The batch as it is: the dataset assembles whole batches, so that nothing is left to collate."""
     return batch

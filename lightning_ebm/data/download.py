@@ -10,36 +10,31 @@ import contextlib
 import hashlib
 import http.client
 import os
+import shutil
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import wrap_file
 
 from lightning_ebm.data.archive import MissingError, data_root, missing
 from lightning_ebm.data.episodes import DataError
 from lightning_ebm.files import lock
 
-Report = Callable[[int, int | None], None]
-"""Called with the bytes received and, if known, the total."""
 PATIENCE = 30.0
 """Seconds without a byte after which a server is given up."""
-BLOCK = 2**18
-"""Bytes that are read at a time."""
 
 
 @dataclass(frozen=True)
 class Remote:
-    """A file at its public home.
+    """A file at its public home, with the MD5 checksum that its makers and users publish, in hexadecimal.
 
-    Attributes:
-        url: where it is.
-        md5: its checksum in hexadecimal, as its makers and users publish it: against accidents, not against malice.
+    The checksum is against accidents, not against malice.
     """
 
     url: str
@@ -57,7 +52,7 @@ def find_or_fetch(remote: Remote, config: Any, folders: Sequence[str], names: Se
     Args:
         remote: the file's public home.
         config: of the data set: `root`, and whether to `download`.
-        folders: folders below the root in which it may lie, each with a slash at its end; it is put into the first.
+        folders: below the root, in which it may lie, each with a slash at its end; it is fetched into the first.
         names: that it may have; the first one that is there counts.
         cure: how to get the set, the end of an error.
 
@@ -91,7 +86,14 @@ def fetch(remote: Remote, target: Path) -> Path:
             if not target.exists():  # another process may have been at it
                 with part.open("ab") as file:
                     transfer(remote, file)
-                verify(remote, part)
+                with part.open("rb") as content:
+                    found = hashlib.file_digest(content, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+                if found != remote.md5:
+                    part.unlink()
+                    raise DataError(
+                        f"{remote.url} came with the MD5 checksum {found} instead of {remote.md5}, and was removed:"
+                        " try again, or get the file by other means"
+                    )
                 os.replace(part, target)
     except urllib.error.HTTPError as error:
         raise DataError(f"{remote.url} cannot be had: the server answers {error.code} {error.reason}") from error
@@ -111,10 +113,9 @@ def fetch(remote: Remote, target: Path) -> Path:
 
 
 def transfer(remote: Remote, file: BinaryIO) -> None:
-    """Appends the missing part of a file; starts over if the server cannot resume.
+    """Appends the missing part of a file, or starts over if the server cannot resume.
 
-    Raises:
-        DataError: if the server sends less than it announced.
+    A bar on the terminal, if there is one, of the first process of a machine shows what arrives.
     """
     there = file.seek(0, os.SEEK_END)
     headers = {"User-Agent": "lightning-ebm", "Accept-Encoding": "identity"}
@@ -126,51 +127,23 @@ def transfer(remote: Remote, file: BinaryIO) -> None:
         if there and error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             return  # there is no more: whole, or damaged, which the checksum tells
         raise
-    with answer, progress(remote.name) as report:
+    with answer:
         goes_on = answer.status == http.HTTPStatus.PARTIAL_CONTENT
         if goes_on and not answer.headers.get("Content-Range", "").startswith(f"bytes {there}-"):
             raise DataError(
                 f"{remote.url}: the server continues at another byte than {there}; remove {file.name}, and start again"
             )
         if not goes_on:
-            file.truncate(0)
-            there = 0
-        announced = answer.headers.get("Content-Length")
-        whole = there + int(announced) if announced and announced.isdigit() else None
-        while block := answer.read(BLOCK):
-            file.write(block)
-            there += len(block)
-            report(there, whole)
-    if whole is not None and there < whole:
+            there = file.seek(0)
+            file.truncate()
+        announced = answer.headers.get("Content-Length", "")
+        more = int(announced) if announced.isdigit() else 0
+        quiet = not more or not sys.stderr.isatty() or os.environ.get("LOCAL_RANK", "0") != "0"
+        bar = wrap_file(answer, more, description=remote.name, console=Console(stderr=True), disable=quiet)
+        with bar as content:
+            shutil.copyfileobj(content, file)
+    if file.tell() < there + more:
         raise DataError(
-            f"{remote.url}: the transfer stopped after {there} of {whole} bytes; they are kept, and the same command"
-            " continues from them"
+            f"{remote.url}: the transfer stopped after {file.tell()} of {there + more} bytes; they are kept, and the"
+            " same command continues from them"
         )
-
-
-def verify(remote: Remote, part: Path) -> None:
-    """Compares the checksum of what has arrived; removes it if it is wrong.
-
-    Raises:
-        DataError: if it is.
-    """
-    with part.open("rb") as content:
-        found = hashlib.file_digest(content, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-    if found != remote.md5:
-        part.unlink()
-        raise DataError(
-            f"{remote.url} came with the MD5 checksum {found} instead of {remote.md5}, and was removed: try again, or"
-            " get the file by other means"
-        )
-
-
-@contextlib.contextmanager
-def progress(name: str) -> Iterator[Report]:
-    """A bar on the terminal, if there is one, of the first process of a machine."""
-    quiet = not sys.stderr.isatty() or os.environ.get("LOCAL_RANK", "0") != "0"
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    with Progress(
-        *columns, TransferSpeedColumn(), TimeRemainingColumn(), console=Console(stderr=True), disable=quiet
-    ) as bar:
-        task = bar.add_task(name, total=None)
-        yield lambda done, whole: bar.update(task, completed=done, total=whole)

@@ -1,7 +1,7 @@
 """Episodes: N patterns, their corrupted queries, and where they were corrupted.
 
-An episode, its distortion included, is a pure function of (seed, split, index). It therefore does not matter
-how many workers or devices assemble it, or where training was interrupted.
+An episode, its distortion included, is a pure function of (seed, split, index). It therefore does not matter how many
+workers or devices assemble it, or where training was interrupted.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ class Episode(NamedTuple):
     Attributes:
         patterns: (episodes, items, *shape), float32 in [0, 1].
         queries: the same patterns, corrupted.
-        mask: (episodes, items, *shape), bool, True where the distortion put a new value (by chance it may be
-            the old one).
+        mask: bool, True where the distortion put a new value, which by chance may be the old one.
     """
 
     patterns: Tensor
@@ -54,8 +53,7 @@ class Sampling:
     """Which patterns may meet in an episode.
 
     Attributes:
-        classes: all patterns of an episode come from this many classes, drawn for it: correlated episodes; 0: from the
-            whole split.
+        classes: how many classes the patterns come from, drawn anew for each episode; 0: from the whole split.
         with_replacement: whether a pattern may occur more than once.
     """
 
@@ -82,7 +80,7 @@ class PatternSource(ABC):
 
     @abstractmethod
     def __init__(self, config: Any) -> None:
-        """Builds the source; reads its files, if it has any.
+        """Reads the files of the data set, if it has any.
 
         Raises:
             ValueError: if a setting is out of range; the message names the key.
@@ -96,16 +94,7 @@ class PatternSource(ABC):
 
     @abstractmethod
     def draw(self, split: Split, count: int, random: np.random.Generator, sampling: Sampling = ANY) -> np.ndarray:
-        """Draws patterns of one split.
-
-        Args:
-            split: which part of the data; the parts share no image.
-            count: how many.
-            random: the only source of randomness.
-            sampling: from how many classes, and whether with repetition.
-
-        Returns:
-            (count, *shape), float32 in [0, 1].
+        """Draws patterns of one split: (count, *shape), float32 in [0, 1]. All randomness comes from `random`.
 
         Raises:
             ValueError: if the split holds fewer patterns or classes; the message names the key.
@@ -113,7 +102,7 @@ class PatternSource(ABC):
 
 
 class Distortion(ABC):
-    """A way to damage patterns.
+    """A way to corrupt patterns.
 
     Attributes:
         config: dataclass of the settings; its fields are the keys of a config file.
@@ -136,14 +125,14 @@ class Distortion(ABC):
 
     @abstractmethod
     def __call__(self, patterns: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Distorts each pattern in its own way.
+        """Corrupts each pattern in its own way. All randomness comes from `random`.
 
         Args:
             patterns: (items, *shape), float32 in [0, 1]; not changed.
-            random: the only source of randomness.
+            random: the generator of the episode.
 
         Returns:
-            The queries, float32, and the mask, bool, True where a value was re-drawn; both shaped as patterns.
+            The queries, float32, and the mask, bool, True where a value is new; both shaped as patterns.
         """
 
 
@@ -202,7 +191,7 @@ class EpisodeDataset(Dataset[Episode]):
             random = episode_random(self.seed, self.split, index)
             patterns[row] = self.source.draw(self.split, count, random, self.sampling)
             queries[row], mask[row] = self.distortion(patterns[row], random)
-        return Episode(torch.from_numpy(patterns), torch.from_numpy(queries), torch.from_numpy(mask))
+        return from_arrays(patterns, queries, mask)
 
     __getitems__ = batch  # a DataLoader asks for a whole batch at once; its `collate_fn` only hands it on
 
@@ -210,16 +199,15 @@ class EpisodeDataset(Dataset[Episode]):
 class EpisodeSampler(Sampler[list[int]]):
     """Indices of the episodes of each step, for one of several processes.
 
-    A step uses `batch` episodes over all processes; process r of w takes every w-th of them, from the r-th on,
-    so that the episodes of a step do not depend on the number of processes.
+    A step uses `batch` episodes over all processes. Process `rank` of `world` takes every world-th of them, so that the
+    episodes of a step do not depend on the number of processes.
 
     Args:
         batch: episodes of a step, over all processes; divisible by `world`.
-        start: index of the first episode.
-        stop: index after the last one, so that (stop - start) is divisible by `world`; None for an endless stream.
-        rank: number of this process.
+        stop: index after the last episode, divisible by `world`; None for an endless stream.
+        rank: this process, from 0.
         world: number of processes.
-        used: asked at the start of each pass how many episodes to skip; None: none.
+        used: how many episodes to skip, asked at the start of each pass; None: none. Only for an endless stream.
 
     Raises:
         ValueError: if the processes would not get the same number of episodes. (Padding would bias the mean.)
@@ -228,7 +216,7 @@ class EpisodeSampler(Sampler[list[int]]):
     def __init__(
         self,
         batch: int,
-        start: int = 0,
+        *,
         stop: int | None = None,
         rank: int = 0,
         world: int = 1,
@@ -236,26 +224,18 @@ class EpisodeSampler(Sampler[list[int]]):
     ) -> None:
         if batch < 1 or batch % world:
             raise ValueError(f"episodes.batch={batch} must be a multiple of the number of processes, {world}")
-        if stop is not None and (stop - start) % world:
-            raise ValueError(
-                f"{stop - start} evaluation episodes must be divisible by the number of processes, {world}"
-            )
-        self.step, self.start, self.stop, self.rank, self.world, self.used = batch, start, stop, rank, world, used
+        if stop is not None and stop % world:
+            raise ValueError(f"{stop} evaluation episodes must be divisible by the number of processes, {world}")
+        self.step, self.stop, self.rank, self.world, self.used = batch, stop, rank, world, used
 
     def __iter__(self) -> Iterator[list[int]]:
-        """Yields the indices of one step after the other."""
-        first = self.start + (self.used() if self.used else 0)
+        first = self.used() if self.used else 0
         while self.stop is None or first < self.stop:
             last = first + self.step if self.stop is None else min(first + self.step, self.stop)
             yield list(range(first + self.rank, last, self.world))
             first = last
 
     def __len__(self) -> int:
-        """Number of steps.
-
-        Raises:
-            TypeError: if the stream is endless, as Python's convention for things without a length has it.
-        """
         if self.stop is None:
-            raise TypeError("an endless stream of episodes has no length")
-        return -(-(self.stop - self.start) // self.step)
+            raise TypeError("an endless stream of episodes has no length")  # Python's convention
+        return -(-self.stop // self.step)

@@ -5,15 +5,13 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import ClassVar
 
 import numpy as np
 import PIL
 
 from lightning_ebm.data.archive import Archive, data_root, open_archive
 from lightning_ebm.data.episodes import DataError, Split
-from lightning_ebm.data.images import ImageSet, ImageSplit, cached_splits, decode, numbered, without_shared
-from lightning_ebm.data.user_images import as_pattern
+from lightning_ebm.data.images import ImageSet, ImageSplit, as_pattern, cached_splits, decode, without_shared
 from lightning_ebm.memory import PatternSpec
 from lightning_ebm.settings import Settings, setting
 
@@ -41,17 +39,12 @@ class ImageFolder(ImageSet):
     """The middle squares of all images below a folder or in a zip, (1 or 3, size, size), values in [0, 1].
 
     Classes are the folders that hold the images. About one image in ten is for validation and one for the test; which
-    one follows from a hash of its path, so new images leave the others in their splits. Images that two splits have in
-    common are taken from the one that is named last here: test, val, train.
-
-    Raises:
-        DataError: if there are no images, a split has none, or one cannot be decoded; the message names it.
+    one follows from a hash of its path, so new images leave the others in their splits.
     """
 
     config = ImageFolderConfig
     citation = "your own images"
-    cure = "add images"
-    dark_is_one: ClassVar[bool] = True  # of drawings
+    dark_is_one = True  # of drawings
 
     def __init__(self, config: ImageFolderConfig = ImageFolderConfig()) -> None:
         self.augment = config.augment
@@ -62,23 +55,17 @@ class ImageFolder(ImageSet):
             raise DataError(f"data.root: {root} does not exist; {CURE}")
         archive = open_archive(Path(root), CURE)
         parts = divide(archive)
-        key = {
-            **{"files": archive.fingerprint(), "size": config.size, "kind": config.kind},
-            **{"pillow": PIL.__version__, "format": 1},
-        }
+        key = {"files": archive.fingerprint(), "size": config.size, "kind": config.kind}
+        key |= {"pillow": PIL.__version__, "format": 1}
         self.splits = cached_splits(f"folder-{config.size}", key, lambda: read(archive, parts, self.spec))
 
 
 def divide(archive: Archive) -> dict[Split, list[str]]:
-    """The names of the images of each split.
-
-    Raises:
-        DataError: if a split has none.
-    """
+    """The names of the images of each split."""
     parts: dict[Split, list[str]] = {"test": [], "val": [], "train": []}
     for name in archive.names:
         if name.lower().endswith(SUFFIXES):
-            tenth = hashlib.sha256(name.encode()).digest()[0] % 10
+            tenth = hashlib.sha256(name.encode(errors="surrogateescape")).digest()[0] % 10
             parts["test" if tenth == 0 else "val" if tenth == 1 else "train"].append(name)
     if not all(parts.values()):
         counts = ", ".join(f"{len(names)} for {split}" for split, names in parts.items())
@@ -88,14 +75,13 @@ def divide(archive: Archive) -> dict[Split, list[str]]:
 
 def read(archive: Archive, parts: dict[Split, list[str]], spec: PatternSpec) -> dict[Split, ImageSplit]:
     """The images of each split as patterns, and their folders as labels."""
-    names = [name for part in parts.values() for name in part]
-    labels = dict(zip(names, numbered(np.array([str(PurePosixPath(name).parent) for name in names])), strict=True))
+    folders = sorted({str(PurePosixPath(name).parent) for part in parts.values() for name in part})
+    numbers = {folder: number for number, folder in enumerate(folders)}
     white = 1 if spec.binary else 255
     splits = {}
     for split, part in parts.items():
-        images = [decode(archive.read(name), archive.where(name), f"remove it, or {CURE}") for name in part]
+        images = (decode(archive.read(name), archive.where(name), f"remove it, or {CURE}") for name in part)
         patterns = np.stack([as_pattern(image, spec, ImageFolder.dark_is_one) for image in images])
-        splits[split] = ImageSplit(
-            np.rint(white * patterns).astype(np.uint8), np.array([labels[name] for name in part])
-        )
+        labels = np.array([numbers[str(PurePosixPath(name).parent)] for name in part])
+        splits[split] = ImageSplit(np.rint(white * patterns).astype(np.uint8), labels)
     return without_shared(splits)

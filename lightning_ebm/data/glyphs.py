@@ -67,9 +67,6 @@ class Glyphs(ImageSet):
     """Characters of many scripts, each drawn by several hands; no two of an episode are the same character.
 
     Classes are scripts.
-
-    Raises:
-        DataError: if matplotlib's font is missing.
     """
 
     config = GlyphsConfig
@@ -83,18 +80,14 @@ class Glyphs(ImageSet):
         self.splits = draw_glyphs(config.size, config.hands)
 
     def take(self, split: Split, rows: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """Each character, drawn by any hand. See `ImageSet.take`."""
+        """See `ImageSet.take`: each character, drawn by any hand."""
         images = self.splits[split].images
         return images[rows, random.integers(images.shape[1], size=len(rows))]
 
 
 @functools.cache
 def draw_glyphs(size: int, hands: int) -> dict[Split, GlyphSplit]:
-    """All splits, drawn once a process; always the same. They share no image. See `GlyphsConfig`.
-
-    Raises:
-        DataError: if matplotlib's font is missing.
-    """
+    """All splits, drawn once a process; always the same. They share no image. See `GlyphsConfig`."""
     path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
     if not path.is_file():
         raise DataError(f"{path} is missing: reinstall matplotlib, which includes this font")
@@ -131,10 +124,9 @@ def is_of(character: str, script: str) -> bool:
 
 
 def render(path: Path, characters: list[str]) -> np.ndarray:
-    """Characters of a font file filled with ink, each scaled to the same longer side and centred.
+    """Characters of a font file, filled with ink, scaled to the same longer side and centred.
 
-    Returns:
-        (characters, GRID, GRID), bool, with a blank border of two pixels; blank where the font has no ink.
+    (characters, GRID, GRID), bool, with a blank border of two pixels; blank where the font has no ink.
     """
     font = ImageFont.truetype(path, size=2 * GRID, layout_engine=ImageFont.Layout.BASIC)
     pictures = np.zeros((len(characters), GRID, GRID), bool)
@@ -194,18 +186,11 @@ def thin(pictures: np.ndarray) -> np.ndarray:
 
 
 def trace(lines: np.ndarray, size: int, random: np.random.Generator) -> np.ndarray:
-    """One more hand for every character.
+    """One more hand for every character: (characters, size, size), uint8, ink 1 and paper 0.
 
-    The ranges were chosen by eye and by number, so that 32x32 images resemble Omniglot's: there a character's
-    longer side has 13 to 27 pixels, ink covers 8 % and a stroke is 1.7 pixels wide.
-
-    Args:
-        lines: (characters, GRID, GRID), bool, centre lines, none empty.
-        size: side of an image in pixels.
-        random: the only source of randomness.
-
-    Returns:
-        (characters, size, size), uint8, ink 1 and paper 0.
+    The ranges were chosen by eye and by number, so that 32x32 images resemble Omniglot's: there a character's longer
+    side has 13 to 27 pixels, ink covers 8 % and a stroke is 1.7 pixels wide. The lines (characters, GRID, GRID), bool,
+    are centre lines, none of them empty.
     """
     count = len(lines)
     owner, *pixel = np.nonzero(lines)

@@ -22,11 +22,9 @@ CURE = (
     "ImageNet's makers hand it out to those who register at https://www.image-net.org: unpack ILSVRC2012_img_train.tar"
     " and ILSVRC2012_img_val.tar so that images lie at imagenet/train/<class>/ and imagenet/val/<class>/ below the root"
 )
-"""How to get ImageNet."""
 REPAIR = "replace it, or remove it"
-"""What to do about a damaged file of the user's own tree, which cannot be downloaded again."""
+"""The cure of a damaged file, which cannot be downloaded again."""
 LAYOUT = "a tree of images has them at train/<class>/<image> and val/<class>/<image>"
-"""What any tree must look like."""
 HELD_OUT = 10
 """Every tenth class of the training folder, from the first on, is val."""
 ENDINGS = (".jpeg", ".jpg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".ppm", ".pgm")
@@ -39,7 +37,7 @@ class ImageNetConfig(Settings):
     root: str = setting("", path=True)
     """The tree or a zip of it, or a folder that holds one as `imagenet*` or `imagenet*/*`; empty:
     $LIGHTNING_EBM_DATA."""
-    size: int = setting(64, at_least=8)
+    size: int = setting(64, at_least=8, at_most="side")
     """Side of a crop in pixels, at most `side`."""
     side: int = setting(96, at_least=8, at_most=512)
     """Shorter side that images are scaled to before they are cut, in pixels. Only their middle square is kept:
@@ -50,27 +48,19 @@ class ImageNet(ImageSet):
     """Crops (3, size, size) of photographs, values in [0, 1]; classes are the folders.
 
     Test is the folder `val` (labels of the true test set are not public), val every tenth class of the folder `train`,
-    train the rest. Images that two splits have in common are taken from the one that is named last here. Training crops
-    lie anywhere, those of val and test in the middle.
-
-    Raises:
-        ValueError: if a crop would be larger than the images.
-        DataError: if the images are missing, or one of them cannot be decoded.
+    train the rest. Training crops lie anywhere, those of val and test in the middle.
     """
 
     config = ImageNetConfig
     citation = "Russakovsky et al.: ImageNet Large Scale Visual Recognition Challenge. IJCV 115(3), 2015"
 
     def __init__(self, config: ImageNetConfig = ImageNetConfig()) -> None:
-        size, side = config.size, config.side
-        if size > side:
-            raise ValueError(f"data.size must be at most data.side={side} pixels, got {size}")
-        self.spec = PatternSpec((3, size, size), binary=False)
+        self.spec = PatternSpec((3, config.size, config.size), binary=False)
         archive = open_archive(find_tree(config.root, "imagenet*", LAYOUT if config.root else CURE), REPAIR)
-        self.splits = decoded(f"imagenet-{side}", archive, divide(archive), side)
+        self.splits = decoded(f"imagenet-{config.side}", archive, divide(archive), config.side)
 
     def take(self, split: Split, rows: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """A crop of each image, anywhere in training, otherwise in the middle. See `ImageSet.take`."""
+        """See `ImageSet.take`: a crop of each image, anywhere in training, otherwise in the middle."""
         size = self.spec.shape[1:]
         places = sliding_window_view(self.splits[split].images, size, axis=(2, 3))
         room = places.shape[2]
@@ -85,11 +75,7 @@ Parts = dict[Split, dict[str, int]]
 
 
 def divide(archive: Archive) -> Parts:
-    """Which images `.../train/<class>/<image>` and `.../val/<class>/<image>` belong to which split.
-
-    Raises:
-        DataError: if a folder has no images, or there is one training class only.
-    """
+    """Which images `.../train/<class>/<image>` and `.../val/<class>/<image>` belong to which split."""
     folders: dict[str, dict[str, list[str]]] = {"train": {}, "val": {}}
     for name in archive.names:
         *_, folder, kind, file = ("", "", *PurePosixPath(name).parts)
@@ -112,17 +98,9 @@ def divide(archive: Archive) -> Parts:
 
 
 def decoded(name: str, archive: Archive, parts: Parts, side: int, exact: bool = False) -> dict[Split, ImageSplit]:
-    """The splits, from the cache if they have been decoded before; without images that an earlier split has.
+    """The splits, from the cache under a name if they were decoded before; without images that an earlier split has.
 
-    Args:
-        name: as in `cached`.
-        archive: where the images are.
-        parts: what belongs to which split.
-        side: of the squares that are kept, in pixels.
-        exact: whether images must have that size.
-
-    Raises:
-        DataError: if an image cannot be decoded, or has another size.
+    Images become squares of `side` pixels, which they must be already if `exact` is true.
     """
 
     def decode_all(allocate: Allocate) -> None:
@@ -130,21 +108,16 @@ def decoded(name: str, archive: Archive, parts: Parts, side: int, exact: bool = 
         for split, numbers in parts.items():
             images = allocate(f"{split}_images", (len(numbers), 3, side, side), np.uint8)
             labels: list[int] = []
-            contents: set[bytes] = set()
+            own: set[bytes] = set()
             for file, number in numbers.items():
-                where = archive.where(file)
-                image = decode(archive.read(file), where, archive.cure)
-                if exact and image.size != (side, side):
-                    raise DataError(
-                        f"{where} has {image.width}x{image.height} pixels, not {side}x{side}: {archive.cure}"
-                    )
-                values = square(image, side)
-                content = hashlib.sha256(values.tobytes()).digest()
-                if content not in earlier:
+                content = archive.read(file)
+                values = square(decode(content, archive.where(file), archive.cure, side if exact else None), side)
+                same = hashlib.sha256(values.tobytes()).digest()
+                if same not in earlier:
                     images[len(labels)] = values
                     labels.append(number)
-                    contents.add(content)
-            earlier |= contents
+                    own.add(same)
+            earlier |= own
             allocate(f"{split}_labels", (len(labels),), np.int64)[...] = labels
 
     key = {"files": archive.fingerprint(), "side": side, "pillow": PIL.__version__, "format": 1}

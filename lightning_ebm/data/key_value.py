@@ -35,11 +35,7 @@ class KeyValue(PatternSource):
     Within an episode no two pairs share a key or a value, which are drawn anew for each, so that what belongs to a key
     can only be remembered. With replacement, pairs occur more than once, and a key still has one value. A query is the
     key alone where the distortion takes the right half; a pattern that is recalled exactly has then the right value.
-    The splits have one distribution and one code for each token, as the embeddings of a sequence model do. They differ
-    because an episode's generator depends on its split.
-
-    Raises:
-        ValueError: if two tokens have the same random code.
+    All splits have one distribution and one code for each token, as the embeddings of a sequence model do.
     """
 
     config = KeyValueConfig
@@ -64,11 +60,7 @@ class KeyValue(PatternSource):
         self.spec = PatternSpec((2 * self.keys.shape[1],), binary=True)
 
     def draw(self, split: Split, count: int, random: np.random.Generator, sampling: Sampling = ANY) -> np.ndarray:
-        """Draws (count, size) bits. See `PatternSource.draw`.
-
-        Raises:
-            ValueError: if there are fewer keys, or pairs are to come from some classes.
-        """
+        """See `PatternSource.draw`: (count, size) bits. At most all keys, unless with replacement; no classes."""
         if sampling.classes:
             raise ValueError(f"episodes.classes must be 0, as pairs of tokens have no classes, got {sampling.classes}")
         if count > self.tokens and not sampling.with_replacement:

@@ -56,11 +56,7 @@ class MNIST(ImageSet):
     """Digits of 1x32x32 pixels (28x28 and a blank border), ink 1; classes are the ten digits.
 
     Test is the official test set, t10k. Val is the last sixth of the training set, train the rest; where the training
-    files are missing, there is a test split only, which is all that transfer needs. Images that two splits have in
-    common are taken from the one that is named last here.
-
-    Raises:
-        DataError: if the files of the test set are missing, or any is damaged.
+    files are missing, there is a test split only, which is all that transfer needs.
     """
 
     config = MNISTConfig
@@ -92,12 +88,7 @@ class MNIST(ImageSet):
 
 
 def find_pair(config: MNISTConfig, kind: str) -> tuple[Path, Path]:
-    """Where the images and labels of the training set, `train`, or of the test set, `t10k`, lie.
-
-    Raises:
-        MissingError: if the images lie nowhere.
-        DataError: if the labels lie nowhere, or no root is given.
-    """
+    """Where the images and labels of `train` or `t10k` lie. A `MissingError` says that the images lie nowhere."""
 
     def one(remote: Remote) -> Path:
         name = remote.name.removesuffix(".gz")
@@ -118,11 +109,7 @@ def anew(path: Path | str) -> str:
 
 
 def read_pair(contents: Sequence[bytes], paths: Sequence[Path], binary: bool) -> ImageSplit:
-    """The digits of the contents of two files, of images and of labels, padded; `paths` are for errors.
-
-    Raises:
-        DataError: if a file is damaged, or they do not fit.
-    """
+    """The digits of the contents of two files, of images and of labels, padded; `paths` are for errors."""
     digits = read_idx(contents[0], paths[0])
     labels = read_idx(contents[1], paths[1])
     if digits.ndim != 3 or digits.shape[1:] != (SIDE, SIDE):
@@ -139,9 +126,6 @@ def read_idx(content: bytes, where: Path | str) -> np.ndarray:
     """An array of unsigned bytes in the idx format: two zeros, the type, the dimensions, their sizes, the values.
 
     The file may be packed by gzip; `where` is its name, for errors. The array is read-only.
-
-    Raises:
-        DataError: if the file is cut off, its checksum is wrong, or its header lies.
     """
     if content[:2] == b"\x1f\x8b":
         try:

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lightning_ebm.data.archive import Archive, open_archive
 from lightning_ebm.data.cache import Arrays, cached
 from lightning_ebm.data.download import Remote, find_or_fetch
-from lightning_ebm.data.episodes import DataError
-from lightning_ebm.data.images import ImageSet, ImageSplit, decode, numbered, without_shared
+from lightning_ebm.data.episodes import DataError, Split
+from lightning_ebm.data.images import ImageSet, ImageSplit, decode, shrink, without_shared
 from lightning_ebm.memory import PatternSpec
 from lightning_ebm.registry import did_you_mean
 from lightning_ebm.settings import Settings, setting
@@ -25,10 +24,7 @@ PUBLISHED = (
 )
 FOLDERS = ("omniglot/", "omniglot-py/", "")
 CURE = "get it from https://github.com/brendenlake/omniglot, folder python, or with data.download=true"
-HELD_OUT = (
-    *("Alphabet_of_the_Magi", "Anglo-Saxon_Futhorc", "Burmese_(Myanmar)"),
-    *("Korean", "Syriac_(Estrangelo)"),
-)
+HELD_OUT = ("Alphabet_of_the_Magi", "Anglo-Saxon_Futhorc", "Burmese_(Myanmar)", "Korean", "Syriac_(Estrangelo)")
 """Background alphabets for validation: 146 of the 964 characters."""
 
 
@@ -52,15 +48,9 @@ class OmniglotConfig(Settings):
 class Omniglot(ImageSet):
     """Handwritten characters; train, val and test are different alphabets.
 
-    Test is the evaluation set, val the held-out alphabets of the background set, train its rest. Images that
-    two splits have in common are taken from the one that is named last here (at 32x32 there are none).
-    Patterns of an episode are images drawn uniformly without repetition, as in the EBMM paper; two of them
-    may be drawings of one character. Classes are alphabets.
-
-    Ink is 1 and paper 0, the reverse of the files.
-
-    Raises:
-        DataError: if a zip is missing or damaged, or a validation alphabet is not in it.
+    Test is the evaluation set, val the held-out alphabets of the background set, train its rest. Patterns of an episode
+    are drawn uniformly without repetition, as in the EBMM paper; two of them may be drawings of one character. Classes
+    are alphabets. Ink is 1 and paper 0, the reverse of the files.
     """
 
     config = OmniglotConfig
@@ -83,25 +73,18 @@ class Omniglot(ImageSet):
         if unknown := sorted(set(config.validation) - set(alphabets[held_out])):
             hint = did_you_mean(unknown[0], set(alphabets.tolist()))
             raise DataError(f"data.validation: {background} has no alphabet {unknown[0]!r}.{hint}")
-        test, test_alphabets = load(evaluation, size)
+        parts: dict[Split, tuple[np.ndarray, np.ndarray]] = {
+            "test": load(evaluation, size),
+            "val": (images[held_out], alphabets[held_out]),
+            "train": (images[~held_out], alphabets[~held_out]),
+        }
         self.splits = without_shared(
-            {
-                "test": ImageSplit(test, numbered(test_alphabets)),
-                "val": ImageSplit(images[held_out], numbered(alphabets[held_out])),
-                "train": ImageSplit(images[~held_out], numbered(alphabets[~held_out])),
-            }
+            {split: ImageSplit(ink, np.unique(names, return_inverse=True)[1]) for split, (ink, names) in parts.items()}
         )
 
 
-def load(path: Path, size: int) -> tuple[NDArray[np.uint8], np.ndarray]:
-    """The images of a zip, or of a folder of what it holds, from the cache if they have been read before.
-
-    Returns:
-        Images (count, 1, size, size), uint8, ink 1 and paper 0; their alphabets (count,), strings.
-
-    Raises:
-        DataError: if the zip is damaged, or has no images.
-    """
+def load(path: Path, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """The images and alphabets that `read_zip` finds, from the cache if they have been read before."""
     archive = open_archive(path, f"remove {path}, and {CURE}")
     key = {"files": archive.fingerprint(), "size": size, "format": 2}  # another format when what is stored changes
     stored = cached(f"omniglot-{size}", key, lambda: read_zip(archive, size))
@@ -109,7 +92,7 @@ def load(path: Path, size: int) -> tuple[NDArray[np.uint8], np.ndarray]:
 
 
 def read_zip(archive: Archive, size: int) -> Arrays:
-    """Decodes and shrinks all drawings of a zip, in the order of their names.
+    """Decodes and shrinks all drawings of a zip, or of a folder of what it holds, in the order of their names.
 
     Returns:
         `images`: (count, 1, size, size), uint8, ink 1 and paper 0; `alphabets`: (count,), strings.
@@ -119,37 +102,10 @@ def read_zip(archive: Archive, size: int) -> Arrays:
         raise DataError(f"{archive.path} has no images <alphabet>/<character>/<drawing>.png: {archive.cure}")
     images = []
     for first in range(0, len(names), 1000):  # a thousand at a time, to save memory
-        ink = np.stack([read_png(archive, name) for name in names[first : first + 1000]])
+        drawings = (
+            decode(archive.read(name), archive.where(name), archive.cure, SIDE) for name in names[first : first + 1000]
+        )
+        ink = np.stack([np.asarray(drawing.convert("L")) < 128 for drawing in drawings])
         images.append(shrink(ink, size)[:, None].view(np.uint8))
     alphabets = [PurePosixPath(name).parts[-3] for name in names]
     return {"images": np.concatenate(images), "alphabets": np.array(alphabets)}
-
-
-def read_png(archive: Archive, name: str) -> np.ndarray:
-    """The ink of one drawing: (SIDE, SIDE), bool.
-
-    Raises:
-        DataError: if it cannot be decoded, or has another size.
-    """
-    image = decode(archive.read(name), archive.where(name), archive.cure)
-    if image.size != (SIDE, SIDE):
-        size = f"{image.width}x{image.height}"
-        raise DataError(f"{archive.where(name)} has {size} pixels, not {SIDE}x{SIDE}: {archive.cure}")
-    return np.asarray(image.convert("L")) < 128
-
-
-def shrink(ink: np.ndarray, size: int) -> np.ndarray:
-    """Shrinks drawings: a pixel is ink where at least half of its area was, so "binarised at 0.5".
-
-    At 32x32 this keeps the share of ink (7.8 %), and in 98 % of the drawings the number of unconnected parts.
-    Bilinear and Lanczos filters do as well, lower thresholds worse: strokes thicken and merge.
-
-    `ink` is (count, side, side), bool, of a side of at most 2048; the result is (count, size, size), bool.
-    """
-    # Overlaps of new pixels, `side` units wide, with old ones, `size` units wide. Products and sums are whole
-    # numbers below 2^24, exact in float32: the result is the same on every machine.
-    side = ink.shape[-1]
-    new, old = np.arange(size)[:, None], np.arange(side)
-    overlap = np.minimum((new + 1) * side, (old + 1) * size) - np.maximum(new * side, old * size)
-    weight = np.maximum(overlap, 0).astype(np.float32)
-    return weight @ ink.astype(np.float32) @ weight.T * 2 >= side * side

@@ -52,9 +52,6 @@ class Photographs(ImageSet):
 
     Every split has other photographs. The crops of one photograph lie on a grid and overlap, so that two patterns of an
     episode may share a part.
-
-    Raises:
-        DataError: if scikit-image or scikit-learn is missing.
     """
 
     config = PhotographsConfig
@@ -64,19 +61,13 @@ class Photographs(ImageSet):
         self.augment, size = config.augment, config.size
         self.spec = PatternSpec((3, size, size), binary=False)
         files = {path: read_photograph(path) for paths in PHOTOGRAPHS.values() for path in paths}
-        key = {
-            **{"files": [hashlib.sha256(content).hexdigest() for content in files.values()], "size": size},
-            **{"pillow": PIL.__version__, "format": 1},
-        }
+        sums = [hashlib.sha256(content).hexdigest() for content in files.values()]
+        key = {"files": sums, "size": size, "pillow": PIL.__version__, "format": 1}
         self.splits = cached_splits(f"photographs-{size}", key, lambda: cut_all(files, size))
 
 
 def read_photograph(path: str) -> bytes:
-    """The file of a photograph, by its path below the folder that packages are installed in.
-
-    Raises:
-        DataError: if the package or the file is missing.
-    """
+    """The file of a photograph, by its path below the folder that packages are installed in."""
     package, _, rest = path.partition("/")
     found = importlib.util.find_spec(package)  # does not import it
     if found is None or found.origin is None:

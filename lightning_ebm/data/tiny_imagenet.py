@@ -36,10 +36,7 @@ class TinyImageNet(ImageSet):
     """Colour images of 3x64x64 values in [0, 1]; classes are those of ImageNet.
 
     Test is the official validation set (labels of the true test set are not public), val every tenth class of the
-    training set, train the rest. Images that two splits have in common are taken from the one that is named last here.
-
-    Raises:
-        DataError: if the images are missing, or one of them cannot be decoded.
+    training set, train the rest.
     """
 
     config = TinyImageNetConfig
@@ -59,11 +56,7 @@ class TinyImageNet(ImageSet):
 
 
 def divide(archive: Archive) -> Parts:
-    """The images `train/<class>/images/*.JPEG`, and `val/images/*.JPEG` with classes from `val/val_annotations.txt`.
-
-    Raises:
-        DataError: if one of these is missing or damaged.
-    """
+    """The images `train/<class>/images/*.JPEG`, and `val/images/*.JPEG` with classes from `val/val_annotations.txt`."""
     training: dict[str, list[str]] = {}
     for name in archive.names:
         *_, folder, kind, images, file = ("", "", "", *PurePosixPath(name).parts)
@@ -83,11 +76,7 @@ def divide(archive: Archive) -> Parts:
 
 
 def read_annotations(archive: Archive) -> dict[str, str]:
-    """The class of each image of the validation set, by the image's name in the archive.
-
-    Raises:
-        DataError: if the table is missing or damaged, or names an image that is missing.
-    """
+    """The class of each image of the validation set, by the image's name in the archive."""
     tables = [name for name in archive.names if name.endswith("val/val_annotations.txt")]
     if len(tables) != 1:
         raise DataError(f"{archive.path} has {len(tables)} files val/val_annotations.txt, not 1: {archive.cure}")

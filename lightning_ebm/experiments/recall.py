@@ -14,7 +14,7 @@ from PIL import Image
 
 from lightning_ebm.config import ConfigError, build, distortion_in_test, merge, parse_overrides, plain
 from lightning_ebm.data.episodes import DataError, Episode
-from lightning_ebm.data.user_images import as_pattern, read_image
+from lightning_ebm.data.images import as_pattern, read_image
 from lightning_ebm.experiments.analysis import AnalysisResult
 from lightning_ebm.experiments.measure import count_floats, recall_first
 from lightning_ebm.experiments.reproduce import published, run_config

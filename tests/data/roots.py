@@ -1,4 +1,4 @@
-"""Small data roots: every set that is read from files, in its own layout, with made-up images."""
+"""Small data roots: every set that is read from files, in its own layout, with made-up images; equality of episodes."""
 
 import gzip
 import io
@@ -12,9 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
+from lightning_ebm.data.episodes import Episode
+
 REAL = Path(os.environ.get("LIGHTNING_EBM_DATA", ""))
+
+
+def same(a: Episode, b: Episode) -> bool:
+    """Whether two batches of episodes are equal, bit for bit."""
+    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
 def picture(seed: int, *shape: int) -> np.ndarray:

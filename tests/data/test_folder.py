@@ -1,5 +1,7 @@
 """A user's folder of images: kinds, classes, splits that stay as they are, and mistakes."""
 
+import os
+import weakref
 import zipfile
 from pathlib import Path
 
@@ -7,8 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lightning_ebm.data import folder
 from lightning_ebm.data.episodes import DataError
 from lightning_ebm.data.folder import ImageFolder, ImageFolderConfig
+from lightning_ebm.data.images import decode
 from tests.data import roots
 
 
@@ -74,6 +78,27 @@ def test_new_images_leave_the_others_in_their_splits(tmp_path):
     after = contents(build(tmp_path / "images"))
     assert all({*before[split]} <= {*after[split]} for split in before)
     assert sum(map(len, after.values())) == sum(map(len, before.values())) + 20
+
+
+def test_one_image_at_a_time_is_held_in_full_size(tmp_path, monkeypatch):
+    decoded, most = [], []
+
+    def counting(*args):
+        image = decode(*args)
+        decoded.append(weakref.ref(image))
+        most.append(sum(one() is not None for one in decoded))
+        return image
+
+    monkeypatch.setattr(folder, "decode", counting)
+    roots.folder(tmp_path / "images")
+    build(tmp_path / "images")
+    assert len(most) == 90 and max(most) <= 2
+
+
+def test_names_that_are_not_text(tmp_path):
+    roots.folder(tmp_path / "images")
+    (tmp_path / "images" / os.fsdecode(b"\xff.png")).write_bytes(roots.encoded(roots.picture(777, 40, 40, 3), "PNG"))
+    assert sum(map(len, contents(build(tmp_path / "images")).values())) == 91
 
 
 @pytest.mark.parametrize(

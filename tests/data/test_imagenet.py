@@ -75,7 +75,7 @@ class TestImageNet:
         assert imagenet(root, side=80).splits["val"].images.shape[2] == 80
 
 
-BAD = {"cut off": encoded(picture(0, 70, 70, 3), "JPEG")[:-200], "text": b"<html>", "empty": b""}
+BAD = {"cut off": encoded(picture(0, 64, 64, 3), "JPEG")[:-200], "text": b"<html>", "empty": b""}
 
 
 class TestErrors:
@@ -101,7 +101,7 @@ class TestErrors:
             imagenet(root, files)
 
     def test_a_crop_larger_than_the_image(self, root):
-        with pytest.raises(ValueError, match=r"data\.size must be at most data\.side=72 pixels, got 73"):
+        with pytest.raises(ValueError, match=r"size must be at least 8 and at most side=72, got 73"):
             imagenet(root, size=73)
         with pytest.raises(ValueError, match=r"side must be at least 8 and at most 512, got 513"):
             imagenet(root, side=513)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from lightning_ebm.data.episodes import DataError
-from lightning_ebm.data.images import ImageSplit, decode, numbered, without_shared
+from lightning_ebm.data.images import ImageSplit, decode, without_shared
 from tests.data.roots import encoded, picture
 
 
@@ -17,10 +17,6 @@ def test_members_and_what_any_classes_hold_at_least():
     part = ImageSplit(np.zeros((6, 1), np.uint8), np.array([7, 2, 7, 7, 4, 2]))
     assert [rows.tolist() for rows in part.members] == [[1, 5], [4], [0, 2, 3]]
     assert part.least.tolist() == [1, 3, 6]
-
-
-def test_numbered():
-    assert numbered(np.array(["b", "a", "c", "a"])).tolist() == [1, 0, 2, 0]
 
 
 def test_what_an_earlier_split_has_is_taken_away_with_its_label():

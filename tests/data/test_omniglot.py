@@ -12,7 +12,8 @@ from PIL import Image
 from lightning_ebm.data.archive import MEMBER
 from lightning_ebm.data.download import find_or_fetch
 from lightning_ebm.data.episodes import DataError
-from lightning_ebm.data.omniglot import FOLDERS, HELD_OUT, PUBLISHED, Omniglot, OmniglotConfig, load, shrink
+from lightning_ebm.data.images import shrink
+from lightning_ebm.data.omniglot import FOLDERS, HELD_OUT, PUBLISHED, Omniglot, OmniglotConfig, load
 from tests.data.roots import write_zip
 
 
