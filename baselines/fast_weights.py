@@ -57,7 +57,7 @@ class FastWeights(NetMemory):
 
     def update(self, state: State, patterns: Tensor) -> State:
         """Fits a state to more patterns by the same steps, which may overwrite; see the base class."""
-        codes = self.coders.encode(patterns, "patterns")
+        codes = self.coders.encode(patterns)
         keys, values = self.key(codes), self.to_value(codes)
         state = {name: x.to(keys) for name, x in state.items()}
         gradient = vmap(grad(self.error))

@@ -123,7 +123,7 @@ class GaussianMemory(AutoencoderMixin, AssociativeMemory):
 
     def update(self, state: State, patterns: Tensor) -> State:
         """Writes patterns into a state; see the base class. The sums are in float64, the state is not."""
-        codes = self.coders.encode(patterns, "patterns")
+        codes = self.coders.encode(patterns)
         if not self.written:
             return state
         mean, covariance = self.posterior(state["mean"].double(), state["covariance"].double(), codes.double())
@@ -138,7 +138,7 @@ class GaussianMemory(AutoencoderMixin, AssociativeMemory):
 
     def energy(self, state: State, patterns: Tensor) -> Tensor:
         """-ln p(code, latent | R) in nats at the mean of the latent, but for a constant: (episodes, items)."""
-        codes = self.coders.encode(patterns, "patterns")
+        codes = self.coders.encode(patterns)
         latents = self.addressing(state["mean"])(codes)
         missed = codes - self.weights(latents) @ state["mean"].to(codes)
         return missed.square().sum(-1) / (2 * self.noise) + latents.square().sum(-1) / 2
@@ -168,7 +168,7 @@ class GaussianMemory(AutoencoderMixin, AssociativeMemory):
         """
         if self.objective == "reconstruction":
             raise ValueError("the bound needs objective=elbo or objective=conditional, got 'reconstruction'")
-        codes = self.coders.encode(patterns, "patterns")
+        codes = self.coders.encode(patterns)
         prior = {name: tensor.double() for name, tensor in self.initial_state(len(patterns)).items()}
         mean, covariance = prior["mean"], prior["covariance"]
         divergent = mean.new_zeros(len(patterns))

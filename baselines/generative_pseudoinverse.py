@@ -61,7 +61,7 @@ class GenerativePseudoinverse(AutoencoderMixin, AssociativeMemory):
 
     def write(self, patterns: Tensor) -> State:
         """Solves for the memory that holds all patterns; see the base class."""
-        codes = self.coders.encode(patterns, "patterns").double()
+        codes = self.coders.encode(patterns).double()
         memory = self.inverse(codes @ self.inverse(self.prior)) @ codes
         return {"memory": memory.to(self.prior)}
 
@@ -74,7 +74,7 @@ class GenerativePseudoinverse(AutoencoderMixin, AssociativeMemory):
     def energy(self, state: State, patterns: Tensor) -> Tensor:
         """Half the squared distance of a code from what is read for it, (episodes, items); 0 for a stored code."""
         memory = state["memory"].double()
-        codes = self.coders.encode(patterns, "patterns")
+        codes = self.coders.encode(patterns)
         missed = codes.double() - codes.double() @ self.inverse(memory) @ memory
         return (missed.square().sum(-1) / 2).to(codes)
 

@@ -94,7 +94,7 @@ class LSTM(AutoencoderMixin, AssociativeMemory):
 
     def update(self, state: State, patterns: Tensor) -> State:
         """Continues from a state with more patterns; see the base class."""
-        driven = self.lstm.inputs(flagged(self.coders.encode(patterns, "patterns"), 1.0))
+        driven = self.lstm.inputs(flagged(self.coders.encode(patterns), 1.0))
         hidden, cell = state["hidden"].to(driven), state["cell"].to(driven)
         for step in driven.unbind(1):
             hidden, cell = self.lstm(step, hidden, cell)

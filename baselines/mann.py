@@ -97,7 +97,7 @@ class MANN(AutoencoderMixin, AssociativeMemory):
 
     def update(self, state: State, patterns: Tensor) -> State:
         """Continues from a state with more patterns; see the base class."""
-        codes = self.coders.encode(patterns, "patterns")
+        codes = self.coders.encode(patterns)
         memory, usage, read_weights, hidden, cell = (
             state[name].to(codes) for name in ("memory", "usage", "read_weights", "hidden", "cell")
         )

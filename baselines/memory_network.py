@@ -1,7 +1,4 @@
-"""Memory network: one slot for each pattern, read by several hops of soft attention.
-
-Encoder, decoder and attention are meta-trained.
-"""
+"""Memory network: one slot for each pattern, read by several hops of meta-trained soft attention."""
 
 from __future__ import annotations
 
@@ -67,16 +64,16 @@ class MemoryNetwork(AutoencoderMixin, SlotMemory):
         self.carry = identity(width, width) if self.hops > 1 else nn.Identity()  # H
         self.log_sharpness = nn.Parameter(torch.tensor(math.log(config.sharpness)))
 
-    def rows(self, patterns: Tensor, what: str = "patterns") -> Tensor:
-        """Their codes; see the base class."""
-        return self.coders.encode(patterns, what)
+    def rows(self, patterns: Tensor) -> Tensor:
+        """Codes."""
+        return self.coders.encode(patterns)
 
     def after_memory(self, codes: Tensor) -> Tensor:
         """Values C c of the slots; see `AutoencoderMixin`."""
         return self.to_value(codes)
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Attends to the slots `hops` times; see the base class. The mask is used on the answer alone."""
+        """Attends to the slots `hops` times."""
         codes, answered = self.look(queries, mask)
         u = self.to_query(codes)
         slots = state["slots"].to(u)

@@ -93,7 +93,7 @@ class Plasticity(AutoencoderMixin, AssociativeMemory):
 
     def update(self, state: State, patterns: Tensor) -> State:
         """Presents more patterns; see the base class."""
-        codes = self.coders.encode(patterns, "patterns")
+        codes = self.coders.encode(patterns)
         traces, y = self.unpack(state["traces"].to(codes)), state["activity"].to(codes)
         nothing = torch.zeros_like(codes[:, 0])
         for x in codes.unbind(1):

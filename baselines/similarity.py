@@ -42,17 +42,13 @@ SIMILARITIES = {"dot": dot, "cosine": cosine, "euclidean": euclidean, "manhattan
 
 
 def nearest(queries: Tensor, stored: Tensor, filled: Tensor, mask: Tensor | None = None) -> Tensor:
-    """The stored pattern with the least squared distance to each query, (episodes, items, d).
+    """The slot (episodes, items), int64, whose pattern has the least squared distance to each query.
 
-    Only slots that are `filled`, (episodes, 1, slots), count; of an episode with none, the first is returned. Values
-    that the mask (episodes, items, d) says were corrupted do not count.
+    Queries and mask are (episodes, items, *shape), stored patterns (episodes, slots, d). Only slots that are `filled`,
+    (episodes, 1, slots), count; of an episode with none, the first is returned. Values that the mask says were
+    corrupted do not count.
     """
-    return pick(stored, which_is_nearest(queries, stored, filled, mask))
-
-
-def which_is_nearest(queries: Tensor, stored: Tensor, filled: Tensor, mask: Tensor | None = None) -> Tensor:
-    """The index of what `nearest` returns: (episodes, items), int64."""
-    scores = euclidean(queries, stored, None if mask is None else ~mask)
+    scores = euclidean(queries.flatten(2), stored, None if mask is None else ~mask.flatten(2))
     return scores.masked_fill(~filled, -torch.inf).argmax(-1)
 
 

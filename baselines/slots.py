@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from baselines.similarity import nearest
+from baselines.similarity import nearest, pick
 from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, check_patterns, keep_known
 
 
@@ -36,12 +36,8 @@ class SlotMemory(AssociativeMemory):
         self.register_buffer("reference", torch.empty(0), persistent=False)
 
     @abstractmethod
-    def rows(self, patterns: Tensor, what: str = "patterns") -> Tensor:
-        """What is stored of patterns (episodes, items, *shape) in [0, 1]: (episodes, items, width).
-
-        Raises:
-            ValueError: if they cannot be stored; the message calls them `what`.
-        """
+    def rows(self, patterns: Tensor) -> Tensor:
+        """What is stored of patterns (episodes, items, *shape) in [0, 1]: (episodes, items, width)."""
 
     def initial_state(self, episodes: int) -> State:
         """Empty slots; a single one if the state grows."""
@@ -52,6 +48,7 @@ class SlotMemory(AssociativeMemory):
 
     def update(self, state: State, patterns: Tensor) -> State:
         """Writes patterns into the next slots, over others by the rule of `overwrite`; see the base class."""
+        check_patterns(patterns, "patterns", self.shape)
         rows = self.rows(patterns)
         slots = self.slots or int(state["written"].max()) + rows.shape[1]
         old = F.pad(state["slots"], (0, 0, 0, slots - state["slots"].shape[1]))
@@ -76,7 +73,8 @@ class SlotMemory(AssociativeMemory):
 class CodeMemory(SlotMemory):
     """Base class of memories whose rows are codes of single patterns: a query is answered by the nearest decoded one.
 
-    Codes and decoder are meta-trained on the patterns alone; queries play no part in it.
+    With a mask, "nearest" means on the known values, and these are kept. Codes and decoder are meta-trained on the
+    patterns alone; queries play no part in it.
     """
 
     @abstractmethod
@@ -87,8 +85,8 @@ class CodeMemory(SlotMemory):
         """Decodes all slots and finds the nearest; see the base class. Empty slots hold the pattern of code 0."""
         check_patterns(queries, "queries", self.shape)
         decoded = self.decode(state["slots"].to(queries))
-        found = nearest(queries.flatten(2), decoded, self.filled(state), None if mask is None else mask.flatten(2))
-        return keep_known(found.reshape(queries.shape).clamp(0, 1), queries, mask)[None]
+        found = pick(decoded, nearest(queries, decoded, self.filled(state), mask)).view_as(queries)
+        return keep_known(found.clamp(0, 1), queries, mask)[None]
 
     def meta_loss(
         self,
@@ -97,7 +95,8 @@ class CodeMemory(SlotMemory):
         mask: Tensor | None = None,
         keep: Callable[[State], State] = lambda state: state,
     ) -> Tensor:
-        """The squared error of the patterns as their codes have them, summed over values; see the base class."""
+        """The squared error of the patterns as their codes have them, summed over values."""
+        check_patterns(patterns, "patterns", self.shape)
         decoded = self.decode(keep({"slots": self.rows(patterns)})["slots"])
         return (decoded - patterns.flatten(2)).square().sum(-1).mean()
 

@@ -78,7 +78,7 @@ class Titans(NetMemory):
 
     def update(self, state: State, patterns: Tensor) -> State:
         """Writes more patterns, from where writing stopped; see the base class."""
-        codes = self.coders.encode(patterns, "patterns")
+        codes = self.coders.encode(patterns)
         keys, values = self.key(codes), self.to_value(codes)
         net = self.flat(state).to(codes)
         surprise = state["surprise"].to(codes) if "surprise" in state else torch.zeros_like(net)

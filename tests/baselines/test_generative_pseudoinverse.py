@@ -59,7 +59,7 @@ def test_reading_projects_on_the_span_of_the_codes():
     answer, expected = distorted(patterns), []
     queries = answer
     for _ in range(2):
-        answer = memory.coders.decode(memory.coders.encode(answer) @ basis.mT @ basis)
+        answer = memory.coders.logits(memory.coders.encode(answer) @ basis.mT @ basis).sigmoid()
         expected.append(answer)
     torch.testing.assert_close(memory.read(memory.write(patterns), queries), torch.stack(expected))
 

@@ -77,7 +77,7 @@ def test_patterns_are_steps_and_each_query_is_one_step_from_the_written_state():
             state = torchs(flagged(memory.coders.encode(pattern[None, None]), 1.0)[0], state)
         for item, query in enumerate(queries[episode]):
             hidden, _ = torchs(flagged(memory.coders.encode(query[None, None]), -1.0)[0], state)
-            expected = memory.coders.decode(memory.output(hidden)[None])
+            expected = memory.coders.logits(memory.output(hidden)[None]).sigmoid()
             torch.testing.assert_close(answer[0, episode, item], expected[0, 0])
 
 

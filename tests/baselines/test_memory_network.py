@@ -73,7 +73,7 @@ def test_overwritten_patterns_cost_what_their_unknown_bits_cost():
 
 def test_the_oldest_slot_is_overwritten():
     memory, (patterns, _, _) = build(MemoryNetwork, (8,), slots=3), bits(2, 8, 8)
-    codes = memory.coders.encode(patterns, "patterns")
+    codes = memory.coders.encode(patterns)
     state = memory.write(patterns[:, :5])
     assert state["written"].tolist() == [5, 5]
     torch.testing.assert_close(state["slots"], codes[:, [3, 4, 2]])
