@@ -48,17 +48,12 @@ class Coders(nn.Module):
     vectors pass through `wave_coders`, without what all of them share: codes of drawings on paper, which agree in
     nearly all values, would all point the same way, and no memory whose keys they are could tell them apart.
 
-    Args:
-        shape: shape of one pattern: (size,) or (channels, height, width).
-        width: size of a code, as in `CodeSettings`.
-        config: sizes of the nets.
-
     Raises:
         ValueError: if the patterns are neither vectors nor images that can be halved as often as there are channels, or
             `width` exceeds what the image encoder returns.
     """
 
-    def __init__(self, shape: Sequence[int], width: int | None = None, config: CodersConfig = CodersConfig()) -> None:
+    def __init__(self, shape: Sequence[int], width: int | None, config: CodersConfig) -> None:
         super().__init__()
         self.shape = tuple(shape)
         if len(self.shape) not in (1, 3):
@@ -139,11 +134,8 @@ class AutoencoderMixin:
     ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """The codes (episodes, items, width) of queries, and a function from recalled codes to answers.
 
-        Args:
-            queries: as for `read`.
-            mask: as for `read`.
-            blank: whether values that the mask says were corrupted enter as the mean pattern even where `Restoration`
-                has no net; otherwise the mask then serves the answer alone.
+        With `blank`, values that the mask says were corrupted enter as the mean pattern even where `Restoration` has no
+        net; otherwise the mask then serves the answer alone.
         """
         check_patterns(queries, "queries", self.coders.shape)
         restoration = self.coders.restoration

@@ -49,9 +49,6 @@ class FittedLatent(CodeMemory):
     latent's values (Meta-SGD, Li et al. 2017), so that a few steps suffice.
 
     State: as of `SlotMemory`, with rows of `latent_dim` values.
-
-    Raises:
-        ValueError: if the patterns are not images.
     """
 
     config = FittedLatentConfig

@@ -47,11 +47,10 @@ def storkey_exact(weights: Tensor, patterns: Tensor, second_order: bool = False)
 
 
 def pseudo_inverse(weights: Tensor, patterns: Tensor) -> Tensor:
-    """W = X⁺ X, the projection on the span of the patterns (Personnaz, Guyon and Dreyfus 1986).
+    """W = X⁺ X, the projection on the span of the patterns, whatever the old weights (Personnaz et al. 1986).
 
     Computed as V V' from X = U S V', which stays exact where X is nearly singular (near-duplicate images), and
-    in float64: singular values below 1e-10 of the largest are rounding errors, and without them repeated or
-    linearly dependent patterns do no harm. The old weights are not used.
+    in float64, without singular values that are rounding errors, so that repeated or dependent patterns do no harm.
     """
     _, values, basis = torch.linalg.svd(patterns.double(), full_matrices=False)
     basis = basis * (values > 1e-10 * values.amax(-1, keepdim=True))[:, :, None]

@@ -13,12 +13,11 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from baselines.similarity import nearest, pick
+from baselines.slots import nearest, pick
 from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, check_patterns, image_shape, keep_known
 from lightning_ebm.settings import Settings, setting
 
-# From the best to the smallest file. JPEG has no lossless form; WebP's stands before all qualities. An AVIF file must
-# not depend on the number of cores.
+# From the best to the smallest file. JPEG has no lossless form. An AVIF file must not depend on the number of cores.
 ATTEMPTS: dict[str, list[dict[str, Any]]] = {
     "webp": [{"lossless": True}, *({"quality": quality} for quality in range(100, -1, -4))],
     "jpeg": [{"quality": quality, "optimize": True} for quality in range(100, 0, -3)],
@@ -49,9 +48,6 @@ class ImageCodec(AssociativeMemory):
 
     State: `files` (episodes, size), uint8, each file in its share and padded with zeros; `written` (episodes), int64,
     the number of patterns.
-
-    Raises:
-        ValueError: if the patterns are not grey or colour images, or Pillow was built without the format.
     """
 
     config = ImageCodecConfig

@@ -39,11 +39,8 @@ class MemoryNetwork(AutoencoderMixin, SlotMemory):
     the last one without H: answer = σ(dec((u + o) / (K + 1))). This is the end-to-end memory network
     (Sukhbaatar et al. 2015, section 2) with keys A c and values C c made from one slot (Miller et al. 2016,
     section 3.1). Time embeddings are omitted, because patterns form a set. β is new: sharp attention from the
-    first update on takes the place of a start without the softmax.
-
-    All matrices start as the identity, and vector patterns pass through coders that start close to it. So it
-    is a soft nearest neighbour before any training: from a query with half of its bits re-drawn, the right
-    one of 64 random patterns leads the others by about 3 in the exponent.
+    first update on takes the place of a start without the softmax. All matrices start as the identity, and vector
+    patterns pass through coders that start close to it. So it is a soft nearest neighbour before any training.
 
     State: as of `SlotMemory`, with rows of `width` values.
     """
@@ -69,7 +66,7 @@ class MemoryNetwork(AutoencoderMixin, SlotMemory):
         return self.coders.encode(patterns)
 
     def after_memory(self, codes: Tensor) -> Tensor:
-        """Values C c of the slots; see `AutoencoderMixin`."""
+        """Values C c of the slots."""
         return self.to_value(codes)
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.restoration import Restoration, RestorationConfig, answer
-from baselines.similarity import SIMILARITIES
-from baselines.slots import SlotMemory
+from baselines.slots import SIMILARITIES, SlotMemory
 from lightning_ebm.memory import PatternSpec, State, check_patterns
 from lightning_ebm.settings import setting
 
@@ -60,8 +59,6 @@ class ModernHopfield(SlotMemory):
                   units updated at once (`DenseAssociativeMemory` updates them one by one);
         max       the most similar pattern alone, the limit of large β; equals share;
         identity  w_i = s_i: with `binary`, the classical Hebb rule with its diagonal.
-
-    Weights of power and identity mean little where similarities are negative distances; this is refused.
 
     With a mask, the first step compares the known values alone, the others being noise; each step keeps them. A
     detector stands in for a mask: values that it trusts by more than a half are known. See `Restoration`, whose

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from baselines.similarity import nearest, pick
-from baselines.slots import SlotMemory
+from baselines.slots import SlotMemory, nearest, pick
 from lightning_ebm.memory import PatternSpec, State, check_patterns, keep_known
 from lightning_ebm.settings import Settings
 

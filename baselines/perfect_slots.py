@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from baselines.similarity import nearest, pick
+from baselines.slots import nearest, pick
 from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, check_patterns, keep_known
 from lightning_ebm.settings import Settings, setting
 
@@ -26,10 +26,10 @@ class PerfectSlots(AssociativeMemory):
     A pattern that is kept is answered without error. For one that is lost the answer is the query, so that with P
     patterns and half of a query's c re-drawn bits wrong, the error is max(0, (P - S) / P) · c / 2 bits.
 
-    The oracle takes the nearest of all patterns, of the known values if it gets the mask. What it needs for that,
-    `all_patterns`, is not part of the slots: it is bookkeeping, which the strict count includes.
+    The oracle takes the nearest of all patterns, of the known values if it gets the mask.
 
-    State: `slots` (episodes, S, d), zero where there were fewer patterns; `all_patterns` (episodes, items, d).
+    State: `slots` (episodes, S, d), zero where there were fewer patterns; `all_patterns` (episodes, items, d), for the
+    oracle, is bookkeeping.
     """
 
     config = PerfectSlotsConfig

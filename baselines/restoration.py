@@ -62,13 +62,9 @@ class Restoration(nn.Module):
     completed where they are, and each value of the query moves towards it in proportion to that likelihood. A mask that
     is given takes the place of the detector's. Without detector and completion nothing changes.
 
-    Args:
-        shape: shape of one pattern.
-        config: channels of both nets.
-        key: where the configuration has them, for the error message.
-
     Raises:
-        ValueError: if there is a net, and patterns are not images, or their sides are not divisible by 2.
+        ValueError: if there is a net, and patterns are not images, or their sides are not divisible by 2; the message
+            begins with `key`, where the configuration has the nets.
     """
 
     def __init__(self, shape: Sequence[int], config: RestorationConfig, key: str) -> None:

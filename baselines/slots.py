@@ -1,4 +1,4 @@
-"""What memories with a row for each pattern share: slots, and which of them is overwritten when all are full."""
+"""What memories with a row for each pattern share: slots, which of them is overwritten, and which is nearest."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from baselines.similarity import nearest, pick
 from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, check_patterns, keep_known
 
 
@@ -114,3 +113,52 @@ def fingerprint(patterns: Tensor) -> Tensor:
     """Integers (episodes, items) that differ between patterns (episodes, items, *shape) of 256 grey levels."""
     values = (255 * patterns.detach().flatten(2)).round().long()
     return (values * scramble(torch.arange(1, values.shape[-1] + 1, device=values.device))).sum(-1)
+
+
+def dot(queries: Tensor, stored: Tensor, known: Tensor | None = None) -> Tensor:
+    """The inner product."""
+    return (queries if known is None else queries * known) @ stored.mT
+
+
+def cosine(queries: Tensor, stored: Tensor, known: Tensor | None = None) -> Tensor:
+    """The cosine of the angle between them, from -1 to 1; 0 if one of them is zero."""
+    counted = torch.ones_like(queries) if known is None else known.to(queries)
+    norms = (counted * queries.square()).sum(-1, keepdim=True) * (counted @ stored.square().mT)
+    return dot(queries, stored, known) * norms.clamp_min(torch.finfo(norms.dtype).tiny).rsqrt()
+
+
+def euclidean(queries: Tensor, stored: Tensor, known: Tensor | None = None) -> Tensor:
+    """Minus the squared Euclidean distance."""
+    counted = torch.ones_like(queries) if known is None else known.to(queries)
+    squares = (counted * queries.square()).sum(-1, keepdim=True) + counted @ stored.square().mT
+    return 2 * dot(queries, stored, known) - squares
+
+
+def manhattan(queries: Tensor, stored: Tensor, known: Tensor | None = None) -> Tensor:
+    """Minus the sum of absolute differences; one query at a time, for a difference has d values for each slot."""
+    distances = []
+    for item, query in enumerate(queries.unbind(1)):
+        differences = (query[:, None] - stored).abs()
+        distances.append((differences if known is None else differences * known[:, item, None]).sum(-1))
+    return -torch.stack(distances, dim=1)
+
+
+SIMILARITIES = {"dot": dot, "cosine": cosine, "euclidean": euclidean, "manhattan": manhattan}
+"""Functions from queries (episodes, items, d), stored patterns (episodes, slots, d) and `known`, bool like the queries,
+True where a value counts (None: everywhere), to (episodes, items, slots): more is more alike."""
+
+
+def nearest(queries: Tensor, stored: Tensor, filled: Tensor, mask: Tensor | None = None) -> Tensor:
+    """The slot (episodes, items), int64, whose pattern has the least squared distance to each query.
+
+    Queries and mask are (episodes, items, *shape), stored patterns (episodes, slots, d). Only slots that are `filled`,
+    (episodes, 1, slots), count; of an episode with none, the first is returned. Values that the mask says were
+    corrupted do not count.
+    """
+    scores = euclidean(queries.flatten(2), stored, None if mask is None else ~mask.flatten(2))
+    return scores.masked_fill(~filled, -torch.inf).argmax(-1)
+
+
+def pick(stored: Tensor, index: Tensor) -> Tensor:
+    """Rows (episodes, items, d) of stored patterns (episodes, slots, d) at index (episodes, items)."""
+    return stored.gather(1, index[:, :, None].expand(-1, -1, stored.shape[-1]))

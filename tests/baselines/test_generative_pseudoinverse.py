@@ -19,20 +19,15 @@ class TestBits(MemoryContract):
 
     spec = PatternSpec((24,), binary=True)
     learns_first = 60  # four patterns in three rows, or untrained image coders, recall badly
-
-    def build(self):
-        settings = GenerativePseudoinverseConfig(slots=3, coders=CodersConfig(hidden=16))
-        return GenerativePseudoinverse(self.spec, settings)
+    kind = GenerativePseudoinverse
+    config = GenerativePseudoinverseConfig(slots=3, coders=CodersConfig(hidden=16))
 
 
 class TestImages(TestBits):
     spec = PatternSpec((1, 8, 8), binary=False)
-
-    def build(self):
-        settings = GenerativePseudoinverseConfig(
-            slots=3, width=12, iterations=20, steps=2, coders=CodersConfig(channels=[4, 8], code_dim=16)
-        )
-        return GenerativePseudoinverse(self.spec, settings)
+    config = GenerativePseudoinverseConfig(
+        slots=3, width=12, iterations=20, steps=2, coders=CodersConfig(channels=[4, 8], code_dim=16)
+    )
 
 
 def read_codes(memory, state, codes):

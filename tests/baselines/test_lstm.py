@@ -13,22 +13,18 @@ from tests.contract import MemoryContract, build, train
 
 
 class Trained(MemoryContract):
+    kind = LSTM
     learns_first = 60  # an untrained net recalls nothing
 
 
 class TestBits(Trained):
     spec = PatternSpec((24,), binary=True)
-
-    def build(self):
-        return LSTM(self.spec, LSTMConfig(hidden=32, coders=CodersConfig(hidden=16)))
+    config = LSTMConfig(hidden=32, coders=CodersConfig(hidden=16))
 
 
 class TestImages(Trained):
     spec = PatternSpec((1, 8, 8), binary=False)
-
-    def build(self):
-        settings = LSTMConfig(hidden=20, rank=6, width=12, coders=CodersConfig(channels=[4, 8], code_dim=16))
-        return LSTM(self.spec, settings)
+    config = LSTMConfig(hidden=20, rank=6, width=12, coders=CodersConfig(channels=[4, 8], code_dim=16))
 
 
 del Trained  # it is not a test of its own

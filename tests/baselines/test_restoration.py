@@ -43,16 +43,14 @@ def episode():
 
 class TestMemoryNetwork(MemoryContract):
     spec = PatternSpec(SHAPE, binary=True)
-
-    def build(self):
-        return MemoryNetwork(self.spec, MemoryNetworkConfig(slots=4, coders=coded(detector=3, completion=4)))
+    kind = MemoryNetwork
+    config = MemoryNetworkConfig(slots=4, coders=coded(detector=3, completion=4))
 
 
 class TestModernHopfield(MemoryContract):
     spec = PatternSpec(SHAPE, binary=True)
-
-    def build(self):
-        return ModernHopfield(self.spec, ModernHopfieldConfig(slots=4, center=True, detector=3, completion=4))
+    kind = ModernHopfield
+    config = ModernHopfieldConfig(slots=4, center=True, detector=3, completion=4)
 
 
 def sure(restoration, mask):
