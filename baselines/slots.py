@@ -46,7 +46,7 @@ class SlotMemory(AssociativeMemory):
         }
 
     def update(self, state: State, patterns: Tensor) -> State:
-        """Writes patterns into the next slots, over others by the rule of `overwrite`; see the base class."""
+        """Writes patterns into the next slots, over others by the rule of `overwrite`."""
         check_patterns(patterns, "patterns", self.shape)
         rows = self.rows(patterns)
         slots = self.slots or int(state["written"].max()) + rows.shape[1]
@@ -81,7 +81,7 @@ class CodeMemory(SlotMemory):
         """Patterns (..., values) of codes (..., width)."""
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Decodes all slots and finds the nearest; see the base class. Empty slots hold the pattern of code 0."""
+        """Decodes all slots and finds the nearest. Empty slots hold the pattern of code 0."""
         check_patterns(queries, "queries", self.shape)
         decoded = self.decode(state["slots"].to(queries))
         found = pick(decoded, nearest(queries, decoded, self.filled(state), mask)).view_as(queries)
