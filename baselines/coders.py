@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from baselines.restoration import Restoration, RestorationConfig, answer, shown
+from baselines.restoration import Restoration, RestorationConfig, answer
 from lightning_ebm.layers import ImageDecoder, ImageEncoder, SkipPerceptron, cosines, he_init
 from lightning_ebm.memory import check_patterns
 from lightning_ebm.settings import Settings, setting
@@ -48,18 +48,12 @@ class Coders(nn.Module):
     vectors pass through `wave_coders`, without what all of them share: codes of drawings on paper, which agree in
     nearly all values, would all point the same way, and no memory whose keys they are could tell them apart.
 
-    Args:
-        shape: shape of one pattern: (size,) or (channels, height, width).
-        width: size of a code, at most `config.code_dim` where images pass through the paper's encoder; None: that of a
-            vector pattern, or `config.code_dim`.
-        config: sizes of the nets.
-
     Raises:
         ValueError: if the patterns are neither vectors nor images that can be halved as often as there are channels, or
             `width` exceeds what the image encoder returns.
     """
 
-    def __init__(self, shape: Sequence[int], width: int | None = None, config: CodersConfig = CodersConfig()) -> None:
+    def __init__(self, shape: Sequence[int], width: int | None, config: CodersConfig) -> None:
         super().__init__()
         self.shape = tuple(shape)
         if len(self.shape) not in (1, 3):
@@ -97,24 +91,16 @@ class Coders(nn.Module):
             self.encoder = nn.Sequential(image_encoder, identity(config.code_dim, self.width))
             self.decoder = nn.Sequential(identity(self.width, config.code_dim), image_decoder)
 
-    def encode(self, patterns: Tensor, what: str = "patterns") -> Tensor:
-        """Codes (episodes, items, width) of patterns or queries (episodes, items, *shape) in [0, 1].
-
-        Raises:
-            ValueError: if they cannot be stored; the message calls them `what`.
-        """
-        check_patterns(patterns, what, self.shape)
+    def encode(self, patterns: Tensor) -> Tensor:
+        """Codes (episodes, items, width) of patterns (episodes, items, *shape) in [0, 1], which are checked."""
+        check_patterns(patterns, "patterns", self.shape)
         # ±1: the overlap of random bits is then 0
         codes = self.encoder(2 * (patterns.flatten(0, 1) - self.mean_pattern))
         return codes.unflatten(0, patterns.shape[:2])
 
     def spread(self, patterns: Tensor) -> Tensor:
-        """Squared distances (episodes, items) of patterns to the typical one: with the mean pattern it is least."""
+        """Squared distances (episodes, items) of patterns to the mean pattern, which learns to be their mean by it."""
         return (patterns - self.mean_pattern).flatten(2).square().sum(2)
-
-    def decode(self, codes: Tensor) -> Tensor:
-        """Patterns (episodes, items, *shape) in [0, 1], the sigmoid of logits, from codes (episodes, items, width)."""
-        return self.logits(codes).sigmoid()
 
     def logits(self, codes: Tensor) -> Tensor:
         """Logits (episodes, items, *shape) of patterns from codes (episodes, items, width)."""
@@ -133,8 +119,7 @@ class AutoencoderMixin:
     def iterate(self, recall: Callable[[Tensor], Tensor], queries: Tensor, mask: Tensor | None, steps: int) -> Tensor:
         """A trajectory whose steps encode the last answer, recall codes from codes, and decode them.
 
-        Values that the mask says are right are put back after each step. They do not enter what is recalled in any
-        other way, for codes have no known places.
+        Values that the mask says are right are put back after each step, and do not enter in any other way.
         """
         codes, answered = self.look(queries, mask)
         trajectory: list[Tensor] = []
@@ -147,35 +132,31 @@ class AutoencoderMixin:
     def look(
         self, queries: Tensor, mask: Tensor | None, blank: bool = False
     ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        """What a memory sees of queries (episodes, items, *shape), and how it answers.
+        """The codes (episodes, items, width) of queries, and a function from recalled codes to answers.
 
-        Args:
-            queries: in [0, 1].
-            mask: which of their values were corrupted, if it is known.
-            blank: whether these enter as the mean pattern even where `Restoration` has no net.
-
-        Returns:
-            The codes (episodes, items, width) of the queries, and a function from recalled codes to answers.
+        With `blank`, values that the mask says were corrupted enter as the mean pattern even where `Restoration` has no
+        net; otherwise the mask then serves the answer alone.
         """
         check_patterns(queries, "queries", self.coders.shape)
         restoration = self.coders.restoration
         soft_mask = restoration.soft_mask(queries, mask)
         blanked = mask.to(queries) if blank and mask is not None else soft_mask
-        seen = self.coders.encode(shown(queries, self.coders.mean_pattern, blanked))
+        seen = queries
+        if blanked is not None:  # a learned mean pattern may leave [0, 1]
+            seen = (queries + blanked * (self.coders.mean_pattern - queries)).clamp(0, 1)
 
         def answered(codes: Tensor) -> Tensor:
             completed = restoration.complete(self.coders.logits(codes), queries, soft_mask)
             return answer(completed.sigmoid(), queries, mask, soft_mask)
 
-        return seen, answered
+        return self.coders.encode(seen), answered
 
     def auxiliary_loss(self, patterns: Tensor, queries: Tensor, mask: Tensor) -> Tensor:
-        """Cross-entropy of patterns and what is decoded from their own codes, in nats; see `AssociativeMemory`.
+        """Cross-entropy of patterns and what is decoded from their own codes, in nats, and `Restoration.loss`.
 
-        Where the coders learn a typical pattern, with `Coders.spread`, of which it is to become the mean. Summed over
-        the values of a pattern, averaged over items and episodes. Values between 0 and 1 count as probabilities: for
-        them too it is least where the pattern itself is decoded, though not 0. Queries and mask are used by
-        `Restoration.loss` alone.
+        Where the coders learn a mean pattern, `Coders.spread` is added. All is summed over the values of a pattern and
+        averaged over items and episodes. Values between 0 and 1 count as probabilities: for them too the loss is least
+        where the pattern itself is decoded, though not 0.
         """
         logits = self.coders.logits(self.after_memory(self.coders.encode(patterns)))
         loss = F.binary_cross_entropy_with_logits(logits, patterns, reduction="sum")
@@ -196,10 +177,7 @@ def wave_coders(shape: Sequence[int], width: int, hidden: int, layers: int = 1) 
 
     An image in ±1 that consists mostly of these waves has a code of mean square about 1, a photograph about 1/4.
     It is decoded to logits 2 x, x being the image in ±1 without higher frequencies: σ(2 x) is close to the image in
-    [0, 1], and around middle grey rises as it does.
-
-    A `width` above the number of values is padded with zeros. The encoder maps (items, *shape) to (items, width), the
-    decoder (items, width) to logits (items, *shape).
+    [0, 1], and around middle grey rises as it does. A `width` above the number of values is padded with zeros.
     """
     size = math.prod(shape)
     waves = cosines(shape, width)

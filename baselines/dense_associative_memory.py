@@ -1,8 +1,4 @@
-"""The dense associative memory: a Hopfield network with a steeper energy, updated bit by bit.
-
-Nothing is meta-trained. Unless `slots` is set, the state grows with the number of patterns: it is then no memory of
-fixed size.
-"""
+"""The dense associative memory: a Hopfield network with a steeper energy, updated bit by bit; nothing is learned."""
 
 from __future__ import annotations
 
@@ -56,15 +52,15 @@ class DenseAssociativeMemory(SlotMemory):
         super().__init__(spec, config.slots, spec.size)
         self.function, self.power = config.function, config.power
 
-    def rows(self, patterns: Tensor, what: str = "patterns") -> Tensor:
-        """Units ±1, flattened; see the base class."""
-        return to_units(patterns, what, self.shape)
+    def rows(self, patterns: Tensor) -> Tensor:
+        """Units ±1, flattened."""
+        return to_units(patterns, "patterns", self.shape)
 
     @torch.no_grad()
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
         """Updates unit after unit until a sweep changes nothing, or for `max_sweeps`, and gives the last bits alone."""
         stored = self.stored(state)
-        units = self.rows(queries, "queries").to(stored)
+        units = to_units(queries, "queries", self.shape).to(stored)
         free = torch.ones_like(units, dtype=torch.bool) if mask is None else mask.flatten(2)
         units = settle(lambda units: self.sweep(stored, units, free), units, self.max_sweeps)
         answer = (units > 0).to(queries).reshape(queries.shape)
@@ -73,7 +69,7 @@ class DenseAssociativeMemory(SlotMemory):
     def energy(self, state: State, patterns: Tensor) -> Tensor:
         """E = -Σ_m F(x_m·s / d) of the patterns as units; of exponential, -log Σ_m exp(x_m·s), for it may overflow.
 
-        See the base class. Empty slots of the state count as patterns of zeros.
+        Empty slots of the state count as patterns of zeros.
         """
         stored = self.stored(state)
         overlaps = self.rows(patterns).to(stored) @ stored.mT

@@ -1,7 +1,4 @@
-"""The dynamic Kanerva machine: addresses are found by least squares in the memory itself; reading is an attractor.
-
-Encoder, decoder and the prior of the memory are meta-trained.
-"""
+"""The dynamic Kanerva machine: addresses are found by least squares in the memory itself; reading is an attractor."""
 
 from __future__ import annotations
 
@@ -10,8 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from baselines.gaussian_memory import GaussianMemory, GaussianMemoryConfig
-from baselines.linear_gaussian import observe, ridge
+from baselines.gaussian_memory import GaussianMemory, GaussianMemoryConfig, observe, ridge
 from lightning_ebm.memory import PatternSpec
 from lightning_ebm.settings import setting
 
@@ -43,7 +39,7 @@ class DynamicKanervaMachine(GaussianMemory):
         self.iterations = config.iterations
 
     def addressing(self, mean: Tensor) -> Callable[[Tensor], Tensor]:
-        """Ridge regression on the rows of R, with the noise's variance as the penalty; see the base class."""
+        """Ridge regression on the rows of R, with the noise's variance as the penalty."""
         return ridge(mean, self.noise)
 
     def weights(self, latents: Tensor) -> Tensor:
@@ -51,7 +47,7 @@ class DynamicKanervaMachine(GaussianMemory):
         return latents
 
     def posterior(self, mean: Tensor, covariance: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
-        """One code after the other; see the base class."""
+        """One code after the other."""
         noise = self.noise.to(codes)
         for code in codes.unbind(1):
             trial = mean

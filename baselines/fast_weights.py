@@ -1,7 +1,4 @@
-"""Fast weights: a small net from keys to values, written by a few gradient steps with learned rates.
-
-The fair rival of an energy-based memory: the same kind of state, and no energy.
-"""
+"""Fast weights: a small net from keys to values, written by a few gradient steps with learned rates."""
 
 from __future__ import annotations
 
@@ -27,17 +24,16 @@ class FastWeightsConfig(NetMemoryConfig):
 class FastWeights(NetMemory):
     """A net that is fitted to all patterns together; see `NetMemory` for keys, values and reading.
 
-    With keys k and values v of N patterns, writing takes `steps` steps
+    It is the fair rival of an energy-based memory: the same kind of state, and no energy. With keys k and values v of N
+    patterns, writing takes `steps` steps
 
         S ← μ S − η / (1 + √(N / m))² ∇_φ ½ Σ_i |f_φ(k_i) − v_i|²,   φ ← (1 − δ) φ + S
 
     on all patterns together, from learned φ and S = 0: meta-learned neural memory (Munkhdalai et al. 2019, section 3),
     with the momentum μ and the decay δ of Titans. Here μ and δ are learned per step, and η per step and parameter; all
     may take any sign. For a linear net a step is the delta rule. The divisor is `NetMemory.curvature`, so that a rate
-    suits any number of patterns.
-
-    A hidden layer with softmax makes the net attention over as many rows as there are units, which writing has to
-    share out among the patterns. It takes a `rate` of about 0.25, and its training is the least stable.
+    suits any number of patterns. A hidden layer with softmax makes the net attention over as many rows as there are
+    units, which writing has to share out among the patterns; it takes a `rate` of about 0.25, and is the least stable.
     """
 
     config = FastWeightsConfig
@@ -56,8 +52,8 @@ class FastWeights(NetMemory):
         self.momentum = nn.Parameter(torch.zeros(config.steps - 1)) if config.steps > 1 else None
 
     def update(self, state: State, patterns: Tensor) -> State:
-        """Fits a state to more patterns by the same steps, which may overwrite; see the base class."""
-        codes = self.coders.encode(patterns, "patterns")
+        """Fits a state to more patterns by the same steps, which may overwrite."""
+        codes = self.coders.encode(patterns)
         keys, values = self.key(codes), self.to_value(codes)
         state = {name: x.to(keys) for name, x in state.items()}
         gradient = vmap(grad(self.error))

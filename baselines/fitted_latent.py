@@ -1,7 +1,4 @@
-"""Fitted latents: each pattern as a few numbers, found by gradient steps through a decoder that all patterns share.
-
-The decoder is meta-learned, so that a few steps suffice; an episode has its latents for a state.
-"""
+"""Fitted latents: each pattern as a few numbers, found by gradient steps through a decoder that all patterns share."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import grad
 
 from baselines.slots import CodeMemory
-from lightning_ebm.memory import PatternSpec, check_patterns, image_shape
+from lightning_ebm.memory import PatternSpec, image_shape
 from lightning_ebm.settings import Settings, setting
 
 
@@ -49,13 +46,9 @@ class FittedLatent(CodeMemory):
 
     A pattern x is written by `steps` steps c ← c - η ∘ ∇_c |f(·; c) - x|² / d from c = 0. All of f is learned through
     these steps, c being all that a pattern has of its own (CAVIA, Zintgraf et al. 2019), and so is η, one for each of a
-    latent's values (Meta-SGD, Li et al. 2017). Queries play no part in it: a query is answered by the nearest decoded
-    pattern. With a mask, "nearest" means on the known values, and these are kept.
+    latent's values (Meta-SGD, Li et al. 2017), so that a few steps suffice.
 
     State: as of `SlotMemory`, with rows of `latent_dim` values.
-
-    Raises:
-        ValueError: if the patterns are not images.
     """
 
     config = FittedLatentConfig
@@ -94,9 +87,8 @@ class FittedLatent(CodeMemory):
         """The squared error of patterns (..., d) averaged over the values of each and summed over all; a scalar."""
         return (self.decode(latents) - flat).square().mean(-1).sum()
 
-    def rows(self, patterns: Tensor, what: str = "patterns") -> Tensor:
-        """Fits their latents; see the base class."""
-        check_patterns(patterns, what, self.shape)
+    def rows(self, patterns: Tensor) -> Tensor:
+        """Latents, fitted from zero."""
         flat = patterns.flatten(2)
         latents = flat.new_zeros(*flat.shape[:2], self.width)
         for _ in range(self.steps):

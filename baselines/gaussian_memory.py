@@ -1,4 +1,11 @@
-"""What Kanerva machines share: a matrix-normal memory, written by regression, read step by step, and its bound."""
+"""What Kanerva machines share: a matrix-normal memory, written by regression, read step by step, and its bound.
+
+The memory is a matrix M of K rows and C columns with M ~ MN(R, U, I): mean R, covariance U between rows, none between
+columns. A code z was made by weights w as z = M'w + noise of variance σ². The functions at the end are the exact
+algebra of this belief; none inverts U. They take, with any leading axes, `mean` R (..., K, C), `covariance` U
+(..., K, K), positive definite, `weights` w (..., K) and `code` z (..., C), or (..., T, K) and (..., T, C) of T codes,
+and `noise` σ², a scalar.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +20,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from baselines.coders import AutoencoderMixin, Coders, CodeSettings
-from baselines.linear_gaussian import divergence
 from lightning_ebm.memory import AssociativeMemory, PatternSpec, State
 from lightning_ebm.settings import setting
 
@@ -67,18 +73,13 @@ class GaussianMemoryConfig(CodeSettings):
 
 
 class GaussianMemory(AutoencoderMixin, AssociativeMemory):
-    """What Kanerva machines share; a subclass says how codes become latents, and latents weights.
+    """Base class of Kanerva machines; a subclass says how codes become latents, and latents weights.
 
-    Reading repeats code z = enc(x), latent y of z, weights w of y, x ← σ(dec(R'w)).
+    Reading repeats code z = enc(x), latent y of z, of size `latents`, weights w of y, x ← σ(dec(R'w)). Of binary
+    patterns the bound's likelihood is Bernoulli, of others Gaussian with a learned deviation.
 
     State: `mean` R (episodes, K, C), from which alone is read, and `covariance` U (episodes, K, K), which only
     writing needs. The literature counts R.
-
-    Of binary patterns the bound's likelihood is Bernoulli, of others Gaussian with a learned deviation. `latents` is
-    the size of y.
-
-    Raises:
-        ValueError: if the coders do not suit the patterns.
     """
 
     bookkeeping = frozenset({"covariance"})
@@ -122,15 +123,15 @@ class GaussianMemory(AutoencoderMixin, AssociativeMemory):
         return {"mean": mean.expand(episodes, -1, -1), "covariance": covariance.expand(episodes, -1, -1)}
 
     def update(self, state: State, patterns: Tensor) -> State:
-        """Writes patterns into a state; see the base class. The sums are in float64, the state is not."""
-        codes = self.coders.encode(patterns, "patterns")
+        """Writes patterns into a state. The sums are in float64, the state is not."""
+        codes = self.coders.encode(patterns)
         if not self.written:
             return state
         mean, covariance = self.posterior(state["mean"].double(), state["covariance"].double(), codes.double())
         return {"mean": mean.to(state["mean"]), "covariance": covariance.to(state["covariance"])}
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Reads `steps` times, each time with the last answer as the query; see the base class."""
+        """Reads `steps` times, each time with the last answer as the query."""
         address = self.addressing(state["mean"])
         return self.iterate(
             lambda codes: self.weights(address(codes)) @ state["mean"].to(codes), queries, mask, self.steps
@@ -138,7 +139,7 @@ class GaussianMemory(AutoencoderMixin, AssociativeMemory):
 
     def energy(self, state: State, patterns: Tensor) -> Tensor:
         """-ln p(code, latent | R) in nats at the mean of the latent, but for a constant: (episodes, items)."""
-        codes = self.coders.encode(patterns, "patterns")
+        codes = self.coders.encode(patterns)
         latents = self.addressing(state["mean"])(codes)
         missed = codes - self.weights(latents) @ state["mean"].to(codes)
         return missed.square().sum(-1) / (2 * self.noise) + latents.square().sum(-1) / 2
@@ -168,7 +169,7 @@ class GaussianMemory(AutoencoderMixin, AssociativeMemory):
         """
         if self.objective == "reconstruction":
             raise ValueError("the bound needs objective=elbo or objective=conditional, got 'reconstruction'")
-        codes = self.coders.encode(patterns, "patterns")
+        codes = self.coders.encode(patterns)
         prior = {name: tensor.double() for name, tensor in self.initial_state(len(patterns)).items()}
         mean, covariance = prior["mean"], prior["covariance"]
         divergent = mean.new_zeros(len(patterns))
@@ -194,3 +195,50 @@ class GaussianMemory(AutoencoderMixin, AssociativeMemory):
         log_deviation = self.log_pixel_deviation
         missed = (patterns - logits.sigmoid()) / log_deviation.exp()
         return -(missed.square() / 2 + log_deviation + math.log(2 * math.pi) / 2).flatten(2).sum(-1)
+
+
+def observe(mean: Tensor, covariance: Tensor, weights: Tensor, code: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and covariance after one code more: a Kalman update (Wu et al., Kanerva Machine, 2018)."""
+    surprise = code - torch.einsum("...k,...kc->...c", weights, mean)
+    direction = torch.einsum("...kl,...l->...k", covariance, weights)  # U w
+    gain = direction / ((weights * direction).sum(-1, keepdim=True) + noise)
+    return mean + gain[..., :, None] * surprise[..., None, :], covariance - gain[..., :, None] * direction[..., None, :]
+
+
+def observe_all(
+    mean: Tensor, covariance: Tensor, weights: Tensor, codes: Tensor, noise: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The same after T codes at once, whose weights are all chosen before; as one after the other, in any order.
+
+    By a Cholesky factor of W U W' + σ² I.
+    """
+    direction = weights @ covariance
+    among = direction @ weights.mT + noise * torch.eye(codes.shape[-2], dtype=codes.dtype, device=codes.device)
+    gain = torch.cholesky_solve(direction, torch.linalg.cholesky(among)).mT
+    covariance = covariance - gain @ direction
+    return mean + gain @ (codes - weights @ mean), (covariance + covariance.mT) / 2
+
+
+def ridge(mean: Tensor, penalty: Tensor) -> Callable[[Tensor], Tensor]:
+    """A function from codes (..., T, C) to the weights (..., T, K) that minimise |z - R'w|² + λ |w|².
+
+    w = (R R' + λ I)⁻¹ R z, with a scalar λ above 0, by a Cholesky factor in float64, made once (Wu et al., Attractor
+    Dynamics, 2018).
+    """
+    rows = mean.double()
+    gram = rows @ rows.mT
+    factor = torch.linalg.cholesky(gram + penalty.double() * torch.eye(gram.shape[-1]).to(gram))
+    return lambda codes: torch.cholesky_solve(rows @ codes.double().mT, factor).mT.to(codes)
+
+
+def divergence(mean: Tensor, covariance: Tensor, prior_mean: Tensor, prior_covariance: Tensor) -> Tensor:
+    """KL(MN(R, U, I) ‖ MN(R0, U0, I)) in nats, (...).
+
+    ½ [C tr(U0⁻¹ U) + tr((R - R0)' U0⁻¹ (R - R0)) - K C + C (log|U0| - log|U|)].
+    """
+    rows, columns = mean.shape[-2:]
+    factor, prior = torch.linalg.cholesky(covariance), torch.linalg.cholesky(prior_covariance)
+    spread = torch.linalg.solve_triangular(prior, factor, upper=False).square().sum((-2, -1))
+    moved = torch.linalg.solve_triangular(prior, mean - prior_mean, upper=False).square().sum((-2, -1))
+    logs = (prior.diagonal(dim1=-2, dim2=-1).log() - factor.diagonal(dim1=-2, dim2=-1).log()).sum(-1)
+    return (columns * spread + moved - rows * columns) / 2 + columns * logs

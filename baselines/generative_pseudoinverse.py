@@ -1,7 +1,4 @@
-"""The generative pseudo-inverse memory: patterns are written and read by least squares, in closed form.
-
-Encoder, decoder and the memory that addresses are made from are meta-trained.
-"""
+"""The generative pseudo-inverse memory: patterns are written and read by least squares, in closed form."""
 
 from __future__ import annotations
 
@@ -60,23 +57,22 @@ class GenerativePseudoinverse(AutoencoderMixin, AssociativeMemory):
         return {"memory": self.prior.expand(episodes, -1, -1)}
 
     def write(self, patterns: Tensor) -> State:
-        """Solves for the memory that holds all patterns; see the base class."""
-        codes = self.coders.encode(patterns, "patterns").double()
+        """Solves for the memory that holds all patterns."""
+        codes = self.coders.encode(patterns).double()
         memory = self.inverse(codes @ self.inverse(self.prior)) @ codes
         return {"memory": memory.to(self.prior)}
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Reads `steps` times, each time with the last answer as the query; see the base class."""
+        """Reads `steps` times, each time with the last answer as the query."""
         memory = state["memory"].double()
         inverse = self.inverse(memory)
         return self.iterate(lambda codes: (codes.double() @ inverse @ memory).to(codes), queries, mask, self.steps)
 
     def energy(self, state: State, patterns: Tensor) -> Tensor:
         """Half the squared distance of a code from what is read for it, (episodes, items); 0 for a stored code."""
-        memory = state["memory"].double()
-        codes = self.coders.encode(patterns, "patterns")
-        missed = codes.double() - codes.double() @ self.inverse(memory) @ memory
-        return (missed.square().sum(-1) / 2).to(codes)
+        memory, codes = state["memory"].double(), self.coders.encode(patterns).double()
+        missed = codes - codes @ self.inverse(memory) @ memory
+        return (missed.square().sum(-1) / 2).to(self.prior)
 
     def inverse(self, matrix: Tensor) -> Tensor:
         """The pseudo-inverse (..., b, a) of matrices (..., a, b), by the solver or by iteration; in float64."""
@@ -88,11 +84,9 @@ class GenerativePseudoinverse(AutoencoderMixin, AssociativeMemory):
 
 
 def iterative_pseudo_inverse(matrix: Tensor, iterations: int) -> Tensor:
-    """Pseudo-inverses by A ← 2 A - A X A from A = X'/|X|² (Ben-Israel and Cohen 1966).
+    """Pseudo-inverses (..., b, a) of X (..., a, b), by A ← 2 A - A X A from A = X'/|X|² (Ben-Israel and Cohen 1966).
 
     A singular value s of X becomes (1 - (1 - s²/|X|²)^(2^iterations)) / s, instead of 1/s.
-
-    Of X (..., a, b), it is (..., b, a).
     """
     # Larimar starts from 0.0005 X', which three steps bring nowhere; with |X|² no singular value diverges.
     scale = matrix.square().sum((-2, -1), keepdim=True).clamp_min(torch.finfo(matrix.dtype).tiny)

@@ -52,11 +52,9 @@ class GradMem(AutoencoderMixin, AssociativeMemory):
     in nats. A text is reconstructed token by token, each from those before it; a pattern has no such order, so each
     part, blanked with the mean pattern, is reconstructed from all others (J. Besag, Statistical analysis of non-lattice
     data, The Statistician 24, 1975). The factor m / N is there because a vector gets the gradient of its share of the
-    patterns. Meta-training passes through the steps, and reads after each of them, so that each learns to help. In the
-    paper memory vectors are a language model's tokens and attend to each other in every layer; here they do not.
-
-    Matrices start as the identity and perceptrons close to zero: before any training, a step moves the vector that a
-    pattern's parts attend to towards that pattern.
+    patterns. In the paper memory vectors are a language model's tokens and attend to each other in every layer; here
+    they do not. Matrices start as the identity and perceptrons close to zero: before any training, a step moves the
+    vector that a pattern's parts attend to towards that pattern.
 
     State: `memory` (episodes, m, width).
     """
@@ -88,16 +86,14 @@ class GradMem(AutoencoderMixin, AssociativeMemory):
         return {"memory": self.initial.expand(episodes, -1, -1)}
 
     def update(self, state: State, patterns: Tensor) -> State:
-        """Fits a state to more patterns by the same steps, which may overwrite; see the base class."""
+        """Fits a state to more patterns by the same steps, which may overwrite."""
         return self.written(state, patterns)[-1]
 
     def written(self, state: State, patterns: Tensor) -> list[State]:
         """The states after each gradient step from a state."""
         check_patterns(patterns, "patterns", self.coders.shape)
-        blanked = torch.where(
-            self.views, self.coders.mean_pattern, patterns[:, None]
-        )  # (episodes, parts, items, *shape)
-        codes = self.coders.encode(blanked.flatten(1, 2).clamp(0, 1))
+        blanked = torch.where(self.views, self.coders.mean_pattern, patterns[:, None]).clamp(0, 1)
+        codes = self.coders.encode(blanked.flatten(1, 2))  # of (episodes, parts · items, *shape)
         memory, states = state["memory"].to(codes), []
         slope = grad(self.lost)
         for rate in self.rates:
@@ -118,10 +114,7 @@ class GradMem(AutoencoderMixin, AssociativeMemory):
         return codes
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Passes the queries through the blocks; see the base class.
-
-        Where the mask is given, distorted values enter as the mean pattern, as those do that writing reconstructs.
-        """
+        """Passes the queries through the blocks, with corrupted values, if they are known, blanked as in writing."""
         codes, answered = self.look(queries, mask, blank=True)
         return answered(self.recall(state["memory"].to(codes), codes))[None]
 
@@ -132,20 +125,14 @@ class GradMem(AutoencoderMixin, AssociativeMemory):
         mask: Tensor | None = None,
         keep: Callable[[State], State] = lambda state: state,
     ) -> Tensor:
-        """The error of reading, averaged over what each step has written, or of the last; see the base class."""
+        """The error of reading, averaged over what each step has written, or of the last."""
         states = self.written(self.initial_state(len(patterns)), patterns)
         read = states if self.every_step else states[-1:]
         return torch.stack([reading_error(self.read(keep(state), queries, mask), patterns) for state in read]).mean()
 
 
 class Block(nn.Module):
-    """Attention of queries to memory vectors, and a perceptron; see `GradMem`.
-
-    Args:
-        width: size of queries and of memory vectors.
-        hidden: units of the perceptron.
-        sharpness: β at the start of training.
-    """
+    """Attention of queries to memory vectors of the same `width`, and a perceptron; see `GradMem`."""
 
     def __init__(self, width: int, hidden: int, sharpness: float) -> None:
         super().__init__()

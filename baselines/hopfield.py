@@ -1,22 +1,16 @@
-"""The classical Hopfield network with its learning rules: what a memory of d(d-1)/2 weights can do unlearned.
-
-Nothing is meta-trained.
-"""
+"""The classical Hopfield network with its learning rules: what a memory of d(d-1)/2 weights can do unlearned."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, check_patterns, keep_known
 from lightning_ebm.settings import Settings, setting
-
-# Rules take weights (episodes, d, d) and patterns (episodes, items, d), ±1 or centred, and return the new weights.
 
 
 def hebb(weights: Tensor, patterns: Tensor) -> Tensor:
@@ -31,8 +25,7 @@ def storkey(weights: Tensor, patterns: Tensor) -> Tensor:
     exact form, agree with the row "Hopfield (Storkey)" in table 1 of the EBMM paper (arXiv:1910.02720).
     """
     for x in patterns.unbind(1):
-        field = torch.einsum("eij,ej->ei", weights, x)
-        crossed = outer(x, field)
+        crossed = outer(x, torch.einsum("eij,ej->ei", weights, x))
         weights = without_diagonal(weights + (outer(x, x) - crossed - crossed.mT) / x.shape[-1])
     return weights
 
@@ -43,7 +36,8 @@ def storkey_exact(weights: Tensor, patterns: Tensor, second_order: bool = False)
     The second-order rule adds h_ij h_ji / d. Its weights grow beyond bounds above 0.7 d patterns.
     """
     for x in patterns.unbind(1):
-        local = local_fields(weights, x)
+        field = torch.einsum("eij,ej->ei", weights, x)  # k ≠ i, because the diagonal is zero
+        local = field[:, :, None] - weights * x[:, None, :]  # and k ≠ j
         crossed = local * x[:, None, :]
         change = outer(x, x) - crossed - crossed.mT
         if second_order:
@@ -52,27 +46,35 @@ def storkey_exact(weights: Tensor, patterns: Tensor, second_order: bool = False)
     return weights
 
 
-def local_fields(weights: Tensor, x: Tensor) -> Tensor:
-    """h_ij = Σ_{k≠i,j} W_ik x_k, (episodes, d, d), of one pattern x (episodes, d)."""
-    field = torch.einsum("eij,ej->ei", weights, x)  # k ≠ i, because the diagonal is zero
-    return field[:, :, None] - weights * x[:, None, :]  # and k ≠ j
-
-
 def pseudo_inverse(weights: Tensor, patterns: Tensor) -> Tensor:
-    """W = X⁺ X, the projection on the span of the patterns (Personnaz, Guyon and Dreyfus 1986).
+    """W = X⁺ X, the projection on the span of the patterns, whatever the old weights (Personnaz et al. 1986).
 
     Computed as V V' from X = U S V', which stays exact where X is nearly singular (near-duplicate images), and
-    in float64: singular values below 1e-10 of the largest are rounding errors, and without them repeated or
-    linearly dependent patterns do no harm. The old weights are not used.
+    in float64, without singular values that are rounding errors, so that repeated or dependent patterns do no harm.
     """
     _, values, basis = torch.linalg.svd(patterns.double(), full_matrices=False)
     basis = basis * (values > 1e-10 * values.amax(-1, keepdim=True))[:, :, None]
     return (basis.mT @ basis).to(weights)
 
 
+RULES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "hebb": hebb,
+    "storkey": storkey,
+    "storkey_exact": storkey_exact,
+    "storkey_second_order": partial(storkey_exact, second_order=True),
+    "pseudo_inverse": pseudo_inverse,
+}
+"""From weights (episodes, d, d) and patterns (episodes, items, d), ±1 or centred, to the new weights."""
+
+
 def outer(a: Tensor, b: Tensor) -> Tensor:
     """Outer products (episodes, d, d) of vectors (episodes, d)."""
     return a[:, :, None] * b[:, None, :]
+
+
+def without_diagonal(weights: Tensor) -> Tensor:
+    """(episodes, d, d) with zeros on the diagonal."""
+    return weights - torch.diag_embed(weights.diagonal(dim1=1, dim2=2))
 
 
 def above_diagonal(matrix: Tensor) -> Tensor:
@@ -89,51 +91,6 @@ def symmetric(upper: Tensor, size: int) -> Tensor:
     return matrix + matrix.mT
 
 
-def without_diagonal(weights: Tensor) -> Tensor:
-    """(episodes, d, d) with zeros on the diagonal."""
-    return weights - torch.diag_embed(weights.diagonal(dim1=1, dim2=2))
-
-
-class Rule(NamedTuple):
-    """A learning rule."""
-
-    learn: Callable[[Tensor, Tensor], Tensor]  # new weights (episodes, d, d) from old ones and patterns x
-    incremental: bool  # whether it adds to old weights
-    order_invariant: bool  # whether any order of patterns will do
-
-
-RULES = {
-    "hebb": Rule(hebb, incremental=True, order_invariant=True),
-    "storkey": Rule(storkey, incremental=True, order_invariant=False),
-    "storkey_exact": Rule(storkey_exact, incremental=True, order_invariant=False),
-    "storkey_second_order": Rule(partial(storkey_exact, second_order=True), incremental=True, order_invariant=False),
-    "pseudo_inverse": Rule(pseudo_inverse, incremental=False, order_invariant=True),
-}
-
-
-class Net(NamedTuple):
-    """An unpacked state."""
-
-    weights: Tensor  # (episodes, d, d), symmetric, zero diagonal
-    thresholds: Tensor  # (episodes, d)
-    tie: Tensor  # (episodes, d), fields not larger than this are zero but for rounding
-
-
-def asynchronous(net: Net, units: Tensor, free: Tensor) -> Tensor:
-    """Updates one unit after the other, from the first to the last (Hopfield 1982, eq. 1).
-
-    Units (episodes, d, items) are ±1, and clamped where `free` is False. The energy never increases, so that sweeps end
-    in a fixed point. The order is the same in each sweep. A new order each time recalls slightly worse (pseudo-inverse,
-    table 1, 64 patterns: 6.4 wrong bits instead of 6.2).
-    """
-    units = units.clone()
-    for i in range(units.shape[1]):
-        field = torch.bmm(net.weights[:, i : i + 1], units).squeeze(1) + net.thresholds[:, i, None]
-        moves = free[:, i] & (field.abs() > net.tie[:, i, None])
-        units[:, i] = torch.where(moves, field.sign(), units[:, i])
-    return units
-
-
 def settle(sweep: Callable[[Tensor], Tensor], units: Tensor, most: int) -> Tensor:
     """The units after sweeps until one changes nothing, or after `most` sweeps."""
     for _ in range(most):
@@ -144,11 +101,7 @@ def settle(sweep: Callable[[Tensor], Tensor], units: Tensor, most: int) -> Tenso
 
 
 def to_units(values: Tensor, what: str, shape: tuple[int, ...]) -> Tensor:
-    """Units (episodes, items, d), +1 where a value is at least 0.5 and -1 elsewhere.
-
-    Raises:
-        ValueError: if they are no patterns (episodes, items, *shape) in [0, 1]; the message calls them `what`.
-    """
+    """Units (episodes, items, d), +1 where a value is at least 0.5 and -1 elsewhere; the values are checked."""
     check_patterns(values, what, shape)
     return torch.where(values.flatten(2) >= 0.5, 1.0, -1.0).to(values)
 
@@ -166,11 +119,10 @@ class HopfieldConfig(Settings):
 class Hopfield(AssociativeMemory):
     """Hopfield network: symmetric weights without a diagonal, read by running its dynamics from the query.
 
-    Units are ±1: a value of at least 0.5 is +1, any other -1, in patterns and in queries. Real-valued images
-    are so binarised, because the rules are made for ±1.
+    Its units are ±1: in patterns and in queries, a value of at least 0.5 is +1, any other -1.
 
     With a mask, the known values are clamped while the others are updated. This is the protocol that gives
-    the Hopfield rows of table 1 in the EBMM paper. Without a mask nothing is clamped; errors are far larger.
+    the Hopfield rows of table 1 in the EBMM paper. Without a mask errors are far larger.
 
     With `center`, the rule sees x - μ, where μ is the episode's mean pattern, and the field is that of the
     affine model x ≈ μ + W (x - μ). So the thresholds are b = μ - W μ, with the diagonal still in W: units
@@ -196,20 +148,19 @@ class Hopfield(AssociativeMemory):
         super().__init__()
         self.shape, self.size = spec.shape, spec.size
         self.rule, self.center = config.rule, config.center
-        self.order_invariant = RULES[config.rule].order_invariant
+        self.order_invariant = config.rule in ("hebb", "pseudo_inverse")
         # An empty buffer, so that .to() and .double() decide where and in which precision a state begins.
         self.register_buffer("reference", torch.empty(0), persistent=False)
 
     def initial_state(self, episodes: int) -> State:
         """Zero weights (and thresholds); reading from them returns the query, binarised."""
-        d = self.size
-        state = {"weights": self.reference.new_zeros(episodes, d * (d - 1) // 2)}
+        state = {"weights": self.reference.new_zeros(episodes, self.size * (self.size - 1) // 2)}
         if self.center:
-            state["thresholds"] = self.reference.new_zeros(episodes, d)
+            state["thresholds"] = self.reference.new_zeros(episodes, self.size)
         return state
 
     def write(self, patterns: Tensor) -> State:
-        """Learns all patterns; see the base class. State in the dtype of the patterns.
+        """Learns all patterns. The state has their dtype.
 
         Raises:
             ValueError: also if the weights overflow, as storkey_second_order's do with about d patterns, and
@@ -224,51 +175,62 @@ class Hopfield(AssociativeMemory):
         return state
 
     def update(self, state: State, patterns: Tensor) -> State:
-        """Learns further patterns; see the base class.
+        """Learns further patterns.
 
         Raises:
             NotImplementedError: for the pseudo-inverse and for a centred network.
         """
-        if not RULES[self.rule].incremental:
+        if self.rule == "pseudo_inverse":
             raise NotImplementedError(
                 f"rule={self.rule} writes all patterns at once: to add one, the diagonal of the projection"
                 " would be needed, which a Hopfield network does not keep"
             )
         if self.center:
             raise NotImplementedError("center=true writes all patterns at once: new ones would move the mean")
-        weights = self.learn(self.unpack(state).weights, to_units(patterns, "patterns", self.shape))
-        return {"weights": above_diagonal(weights)}
+        weights, _ = self.unpack(state)
+        return {"weights": above_diagonal(self.learn(weights, to_units(patterns, "patterns", self.shape)))}
 
     @torch.no_grad()
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
         """Runs the dynamics until a sweep changes nothing, or for `max_sweeps`, and gives the last one's bits alone."""
-        net = self.unpack(state)
-        units = to_units(queries, "queries", self.shape).to(net.weights).mT.contiguous()  # (episodes, d, items)
+        weights, thresholds = self.unpack(state)
+        units = to_units(queries, "queries", self.shape).to(weights).mT.contiguous()  # (episodes, d, items)
         free = torch.ones_like(units, dtype=torch.bool) if mask is None else mask.flatten(2).mT
-        units = settle(lambda units: asynchronous(net, units, free), units, self.max_sweeps)
-        answer = (units.mT > 0).to(queries).reshape(queries.shape)
+        # Fields are often exactly zero (Hebb), and the unit then keeps its value: rounding must not decide.
+        tie = 64 * torch.finfo(weights.dtype).eps * weights.abs().sum(-1).clamp_min(1)
+
+        def sweep(units: Tensor) -> Tensor:
+            """Updates one unit after the other, from the first to the last (Hopfield 1982, eq. 1).
+
+            The energy never increases, so that sweeps end in a fixed point. A new order in each sweep recalls slightly
+            worse (pseudo-inverse, table 1, 64 patterns: 6.4 wrong bits instead of 6.2).
+            """
+            units = units.clone()
+            for i in range(self.size):
+                field = torch.bmm(weights[:, i : i + 1], units).squeeze(1) + thresholds[:, i, None]
+                moves = free[:, i] & (field.abs() > tie[:, i, None])
+                units[:, i] = torch.where(moves, field.sign(), units[:, i])
+            return units
+
+        answer = (settle(sweep, units, self.max_sweeps).mT > 0).to(queries).reshape(queries.shape)
         return keep_known(answer, queries, mask)[None]
 
     def energy(self, state: State, patterns: Tensor) -> Tensor:
-        """E = -½ s'W s - b's of the patterns as units s = ±1 (Hopfield 1982, eq. 7); see the base class."""
-        net = self.unpack(state)
-        s = to_units(patterns, "patterns", self.shape).to(net.weights)
-        field = s @ net.weights / 2 + net.thresholds[:, None]
+        """E = -½ s'W s - b's of the patterns as units s = ±1 (Hopfield 1982, eq. 7)."""
+        weights, thresholds = self.unpack(state)
+        s = to_units(patterns, "patterns", self.shape).to(weights)
+        field = s @ weights / 2 + thresholds[:, None]
         return -(s * field).sum(-1).to(patterns)
 
     def learn(self, weights: Tensor, x: Tensor) -> Tensor:
-        """New weights (episodes, d, d) from old ones and patterns x (episodes, items, d).
-
-        Raises:
-            ValueError: if they are not finite.
-        """
-        weights = RULES[self.rule].learn(weights, x.to(weights))
+        """New weights (episodes, d, d) from old ones and patterns x (episodes, items, d), unless they overflow."""
+        weights = RULES[self.rule](weights, x.to(weights))
         if not weights.isfinite().all():
             raise ValueError(f"rule={self.rule} overflowed after {x.shape[1]} patterns of {self.size} values")
         return weights
 
-    def unpack(self, state: State) -> Net:
-        """The network that a state describes, in float32 at least.
+    def unpack(self, state: State) -> tuple[Tensor, Tensor]:
+        """Weights (episodes, d, d) and thresholds (episodes, d) of a state, in float32 at least.
 
         Raises:
             ValueError: if the state is not finite: with NaN weights no unit would move, as if all were well.
@@ -277,8 +239,5 @@ class Hopfield(AssociativeMemory):
             if not tensor.isfinite().all():
                 raise ValueError(f"the state's {name!r} must be finite")
         upper = state["weights"].to(torch.promote_types(state["weights"].dtype, torch.float32))
-        weights = symmetric(upper, self.size)
         thresholds = state["thresholds"].to(upper) if self.center else upper.new_zeros(len(upper), self.size)
-        # Fields are often exactly zero (Hebb), and the unit then keeps its value: rounding must not decide.
-        tie = 64 * torch.finfo(upper.dtype).eps * weights.abs().sum(-1).clamp_min(1)
-        return Net(weights, thresholds, tie)
+        return symmetric(upper, self.size), thresholds

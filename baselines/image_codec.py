@@ -1,7 +1,4 @@
-"""Image codec, a reference line: the patterns as WebP, JPEG or AVIF files that share a number of bytes.
-
-Nothing is meta-trained. Files are made and read one by one, as their library wants it.
-"""
+"""Image codec, a reference line: the patterns as WebP, JPEG or AVIF files that share a number of bytes."""
 
 from __future__ import annotations
 
@@ -16,12 +13,11 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from baselines.similarity import nearest
+from baselines.slots import nearest, pick
 from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, check_patterns, image_shape, keep_known
 from lightning_ebm.settings import Settings, setting
 
-# From the best to the smallest file. JPEG has no lossless form; WebP's stands before all qualities. An AVIF file must
-# not depend on the number of cores.
+# From the best to the smallest file. JPEG has no lossless form. An AVIF file must not depend on the number of cores.
 ATTEMPTS: dict[str, list[dict[str, Any]]] = {
     "webp": [{"lossless": True}, *({"quality": quality} for quality in range(100, -1, -4))],
     "jpeg": [{"quality": quality, "optimize": True} for quality in range(100, 0, -3)],
@@ -52,9 +48,6 @@ class ImageCodec(AssociativeMemory):
 
     State: `files` (episodes, size), uint8, each file in its share and padded with zeros; `written` (episodes), int64,
     the number of patterns.
-
-    Raises:
-        ValueError: if the patterns are not grey or colour images, or Pillow was built without the format.
     """
 
     config = ImageCodecConfig
@@ -84,7 +77,7 @@ class ImageCodec(AssociativeMemory):
         }
 
     def write(self, patterns: Tensor) -> State:
-        """Makes the files; see the base class."""
+        """Makes the files, one by one."""
         check_patterns(patterns, "patterns", self.shape)
         pixels = (255 * patterns).round().to(torch.uint8).cpu().numpy()
         images = np.stack([tiled(one) for one in pixels])[:, None] if self.sheet else pixels
@@ -97,22 +90,22 @@ class ImageCodec(AssociativeMemory):
         return {name: tensor.to(patterns.device) for name, tensor in state.items()}
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Decodes the files and finds the nearest; see the base class. Without any, the query is the answer."""
+        """Decodes the files and finds the nearest image. Without any, the query is the answer."""
         check_patterns(queries, "queries", self.shape)
         q = queries.flatten(2)
         decoded = q.new_zeros(len(q), max(1, int(state["written"].max())), q.shape[-1])
         filled = torch.zeros(len(q), 1, decoded.shape[1], dtype=torch.bool, device=q.device)
         for episode, (files, items) in enumerate(zip(state["files"].cpu(), state["written"].tolist(), strict=True)):
-            shares = min(items, 1) if self.sheet else items
-            share = self.size // max(1, shares)
-            for number in range(shares):
+            tiles = max(1, items) if self.sheet else 1  # of a file
+            share = self.size * tiles // max(1, items)
+            for number in range(items // tiles):
                 file = files[number * share : (number + 1) * share].numpy().tobytes()
+                held = slice(number * tiles, (number + 1) * tiles)
                 if file.strip(b"\0"):
-                    held = slice(items) if self.sheet else slice(number, number + 1)
-                    decoded[episode, held] = self.decode(file, items if self.sheet else 1).to(q).flatten(1)
+                    decoded[episode, held] = self.decode(file, tiles).to(q).flatten(1)
                     filled[episode, 0, held] = True
-        found = nearest(q, decoded, filled, None if mask is None else mask.flatten(2))
-        answer = torch.where(filled.any(-1, keepdim=True), found, q).reshape(queries.shape)
+        found = pick(decoded, nearest(queries, decoded, filled, mask))
+        answer = torch.where(filled.any(-1, keepdim=True), found, q).view_as(queries)
         return keep_known(answer, queries, mask)[None]
 
     def encode(self, pixels: np.ndarray, limit: int) -> bytes:
@@ -131,7 +124,7 @@ class ImageCodec(AssociativeMemory):
         return buffer.getvalue()
 
     def decode(self, file: bytes, items: int) -> Tensor:
-        """Pixels (items, channels, height, width) in [0, 1] of a file of so many tiles, zeros after its end.
+        """Pixels (items, channels, height, width) in [0, 1] of a file of so many tiles; zeros may follow its end.
 
         Raises:
             ValueError: if it is not a file of this format, or its image has another size.

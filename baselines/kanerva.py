@@ -1,7 +1,4 @@
-"""The Kanerva machine: patterns are written to learned addresses by Bayesian linear regression.
-
-Encoder, decoder, addresses and the prior of the memory are meta-trained.
-"""
+"""The Kanerva machine: patterns are written to learned addresses by Bayesian linear regression."""
 
 from __future__ import annotations
 
@@ -12,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.coders import near_identity
-from baselines.gaussian_memory import GaussianMemory, GaussianMemoryConfig
-from baselines.linear_gaussian import observe_all
+from baselines.gaussian_memory import GaussianMemory, GaussianMemoryConfig, observe_all
 from lightning_ebm.memory import PatternSpec
 from lightning_ebm.settings import setting
 
@@ -54,14 +50,14 @@ class KanervaMachine(GaussianMemory):
         self.addresses = nn.Parameter(torch.randn(address, config.slots) / address**0.5)  # A
 
     def addressing(self, mean: Tensor) -> Callable[[Tensor], Tensor]:
-        """Latents are a linear function of codes, for any memory; see the base class."""
+        """Latents are a linear function of codes, for any memory."""
         return self.to_latent
 
     def weights(self, latents: Tensor) -> Tensor:
-        """A'f(y); see the base class."""
+        """A'f(y)."""
         return self.features(latents.flatten(0, 1)).unflatten(0, latents.shape[:2]) @ self.addresses
 
     def posterior(self, mean: Tensor, covariance: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
-        """All codes at once; see the base class."""
+        """All codes at once."""
         weights = self.weights(self.to_latent(codes.to(self.prior_mean)))
         return observe_all(mean, covariance, weights.to(codes), codes, self.noise.to(codes))

@@ -1,7 +1,4 @@
-"""LSTM: patterns are written one after another into the hidden state and the cell of a recurrent net.
-
-`LSTMCell` is also the controller of `baselines.mann`.
-"""
+"""LSTM: patterns are written one after another into the hidden state and the cell of a recurrent net."""
 
 from __future__ import annotations
 
@@ -20,12 +17,7 @@ class LSTMCell(nn.Module):
 
         i, f, g, o = W x + U h + b,   c ← σ(f + 1) c + σ(i) tanh(g),   h ← σ(o) tanh(c)
 
-    U starts with orthogonal blocks, one for each gate, and as the product of two matrices if a rank is given.
-
-    Args:
-        size_in: size of an input x.
-        hidden: size of h and of c.
-        rank: rank of U; None: U is one full matrix.
+    U starts with orthogonal blocks, one for each gate; if a `rank` is given, it is the product of two matrices.
     """
 
     def __init__(self, size_in: int, hidden: int, rank: int | None = None) -> None:
@@ -65,10 +57,8 @@ class LSTM(AutoencoderMixin, AssociativeMemory):
     Each pattern's code, with a flag for writing, is one step of the cell. Each query, with a flag for reading,
     is one step from the written state, and does not change it; the answer is decoded from h after that step.
     It is the weakest comparator of the EBMM paper (table 1): on random bits it errs by 30 of 128 for 16
-    patterns, and by 64, which is chance, for 64.
-
-    A low `rank` is what makes H = 4128, that is 8,256 floats, affordable: the full recurrent matrix has 68
-    million weights. State and cell are those of the full one.
+    patterns, and by 64, which is chance, for 64. A low `rank` is what makes H = 4128, that is 8,256 floats, affordable:
+    the full recurrent matrix has 68 million weights.
 
     State: `hidden` and `cell`, each (episodes, H).
     """
@@ -93,15 +83,15 @@ class LSTM(AutoencoderMixin, AssociativeMemory):
         return {"hidden": zeros, "cell": zeros.clone()}
 
     def update(self, state: State, patterns: Tensor) -> State:
-        """Continues from a state with more patterns; see the base class."""
-        driven = self.lstm.inputs(flagged(self.coders.encode(patterns, "patterns"), 1.0))
+        """Continues from a state with more patterns."""
+        driven = self.lstm.inputs(flagged(self.coders.encode(patterns), 1.0))
         hidden, cell = state["hidden"].to(driven), state["cell"].to(driven)
         for step in driven.unbind(1):
             hidden, cell = self.lstm(step, hidden, cell)
         return {"hidden": hidden, "cell": cell}
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
-        """One step from the written state for each query; see the base class. The mask is used on the answer alone."""
+        """One step from the written state for each query."""
         codes, answered = self.look(queries, mask)
         driven = self.lstm.inputs(flagged(codes, -1.0))
         hidden, cell = (state[name].to(driven)[:, None] for name in ("hidden", "cell"))

@@ -1,7 +1,4 @@
-"""Memory-augmented neural network: an LSTM controller that writes to the least recently used slot.
-
-Everything is meta-trained: controller, what it hands to the memory, encoder and decoder.
-"""
+"""Memory-augmented neural network: an LSTM controller that writes to the least recently used slot."""
 
 from __future__ import annotations
 
@@ -96,8 +93,8 @@ class MANN(AutoencoderMixin, AssociativeMemory):
         }
 
     def update(self, state: State, patterns: Tensor) -> State:
-        """Continues from a state with more patterns; see the base class."""
-        codes = self.coders.encode(patterns, "patterns")
+        """Continues from a state with more patterns."""
+        codes = self.coders.encode(patterns)
         memory, usage, read_weights, hidden, cell = (
             state[name].to(codes) for name in ("memory", "usage", "read_weights", "hidden", "cell")
         )
@@ -118,7 +115,7 @@ class MANN(AutoencoderMixin, AssociativeMemory):
         return {"memory": memory, "usage": usage, "read_weights": read_weights, "hidden": hidden, "cell": cell}
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
-        """One step without writing for each query; see the base class. The mask is used on the answer alone."""
+        """One step without writing for each query."""
         codes, answered = self.look(queries, mask)
         memory, read_weights, hidden, cell = (
             state[name].to(codes) for name in ("memory", "read_weights", "hidden", "cell")
@@ -131,7 +128,7 @@ class MANN(AutoencoderMixin, AssociativeMemory):
         return answered(output)[None]
 
     def after_memory(self, codes: Tensor) -> Tensor:
-        """O tanh(C x), from a slot with one pattern, without what the controller adds; see `AutoencoderMixin`."""
+        """O tanh(C x), from a slot with one pattern, without what the controller adds."""
         return self.read_to_output(self.code_to_add(codes).tanh())
 
     def address(self, keys: Tensor, memory: Tensor) -> Tensor:

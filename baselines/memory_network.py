@@ -1,7 +1,4 @@
-"""Memory network: one slot for each pattern, read by several hops of soft attention.
-
-Encoder, decoder and attention are meta-trained.
-"""
+"""Memory network: one slot for each pattern, read by several hops of meta-trained soft attention."""
 
 from __future__ import annotations
 
@@ -42,11 +39,8 @@ class MemoryNetwork(AutoencoderMixin, SlotMemory):
     the last one without H: answer = σ(dec((u + o) / (K + 1))). This is the end-to-end memory network
     (Sukhbaatar et al. 2015, section 2) with keys A c and values C c made from one slot (Miller et al. 2016,
     section 3.1). Time embeddings are omitted, because patterns form a set. β is new: sharp attention from the
-    first update on takes the place of a start without the softmax.
-
-    All matrices start as the identity, and vector patterns pass through coders that start close to it. So it
-    is a soft nearest neighbour before any training: from a query with half of its bits re-drawn, the right
-    one of 64 random patterns leads the others by about 3 in the exponent.
+    first update on takes the place of a start without the softmax. All matrices start as the identity, and vector
+    patterns pass through coders that start close to it. So it is a soft nearest neighbour before any training.
 
     State: as of `SlotMemory`, with rows of `width` values.
     """
@@ -67,16 +61,16 @@ class MemoryNetwork(AutoencoderMixin, SlotMemory):
         self.carry = identity(width, width) if self.hops > 1 else nn.Identity()  # H
         self.log_sharpness = nn.Parameter(torch.tensor(math.log(config.sharpness)))
 
-    def rows(self, patterns: Tensor, what: str = "patterns") -> Tensor:
-        """Their codes; see the base class."""
-        return self.coders.encode(patterns, what)
+    def rows(self, patterns: Tensor) -> Tensor:
+        """Codes."""
+        return self.coders.encode(patterns)
 
     def after_memory(self, codes: Tensor) -> Tensor:
-        """Values C c of the slots; see `AutoencoderMixin`."""
+        """Values C c of the slots."""
         return self.to_value(codes)
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Attends to the slots `hops` times; see the base class. The mask is used on the answer alone."""
+        """Attends to the slots `hops` times."""
         codes, answered = self.look(queries, mask)
         u = self.to_query(codes)
         slots = state["slots"].to(u)

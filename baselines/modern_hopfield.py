@@ -1,8 +1,4 @@
-"""The modern continuous Hopfield network, as one of a family: similarity to the stored patterns, then separation.
-
-Every pattern is kept as it is. Unless `slots` is set, the state grows with their number: it is then no memory of
-fixed size.
-"""
+"""The modern continuous Hopfield network, as one of a family: similarity to the stored patterns, then separation."""
 
 from __future__ import annotations
 
@@ -13,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.restoration import Restoration, RestorationConfig, answer
-from baselines.similarity import SIMILARITIES
-from baselines.slots import SlotMemory
+from baselines.slots import SIMILARITIES, SlotMemory
 from lightning_ebm.memory import PatternSpec, State, check_patterns
 from lightning_ebm.settings import setting
 
@@ -65,8 +60,6 @@ class ModernHopfield(SlotMemory):
         max       the most similar pattern alone, the limit of large β; equals share;
         identity  w_i = s_i: with `binary`, the classical Hebb rule with its diagonal.
 
-    Weights of power and identity mean little where similarities are negative distances; this is refused.
-
     With a mask, the first step compares the known values alone, the others being noise; each step keeps them. A
     detector stands in for a mask: values that it trusts by more than a half are known. See `Restoration`, whose
     completion works on the logits of what each step has mixed.
@@ -89,15 +82,15 @@ class ModernHopfield(SlotMemory):
         self.restoration = Restoration(spec.shape, config, "memory")
         self.log_beta = nn.Parameter(torch.tensor(math.log(config.beta)), requires_grad=config.learned)
 
-    def rows(self, patterns: Tensor, what: str = "patterns") -> Tensor:
-        """The values in ±1, flattened; see the base class."""
-        check_patterns(patterns, what, self.shape)
+    def rows(self, patterns: Tensor) -> Tensor:
+        """The values in ±1, flattened."""
         return 2 * patterns.flatten(2) - 1
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Updates the queries `steps` times; see the base class. Where nothing was written, they stay."""
+        """Updates the queries `steps` times. Where nothing was written, they stay."""
+        check_patterns(queries, "queries", self.shape)
         mean = self.mean(state)
-        stored, q = state["slots"] - mean, self.rows(queries, "queries").to(mean) - mean
+        stored, q = state["slots"] - mean, self.rows(queries).to(mean) - mean
         soft_mask = self.restoration.soft_mask(queries, mask)
         wrong = mask if soft_mask is None else soft_mask > 0.5
         known = None if wrong is None else ~wrong.flatten(2)
@@ -120,7 +113,7 @@ class ModernHopfield(SlotMemory):
         return torch.stack(trajectory)
 
     def auxiliary_loss(self, patterns: Tensor, queries: Tensor, mask: Tensor) -> Tensor:
-        """`Restoration.loss` of patterns that were recalled; see the base class.
+        """`Restoration.loss` of patterns that were recalled.
 
         Raises:
             NotImplementedError: if there is neither detector nor completion.
@@ -130,7 +123,7 @@ class ModernHopfield(SlotMemory):
         return self.restoration.loss(patterns.logit(SURE), patterns, queries, mask)
 
     def energy(self, state: State, patterns: Tensor) -> Tensor:
-        """Energy whose descent reading is; not negative, infinite where nothing was written; see the base class.
+        """Energy whose descent reading is; not negative, infinite where nothing was written.
 
         With dot, E = -1/β log Σ_i exp(β x_i·q) + ½ q·q + 1/β log N + ½ max_i |x_i|² (Ramsauer et al. 2021, eq. 2);
         with euclidean, E = -1/β log 1/N Σ_i exp(-β |x_i - q|²), and reading is the mean shift.
@@ -140,6 +133,7 @@ class ModernHopfield(SlotMemory):
         """
         if self.separation != "softmax" or self.similarity not in ("dot", "euclidean"):
             raise NotImplementedError("an energy is known for separation=softmax with similarity=dot or euclidean only")
+        check_patterns(patterns, "patterns", self.shape)
         mean, filled, beta = self.mean(state), self.filled(state), self.log_beta.exp()
         stored, q = state["slots"] - mean, self.rows(patterns).to(mean) - mean
         scores = beta * SIMILARITIES[self.similarity](q, stored)

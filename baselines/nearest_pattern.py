@@ -1,7 +1,4 @@
-"""Nearest pattern, a reference line: the stored pattern nearest to the query, of all patterns, kept as they are.
-
-The state grows with the number of patterns; it is not a memory of fixed size, but an upper bound on the state.
-"""
+"""Nearest pattern, a reference line: the stored pattern nearest to the query, of all patterns, kept as they are."""
 
 from __future__ import annotations
 
@@ -10,8 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from baselines.similarity import nearest
-from baselines.slots import SlotMemory
+from baselines.slots import SlotMemory, nearest, pick
 from lightning_ebm.memory import PatternSpec, State, check_patterns, keep_known
 from lightning_ebm.settings import Settings
 
@@ -27,7 +23,7 @@ class NearestPattern(SlotMemory):
     With a mask, the distance is that of the known values. Its errors are those of queries that are nearer to
     another pattern than to their own: no memory that keeps less can be asked to make fewer.
 
-    State: as of `SlotMemory`, with rows of all values of a pattern.
+    State: as of `SlotMemory`, with rows of all values of a pattern; it grows with the number of patterns.
     """
 
     config = NearestPatternConfig
@@ -36,14 +32,14 @@ class NearestPattern(SlotMemory):
     def __init__(self, spec: PatternSpec, config: NearestPatternConfig = NearestPatternConfig()) -> None:
         super().__init__(spec, None, spec.size)
 
-    def rows(self, patterns: Tensor, what: str = "patterns") -> Tensor:
-        """All values, flattened; see the base class."""
-        check_patterns(patterns, what, self.shape)
+    def rows(self, patterns: Tensor) -> Tensor:
+        """All values, flattened."""
         return patterns.flatten(2)
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Finds the nearest pattern; see the base class. Where nothing was written, the query is the answer."""
-        q, slots, filled = self.rows(queries, "queries"), state["slots"].to(queries), self.filled(state)
-        found = nearest(q, slots, filled, None if mask is None else mask.flatten(2))
-        answer = torch.where(filled.any(-1, keepdim=True), found, q).reshape(queries.shape)
+        """Finds the nearest pattern. Where nothing was written, the query is the answer."""
+        check_patterns(queries, "queries", self.shape)
+        slots, filled = state["slots"].to(queries), self.filled(state)
+        found = pick(slots, nearest(queries, slots, filled, mask))
+        answer = torch.where(filled.any(-1, keepdim=True), found, queries.flatten(2)).view_as(queries)
         return keep_known(answer, queries, mask)[None]

@@ -59,9 +59,8 @@ class NetMemory(AutoencoderMixin, AssociativeMemory):
         u ← g ⊙ enc(query) + D f_φ(A u / |A u|),   answer = σ(dec(u)),
 
     with gates g that are learned and start at 0.1: what the net says decides, and where it says nothing the
-    query does. The hops pass on codes and not answers, whose σ hides how sure they are.
-
-    Matrices start as the identity, cut off or padded with zeros.
+    query does. The hops pass on codes and not answers, whose σ hides how sure they are. Matrices start as the identity,
+    cut off or padded with zeros.
 
     State: `layer0` (episodes, value, key); with hidden units `layer0` (episodes, hidden, key), `bias0` (episodes,
     hidden), as many of each as there are hidden layers, and a last layer (episodes, value, hidden).
@@ -96,16 +95,12 @@ class NetMemory(AutoencoderMixin, AssociativeMemory):
     def curvature(self, items: int) -> float:
         """About the largest curvature of the summed error of random pairs: steps of twice its inverse diverge.
 
-        That of N random inputs of length 1 and size m, here of the last layer, is about (1 + √(N / m))² (Marchenko
-        and Pastur 1967).
+        For N inputs of length 1 and size m, here of the last layer, it is (1 + √(N / m))² (Marchenko and Pastur 1967).
         """
         return (1 + math.sqrt(items / self.inputs)) ** 2
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Passes the query's code through the net, and what it says again; see the base class.
-
-        Where the mask is given, distorted values enter as the mean pattern.
-        """
+        """Passes the query's code, with corrupted values blanked if they are known, through the net in each hop."""
         query, answered = self.look(queries, mask, blank=True)
         weights = {name: state[name].to(query) for name in self.initial}
         answers, code = [], query

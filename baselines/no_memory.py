@@ -1,7 +1,4 @@
-"""No memory, a bound: a denoising network that never sees the patterns of the episode.
-
-Encoder and decoder are meta-trained, as a denoising autoencoder.
-"""
+"""No memory, a bound: a denoising network that never sees the patterns of the episode."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ class NoMemory(AutoencoderMixin, AssociativeMemory):
     """A denoising autoencoder (Vincent et al. 2008): answer = σ(dec(enc(query))).
 
     It knows what patterns look like in general and nothing of an episode: what a memory with the same coders recalls
-    beyond it, it has from its state. Random bits have no look, so that there nothing is better than the query.
+    beyond it, it has from its state. For random bits nothing is better than the query.
 
     State: none, 0 floats.
     """
@@ -43,10 +40,10 @@ class NoMemory(AutoencoderMixin, AssociativeMemory):
         return {}
 
     def write(self, patterns: Tensor) -> State:
-        """Checks the patterns and keeps nothing; see the base class."""
+        """Checks the patterns and keeps nothing."""
         check_patterns(patterns, "patterns", self.coders.shape)
         return {}
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Completes the queries; see the base class. The mask is used on the answer alone."""
+        """Completes the queries."""
         return self.iterate(lambda codes: codes, queries, mask, 1)

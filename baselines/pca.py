@@ -1,7 +1,4 @@
-"""Principal components, a reference line: each pattern as a few numbers in a basis learned for its kind.
-
-The basis is meta-trained; an episode has its codes for a state.
-"""
+"""Principal components, a reference line: each pattern as a few numbers in a meta-trained basis."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.slots import CodeMemory
-from lightning_ebm.memory import PatternSpec, check_patterns
+from lightning_ebm.memory import PatternSpec
 from lightning_ebm.settings import Settings, setting
 
 
@@ -30,7 +27,7 @@ class PCA(CodeMemory):
 
     Q and μ are learned by gradient on the mean squared error of μ + Q c, of which the principal components and the
     mean of the training patterns are the only minimum, but for rotations and shifts within their span (Baldi and
-    Hornik 1989). Queries play no part in it. With a mask, "nearest" means on the known values, and these are kept.
+    Hornik 1989).
 
     State: as of `SlotMemory`, with rows of `components` values.
     """
@@ -55,11 +52,10 @@ class PCA(CodeMemory):
         """Q, (d, components), with orthonormal columns."""
         return torch.linalg.qr(self.directions).Q
 
-    def rows(self, patterns: Tensor, what: str = "patterns") -> Tensor:
-        """Codes; see the base class."""
-        check_patterns(patterns, what, self.shape)
+    def rows(self, patterns: Tensor) -> Tensor:
+        """Codes c."""
         return (patterns.flatten(2) - self.mean) @ self.basis()
 
     def decode(self, codes: Tensor) -> Tensor:
-        """μ + Q c; see the base class."""
+        """μ + Q c."""
         return self.mean + codes @ self.basis().T

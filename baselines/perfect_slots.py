@@ -1,7 +1,4 @@
-"""Perfect slots, a reference line: S whole patterns are kept, and an oracle finds the right one.
-
-The best that a memory can do which keeps whole patterns in float32 and has room for S of them.
-"""
+"""Perfect slots, a reference line: the best that a memory can do which keeps S whole patterns."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from baselines.similarity import pick, which_is_nearest
+from baselines.slots import nearest, pick
 from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, check_patterns, keep_known
 from lightning_ebm.settings import Settings, setting
 
@@ -29,10 +26,10 @@ class PerfectSlots(AssociativeMemory):
     A pattern that is kept is answered without error. For one that is lost the answer is the query, so that with P
     patterns and half of a query's c re-drawn bits wrong, the error is max(0, (P - S) / P) · c / 2 bits.
 
-    The oracle takes the nearest of all patterns, of the known values if it gets the mask. What it needs for that,
-    `all_patterns`, is not part of the slots: it is bookkeeping, which the strict count includes.
+    The oracle takes the nearest of all patterns, of the known values if it gets the mask.
 
-    State: `slots` (episodes, S, d), zero where there were fewer patterns; `all_patterns` (episodes, items, d).
+    State: `slots` (episodes, S, d), zero where there were fewer patterns; `all_patterns` (episodes, items, d), for the
+    oracle, is bookkeeping.
     """
 
     config = PerfectSlotsConfig
@@ -58,7 +55,7 @@ class PerfectSlots(AssociativeMemory):
         }
 
     def update(self, state: State, patterns: Tensor) -> State:
-        """Keeps the last of the old and the new patterns; see the base class."""
+        """Keeps the last of the old and the new patterns."""
         check_patterns(patterns, "patterns", self.shape)
         everything = torch.cat([state["all_patterns"], patterns.flatten(2).to(state["slots"])], dim=1)
         kept = everything[:, -self.slots :]
@@ -67,14 +64,14 @@ class PerfectSlots(AssociativeMemory):
         return {"slots": slots, "all_patterns": everything}
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Asks the oracle, and looks into the slot; see the base class."""
+        """Asks the oracle, and looks into the slot."""
         check_patterns(queries, "queries", self.shape)
-        q, everything = queries.flatten(2), state["all_patterns"].to(queries)
+        everything = state["all_patterns"].to(queries)
         seen = everything.shape[1]
         if seen == 0:
             return queries[None]
-        all_count = torch.ones(len(q), 1, seen, dtype=torch.bool, device=q.device)
-        index = which_is_nearest(q, everything, all_count, None if mask is None else mask.flatten(2))
-        slot = index - max(0, seen - self.slots)  # negative: lost
-        answer = torch.where(slot[:, :, None] >= 0, pick(state["slots"].to(q), slot.clamp_min(0)), q)
-        return keep_known(answer.reshape(queries.shape), queries, mask)[None]
+        all_count = torch.ones(1, 1, seen, dtype=torch.bool, device=queries.device)
+        slot = nearest(queries, everything, all_count, mask) - max(0, seen - self.slots)  # negative: lost
+        kept = pick(state["slots"].to(queries), slot.clamp_min(0))
+        answer = torch.where(slot[:, :, None] >= 0, kept, queries.flatten(2)).view_as(queries)
+        return keep_known(answer, queries, mask)[None]

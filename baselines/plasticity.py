@@ -1,7 +1,4 @@
-"""Differentiable plasticity: a recurrent net each of whose connections has a learned plastic part.
-
-Weights, plasticity and rate are meta-trained; the Hebbian traces are the memory.
-"""
+"""Differentiable plasticity: a recurrent net each of whose connections has a learned plastic part."""
 
 from __future__ import annotations
 
@@ -54,16 +51,15 @@ class Plasticity(AutoencoderMixin, AssociativeMemory):
 
     or with Oja's rule H ← H + η y ⊗ (y_before − H y), elementwise over connections. With `symmetric`, H is then
     replaced by the mean of itself and its transpose, without its diagonal. Writing presents the patterns one
-    after the other. Reading presents each query to the traces that writing left, which stay as they are, from
-    neurons at rest; then the net runs for one step without input, and the answer is σ(dec(y)).
+    after the other. Reading presents each query, from neurons at rest, to the traces, which stay as they are; then the
+    net runs for one step without input, and the answer is σ(dec(y)).
 
     In the paper bits enter as they are and with g = 20, which pins the neurons to the input: the encoder would
     get no gradient, hence a smaller gain. Images enter through the encoder too, where the paper clamps one
     neuron to each pixel, whose traces would be a million for 32x32 pixels.
 
     The first step of a pattern also ties the pattern before to it, which is noise in recall, and the smaller a share of
-    the traces the more `on_steps` there are. A neuron for each of 128 bits and the one that is always on have 16,641
-    traces, or 8,256 if `symmetric`; without, 8,100 traces are 90 neurons, which see a code of 89 values.
+    the traces the more `on_steps` there are.
 
     State: `traces` (episodes, neurons, neurons), with `symmetric` (episodes, n (n - 1) / 2); and `activity`
     (episodes, neurons).
@@ -92,8 +88,8 @@ class Plasticity(AutoencoderMixin, AssociativeMemory):
         }
 
     def update(self, state: State, patterns: Tensor) -> State:
-        """Presents more patterns; see the base class."""
-        codes = self.coders.encode(patterns, "patterns")
+        """Presents more patterns."""
+        codes = self.coders.encode(patterns)
         traces, y = self.unpack(state["traces"].to(codes)), state["activity"].to(codes)
         nothing = torch.zeros_like(codes[:, 0])
         for x in codes.unbind(1):
@@ -132,10 +128,7 @@ class Plasticity(AutoencoderMixin, AssociativeMemory):
         return torch.tanh(self.settings.gain * codes)
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Presents each query to the written traces, then lets the net run for one step; see the base class.
-
-        Where the mask is given, distorted values enter as the mean pattern, that is, as no input.
-        """
+        """Presents each query; values that the mask says were corrupted enter as the mean pattern, as no input."""
         x, answered = self.look(queries, mask, blank=True)
         traces = self.unpack(state["traces"].to(x))
         y = x.new_zeros(*x.shape[:2], self.neurons)

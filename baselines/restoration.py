@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from baselines.image_completion import Completion
 from lightning_ebm.detector import Detector
+from lightning_ebm.layers import SQUARE, SquareConvolutions, check_sides
 from lightning_ebm.memory import keep_known
 from lightning_ebm.settings import Settings, setting
 
+LAYERS = 5
+"""Convolutions of the completion."""
 COMPLETED = 4
 """The loss completes one pattern in this many, because completion costs the most."""
+EMPHASIS = 2.0
+"""Weight of a completed value in the loss, relative to a decoded one: recall is measured on completed values."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,27 @@ class RestorationConfig(Settings):
     sides divisible by 2. It needs a detector or a known mask."""
 
 
+class Completion(nn.Module):
+    """Convolutions that complete a recalled image where a query is corrupted, so that strokes cross the border.
+
+    A code of few values cannot hold an image to the pixel, but where a query is right, it tells by how much the
+    recalled image is wrong, and what its neighbourhood looks like. At first, next to nothing is changed.
+    """
+
+    def __init__(self, shape: Sequence[int], channels: int) -> None:
+        super().__init__()
+        self.mend = SquareConvolutions(3 * shape[0], channels, shape[0], LAYERS)
+
+    def forward(self, logits: Tensor, queries: Tensor, soft_mask: Tensor) -> Tensor:
+        """The logits of the completed images, from those of recalled ones.
+
+        All are (items, *shape), queries in [0, 1]; the mask says in [0, 1] how little each of their values is to be
+        trusted.
+        """
+        change: Tensor = self.mend(torch.cat([logits.tanh(), (2 * queries - 1) * (1 - soft_mask), soft_mask], 1))
+        return logits + change
+
+
 class Restoration(nn.Module):
     """The detector of the image energies (`decoded_mixture`) and a completion, for memories without an energy.
 
@@ -35,19 +62,17 @@ class Restoration(nn.Module):
     completed where they are, and each value of the query moves towards it in proportion to that likelihood. A mask that
     is given takes the place of the detector's. Without detector and completion nothing changes.
 
-    Args:
-        shape: shape of one pattern.
-        config: channels of both nets.
-        key: where the configuration has them, for the error message.
-
     Raises:
-        ValueError: if there is a net, and patterns are not images, or their sides are not divisible by 2.
+        ValueError: if there is a net, and patterns are not images, or their sides are not divisible by 2; the message
+            begins with `key`, where the configuration has the nets.
     """
 
     def __init__(self, shape: Sequence[int], config: RestorationConfig, key: str) -> None:
         super().__init__()
         self.detector = Detector(shape, config.detector, f"{key}.detector") if config.detector else None
-        self.completion = Completion(shape, config.completion, f"{key}.completion") if config.completion else None
+        if config.completion:
+            check_sides(shape, SQUARE, f"{key}.completion")
+        self.completion = Completion(shape, config.completion) if config.completion else None
 
     def soft_mask(self, queries: Tensor, mask: Tensor | None) -> Tensor | None:
         """How little each value of queries (episodes, items, *shape) is to be trusted, in [0, 1]; None: unknown."""
@@ -55,13 +80,13 @@ class Restoration(nn.Module):
             return None
         if mask is not None:
             return mask.to(queries)
-        return None if self.detector is None else batched(self.detector, queries)
+        return None if self.detector is None else self.detector(queries.flatten(0, 1)).view_as(queries)
 
     def complete(self, logits: Tensor, queries: Tensor, soft_mask: Tensor | None) -> Tensor:
         """Logits of the completed patterns; all are (episodes, items, *shape)."""
         if self.completion is None or soft_mask is None:
             return logits
-        return batched(self.completion, logits, queries, soft_mask)
+        return self.completion(*(x.flatten(0, 1) for x in (logits, queries, soft_mask))).view_as(logits)
 
     def loss(self, logits: Tensor, patterns: Tensor, queries: Tensor, mask: Tensor) -> Tensor:
         """Cross-entropy, in nats, of the estimated mask and of values completed from the patterns' own logits.
@@ -72,16 +97,10 @@ class Restoration(nn.Module):
         if self.detector is not None:
             loss = loss + self.detector.loss(queries.flatten(0, 1), mask.flatten(0, 1)).mean()
         if self.completion is not None:
-            called, x, m = (one.flatten(0, 1)[::COMPLETED] for one in (logits, patterns, mask.to(patterns)))
-            loss = loss + self.completion.loss(called, x, m).mean()
+            recalled, x, m = (one.flatten(0, 1)[::COMPLETED] for one in (logits, patterns, mask.to(patterns)))
+            nats = F.binary_cross_entropy_with_logits(self.completion(recalled, x, m), x, reduction="none")
+            loss = loss + (EMPHASIS * (nats * m).flatten(1).sum(1)).mean()
         return loss
-
-
-def shown(queries: Tensor, mean_pattern: Tensor | float, soft_mask: Tensor | None) -> Tensor:
-    """Queries (episodes, items, *shape) with what is not to be trusted replaced by the mean pattern, (*shape)."""
-    if soft_mask is None:
-        return queries
-    return (queries + soft_mask * (mean_pattern - queries)).clamp(0, 1)  # a learned mean may leave [0, 1]
 
 
 def answer(completed: Tensor, queries: Tensor, mask: Tensor | None, soft_mask: Tensor | None) -> Tensor:
@@ -89,9 +108,3 @@ def answer(completed: Tensor, queries: Tensor, mask: Tensor | None, soft_mask: T
     if mask is None and soft_mask is not None:
         return queries + soft_mask * (completed - queries)
     return keep_known(completed, queries, mask)
-
-
-def batched(net: nn.Module, *inputs: Tensor) -> Tensor:
-    """A net of images, applied to tensors (episodes, items, *shape)."""
-    out: Tensor = net(*(x.flatten(0, 1) for x in inputs))
-    return out.unflatten(0, inputs[0].shape[:2])

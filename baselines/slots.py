@@ -1,4 +1,4 @@
-"""What memories with a row for each pattern share: slots, and which of them is overwritten when all are full."""
+"""What memories with a row for each pattern share: slots, which of them is overwritten, and which is nearest."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from baselines.similarity import nearest
 from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, check_patterns, keep_known
 
 
@@ -36,12 +35,8 @@ class SlotMemory(AssociativeMemory):
         self.register_buffer("reference", torch.empty(0), persistent=False)
 
     @abstractmethod
-    def rows(self, patterns: Tensor, what: str = "patterns") -> Tensor:
-        """What is stored of patterns (episodes, items, *shape) in [0, 1]: (episodes, items, width).
-
-        Raises:
-            ValueError: if they cannot be stored; the message calls them `what`.
-        """
+    def rows(self, patterns: Tensor) -> Tensor:
+        """What is stored of patterns (episodes, items, *shape) in [0, 1]: (episodes, items, width)."""
 
     def initial_state(self, episodes: int) -> State:
         """Empty slots; a single one if the state grows."""
@@ -51,7 +46,8 @@ class SlotMemory(AssociativeMemory):
         }
 
     def update(self, state: State, patterns: Tensor) -> State:
-        """Writes patterns into the next slots, over others by the rule of `overwrite`; see the base class."""
+        """Writes patterns into the next slots, over others by the rule of `overwrite`."""
+        check_patterns(patterns, "patterns", self.shape)
         rows = self.rows(patterns)
         slots = self.slots or int(state["written"].max()) + rows.shape[1]
         old = F.pad(state["slots"], (0, 0, 0, slots - state["slots"].shape[1]))
@@ -76,7 +72,8 @@ class SlotMemory(AssociativeMemory):
 class CodeMemory(SlotMemory):
     """Base class of memories whose rows are codes of single patterns: a query is answered by the nearest decoded one.
 
-    Codes and decoder are meta-trained on the patterns alone; queries play no part in it.
+    With a mask, "nearest" means on the known values, and these are kept. Codes and decoder are meta-trained on the
+    patterns alone; queries play no part in it.
     """
 
     @abstractmethod
@@ -84,11 +81,11 @@ class CodeMemory(SlotMemory):
         """Patterns (..., values) of codes (..., width)."""
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Decodes all slots and finds the nearest; see the base class. Empty slots hold the pattern of code 0."""
+        """Decodes all slots and finds the nearest. Empty slots hold the pattern of code 0."""
         check_patterns(queries, "queries", self.shape)
         decoded = self.decode(state["slots"].to(queries))
-        found = nearest(queries.flatten(2), decoded, self.filled(state), None if mask is None else mask.flatten(2))
-        return keep_known(found.reshape(queries.shape).clamp(0, 1), queries, mask)[None]
+        found = pick(decoded, nearest(queries, decoded, self.filled(state), mask)).view_as(queries)
+        return keep_known(found.clamp(0, 1), queries, mask)[None]
 
     def meta_loss(
         self,
@@ -97,7 +94,8 @@ class CodeMemory(SlotMemory):
         mask: Tensor | None = None,
         keep: Callable[[State], State] = lambda state: state,
     ) -> Tensor:
-        """The squared error of the patterns as their codes have them, summed over values; see the base class."""
+        """The squared error of the patterns as their codes have them, summed over values."""
+        check_patterns(patterns, "patterns", self.shape)
         decoded = self.decode(keep({"slots": self.rows(patterns)})["slots"])
         return (decoded - patterns.flatten(2)).square().sum(-1).mean()
 
@@ -115,3 +113,52 @@ def fingerprint(patterns: Tensor) -> Tensor:
     """Integers (episodes, items) that differ between patterns (episodes, items, *shape) of 256 grey levels."""
     values = (255 * patterns.detach().flatten(2)).round().long()
     return (values * scramble(torch.arange(1, values.shape[-1] + 1, device=values.device))).sum(-1)
+
+
+def dot(queries: Tensor, stored: Tensor, known: Tensor | None = None) -> Tensor:
+    """The inner product."""
+    return (queries if known is None else queries * known) @ stored.mT
+
+
+def cosine(queries: Tensor, stored: Tensor, known: Tensor | None = None) -> Tensor:
+    """The cosine of the angle between them, from -1 to 1; 0 if one of them is zero."""
+    counted = torch.ones_like(queries) if known is None else known.to(queries)
+    norms = (counted * queries.square()).sum(-1, keepdim=True) * (counted @ stored.square().mT)
+    return dot(queries, stored, known) * norms.clamp_min(torch.finfo(norms.dtype).tiny).rsqrt()
+
+
+def euclidean(queries: Tensor, stored: Tensor, known: Tensor | None = None) -> Tensor:
+    """Minus the squared Euclidean distance."""
+    counted = torch.ones_like(queries) if known is None else known.to(queries)
+    squares = (counted * queries.square()).sum(-1, keepdim=True) + counted @ stored.square().mT
+    return 2 * dot(queries, stored, known) - squares
+
+
+def manhattan(queries: Tensor, stored: Tensor, known: Tensor | None = None) -> Tensor:
+    """Minus the sum of absolute differences; one query at a time, for a difference has d values for each slot."""
+    distances = []
+    for item, query in enumerate(queries.unbind(1)):
+        differences = (query[:, None] - stored).abs()
+        distances.append((differences if known is None else differences * known[:, item, None]).sum(-1))
+    return -torch.stack(distances, dim=1)
+
+
+SIMILARITIES = {"dot": dot, "cosine": cosine, "euclidean": euclidean, "manhattan": manhattan}
+"""Functions from queries (episodes, items, d), stored patterns (episodes, slots, d) and `known`, bool like the queries,
+True where a value counts (None: everywhere), to (episodes, items, slots): more is more alike."""
+
+
+def nearest(queries: Tensor, stored: Tensor, filled: Tensor, mask: Tensor | None = None) -> Tensor:
+    """The slot (episodes, items), int64, whose pattern has the least squared distance to each query.
+
+    Queries and mask are (episodes, items, *shape), stored patterns (episodes, slots, d). Only slots that are `filled`,
+    (episodes, 1, slots), count; of an episode with none, the first is returned. Values that the mask says were
+    corrupted do not count.
+    """
+    scores = euclidean(queries.flatten(2), stored, None if mask is None else ~mask.flatten(2))
+    return scores.masked_fill(~filled, -torch.inf).argmax(-1)
+
+
+def pick(stored: Tensor, index: Tensor) -> Tensor:
+    """Rows (episodes, items, d) of stored patterns (episodes, slots, d) at index (episodes, items)."""
+    return stored.gather(1, index[:, :, None].expand(-1, -1, stored.shape[-1]))

@@ -44,10 +44,8 @@ class Titans(NetMemory):
     with learned ρ_l for each layer l. In a chunk of N patterns all gradients are taken at its first weights (section
     3.2), and ρ is divided by `NetMemory.curvature`, which is at most N. A query has a projection of its own,
     u = B enc(query), that starts as A. The architecture around the memory, which is a sequence model's (attention,
-    persistent tokens, convolutions), is left out.
-
-    The linear net without momentum and forgetting, with ρ = 1, is the delta rule, pattern by pattern. `FastWeights`
-    takes several such steps on all patterns at once, with a rate for each parameter and no gates.
+    persistent tokens, convolutions), is left out. The linear net without momentum and forgetting, with ρ = 1, is the
+    delta rule, pattern by pattern.
 
     State: as of `NetMemory`, and with momentum `surprise` (episodes, floats), S of all layers one after the other,
     which only writing needs.
@@ -77,8 +75,8 @@ class Titans(NetMemory):
         return state if self.momentum_gate is None else state | {"surprise": torch.zeros_like(self.flat(state))}
 
     def update(self, state: State, patterns: Tensor) -> State:
-        """Writes more patterns, from where writing stopped; see the base class."""
-        codes = self.coders.encode(patterns, "patterns")
+        """Writes more patterns, from where writing stopped."""
+        codes = self.coders.encode(patterns)
         keys, values = self.key(codes), self.to_value(codes)
         net = self.flat(state).to(codes)
         surprise = state["surprise"].to(codes) if "surprise" in state else torch.zeros_like(net)
@@ -110,7 +108,7 @@ class Titans(NetMemory):
         return {name: part.unflatten(-1, x.shape) for part, (name, x) in zip(parts, self.initial.items(), strict=True)}
 
     def address(self, codes: Tensor) -> Tensor:
-        """Queries have a projection of their own; see the base class."""
+        """Queries have a projection of their own."""
         return F.normalize(self.to_query(codes), dim=-1, eps=1e-6)
 
 

@@ -1,9 +1,10 @@
-"""What every memory must do. A memory's test class inherits this and says how to build a small one."""
+"""What every memory must do. A memory's test class inherits this and names a small one."""
 
 import pytest
 import torch
 
 from lightning_ebm.memory import AssociativeMemory, PatternSpec
+from lightning_ebm.settings import Settings
 
 EPISODES, ITEMS = 3, 4
 
@@ -42,15 +43,17 @@ def check_meta_gradient(memory, episode, step, atol, parameters=None):
 
 
 class MemoryContract:
-    """Subclasses set `spec` and `build`."""
+    """Subclasses set `spec`, and `kind` and `config`, or `build`."""
 
     spec: PatternSpec
+    kind: type[AssociativeMemory]
+    config: Settings
     learns_first = 0  # updates on the episode before its recall is tested, of memories that recall nothing untrained
     has_state = True  # False for the reference line that keeps nothing
 
     def build(self) -> AssociativeMemory:
         """A small memory for `spec`, fresh but always with the same parameters."""
-        raise NotImplementedError
+        return self.kind(self.spec, self.config)
 
     @pytest.fixture
     def memory(self):

@@ -1,13 +1,16 @@
 """What every registered memory has written is read by another process, which builds the memory anew."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import torch
 
 from lightning_ebm.memory import PatternSpec
 from lightning_ebm.registry import memories
 
+ROOT = Path(__file__).parents[2]
 SPEC = PatternSpec((1, 16, 16), binary=True)
 
 
@@ -29,7 +32,9 @@ def test_states_are_read_by_another_process(tmp_path):
     patterns, queries = torch.rand(2, 2, 3, *SPEC.shape).round()
     states = {name: fresh(name).write(patterns) for name in memories.names()}
     torch.save({"states": states, "queries": queries}, tmp_path / "states.pt")
-    subprocess.run([sys.executable, "-m", __name__, str(tmp_path)], check=True, timeout=300)
+    # A command line that ran in this process keeps its children from finding modules in their folder.
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-m", __name__, str(tmp_path)], check=True, timeout=300, env=environment)
     answers = torch.load(tmp_path / "answers.pt", weights_only=True)
     assert answers.keys() == states.keys()
     for name, state in states.items():

@@ -39,7 +39,7 @@ def test_shapes_of_any_images_and_widths(shape, width):
     patterns = torch.rand(2, 3, *shape)
     codes = coders.encode(patterns)
     assert codes.shape == (2, 3, width or 20)
-    assert coders.decode(codes).shape == patterns.shape
+    assert coders.logits(codes).shape == patterns.shape
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -180,7 +180,7 @@ class TestAuxiliaryLoss:
             for layer in (memory.hidden_to_add, memory.hidden_to_output):
                 layer.weight.zero_()
         patterns = torch.rand(2, 1, 12).round()
-        decoded = memory.coders.decode(memory.after_memory(memory.coders.encode(patterns)))
+        decoded = memory.coders.logits(memory.after_memory(memory.coders.encode(patterns))).sigmoid()
         torch.testing.assert_close(memory.read(memory.write(patterns), patterns)[-1], decoded)
 
     def test_plasticity_decodes_the_activity_that_a_pattern_alone_causes(self):

@@ -17,17 +17,14 @@ SETTINGS = [("rectified", 3), ("polynomial", 4), ("exponential", 2)]
 
 class TestBits(MemoryContract):
     spec = PatternSpec((24,), binary=True)
-
-    def build(self):
-        return DenseAssociativeMemory(self.spec, DenseAssociativeMemoryConfig(slots=6))
+    kind = DenseAssociativeMemory
+    config = DenseAssociativeMemoryConfig(slots=6)
 
 
 class TestExponentialOnImages(MemoryContract):
     spec = PatternSpec((1, 4, 4), binary=True)
-
-    def build(self):
-        settings = DenseAssociativeMemoryConfig(function="exponential", slots=4)
-        return DenseAssociativeMemory(self.spec, settings)
+    kind = DenseAssociativeMemory
+    config = DenseAssociativeMemoryConfig(function="exponential", slots=4)
 
 
 def naive_energy(x, s, function, power):

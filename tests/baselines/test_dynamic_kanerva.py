@@ -15,22 +15,17 @@ from tests.contract import MemoryContract, build
 
 class TestBits(MemoryContract):
     spec = PatternSpec((24,), binary=True)
-
-    def build(self):
-        settings = DynamicKanervaConfig(slots=6, iterations=2, coders=CodersConfig(hidden=16))
-        return DynamicKanervaMachine(self.spec, settings)
+    kind = DynamicKanervaMachine
+    config = DynamicKanervaConfig(slots=6, iterations=2, coders=CodersConfig(hidden=16))
 
 
 class TestImages(MemoryContract):
     spec = PatternSpec((1, 8, 8), binary=False)
     learns_first = 60  # untrained image coders recall nothing
-
-    def build(self):
-        settings = DynamicKanervaConfig(
-            **{"slots": 5, "width": 12, "steps": 2, "objective": "elbo"},
-            coders=CodersConfig(channels=[4, 8], code_dim=16),
-        )
-        return DynamicKanervaMachine(self.spec, settings)
+    kind = DynamicKanervaMachine
+    config = DynamicKanervaConfig(
+        **{"slots": 5, "width": 12, "steps": 2, "objective": "elbo"}, coders=CodersConfig(channels=[4, 8], code_dim=16)
+    )
 
 
 @pytest.mark.parametrize("iterations", [1, 3])

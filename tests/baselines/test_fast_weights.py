@@ -12,10 +12,8 @@ from tests.contract import MemoryContract, build, check_meta_gradient, train
 
 class TestBits(MemoryContract):
     spec = PatternSpec((24,), binary=True)
-
-    def build(self):
-        settings = FastWeightsConfig(key=16, coders=CodersConfig(hidden=16))
-        return FastWeights(self.spec, settings)
+    kind = FastWeights
+    config = FastWeightsConfig(key=16, coders=CodersConfig(hidden=16))
 
     def test_untrained_it_recalls_few_patterns(self, memory, episode):
         patterns, queries, _ = episode
@@ -25,22 +23,25 @@ class TestBits(MemoryContract):
 
 class TestSoftmax(MemoryContract):
     spec = PatternSpec((24,), binary=True)
-
-    def build(self):
-        settings = FastWeightsConfig(
-            key=24, hidden=8, activation="softmax", rate=0.25, hops=2, coders=CodersConfig(hidden=16)
-        )
-        return FastWeights(self.spec, settings)
+    kind = FastWeights
+    config = FastWeightsConfig(
+        key=24, hidden=8, activation="softmax", rate=0.25, hops=2, coders=CodersConfig(hidden=16)
+    )
 
 
 class TestImages(MemoryContract):
     spec = PatternSpec((1, 8, 8), binary=False)
     learns_first = 60  # untrained image coders recall nothing
-
-    def build(self):
-        coders = CodersConfig(channels=[4, 8], code_dim=16)
-        settings = FastWeightsConfig(key=12, hidden=10, activation="gelu", steps=2, hops=2, width=14, coders=coders)
-        return FastWeights(self.spec, settings)
+    kind = FastWeights
+    config = FastWeightsConfig(
+        key=12,
+        hidden=10,
+        activation="gelu",
+        steps=2,
+        hops=2,
+        width=14,
+        coders=CodersConfig(channels=[4, 8], code_dim=16),
+    )
 
 
 def small(**settings):

@@ -19,20 +19,15 @@ class TestBits(MemoryContract):
 
     spec = PatternSpec((24,), binary=True)
     learns_first = 60  # four patterns in three rows, or untrained image coders, recall badly
-
-    def build(self):
-        settings = GenerativePseudoinverseConfig(slots=3, coders=CodersConfig(hidden=16))
-        return GenerativePseudoinverse(self.spec, settings)
+    kind = GenerativePseudoinverse
+    config = GenerativePseudoinverseConfig(slots=3, coders=CodersConfig(hidden=16))
 
 
 class TestImages(TestBits):
     spec = PatternSpec((1, 8, 8), binary=False)
-
-    def build(self):
-        settings = GenerativePseudoinverseConfig(
-            slots=3, width=12, iterations=20, steps=2, coders=CodersConfig(channels=[4, 8], code_dim=16)
-        )
-        return GenerativePseudoinverse(self.spec, settings)
+    config = GenerativePseudoinverseConfig(
+        slots=3, width=12, iterations=20, steps=2, coders=CodersConfig(channels=[4, 8], code_dim=16)
+    )
 
 
 def read_codes(memory, state, codes):
@@ -59,7 +54,7 @@ def test_reading_projects_on_the_span_of_the_codes():
     answer, expected = distorted(patterns), []
     queries = answer
     for _ in range(2):
-        answer = memory.coders.decode(memory.coders.encode(answer) @ basis.mT @ basis)
+        answer = memory.coders.logits(memory.coders.encode(answer) @ basis.mT @ basis).sigmoid()
         expected.append(answer)
     torch.testing.assert_close(memory.read(memory.write(patterns), queries), torch.stack(expected))
 

@@ -14,17 +14,20 @@ from tests.contract import MemoryContract, build, check_meta_gradient
 
 class TestBits(MemoryContract):
     spec = PatternSpec((24,), binary=True)
-
-    def build(self):
-        return GradMem(self.spec, GradMemConfig(vectors=6, hidden=5, blocks=2, steps=3, coders=CodersConfig(hidden=16)))
+    kind = GradMem
+    config = GradMemConfig(vectors=6, hidden=5, blocks=2, steps=3, coders=CodersConfig(hidden=16))
 
 
 class TestImages(MemoryContract):
     spec = PatternSpec((1, 8, 8), binary=False)
-
-    def build(self):
-        coders = CodersConfig(channels=[], hidden=16, code_dim=20, detector=3, completion=4)
-        return GradMem(self.spec, GradMemConfig(vectors=5, hidden=6, parts=3, steps=2, coders=coders))
+    kind = GradMem
+    config = GradMemConfig(
+        vectors=5,
+        hidden=6,
+        parts=3,
+        steps=2,
+        coders=CodersConfig(channels=[], hidden=16, code_dim=20, detector=3, completion=4),
+    )
 
 
 def small(**settings):

@@ -17,23 +17,20 @@ PUBLISHED = {  # Bartunov et al. 2020, table 1: wrong bits of 128 at 16, 32, 48,
 
 class TestHebb(MemoryContract):
     spec = PatternSpec((64,), binary=True)
+    kind = Hopfield
+    config = HopfieldConfig()
 
-    def build(self):
-        return Hopfield(self.spec, HopfieldConfig())
 
-
-class TestSynchronousStorkey(MemoryContract):
+class TestStorkey(MemoryContract):
     spec = PatternSpec((64,), binary=True)
-
-    def build(self):
-        return Hopfield(self.spec, HopfieldConfig(rule="storkey"))
+    kind = Hopfield
+    config = HopfieldConfig(rule="storkey")
 
 
 class TestCentredPseudoInverseOnImages(MemoryContract):
     spec = PatternSpec((1, 8, 8), binary=False)
-
-    def build(self):
-        return Hopfield(self.spec, HopfieldConfig(rule="pseudo_inverse", center=True))
+    kind = Hopfield
+    config = HopfieldConfig(rule="pseudo_inverse", center=True)
 
 
 def bits(episodes, items, size, seed=0, ink=0.5, dtype=torch.float64):

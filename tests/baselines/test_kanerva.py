@@ -8,8 +8,8 @@ from torch.distributions import Bernoulli, Normal, kl_divergence
 
 from baselines.coders import CodersConfig
 from baselines.dynamic_kanerva import DynamicKanervaMachine
+from baselines.gaussian_memory import divergence
 from baselines.kanerva import KanervaConfig, KanervaMachine
-from baselines.linear_gaussian import divergence
 from lightning_ebm.memory import PatternSpec
 from tests.contract import MemoryContract, build, train
 
@@ -19,22 +19,17 @@ MACHINES = [KanervaMachine, DynamicKanervaMachine]
 class TestBits(MemoryContract):
     spec = PatternSpec((24,), binary=True)
     learns_first = 60  # random addresses recall badly from any query
-
-    def build(self):
-        settings = KanervaConfig(slots=6, address_dim=12, noise=0.1, coders=CodersConfig(hidden=16))
-        return KanervaMachine(self.spec, settings)
+    kind = KanervaMachine
+    config = KanervaConfig(slots=6, address_dim=12, noise=0.1, coders=CodersConfig(hidden=16))
 
 
 class TestImages(TestBits):
     spec = PatternSpec((1, 8, 8), binary=False)
     learns_first = 100  # a random encoder need not put a corrupted query farther away
-
-    def build(self):
-        settings = KanervaConfig(
-            **{"slots": 5, "width": 12, "address_dim": 6, "steps": 2, "objective": "elbo"},
-            coders=CodersConfig(channels=[4, 8], code_dim=16, hidden=8),
-        )
-        return KanervaMachine(self.spec, settings)
+    config = KanervaConfig(
+        **{"slots": 5, "width": 12, "address_dim": 6, "steps": 2, "objective": "elbo"},
+        coders=CodersConfig(channels=[4, 8], code_dim=16, hidden=8),
+    )
 
 
 def distorted(patterns):
@@ -170,7 +165,6 @@ def test_training_raises_the_bound(machine):
     train(memory, episodes, steps=100, rate=0.02)
     share = basis.mean(0)
     guess = Bernoulli(share).log_prob(basis).sum(-1).mean()
-    print(memory.bound(episodes()[0]).full.mean(), guess)
     assert memory.bound(episodes()[0]).full.mean() > guess
 
 

@@ -13,30 +13,24 @@ from tests.contract import MemoryContract, build, train
 
 
 class Trained(MemoryContract):
+    kind = Plasticity
     learns_first = 100  # an untrained net recalls nothing
 
 
 class TestBits(Trained):
     spec = PatternSpec((24,), binary=True)
-
-    def build(self):
-        settings = PlasticityConfig(neurons=21, coders=CodersConfig(hidden=16))
-        return Plasticity(self.spec, settings)
+    config = PlasticityConfig(neurons=21, coders=CodersConfig(hidden=16))
 
 
 class TestSymmetric(TestBits):
-    def build(self):
-        settings = PlasticityConfig(neurons=25, symmetric=True, alpha=0.5, coders=CodersConfig(hidden=16))
-        return Plasticity(self.spec, settings)
+    config = PlasticityConfig(neurons=25, symmetric=True, alpha=0.5, coders=CodersConfig(hidden=16))
 
 
 class TestImages(Trained):
     spec = PatternSpec((1, 8, 8), binary=False)
-
-    def build(self):
-        coders = CodersConfig(channels=[4, 8], code_dim=16)
-        settings = PlasticityConfig(neurons=15, rule="oja", off_steps=1, gain=1.0, coders=coders)
-        return Plasticity(self.spec, settings)
+    config = PlasticityConfig(
+        neurons=15, rule="oja", off_steps=1, gain=1.0, coders=CodersConfig(channels=[4, 8], code_dim=16)
+    )
 
 
 @pytest.mark.parametrize("rule", ["decay", "oja"])

@@ -15,15 +15,14 @@ from baselines.pca import PCA, PCAConfig
 from baselines.perfect_slots import PerfectSlots, PerfectSlotsConfig
 from lightning_ebm.memory import PatternSpec
 from tests.baselines.test_hopfield import bits, redrawn, wrong_bits
-from tests.contract import MemoryContract, build
+from tests.contract import MemoryContract, build, train
 
 
 class TestNoMemory(MemoryContract):
     spec = PatternSpec((1, 8, 8), binary=False)
     has_state = False
-
-    def build(self):
-        return NoMemory(self.spec, NoMemoryConfig(coders=CodersConfig(channels=[2, 2], code_dim=8)))
+    kind = NoMemory
+    config = NoMemoryConfig(coders=CodersConfig(channels=[2, 2], code_dim=8))
 
     def test_an_intact_query_is_not_recalled_worse_than_a_corrupted_one(self, memory, episode):
         """Nor is it here, once image coders have learned anything: see below, for bits."""
@@ -31,9 +30,8 @@ class TestNoMemory(MemoryContract):
 
 class TestNearestPattern(MemoryContract):
     spec = PatternSpec((24,), binary=True)
-
-    def build(self):
-        return NearestPattern(self.spec, NearestPatternConfig())
+    kind = NearestPattern
+    config = NearestPatternConfig()
 
     def test_initial_state_has_the_shape_of_a_written_one(self, memory, episode):
         """It has a row for each pattern instead."""
@@ -49,9 +47,8 @@ class TestNearestPattern(MemoryContract):
 
 class TestPerfectSlots(MemoryContract):
     spec = PatternSpec((24,), binary=True)
-
-    def build(self):
-        return PerfectSlots(self.spec, PerfectSlotsConfig(slots=5))
+    kind = PerfectSlots
+    config = PerfectSlotsConfig(slots=5)
 
     def test_initial_state_has_the_shape_of_a_written_one(self, memory, episode):
         """All but what the oracle has seen, which is bookkeeping."""
@@ -68,16 +65,14 @@ class TestPerfectSlots(MemoryContract):
 
 class TestPCA(MemoryContract):
     spec = PatternSpec((1, 8, 8), binary=False)
-
-    def build(self):
-        return PCA(self.spec, PCAConfig(components=20, slots=5))
+    kind = PCA
+    config = PCAConfig(components=20, slots=5)
 
 
 class TestWebP(MemoryContract):
     spec = PatternSpec((3, 8, 8), binary=False)
-
-    def build(self):
-        return ImageCodec(self.spec, ImageCodecConfig(size=4096))
+    kind = ImageCodec
+    config = ImageCodecConfig(size=4096)
 
     def test_known_values_are_kept(self, memory, episode):
         """As in the query; rounded to a byte, they would not be."""
@@ -88,15 +83,13 @@ class TestWebP(MemoryContract):
 
 
 class TestWebPSheet(TestWebP):
-    def build(self):
-        return ImageCodec(self.spec, ImageCodecConfig(size=4096, layout="sheet"))
+    config = ImageCodecConfig(size=4096, layout="sheet")
 
 
 def test_no_memory_learns_what_patterns_have_in_common():
     """Every pattern is twice the same half: the one that was lost follows from the other."""
     torch.manual_seed(0)
     memory = build(NoMemory, (16,), coders=CodersConfig(hidden=32))
-    optimiser = torch.optim.Adam(memory.parameters(), lr=3e-3)
 
     def episode(seed):
         patterns = bits(8, 8, 8, seed=seed, dtype=torch.float32).repeat(1, 1, 2)
@@ -104,10 +97,7 @@ def test_no_memory_learns_what_patterns_have_in_common():
         queries[..., :8] = bits(8, 8, 8, seed=seed + 10000, dtype=torch.float32)
         return patterns, queries
 
-    for seed in range(150):
-        optimiser.zero_grad()
-        memory.meta_loss(*episode(seed)).backward()
-        optimiser.step()
+    train(memory, episode, steps=150)
     patterns, queries = episode(5000)
     state = memory.write(patterns)
     assert state == memory.initial_state(8) == {}
@@ -159,11 +149,7 @@ def test_pca_learns_the_principal_components():
     spectrum = torch.linalg.eigvalsh(flat.T.cov(correction=0))
     torch.manual_seed(0)
     memory = build(PCA, (8,), components=3, slots=None)
-    optimiser = torch.optim.Adam(memory.parameters(), lr=0.02)
-    for _ in range(300):
-        optimiser.zero_grad()
-        memory.meta_loss(patterns, patterns).backward()
-        optimiser.step()
+    train(memory, lambda _step: (patterns, patterns), steps=300, rate=0.02)
     assert memory.meta_loss(patterns, patterns).item() == pytest.approx(spectrum[:5].sum().item(), rel=0.01)
     basis = memory.basis().detach()
     off = memory.mean.detach() - flat.mean(0).float()

@@ -14,17 +14,14 @@ from tests.contract import MemoryContract, build, check_meta_gradient
 
 class TestBits(MemoryContract):
     spec = PatternSpec((24,), binary=True)
-
-    def build(self):
-        return Titans(self.spec, TitansConfig(key=16, hidden=12, layers=2, coders=CodersConfig(hidden=16)))
+    kind = Titans
+    config = TitansConfig(key=16, hidden=12, layers=2, coders=CodersConfig(hidden=16))
 
 
 class TestLinearInChunks(MemoryContract):
     spec = PatternSpec((24,), binary=True)
-
-    def build(self):
-        coders = CodersConfig(hidden=16)
-        return Titans(self.spec, TitansConfig(key=16, hidden=0, chunk=3, passes=2, coders=coders))
+    kind = Titans
+    config = TitansConfig(key=16, hidden=0, chunk=3, passes=2, coders=CodersConfig(hidden=16))
 
     def test_untrained_it_recalls_few_patterns(self, memory, episode):
         patterns, queries, _ = episode
@@ -34,10 +31,8 @@ class TestLinearInChunks(MemoryContract):
 
 class TestImages(MemoryContract):
     spec = PatternSpec((1, 8, 8), binary=False)
-
-    def build(self):
-        coders = CodersConfig(channels=[], hidden=16)
-        return Titans(self.spec, TitansConfig(key=12, hidden=10, value=8, width=14, coders=coders))
+    kind = Titans
+    config = TitansConfig(key=12, hidden=10, value=8, width=14, coders=CodersConfig(channels=[], hidden=16))
 
 
 def small(**settings):

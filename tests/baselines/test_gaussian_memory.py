@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.distributions import MultivariateNormal, kl_divergence
 
-from baselines.linear_gaussian import divergence, observe, observe_all, ridge
+from baselines.gaussian_memory import divergence, observe, observe_all, ridge
 
 EPISODES, ROWS, COLUMNS, ITEMS = 3, 4, 5, 6
 EYE = torch.eye(4, dtype=torch.float64)
