@@ -28,10 +28,6 @@ WANDB_DEFAULTS = {
     "WANDB_SILENT": "true",
 }
 """W&B's own environment variables, where the user has not set them."""
-LEAST = ("train/loss", "val/error", "val/error_corrupted")
-"""Metrics whose least value sums up a run in W&B."""
-HIDDEN = ("epoch", "trainer/global_step", "train/seconds")
-"""Numbers that W&B draws no panel of: the axes of others."""
 
 
 class MetricsFile(CSVLogger):
@@ -113,12 +109,7 @@ class Tracker(WandbLogger):
     def log_line(self, key: str, x: str, y: str, points: Iterable[tuple[float, float]], step: int) -> None:
         """Logs a line plot, with the table of its points; of several runs, W&B draws a line each.
 
-        Args:
-            key: name of the plot; its title is the last part of it.
-            x: name of the first number of each point.
-            y: name of the second.
-            points: in the order of x.
-            step: the update.
+        The title is the last part of the key; `x` and `y` name the numbers of each point.
         """
 
         def plot() -> None:
@@ -145,10 +136,10 @@ class Tracker(WandbLogger):
 def define_metrics(run: Any) -> None:
     """Says how W&B shows metrics: over updates, and by their least value where that sums up a run."""
     axis: dict[str, Any] = {"step_metric": "trainer/global_step", "step_sync": True}
-    for name in HIDDEN:
+    for name in ("epoch", "trainer/global_step", "train/seconds"):  # the axes of others, which need no panel
         run.define_metric(name, hidden=True)
     run.define_metric("*", **axis)
-    for name in LEAST:
+    for name in ("train/loss", "val/error", "val/error_corrupted"):
         run.define_metric(name, summary="min", **axis)
 
 
@@ -165,10 +156,8 @@ def staged_in(folder: Path) -> Iterator[None]:
 
 def mode(config: RunConfig) -> str:
     """disabled, offline or online; auto is online under an agent of a W&B sweep, and disabled otherwise."""
-    chosen = config.wandb.mode
-    if chosen == "auto":
-        chosen = "online" if os.environ.get("WANDB_SWEEP_ID") else "disabled"
-    return chosen
+    automatic = "online" if os.environ.get("WANDB_SWEEP_ID") else "disabled"
+    return automatic if config.wandb.mode == "auto" else config.wandb.mode
 
 
 def start(config: RunConfig, folder: Path, /, **options: Any) -> Any:
@@ -213,10 +202,8 @@ def tracker(config: RunConfig) -> Tracker | None:
     """
     folder = run_folder(config)
     run_id = os.environ.get("WANDB_RUN_ID") or folder.name
-    run = None
-    if rank() == 0:
-        options = {"name": display_name(config), "tags": list(config.wandb.tags), "config": plain(config)}
-        run = start(config, folder, id=run_id, resume="allow", **options)
+    options = {"name": display_name(config), "tags": list(config.wandb.tags), "config": plain(config)}
+    run = None if rank() else start(config, folder, id=run_id, resume="allow", **options)
     return Tracker(run, folder / "wandb-logged") if run else None
 
 

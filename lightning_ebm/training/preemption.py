@@ -133,11 +133,7 @@ class TrainingFailureError(RuntimeError):
 
 @contextmanager
 def explained(config: RunConfig, folder: Path) -> Iterator[None]:
-    """Turns failures of memory, disk, workers and other processes within it into one line, see `known_failure`.
-
-    Raises:
-        TrainingFailureError: for these; any other error passes as it is.
-    """
+    """Turns failures within it that are a `known_failure` into a TrainingFailureError; others pass as they are."""
     try:
         yield
     except Exception as error:
@@ -148,17 +144,15 @@ def explained(config: RunConfig, folder: Path) -> Iterator[None]:
         raise
 
 
-def contexts(error: BaseException | None) -> Iterator[Exception]:
-    """An error, the one that was being handled when it was raised, and so on."""
-    while isinstance(error, Exception):
-        yield error
-        error = error.__context__
-
-
 def known_failure(error: Exception, config: RunConfig, folder: Path) -> str:
     """Why a run of this configuration in this folder failed, in words; empty for errors that are no such failure."""
     # a worker's death is raised wherever the main process is, and can make what handles it fail too
-    error = next((one for one in contexts(error) if str(one).startswith("DataLoader")), error)
+    handled: BaseException | None = error
+    while isinstance(handled, Exception):
+        if str(handled).startswith("DataLoader"):
+            error = handled
+            break
+        handled = handled.__context__
     text, in_torch = str(error), isinstance(error, RuntimeError)
     number = (error.errno or 0) if isinstance(error, OSError) else 0
     if "in DataLoader worker process" in text:  # after its traceback, the error itself
