@@ -52,11 +52,6 @@ class Patches(nn.Conv2d):
 
     It begins as an isometry, as far as it has the channels, and so does its transpose: reading pulls what an energy
     recalled back to the pixels through the transposed layers, where average pooling would leave a blur.
-
-    Args:
-        channels_in: channels of the block's input.
-        channels_out: channels of the block's output.
-        stride: side of a patch.
     """
 
     def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
@@ -69,12 +64,9 @@ class Patches(nn.Conv2d):
 
 
 class ResBlock(nn.Module):
-    """Two 3x3 convolutions and a skip path; the paper leaves the inside of its ResBlock open.
+    """Two 3x3 convolutions, the first with a stride of 1 or 2, and a skip path.
 
-    Args:
-        channels_in: channels of the input.
-        channels_out: channels of the output.
-        stride: 1 or 2, taken by the first convolution.
+    The paper leaves the inside of its ResBlock open.
     """
 
     def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
@@ -93,12 +85,7 @@ class ResBlock(nn.Module):
 
 
 class UpBlock(nn.Module):
-    """The transpose of a strided `ResBlock`: doubles height and width.
-
-    Args:
-        channels_in: channels of the input.
-        channels_out: channels of the output.
-    """
+    """The transpose of a strided `ResBlock`: doubles height and width."""
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__()
@@ -210,16 +197,7 @@ class ImageEncoder(nn.Module):
 
 
 class ImageDecoder(nn.Module):
-    """The transpose of `ImageEncoder`: code vector to the logits of an image.
-
-    Args:
-        shape: (channels, height, width) of the image; both sides divisible by 2 ** len(widths).
-        widths: channels as given to the encoder, applied in reverse.
-        code: size of the code.
-
-    Raises:
-        ValueError: if the image does not divide.
-    """
+    """The transpose of `ImageEncoder`, with the same arguments: code vector to the logits of an image."""
 
     def __init__(self, shape: Sequence[int], widths: Sequence[int] = (32, 64, 96), code: int = 256) -> None:
         super().__init__()
@@ -255,11 +233,7 @@ def gated_hops(
 
 
 def image_grid(height: int, width: int, halvings: int) -> tuple[int, int]:
-    """Height and width after a number of halvings.
-
-    Raises:
-        ValueError: if one of them cannot be halved that often.
-    """
+    """Height and width after a number of halvings; a ValueError if one of them cannot be halved that often."""
     factor = 2**halvings
     if height % factor or width % factor:
         raise ValueError(f"image sides must be divisible by {factor}, got {height}x{width}")

@@ -115,14 +115,7 @@ class AssociativeMemory(nn.Module, ABC):
         raise NotImplementedError(f"{type(self).__name__} writes all patterns at once: use write()")
 
     def energy(self, state: State, patterns: Tensor) -> Tensor:
-        """Energy of each pattern under a state.
-
-        Args:
-            state: what `write` returned.
-            patterns: (episodes, items, *shape), values in [0, 1].
-
-        Returns:
-            (episodes, items); stored patterns lie in minima.
+        """Energies (episodes, items) of patterns (episodes, items, *shape); stored ones lie in minima.
 
         Raises:
             NotImplementedError: if the memory has no energy.
@@ -138,8 +131,7 @@ class AssociativeMemory(nn.Module, ABC):
     ) -> Tensor:
         """Reconstruction error that meta-training minimises (EBMM paper, section 4).
 
-        The squared error of every read step, summed over the values of a pattern and over the steps,
-        averaged over items and episodes. A memory with another objective overrides this.
+        By default `reading_error`; a memory with another objective overrides this.
 
         Args:
             patterns: (episodes, items, *shape), values in [0, 1].
@@ -156,16 +148,8 @@ class AssociativeMemory(nn.Module, ABC):
         """An objective of single patterns, without any memory, such as autoencoding them.
 
         The first steps of training minimise it (`training.pretrain_steps`); later it may be added to the meta-loss
-        (`training.auxiliary_weight`).
-
-        Args:
-            patterns: (episodes, items, *shape), values in [0, 1].
-            queries: the same patterns, corrupted.
-            mask: the same shape, bool, which values were corrupted. It may be a target of learning even where
-                `read` does not get it.
-
-        Returns:
-            A scalar, averaged over patterns.
+        (`training.auxiliary_weight`). Arguments and result are those of `meta_loss`, but the mask is always given: it
+        may be a target of learning even where `read` does not get it.
 
         Raises:
             NotImplementedError: if the memory has none.
@@ -174,9 +158,9 @@ class AssociativeMemory(nn.Module, ABC):
 
 
 def reading_error(trajectory: Tensor, patterns: Tensor) -> Tensor:
-    """Squared error of a trajectory (steps, episodes, items, *shape), summed over values and steps: a scalar.
+    """Squared error of every read step, summed over values and steps, averaged over items and episodes: a scalar.
 
-    It is averaged over the items and episodes of patterns (episodes, items, *shape).
+    The trajectory has shape (steps, episodes, items, *shape), and patterns (episodes, items, *shape).
     """
     return (trajectory - patterns).square().sum() / (patterns.shape[0] * patterns.shape[1])
 
@@ -207,11 +191,7 @@ def check_patterns(patterns: Tensor, what: str = "patterns", shape: tuple[int, .
 
 
 def image_shape(spec: PatternSpec) -> tuple[int, int, int]:
-    """The shape (channels, height, width) of image patterns.
-
-    Raises:
-        ValueError: if the patterns are not images.
-    """
+    """The shape (channels, height, width) of image patterns; a ValueError if patterns are not images."""
     if len(spec.shape) != 3:
         raise ValueError(f"needs images (channels, height, width), got patterns of shape {spec.shape}")
     channels, height, width = spec.shape

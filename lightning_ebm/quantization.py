@@ -46,13 +46,7 @@ def straight_through(state: State, precision: str) -> State:
 
 
 def state_bits(memory: AssociativeMemory, state: State, precision: str) -> int:
-    """Bits of the state of one episode, as the literature counts it (without bookkeeping), scales included.
-
-    Args:
-        memory: says what is bookkeeping.
-        state: tensors (episodes, ...).
-        precision: a key of `PRECISIONS`.
-    """
+    """Bits of the state of one episode, as the literature counts it (without bookkeeping), scales included."""
     bits = 0
     for name, tensor in state.items():
         if name in memory.bookkeeping:
