@@ -47,7 +47,7 @@ class AssociativeMemory(nn.Module, ABC):
     """Base class of all memories, meta-trained or not.
 
     A subclass is built as `Class(spec, config)`: for patterns of a `PatternSpec`, with its settings, or their defaults.
-    It raises a ValueError that names the key where a setting does not go with such patterns.
+    It raises a ValueError that names the key where a setting does not go with another, or with such patterns.
 
     Attributes:
         config: dataclass of the settings, a subclass of `settings.Settings`; its fields are the keys of a config file.
@@ -64,11 +64,7 @@ class AssociativeMemory(nn.Module, ABC):
 
     @classmethod
     def from_config(cls, config: Any, spec: PatternSpec) -> Self:
-        """Builds the memory from its `config` dataclass for patterns of `spec`: `cls(spec, config)`.
-
-        Raises:
-            ValueError: if a setting does not go with another, or with such patterns; the message names the key.
-        """
+        """Builds the memory from its settings, for patterns of `spec`."""
         return cls(spec, config)
 
     @abstractmethod
@@ -76,13 +72,7 @@ class AssociativeMemory(nn.Module, ABC):
         """The state of `episodes` memories into which nothing has been written yet."""
 
     def write(self, patterns: Tensor) -> State:
-        """Writes all patterns of each episode, together, into a fresh state; if not overridden, by `update`.
-
-        Args:
-            patterns: (episodes, items, *shape), values in [0, 1].
-
-        Returns:
-            The written state; every tensor has a leading episode axis.
+        """Writes patterns (episodes, items, *shape), all of an episode together, into a fresh state, and returns it.
 
         Raises:
             ValueError: if the patterns are not floating point or leave [0, 1].

@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin, get_type_hints
 
 import safetensors.torch
 import torch
@@ -92,9 +92,9 @@ class Pretrained:
         return safetensors.torch.save(tensors, {"about": json.dumps(about | {"sha256": digest(tensors, about)})})
 
 
-KINDS = {
-    "name": str, "memory": dict, "shape": list, "binary": bool, "config": str, "rows": list, "made": dict, "dtype": str,
-}  # fmt: skip
+HINTS = get_type_hints(Pretrained)
+KINDS = {name: get_origin(hint) or hint for name, hint in HINTS.items() if name != "parameters"}
+"""What the header holds, in this order -> its type."""
 
 
 def built(settings: Any, spec: PatternSpec) -> AssociativeMemory:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import math
@@ -181,18 +180,20 @@ def newest(path: Path) -> tuple[Path, dict[str, Any]] | None:
     Raises:
         ConfigError: if there is one, and none that can be read.
     """
-    there = [file for file in (path, before(path)) if file.exists()]
-    if not there:
-        return None
-    try:
-        return there[0], read_checkpoint(there[0])
-    except ConfigError as damage:
-        for file in there[1:]:
-            with contextlib.suppress(ConfigError):
+    damage = None
+    for file in (path, before(path)):
+        if file.exists():
+            try:
                 saved = read_checkpoint(file)
+            except ConfigError as error:
+                damage = damage or error
+                continue
+            if damage:
                 warnings.warn(f"{damage}; the one before it, {file.name}, is taken", stacklevel=3)
-                return file, saved
-        raise
+            return file, saved
+    if damage:
+        raise damage
+    return None
 
 
 def load(memory: AssociativeMemory, checkpoint: Path) -> None:

@@ -109,9 +109,9 @@ class MetaTraining(pl.LightningModule):
                 of your own (`package.module:Class`) must be given.
         """
         stored = read_checkpoint(Path(checkpoint_path)).get("hyper_parameters", {})
-        record = stored.get("config", {})
-        found = {"record": record, **given}
         try:
+            record = stored.get("config", {})
+            found = {"record": record, **given}
             if "spec" not in found:
                 found["spec"] = PatternSpec(tuple(stored["shape"]), stored["binary"])
             if "config" not in found:
