@@ -186,12 +186,11 @@ def make_trainer(run: Run) -> pl.Trainer:
     """The Lightning trainer of a run."""
     config, training = run.config, run.config.training
     options: Any = {"enable_version_counter": False, "save_on_train_epoch_end": False}
-    validate_every, log_every = (min(count, training.max_steps) for count in (training.validate_every, 50))
     callbacks: list[Callback] = [
         MovableCheckpoint(run.checkpoints, "best", monitor="val/error", **options),
         MovableCheckpoint(run.checkpoints, "last", **options),  # after `best`, so that it holds what that one knows
         # after `last`, so that a validation's checkpoint is made before
-        StopOnSignal(run.checkpoints / "last.ckpt", validate_every, log_every),
+        StopOnSignal(run.checkpoints / "last.ckpt"),
         *(RandomStates(), EndTogether(), Progress(config.name, training.max_steps, run.folder / "progress")),
     ]
     if mode(config) != "disabled":  # in all processes, though only the first one has W&B's logger
@@ -216,7 +215,7 @@ def make_trainer(run: Run) -> pl.Trainer:
         precision=config.trainer.precision,  # type: ignore[arg-type]
         max_steps=training.max_steps,
         max_epochs=-1,
-        val_check_interval=validate_every,
+        val_check_interval=min(training.validate_every, training.max_steps),
         check_val_every_n_epoch=None,
         gradient_clip_val=training.clip or None,
         logger=[logger for logger in (MetricsFile(run.folder), tracker(config)) if logger],
@@ -224,7 +223,7 @@ def make_trainer(run: Run) -> pl.Trainer:
         inference_mode=False,  # reading differentiates, in evaluation too
         use_distributed_sampler=False,  # the episode sampler shares episodes out by itself
         num_sanity_val_steps=0,
-        log_every_n_steps=log_every,
+        log_every_n_steps=min(50, training.max_steps),
         enable_progress_bar=False,
         enable_model_summary=False,
     )
