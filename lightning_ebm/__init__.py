@@ -41,36 +41,12 @@ if TYPE_CHECKING:
     from lightning_ebm.training.train import train
 
 __all__ = [
-    "EBMM",
-    "AssociativeMemory",
-    "DecodedMixture",
-    "DecodedMixtureConfig",
-    "EBMMConfig",
-    "Energy",
-    "ExactRecall",
-    "GatedRNN",
-    "GatedRNNConfig",
-    "MeasuredMixture",
-    "MeasuredMixtureConfig",
-    "Mixture",
-    "MixtureConfig",
-    "PatternSpec",
-    "PhaseMixture",
-    "PhaseMixtureConfig",
-    "ReadingConfig",
-    "RecallError",
-    "Reconstruction",
-    "ReconstructionConfig",
-    "ResNetConv",
-    "ResNetConvConfig",
-    "ResNetFC",
-    "ResNetFCConfig",
-    "State",
-    "WritingConfig",
-    "compare",
-    "load_pretrained",
-    "train",
-]
+    "EBMM", "AssociativeMemory", "DecodedMixture", "DecodedMixtureConfig", "EBMMConfig", "Energy", "ExactRecall",
+    "GatedRNN", "GatedRNNConfig", "MeasuredMixture", "MeasuredMixtureConfig", "Mixture", "MixtureConfig", "PatternSpec",
+    "PhaseMixture", "PhaseMixtureConfig", "ReadingConfig", "RecallError", "Reconstruction", "ReconstructionConfig",
+    "ResNetConv", "ResNetConvConfig", "ResNetFC", "ResNetFCConfig", "State", "WritingConfig", "compare",
+    "load_pretrained", "train",
+]  # fmt: skip
 
 HOMES = {"AssociativeMemory": "memory", "PatternSpec": "memory", "State": "memory", "load_pretrained": "pretrained"}
 HOMES |= {"train": "training.train", "compare": "experiments.compare"}

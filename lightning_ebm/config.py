@@ -11,6 +11,8 @@ unknown key or a value of the wrong type is an error that says what is allowed.
 
 All values are read as text, and only the schema says what they are: a name may be `12345e7`, `yes`, `2026-11-28` or
 `[x] #1`. On the command line, what is a list or mapping in YAML's braces is one wherever the schema has no text.
+
+Every mistake in a configuration is a `ConfigError`, from whichever of these functions finds it.
 """
 
 from __future__ import annotations
@@ -82,8 +84,7 @@ class MappingWord(dict[str, Any]):
 def load_yaml(text: str | bytes, where: str) -> Any:
     """What a YAML document of UTF-8, or of UTF-16 with its mark, holds: mappings, lists and text.
 
-    Raises:
-        ConfigError: if it is none, or holds more than `MOST_VALUES`; the message begins with `where` and the line.
+    Errors begin with `where` and the line.
     """
     try:
         loaded = Loader(text).get_single_data()
@@ -109,11 +110,7 @@ Overrides = Sequence[str] | Mapping[str, Any]
 
 
 def read(source: Source, overrides: Overrides = ()) -> dict[str, Any]:
-    """The plain configuration of a file and of overrides, not yet checked against the schema.
-
-    Raises:
-        ConfigError: if a file is missing or no YAML mapping, or an override is not key=value.
-    """
+    """The plain configuration of a file and of overrides, not yet checked against the schema."""
     return merge(*layers(source, overrides))
 
 
@@ -132,9 +129,6 @@ def shipped(word: str, folder: str, key: str, beside: Path = Path()) -> Path:
         folder: where the package has such files: configs or sweeps.
         key: names the word in an error.
         beside: the folder that a path is relative to.
-
-    Raises:
-        ConfigError: if it is a name that the package does not have; the message lists those that it has.
     """
     path = beside / expanded(word, key)
     if path.suffix or path.exists():
@@ -151,11 +145,7 @@ def packaged(folder: str, suffix: str = ".yaml") -> dict[str, Path]:
 
 
 def with_recipe(layer: Mapping[str, Any]) -> dict[str, Any]:
-    """A layer of configuration over the recipe that it names, if it does.
-
-    Raises:
-        ConfigError: if there is no such recipe.
-    """
+    """A layer of configuration over the recipe that it names, if it does."""
     name = layer.get("recipe")
     if not name:
         return dict(layer)
@@ -168,12 +158,11 @@ def with_recipe(layer: Mapping[str, Any]) -> dict[str, Any]:
 def read_file(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     """A YAML file merged over its recipe and those that `base:` keys name; `above` are the files that led here."""
     try:
-        loaded = load_yaml(path.read_bytes(), str(path)) or {}
-    except (OSError, ValueError) as error:
-        if isinstance(error, ConfigError):
-            raise
+        content = path.read_bytes()
+    except (OSError, ValueError) as error:  # a ValueError: a path with NUL
         named = f", the base of {above[-1]}" if above else ""
         raise ConfigError(f"cannot read the configuration {path}{named}: {getattr(error, 'strerror', error)}") from None
+    loaded = load_yaml(content, str(path)) or {}
     if not isinstance(loaded, dict):
         raise ConfigError(f"{path} must hold keys and values, not a {type(loaded).__name__}")
     return with_base(loaded, (*above, path))
@@ -183,13 +172,9 @@ def with_base(layer: Mapping[str, Any], files: tuple[Path, ...] = ()) -> dict[st
     """A layer over its recipe, over the file that its `base:` names: a name of the package's files, or a path.
 
     The path is relative to the last of `files`, which led to the layer, or to the working folder if there are none.
-
-    Raises:
-        ConfigError: if there is no such file, or it is one of those that led here.
     """
-    layer = dict(layer)
-    base = layer.pop("base", "")
     layer = with_recipe(layer)
+    base = layer.pop("base", "")
     if not base:
         return layer
     where, folder = (f"{files[-1]}: ", files[-1].parent) if files else ("", Path())
@@ -203,11 +188,7 @@ def with_base(layer: Mapping[str, Any], files: tuple[Path, ...] = ()) -> dict[st
 
 
 def parse_overrides(overrides: Overrides) -> dict[str, Any]:
-    """The nested mapping of overrides, merged over the recipe that they name.
-
-    Raises:
-        ConfigError: if a word is not key=value.
-    """
+    """The nested mapping of overrides, merged over the recipe that they name."""
     if isinstance(overrides, Mapping):
         return with_recipe(overrides)
     parsed: dict[str, Any] = {}
@@ -242,12 +223,9 @@ def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         old = merged.get(key)
         if isinstance(old, str) and isinstance(value, Mapping) and "name" not in value:
             old = {"name": old}  # a choice that was given as its bare name, and now gets settings
-        if (
-            isinstance(old, Mapping)
-            and isinstance(value, Mapping)
-            and value.get("name", old.get("name")) == old.get("name")
-        ):
-            value = merge(old, value)
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            same_choice = value.get("name", old.get("name")) == old.get("name")
+            value = merge(old, value) if same_choice else value
         merged[key] = value
     return merged
 
@@ -263,11 +241,7 @@ def resolve(plain: Mapping[str, Any]) -> RunConfig:
 
 
 def interpolated(plain: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A plain configuration in which each `${key}` has become the value of that key, as OmegaConf reads it.
-
-    Raises:
-        ConfigError: if there is no such key.
-    """
+    """A plain configuration in which each `${key}` has become the value of that key, as OmegaConf reads it."""
 
     def filled(raw: Any, done: Any) -> Any:  # words of the command line stay what they are
         if isinstance(raw, dict):
@@ -290,11 +264,7 @@ def interpolated(plain: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def check_keys(schema: type, node: Any, path: str = "") -> None:
-    """Refuses keys that `schema` does not have; those of choices, whose classes must be imported, come later.
-
-    Raises:
-        ConfigError: with the closest key.
-    """
+    """Refuses keys that `schema` does not have; those of choices, whose classes must be imported, come later."""
     if not isinstance(node, Mapping):
         raise ConfigError(f"{path} must hold keys and values, got {shown(node)}")
     fields, types = [entry.name for entry in dataclasses.fields(schema)], typing.get_type_hints(schema)
@@ -329,11 +299,7 @@ def build(schema: type, node: Any, path: str) -> Any:
 
 
 def convert(kind: Any, value: Any, path: str) -> Any:
-    """A value of the type that the schema says, from text or from Python's own values.
-
-    Raises:
-        ConfigError: if it is none; the message names the key.
-    """
+    """A value of the type that the schema says, from text or from Python's own values; `path` is its dotted key."""
     if isinstance(value, ListWord | MappingWord) and kind is str:
         value = value.word
     choices = typing.get_args(kind) if isinstance(kind, types.UnionType) else ()
@@ -383,11 +349,7 @@ def number_or_text(value: Any) -> Any:
 
 
 def expanded(path: str, key: str) -> str:
-    """A path whose first part `~` or `~user` is that home folder.
-
-    Raises:
-        ConfigError: if there is no such home.
-    """
+    """A path whose first part `~` or `~user` is that home folder."""
     found = os.path.expanduser(path)
     if found.startswith("~"):
         raise ConfigError(f"{key}: {path!r} names an unknown home folder; a folder of that name here is ./{path}")
@@ -402,9 +364,8 @@ def build_choices(entry: dataclasses.Field[Any], node: Mapping[str, Any], path: 
         return build_choice(registry, entry.default, chosen, path) if chosen or entry.default else ""
     several = node.get(entry.name, [])
     if not isinstance(several, list):
-        raise ConfigError(
-            f"{path} must be a list of {registry.kind} names, each with its settings, got {shown(several)}"
-        )
+        what = f"a list of {registry.kind} names, each with its settings"
+        raise ConfigError(f"{path} must be {what}, got {shown(several)}")
     return [build_choice(registry, "", one, f"{path}[{place}]") for place, one in enumerate(several)]
 
 

@@ -23,12 +23,9 @@ class Detector(nn.Module):
     on the whole image learns what outlines distortions have.
 
     Args:
-        shape: shape of an image, (channels, height, width), sides divisible by 2.
+        shape: shape of an image, (channels, height, width); a ValueError unless its sides are divisible by 2.
         channels: of the hidden convolutions.
         key: where the configuration has them, for the error message.
-
-    Raises:
-        ValueError: if patterns are not images, or their sides are not divisible by 2.
     """
 
     def __init__(self, shape: Sequence[int], channels: int, key: str = "energy.detector") -> None:
@@ -89,10 +86,8 @@ class Revision(nn.Module):
 def mask_loss(logits: Tensor, mask: Tensor) -> Tensor:
     """Cross-entropy (items,), in nats, of a mask estimated by logits (items, 1, height, width).
 
-    Args:
-        logits: of the likelihoods that pixels are corrupted.
-        mask: (items, channels, height, width), bool. One that covers the whole image tells no values apart, and counts
-            as empty.
+    A mask (items, channels, height, width), bool, that covers the whole image tells no values apart, and counts as
+    empty.
     """
     pixels = mask.any(1, keepdim=True)
     target = (pixels & ~covers_everything(pixels)).to(logits)

@@ -73,13 +73,17 @@ def to_json(schema: dict[str, Any]) -> str:
 
 def definitions(registry: Registry) -> dict[str, Any]:
     """The choice among a registry's classes, and the settings of each."""
-    kind, classes = registry.kind, {name: registry.load(name) for name in registry.names()}
-    settings = {f"{kind}.{name}": settings_of(name, loaded) for name, loaded in classes.items()}
+    kind, settings = registry.kind, {}
+    for name in registry.names():
+        loaded = registry.load(name)
+        first = inspect.cleandoc(loaded.__doc__ or "").split("\n\n")[0]
+        keys = mapping({"name": {"const": name}, **properties(loaded.config)})
+        settings[f"{kind}.{name}"] = {"description": " ".join(first.split()), **keys}
     references = [reference(f"/definitions/{name}") for name in settings]
     own = {"type": "string", "pattern": "^[^:]+:[^:]+$", "description": "A class of your own, package.module:Class."}
     choice = {
         "oneOf": [
-            {"enum": list(classes)},
+            {"enum": registry.names()},
             own,
             {"type": "object", "required": ["name"], "properties": {"name": own}},
             *({"allOf": [one, {"required": ["name"]}]} for one in references),
@@ -88,13 +92,6 @@ def definitions(registry: Registry) -> dict[str, Any]:
         ]
     }
     return {kind: choice, **settings}
-
-
-def settings_of(name: str, loaded: type) -> dict[str, Any]:
-    """The keys of a class, which `name` chooses."""
-    first = inspect.cleandoc(loaded.__doc__ or "").split("\n\n")[0]
-    described = {"description": " ".join(first.split())}
-    return {**described, **mapping({"name": {"const": name}, **properties(loaded.config)})}  # type: ignore[attr-defined]
 
 
 def properties(settings: Any) -> dict[str, Any]:
@@ -109,7 +106,9 @@ def properties(settings: Any) -> dict[str, Any]:
         elif dataclasses.is_dataclass(kind):
             value = mapping(properties(kind))
         else:
-            value = {**of_type(kind, field.metadata), **default(field)}
+            made = field.default_factory
+            default = field.default if made is dataclasses.MISSING else made()
+            value = {**of_type(kind, field.metadata), "default": default}
         found[field.name] = {**described, **value}
     if settings is RunConfig:
         found["compare"]["properties"]["rows"] |= labelled("/definitions/row")
@@ -146,12 +145,6 @@ def of_type(kind: Any, metadata: Any) -> dict[str, Any]:
     empty = ["null"] if types.NoneType in kinds else []
     text = {} if str in kinds else {"pattern": f"^(null|none)$|{INTERPOLATION}" if empty else INTERPOLATION}
     return {"type": [*named, *empty], **limits, **text}
-
-
-def default(field: dataclasses.Field[Any]) -> dict[str, Any]:
-    """A field's default, for editors to offer."""
-    made = field.default_factory
-    return {"default": field.default if made is dataclasses.MISSING else made()}
 
 
 def meanings(settings: type) -> dict[str, str]:

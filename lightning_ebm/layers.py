@@ -29,12 +29,10 @@ class LayerNorm(nn.Module):
     Args:
         channels: size of axis 1.
         gain: at the start of training.
-        eps: added to the variance.
     """
 
-    def __init__(self, channels: int, gain: float = 1.0, eps: float = 1e-5) -> None:
+    def __init__(self, channels: int, gain: float = 1.0) -> None:
         super().__init__()
-        self.eps = eps
         self.weight = nn.Parameter(torch.full((channels,), gain))
         self.bias = nn.Parameter(torch.zeros(channels))
 
@@ -42,7 +40,7 @@ class LayerNorm(nn.Module):
         """x: (items, channels, *space); returns the same shape."""
         axes = tuple(range(1, x.ndim))
         centred = x - x.mean(axes, keepdim=True)
-        normed = centred * torch.rsqrt(centred.square().mean(axes, keepdim=True) + self.eps)
+        normed = centred * torch.rsqrt(centred.square().mean(axes, keepdim=True) + 1e-5)
         per_channel = (-1,) + (1,) * (x.ndim - 2)
         return normed * self.weight.view(per_channel) + self.bias.view(per_channel)
 
@@ -52,11 +50,6 @@ class Patches(nn.Conv2d):
 
     It begins as an isometry, as far as it has the channels, and so does its transpose: reading pulls what an energy
     recalled back to the pixels through the transposed layers, where average pooling would leave a blur.
-
-    Args:
-        channels_in: channels of the block's input.
-        channels_out: channels of the block's output.
-        stride: side of a patch.
     """
 
     def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
@@ -69,12 +62,9 @@ class Patches(nn.Conv2d):
 
 
 class ResBlock(nn.Module):
-    """Two 3x3 convolutions and a skip path; the paper leaves the inside of its ResBlock open.
+    """Two 3x3 convolutions, the first with a stride of 1 or 2, and a skip path.
 
-    Args:
-        channels_in: channels of the input.
-        channels_out: channels of the output.
-        stride: 1 or 2, taken by the first convolution.
+    The paper leaves the inside of its ResBlock open.
     """
 
     def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
@@ -93,12 +83,7 @@ class ResBlock(nn.Module):
 
 
 class UpBlock(nn.Module):
-    """The transpose of a strided `ResBlock`: doubles height and width.
-
-    Args:
-        channels_in: channels of the input.
-        channels_out: channels of the output.
-    """
+    """The transpose of a strided `ResBlock`: doubles height and width."""
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__()
@@ -187,21 +172,17 @@ class ImageEncoder(nn.Module):
     """Image to code vector: strided ResBlocks, a linear layer, layer normalisation (paper, appendix B).
 
     Args:
-        shape: (channels, height, width) of an image; both sides divisible by 2 ** len(widths).
+        shape: (channels, height, width) of an image; a ValueError unless both sides are divisible by 2 ** len(widths).
         widths: output channels of the ResBlocks; each halves height and width.
         code: size of the code.
-
-    Raises:
-        ValueError: if the image does not divide.
     """
 
     def __init__(self, shape: Sequence[int], widths: Sequence[int] = (32, 64, 96), code: int = 256) -> None:
         super().__init__()
         channels, height, width = shape
-        self.grid = (widths[-1], *image_grid(height, width, len(widths)))
-        sizes = [channels, *widths]
-        self.blocks = nn.Sequential(*(ResBlock(a, b, 2) for a, b in pairwise(sizes)))
-        self.project = nn.Linear(torch.Size(self.grid).numel(), code)
+        grid_height, grid_width = image_grid(height, width, len(widths))
+        self.blocks = nn.Sequential(*(ResBlock(a, b, 2) for a, b in pairwise([channels, *widths])))
+        self.project = nn.Linear(widths[-1] * grid_height * grid_width, code)
         self.norm = LayerNorm(code)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -210,16 +191,7 @@ class ImageEncoder(nn.Module):
 
 
 class ImageDecoder(nn.Module):
-    """The transpose of `ImageEncoder`: code vector to the logits of an image.
-
-    Args:
-        shape: (channels, height, width) of the image; both sides divisible by 2 ** len(widths).
-        widths: channels as given to the encoder, applied in reverse.
-        code: size of the code.
-
-    Raises:
-        ValueError: if the image does not divide.
-    """
+    """The transpose of `ImageEncoder`, with the same arguments: code vector to the logits of an image."""
 
     def __init__(self, shape: Sequence[int], widths: Sequence[int] = (32, 64, 96), code: int = 256) -> None:
         super().__init__()
@@ -255,11 +227,7 @@ def gated_hops(
 
 
 def image_grid(height: int, width: int, halvings: int) -> tuple[int, int]:
-    """Height and width after a number of halvings.
-
-    Raises:
-        ValueError: if one of them cannot be halved that often.
-    """
+    """Height and width after a number of halvings; a ValueError if one of them cannot be halved that often."""
     factor = 2**halvings
     if height % factor or width % factor:
         raise ValueError(f"image sides must be divisible by {factor}, got {height}x{width}")
@@ -267,11 +235,7 @@ def image_grid(height: int, width: int, halvings: int) -> tuple[int, int]:
 
 
 def check_sides(shape: Sequence[int], factor: int, key: str) -> None:
-    """Refuses patterns that are not images (channels, height, width), or whose sides do not divide.
-
-    Raises:
-        ValueError: naming the key of the configuration that asks for such images.
-    """
+    """A ValueError unless patterns are images (channels, height, width) whose sides divide; it names the key."""
     if len(shape) != 3 or shape[1] % factor or shape[2] % factor:
         raise ValueError(f"{key} needs images with sides divisible by {factor}, got {tuple(shape)}")
 

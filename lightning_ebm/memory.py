@@ -47,7 +47,7 @@ class AssociativeMemory(nn.Module, ABC):
     """Base class of all memories, meta-trained or not.
 
     A subclass is built as `Class(spec, config)`: for patterns of a `PatternSpec`, with its settings, or their defaults.
-    It raises a ValueError that names the key where a setting does not go with such patterns.
+    It raises a ValueError that names the key where a setting does not go with another, or with such patterns.
 
     Attributes:
         config: dataclass of the settings, a subclass of `settings.Settings`; its fields are the keys of a config file.
@@ -64,11 +64,7 @@ class AssociativeMemory(nn.Module, ABC):
 
     @classmethod
     def from_config(cls, config: Any, spec: PatternSpec) -> Self:
-        """Builds the memory from its `config` dataclass for patterns of `spec`: `cls(spec, config)`.
-
-        Raises:
-            ValueError: if a setting does not go with another, or with such patterns; the message names the key.
-        """
+        """Builds the memory from its settings, for patterns of `spec`."""
         return cls(spec, config)
 
     @abstractmethod
@@ -76,13 +72,7 @@ class AssociativeMemory(nn.Module, ABC):
         """The state of `episodes` memories into which nothing has been written yet."""
 
     def write(self, patterns: Tensor) -> State:
-        """Writes all patterns of each episode, together, into a fresh state; if not overridden, by `update`.
-
-        Args:
-            patterns: (episodes, items, *shape), values in [0, 1].
-
-        Returns:
-            The written state; every tensor has a leading episode axis.
+        """Writes patterns (episodes, items, *shape), all of an episode together, into a fresh state, and returns it.
 
         Raises:
             ValueError: if the patterns are not floating point or leave [0, 1].
@@ -115,14 +105,7 @@ class AssociativeMemory(nn.Module, ABC):
         raise NotImplementedError(f"{type(self).__name__} writes all patterns at once: use write()")
 
     def energy(self, state: State, patterns: Tensor) -> Tensor:
-        """Energy of each pattern under a state.
-
-        Args:
-            state: what `write` returned.
-            patterns: (episodes, items, *shape), values in [0, 1].
-
-        Returns:
-            (episodes, items); stored patterns lie in minima.
+        """Energies (episodes, items) of patterns (episodes, items, *shape); stored ones lie in minima.
 
         Raises:
             NotImplementedError: if the memory has no energy.
@@ -138,8 +121,7 @@ class AssociativeMemory(nn.Module, ABC):
     ) -> Tensor:
         """Reconstruction error that meta-training minimises (EBMM paper, section 4).
 
-        The squared error of every read step, summed over the values of a pattern and over the steps,
-        averaged over items and episodes. A memory with another objective overrides this.
+        By default `reading_error`; a memory with another objective overrides this.
 
         Args:
             patterns: (episodes, items, *shape), values in [0, 1].
@@ -156,16 +138,8 @@ class AssociativeMemory(nn.Module, ABC):
         """An objective of single patterns, without any memory, such as autoencoding them.
 
         The first steps of training minimise it (`training.pretrain_steps`); later it may be added to the meta-loss
-        (`training.auxiliary_weight`).
-
-        Args:
-            patterns: (episodes, items, *shape), values in [0, 1].
-            queries: the same patterns, corrupted.
-            mask: the same shape, bool, which values were corrupted. It may be a target of learning even where
-                `read` does not get it.
-
-        Returns:
-            A scalar, averaged over patterns.
+        (`training.auxiliary_weight`). Arguments and result are those of `meta_loss`, but the mask is always given: it
+        may be a target of learning even where `read` does not get it.
 
         Raises:
             NotImplementedError: if the memory has none.
@@ -174,9 +148,9 @@ class AssociativeMemory(nn.Module, ABC):
 
 
 def reading_error(trajectory: Tensor, patterns: Tensor) -> Tensor:
-    """Squared error of a trajectory (steps, episodes, items, *shape), summed over values and steps: a scalar.
+    """Squared error of every read step, summed over values and steps, averaged over items and episodes: a scalar.
 
-    It is averaged over the items and episodes of patterns (episodes, items, *shape).
+    The trajectory has shape (steps, episodes, items, *shape), and patterns (episodes, items, *shape).
     """
     return (trajectory - patterns).square().sum() / (patterns.shape[0] * patterns.shape[1])
 
@@ -207,11 +181,7 @@ def check_patterns(patterns: Tensor, what: str = "patterns", shape: tuple[int, .
 
 
 def image_shape(spec: PatternSpec) -> tuple[int, int, int]:
-    """The shape (channels, height, width) of image patterns.
-
-    Raises:
-        ValueError: if the patterns are not images.
-    """
+    """The shape (channels, height, width) of image patterns; a ValueError if patterns are not images."""
     if len(spec.shape) != 3:
         raise ValueError(f"needs images (channels, height, width), got patterns of shape {spec.shape}")
     channels, height, width = spec.shape

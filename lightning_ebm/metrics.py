@@ -113,9 +113,7 @@ class MeanOverPatterns(Metric):
 
 
 class RecallError(MeanOverPatterns):
-    """Mean error of a pattern, in `unit(spec)`.
-
-    That is: wrong bits or pixels of binary patterns, otherwise the squared error summed over the pattern.
+    """Mean error of a pattern: wrong bits or pixels if it is binary, otherwise the squared error, summed over it.
 
         error = RecallError(spec)
         error.update(memory.read(state, queries)[-1], patterns)
@@ -138,26 +136,15 @@ class RecallError(MeanOverPatterns):
         Args:
             answer: recalled patterns, (episodes, items, *shape), values in [0, 1].
             patterns: the stored ones, of the same shape.
-            mask: the same shape, bool, True where the query was corrupted.
-
-        Raises:
-            ValueError: if corrupted values are to be counted and there is no mask.
+            mask: the same shape, bool, True where the query was corrupted. Needed only to count corrupted values.
         """
         if self.corrupted and mask is None:
-            raise ValueError(
-                "mask must say which values were corrupted, as RecallError(corrupted=True) counts only these"
-            )
+            raise ValueError("mask must say which values were corrupted: RecallError(corrupted=True) counts only these")
         self.add(pattern_errors(answer, patterns, self.spec, mask if self.corrupted else None))
 
 
 class ExactRecall(MeanOverPatterns):
-    """Share of patterns that were recalled, from 0 to 1.
-
-    Binary ones are without a wrong value, others have a mean squared error below 0.00125; see `recalled`.
-
-    Args:
-        spec: kind of the patterns.
-    """
+    """Share of patterns that were `recalled`, from 0 to 1."""
 
     higher_is_better = True
 

@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin, get_type_hints
 
 import safetensors.torch
 import torch
@@ -41,7 +41,7 @@ SCALE = "::scale"
 
 
 class PretrainedError(ValueError):
-    """A name that no pretrained memory has, or a file that holds none; the message names it."""
+    """A name that no pretrained memory has, or a file that is damaged or holds anything else; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -92,9 +92,9 @@ class Pretrained:
         return safetensors.torch.save(tensors, {"about": json.dumps(about | {"sha256": digest(tensors, about)})})
 
 
-KINDS = {
-    "name": str, "memory": dict, "shape": list, "binary": bool, "config": str, "rows": list, "made": dict, "dtype": str,
-}  # fmt: skip
+HINTS = get_type_hints(Pretrained)
+KINDS = {name: get_origin(hint) or hint for name, hint in HINTS.items() if name != "parameters"}
+"""What the header holds, in this order -> its type."""
 
 
 def built(settings: Any, spec: PatternSpec) -> AssociativeMemory:
@@ -120,14 +120,21 @@ def load(name_or_path: str | Path) -> AssociativeMemory:
         name_or_path: one of `names()`, or the path of a file, which ends in .safetensors.
 
     Raises:
-        PretrainedError: if there is none, the file is damaged, or it holds anything else.
+        PretrainedError: if there is none, or the file is damaged or holds anything else.
     """
     return read(name_or_path).build()
 
 
 def read(name_or_path: str | Path) -> Pretrained:
     """All that the file of a pretrained memory holds. See `load`."""
-    path = file_of(name_or_path)
+    path = Path(name_or_path)
+    if path.suffix != SUFFIX:
+        if name_or_path not in names():
+            hint = did_you_mean(str(name_or_path), names())
+            raise PretrainedError(
+                f"there is no pretrained memory {str(name_or_path)!r}.{hint} Or the path of a file, …{SUFFIX}"
+            )
+        path = FOLDER / f"{name_or_path}{SUFFIX}"
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -135,32 +142,8 @@ def read(name_or_path: str | Path) -> Pretrained:
     return parse(content, str(path))
 
 
-def file_of(name_or_path: str | Path) -> Path:
-    """Where a pretrained memory lies. What ends in .safetensors is a path, all else a name.
-
-    Raises:
-        PretrainedError: if there is no such name; the message lists them.
-    """
-    if Path(name_or_path).suffix == SUFFIX:
-        return Path(name_or_path)
-    if name_or_path not in names():
-        hint = did_you_mean(str(name_or_path), names())
-        raise PretrainedError(
-            f"there is no pretrained memory {str(name_or_path)!r}.{hint} Or the path of a file, …{SUFFIX}"
-        )
-    return FOLDER / f"{name_or_path}{SUFFIX}"
-
-
 def parse(content: bytes, where: str) -> Pretrained:
-    """What a file holds, checked.
-
-    Args:
-        content: the file.
-        where: what to call it in an error.
-
-    Raises:
-        PretrainedError: if it is damaged, or holds anything else.
-    """
+    """What a file holds, checked; errors call it `where`."""
     try:
         tensors = safetensors.torch.load(content)
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__", {})
@@ -222,28 +205,21 @@ def digest(tensors: dict[str, Tensor], about: dict[str, Any]) -> str:
 def refuse_imports(settings: Any, where: str) -> None:
     """Refuses names of classes that are import paths, as these run code, and interpolations, which could make some.
 
-    Args:
-        settings: a file's, as nested dicts, lists and values.
-        where: what to call the file in an error.
-
-    Raises:
-        PretrainedError: if there is a colon, or what begins an interpolation, in any text.
+    The settings are a file's, as nested dicts, lists and values; errors call the file `where`.
     """
-    for text in texts(settings):
-        if ":" in text or "${" in text:
+    for text in leaves(settings):
+        if isinstance(text, str) and (":" in text or "${" in text):
             raise PretrainedError(
                 f"{where}: {text!r} could lead to an import; a file of parameters may only name registered classes"
             )
 
 
-def texts(node: Any) -> Iterator[str]:
-    """All texts in nested dicts and lists."""
-    if isinstance(node, str):
-        yield node
-    elif isinstance(node, Mapping):
-        for key, value in node.items():
-            yield from texts(key)
-            yield from texts(value)
+def leaves(node: Any) -> Iterator[Any]:
+    """All keys and values in nested dicts, lists and tuples."""
+    if isinstance(node, Mapping):
+        yield from leaves([*node.keys(), *node.values()])
     elif isinstance(node, list | tuple):
         for value in node:
-            yield from texts(value)
+            yield from leaves(value)
+    else:
+        yield node

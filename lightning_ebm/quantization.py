@@ -22,10 +22,8 @@ def rounded(state: State, precision: str) -> State:
         state: tensors (episodes, ...).
         precision: a key of `PRECISIONS`.
     """
-    return {
-        name: round_tensor(tensor, precision) if tensor.is_floating_point() else tensor
-        for name, tensor in state.items()
-    }
+    floats = {name: tensor for name, tensor in state.items() if tensor.is_floating_point()}
+    return state | {name: round_tensor(tensor, precision) for name, tensor in floats.items()}
 
 
 def round_tensor(tensor: Tensor, precision: str) -> Tensor:
@@ -46,13 +44,7 @@ def straight_through(state: State, precision: str) -> State:
 
 
 def state_bits(memory: AssociativeMemory, state: State, precision: str) -> int:
-    """Bits of the state of one episode, as the literature counts it (without bookkeeping), scales included.
-
-    Args:
-        memory: says what is bookkeeping.
-        state: tensors (episodes, ...).
-        precision: a key of `PRECISIONS`.
-    """
+    """Bits of the state of one episode, as the literature counts it (without bookkeeping), scales included."""
     bits = 0
     for name, tensor in state.items():
         if name in memory.bookkeeping:

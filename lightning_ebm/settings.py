@@ -12,14 +12,15 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import operator
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 COMPARISONS = {
-    "at_least": ("at least", lambda value, bound: value >= bound),
-    "above": ("above", lambda value, bound: value > bound),
-    "at_most": ("at most", lambda value, bound: value <= bound),
-    "below": ("below", lambda value, bound: value < bound),
+    "at_least": ("at least", operator.ge),
+    "above": ("above", operator.gt),
+    "at_most": ("at most", operator.le),
+    "below": ("below", operator.lt),
 }
 
 
@@ -80,12 +81,10 @@ class Settings:
         """What a field's value must be, in words, if it is not; empty if it is."""
         if (one_of := metadata.get("one_of")) and value not in one_of:
             return f"one of {', '.join(map(str, one_of))}"
-        bounds = {
-            name: (f"{bound}={getattr(self, bound)}", getattr(self, bound))
-            if isinstance(bound, str)
-            else (bound, bound)
-            for name, bound in metadata.get("bounds", {}).items()
-        }
-        if all(COMPARISONS[name][1](value, bound) for name, (_, bound) in bounds.items()):
-            return ""
-        return " and ".join(f"{COMPARISONS[name][0]} {words}" for name, (words, _) in bounds.items())
+        within, words = True, []
+        for name, bound in metadata.get("bounds", {}).items():
+            said, holds = COMPARISONS[name]
+            number = getattr(self, bound) if isinstance(bound, str) else bound
+            within = within and holds(value, number)
+            words.append(f"{said} {bound}={number}" if isinstance(bound, str) else f"{said} {bound}")
+        return "" if within else " and ".join(words)

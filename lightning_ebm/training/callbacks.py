@@ -28,6 +28,12 @@ from lightning_ebm.training.loggers import Tracker
 
 SHOWN = {"train/loss": "loss", "val/error": "val error", "val/error_corrupted": "on corrupted"}
 """Metrics that progress shows, and what it calls them."""
+EVERY = 60.0
+"""Seconds between lines of progress that are not in a terminal; the first one comes sooner."""
+SHOWN_PATTERNS = 6
+"""Patterns in a picture of a validation."""
+TILE = 64
+"""Least width of a pattern in it, in pixels."""
 
 
 class Progress(pl.Callback):
@@ -40,19 +46,18 @@ class Progress(pl.Callback):
         name: begins the line.
         updates: updates in all.
         path: a file for the parent process, to which the number of updates is written about once a second.
-        every: seconds between lines that are not in a terminal; the first one comes sooner.
     """
 
-    def __init__(self, name: str, updates: int, path: Path, every: float = 60.0) -> None:
-        self.name, self.updates, self.path, self.every = name, updates, path, every
+    def __init__(self, name: str, updates: int, path: Path) -> None:
+        self.name, self.updates, self.path = name, updates, path
         self.console = rich.get_console()  # whoever calls training may have made it quiet
         self.bar: RichProgress | None = None
         self.written = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Starts the line, at the update that training resumes from."""
-        self.began, self.first = time.monotonic(), self._done(trainer, module)
-        self.next_line = self.began + self.every / 6
+        self.began, self.first, self.resumed_at = time.monotonic(), self._done(trainer, module), trainer.global_step
+        self.next_line = self.began + EVERY / 6
         if trainer.is_global_zero and self.console.is_terminal:
             whole = Column(min_width=len(f"{self.updates}/{self.updates}"))  # a narrow window may cut all else
             self.bar = RichProgress(
@@ -74,7 +79,7 @@ class Progress(pl.Callback):
         if self.bar:
             self.bar.update(self.task, completed=done, numbers="  ".join(numbers(trainer)))
         elif now > self.next_line and self.first < done < self.updates:
-            self.next_line = now + self.every
+            self.next_line = now + EVERY
             left = (now - self.began) * (self.updates - done) / (done - self.first)
             self._write(f"{done:,} of {self.updates:,} updates", *numbers(trainer), f"{clock(left)} left")
         if now > self.written + 1:
@@ -92,7 +97,7 @@ class Progress(pl.Callback):
         if trainer.is_global_zero:
             self._stop()
             seconds, updates = clock(time.monotonic() - self.began), trainer.global_step
-            spent = f"{seconds} for the last {updates - self.first:,} of them"
+            spent = f"{seconds} for the last {updates - self.resumed_at:,} of them"
             self._write(f"{updates:,} updates", spent, *numbers(trainer))
 
     def teardown(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
@@ -138,11 +143,10 @@ class Pictures(pl.Callback):
 
     Args:
         folder: where `step-<update>.png` files are put.
-        items: patterns shown.
     """
 
-    def __init__(self, folder: Path, items: int = 6) -> None:
-        self.folder, self.items = folder, items
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
 
     def on_validation_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_index: int, *_: Any
@@ -153,7 +157,7 @@ class Pictures(pl.Callback):
         columns = {"pattern": batch.patterns, "query": batch.queries}
         columns |= {f"read {1 + step}": read for step, read in enumerate(outputs)}
         path = self.folder / f"step-{trainer.global_step:07d}.png"
-        atomic_write(path, picture({name: to_numpy(values[0, : self.items]) for name, values in columns.items()}))
+        atomic_write(path, picture({name: to_numpy(values[0, :SHOWN_PATTERNS]) for name, values in columns.items()}))
         for tracker in trackers(trainer):
             tracker.log_image("recall/patterns", [str(path)], trainer.global_step - 1)
 
@@ -185,15 +189,13 @@ def trackers(trainer: pl.Trainer) -> list[Tracker]:
     return [logger for logger in trainer.loggers if isinstance(logger, Tracker)]
 
 
-def picture(columns: dict[str, np.ndarray], width: int = 64) -> bytes:
-    """A PNG of patterns with their names above. Matplotlib would take too long while training.
+def picture(columns: dict[str, np.ndarray]) -> bytes:
+    """A PNG of columns of patterns (items, *shape), values in [0, 1], with the columns' names above.
 
-    Args:
-        columns: name -> (items, *shape), values in [0, 1]; one row an item.
-        width: least width of a pattern, in pixels of the picture.
+    Matplotlib would take too long while training.
     """
     pixels = (255 * mosaic(np.stack(list(columns.values()), axis=1))).round().astype(np.uint8)
-    zoom = math.ceil(width * len(columns) / pixels.shape[1])
+    zoom = math.ceil(TILE * len(columns) / pixels.shape[1])
     table, heads = Image.fromarray(pixels.repeat(zoom, 0).repeat(zoom, 1)), 14
     sheet = Image.new("RGB", (table.width, table.height + heads), "white")
     sheet.paste(table, (0, heads), table)

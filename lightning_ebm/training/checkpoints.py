@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import math
 import os
 import random
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +22,7 @@ from lightning_ebm import pretrained
 from lightning_ebm.config import ConfigError
 from lightning_ebm.files import atomic_write, sync_names
 from lightning_ebm.memory import AssociativeMemory
-from lightning_ebm.pretrained import PretrainedError
+from lightning_ebm.pretrained import PretrainedError, leaves
 from lightning_ebm.signals import reason
 
 GROWS_ALONG = {"reading.step_decay": 0, "reading.momentum_decay": 0, "writing.learned_rates": 2}
@@ -32,19 +30,16 @@ GROWS_ALONG = {"reading.step_decay": 0, "reading.momentum_decay": 0, "writing.le
 
 
 class DurableCheckpoints(CheckpointIO):
-    """Lightning's way to the disk, through `write` and `read_checkpoint`.
-
-    Lightning saves in the first process only, and loads in all.
-    """
+    """Lightning's way to the disk. It saves in the first process only, and loads in all."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Writes a checkpoint; an error leaves the ones before as they were."""
+        """See `write`."""
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
         write(Path(path), buffer.getvalue())
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:
-        """Reads a checkpoint into host memory; always with weights_only."""
+        """See `read_checkpoint`."""
         return read_checkpoint(Path(path))
 
     def remove_checkpoint(self, path: Any) -> None:
@@ -95,10 +90,7 @@ def write(path: Path, data: bytes) -> None:
     """Puts a checkpoint in its place. Killed at any moment, it leaves a whole one at `path` or at `before(path)`.
 
     The hashes go first, old and new together: whichever of the two files stands under whichever of the two names, its
-    hash is known. What `path` held becomes the one before, but only if it is whole.
-
-    Raises:
-        OSError: if it cannot be written; what was there is as it was.
+    hash is known. What `path` held becomes the one before, but only if it is whole. An OSError leaves all as it was.
     """
     for left in path.parent.glob(f"{path.stem}.*partial"):  # by a kill
         left.unlink(missing_ok=True)
@@ -124,16 +116,14 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def is_whole(path: Path, data: bytes | None = None) -> bool:
-    """Whether the checkpoint that is there was written there; one without a file of hashes (from elsewhere) passes.
+def is_whole(path: Path) -> bool:
+    """Whether the checkpoint that is there was written there; one without a file of hashes (from elsewhere) passes."""
+    return path.is_file() and is_known(path.read_bytes(), hashes(path))
 
-    `data` is its content, if it is read already.
-    """
-    if data is None:
-        if not path.is_file():
-            return False
-        data = path.read_bytes()
-    return not hashes(path).exists() or digest(data).encode() in hashes(path).read_bytes().split()
+
+def is_known(data: bytes, listed: Path) -> bool:
+    """Whether a file of hashes lists that of a checkpoint's content, or is not there."""
+    return not listed.exists() or digest(data).encode() in listed.read_bytes().split()
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -144,7 +134,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     try:
         data = path.read_bytes()
-        if not is_whole(path, data):
+        if not is_known(data, hashes(path)):
             raise ValueError(f"its SHA-256 is not in {hashes(path).name} (without that file, it is not compared)")
         saved = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
         check(saved)
@@ -160,11 +150,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def check(saved: Any) -> None:
-    """Checks what others than Lightning read of a checkpoint, and that no tensor claims more than the file holds.
-
-    Raises:
-        ValueError: saying what is missing or cannot be.
-    """
+    """Checks what others than Lightning read of a checkpoint, and that no tensor claims more than the file holds."""
     if not isinstance(saved, dict):
         raise ValueError(f"it holds a {type(saved).__name__} in place of a dict")
     for key, kind in {"state_dict": dict, "global_step": int, "training_seconds": float}.items():
@@ -173,9 +159,12 @@ def check(saved: Any) -> None:
     for key in ("global_step", "training_seconds"):
         if not 0 <= saved[key] < math.inf:
             raise ValueError(f"{key} must be from 0, got {saved[key]}")
-    for value in tensors(saved):  # a few bytes, repeated by strides of zero, could fill any memory
+    for value in leaves(saved):
+        if not isinstance(value, Tensor):
+            continue
         if value.layout != torch.strided or value.is_meta:
             raise ValueError("it holds a tensor without values")
+        # a few bytes, repeated by strides of zero, could fill any memory
         if value.numel() * value.element_size() > value.untyped_storage().nbytes():
             raise ValueError(f"it holds a tensor of shape {[*value.shape]}, but not its values")
     for name, value in saved["state_dict"].items():
@@ -185,43 +174,35 @@ def check(saved: Any) -> None:
             raise ValueError(f"state_dict[{name!r}] is NaN or infinite")
 
 
-def tensors(value: Any) -> Iterator[Tensor]:
-    """All tensors in nested dicts, lists and tuples."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, dict | list | tuple):
-        for one in value.values() if isinstance(value, dict) else value:
-            yield from tensors(one)
-
-
 def newest(path: Path) -> tuple[Path, dict[str, Any]] | None:
     """The checkpoint at `path` and its content; the one before it, with a warning, if that is damaged. None: neither.
 
     Raises:
         ConfigError: if there is one, and none that can be read.
     """
-    there = [file for file in (path, before(path)) if file.exists()]
-    if not there:
-        return None
-    try:
-        return there[0], read_checkpoint(there[0])
-    except ConfigError as damage:
-        for file in there[1:]:
-            with contextlib.suppress(ConfigError):
+    damage = None
+    for file in (path, before(path)):
+        if file.exists():
+            try:
                 saved = read_checkpoint(file)
+            except ConfigError as error:
+                damage = damage or error
+                continue
+            if damage:
                 warnings.warn(f"{damage}; the one before it, {file.name}, is taken", stacklevel=3)
-                return file, saved
-        raise
+            return file, saved
+    if damage:
+        raise damage
+    return None
 
 
 def load(memory: AssociativeMemory, checkpoint: Path) -> None:
     """Gives a memory the parameters of a checkpoint; of the one before it, with a warning, if it is damaged.
 
     Raises:
-        ConfigError: if the file is missing, damaged, or of another memory.
+        ConfigError: if there is none that can be read, or it is of another memory.
     """
-    path, parameters = saved_parameters(checkpoint)
-    take(memory, parameters, f"the checkpoint {path}")
+    take(memory, *saved_parameters(checkpoint))
 
 
 def begin(memory: AssociativeMemory, source: str) -> None:
@@ -239,12 +220,10 @@ def begin(memory: AssociativeMemory, source: str) -> None:
     if not source:
         return
     if source.endswith(".ckpt"):
-        path, parameters = saved_parameters(Path(source))
-        where = f"the checkpoint {path}"
+        where, parameters = saved_parameters(Path(source))
     else:
-        where = f"the pretrained memory {source}"
         try:
-            parameters = pretrained.read(source).parameters
+            where, parameters = f"the pretrained memory {source}", pretrained.read(source).parameters
         except PretrainedError as error:
             also = "" if source.endswith(pretrained.SUFFIX) else ", or of a checkpoint, ….ckpt"
             raise ConfigError(f"training.start_from: {error}{also}") from None
@@ -252,27 +231,19 @@ def begin(memory: AssociativeMemory, source: str) -> None:
         axis, old = GROWS_ALONG.get(name), parameters.get(name)
         if axis is not None and old is not None and old.shape[:axis] == fresh.shape[:axis]:
             parameters[name] = torch.cat([old, fresh.tensor_split([old.shape[axis]], axis)[1]], axis)
-    take(memory, parameters, where)
+    take(memory, where, parameters)
 
 
-def saved_parameters(checkpoint: Path) -> tuple[Path, dict[str, Tensor]]:
-    """The memory's `state_dict` in a checkpoint, or in the one before it, with a warning; and which of them it is.
-
-    Raises:
-        ConfigError: if the file is missing or damaged.
-    """
+def saved_parameters(checkpoint: Path) -> tuple[str, dict[str, Tensor]]:
+    """What to call a checkpoint in an error, and its memory's `state_dict`; if damaged, those of the one before it."""
     found = newest(checkpoint) if checkpoint.exists() else None
     path, saved = found or (checkpoint, read_checkpoint(checkpoint))
-    parameters = saved["state_dict"].items()
-    return path, {name.removeprefix("memory."): value for name, value in parameters if name.startswith("memory.")}
+    mine = {name: value for name, value in saved["state_dict"].items() if name.startswith("memory.")}
+    return f"the checkpoint {path}", {name.removeprefix("memory."): value for name, value in mine.items()}
 
 
-def take(memory: AssociativeMemory, parameters: dict[str, Tensor], where: str) -> None:
-    """Gives a memory its parameters.
-
-    Raises:
-        ConfigError: if they are of another memory; the message says where they lie.
-    """
+def take(memory: AssociativeMemory, where: str, parameters: dict[str, Tensor]) -> None:
+    """Gives a memory parameters, which lie where an error says."""
     try:
         memory.load_state_dict(parameters)
     except RuntimeError as error:
@@ -291,7 +262,7 @@ class RandomStates(pl.Callback):
         self.saved: list[dict[str, Any]] = []
 
     def state_dict(self) -> dict[str, Any]:
-        """The states of all processes, as tensors and plain values."""
+        """The states of all processes."""
         states: list[Any] = [random_state()]
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             states *= torch.distributed.get_world_size()

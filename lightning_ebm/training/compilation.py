@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -18,7 +19,7 @@ from lightning_ebm.ebmm.memory import EBMM
 from lightning_ebm.ebmm.stepwise import Compile, Stepwise
 from lightning_ebm.memory import AssociativeMemory
 from lightning_ebm.schema import RunConfig
-from lightning_ebm.training.module import Loss
+from lightning_ebm.training.gradient_accumulation import Loss
 
 REPAID = 2000
 """Updates from which `auto` compiles on a CPU: compiling takes one or two minutes, and a compiled update saves a third
@@ -41,9 +42,6 @@ class Compilation(pl.Callback):
     The meta-loss and the objective of pretraining are compiled, with all of their derivatives; validation runs eagerly.
     Compiled code is kept in the cache folder, so that the next start of any run with the same memory loads it.
     Resuming is exact: checkpoints hold which losses were found equal to eager ones; see `CompiledLoss`.
-
-    Args:
-        config: of the run.
     """
 
     def __init__(self, config: RunConfig) -> None:
@@ -60,33 +58,25 @@ class Compilation(pl.Callback):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Puts compiled losses in the place of the eager ones."""
-        module: Any = pl_module
-        memory: AssociativeMemory = module.memory
         torch.compiler.reset()  # what earlier runs of this process compiled counts against a limit
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder() / "compiled"))
-        span = self.config.episodes.train_patterns_per_episode
-        most = max(span) if span else 0
-        items = most or self.config.episodes.patterns_per_episode
+        module: Any = pl_module
+        memory: AssociativeMemory = module.memory
+        items, span = self.config.episodes.patterns_per_episode, self.config.episodes.train_patterns_per_episode
         to_graph = compiler(cuda_graphs=module.device.type == "cuda")
         say = self.say if trainer.is_global_zero else str
-        training = self.config.training
-        pretrained = training.pretrain_steps or training.auxiliary_weight
         for name, eager in module.losses.items():
-            if name != "meta_loss" and not pretrained:
-                continue  # it is never called
+            compiled: Loss = to_graph(eager)
             size: Callable[[int], int] = int
-            compiled: Loss
             if name == "meta_loss" and isinstance(memory, EBMM):
-                steps = Stepwise(memory, to_graph, most)
+                steps = Stepwise(memory, to_graph, span[1] if span else 0)
                 compiled, size = partial(steps.meta_loss, keep=module.keep), steps.size
-            elif most:
+            elif span:
                 say(f"{name} runs eagerly: it is compiled for a fixed number of patterns, not for {span}")
                 continue
             elif name == "meta_loss" and not memory.order_invariant and items > UNROLLED:
                 say(f"{name} runs eagerly: only loops over up to {UNROLLED} patterns are compiled, and it has {items}")
                 continue
-            else:
-                compiled = to_graph(eager)
             judged = self.judged.setdefault(name, {})
             module.losses[name] = CompiledLoss(name, eager, compiled, memory, size, say, judged)
 
@@ -119,6 +109,7 @@ def compiler(cuda_graphs: bool = False) -> Compile:
     return partial(torch.compile, fullgraph=True, dynamic=False, options=options)
 
 
+@dataclass
 class CompiledLoss:
     """A loss of episodes that is compiled for each shape at its first call, or runs eagerly where that fails.
 
@@ -128,7 +119,7 @@ class CompiledLoss:
     What is compiled for a shape does not depend on the update in which it first occurs, and compiling leaves the random
     number generators as they were: a resumed run equals an uninterrupted one.
 
-    Args:
+    Attributes:
         name: what messages call it.
         eager: the loss.
         compiled: the same, compiled.
@@ -136,21 +127,17 @@ class CompiledLoss:
         size: the number of patterns for which an episode of so many is compiled.
         say: shows a line.
         judged: for which shapes the compiled gradients are known to be right or wrong; new ones are added.
+        works: shapes that this process has called -> whether they run compiled.
     """
 
-    def __init__(
-        self,
-        name: str,
-        eager: Loss,
-        compiled: Loss,
-        memory: AssociativeMemory,
-        size: Callable[[int], int],
-        say: Callable[[str], Any],
-        judged: dict[Form, bool],
-    ) -> None:
-        self.name, self.eager, self.compiled = name, eager, compiled
-        self.memory, self.size, self.say, self.judged = memory, size, say, judged
-        self.works: dict[Form, bool] = {}
+    name: str
+    eager: Loss
+    compiled: Loss
+    memory: AssociativeMemory
+    size: Callable[[int], int]
+    say: Callable[[str], Any]
+    judged: dict[Form, bool]
+    works: dict[Form, bool] = field(default_factory=dict)
 
     def __call__(self, patterns: Tensor, queries: Tensor, mask: Tensor | None) -> Tensor:
         """The loss, whose gradients may be taken once."""

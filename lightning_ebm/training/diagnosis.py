@@ -36,14 +36,15 @@ def diagnose(
         corrupted: the same shape, bool, True where a query was corrupted.
 
     Returns:
-        Scalars, averaged over patterns:
-        `write_cosine`, the cosine between what writing changed in the descent direction at a query, and the query's own
-        pattern (minus the patterns' mean), both within the corrupted values: elsewhere a change that copies the query
-        has a cosine too, whatever was written; `write_top1`, the share of queries whose own pattern has the largest
-        cosine, by chance 1 / items; `error_prior`, the error of reading the prior state, in which nothing is written,
-        in the unit of `val/error`; `write_rate`, the mean rate of the energy term over layers and steps; `step_size`,
-        γ₁; and, of binary patterns, `held`, the share of the values of stored patterns at which descent does not lead
-        away from the pattern.
+        Scalars, averaged over patterns.
+        write_cosine: cosine between what writing changed in the descent direction at a query and the query's own
+            pattern (minus the patterns' mean), both within the corrupted values: elsewhere a change that copies the
+            query has a cosine too, whatever was written.
+        write_top1: share of queries whose own pattern has the largest cosine, by chance 1 / items.
+        error_prior: error of reading the prior state, in which nothing is written, in the unit of `val/error`.
+        write_rate: mean rate of the energy term over layers and steps.
+        step_size: γ₁.
+        held: of binary patterns, share of the values of stored patterns at which descent does not lead away from them.
     """
     prior = memory.initial_state(len(patterns))
     change = (slope(memory, prior, queries) - slope(memory, state, queries)).flatten(2)

@@ -28,10 +28,6 @@ WANDB_DEFAULTS = {
     "WANDB_SILENT": "true",
 }
 """W&B's own environment variables, where the user has not set them."""
-LEAST = ("train/loss", "val/error", "val/error_corrupted")
-"""Metrics whose least value sums up a run in W&B."""
-HIDDEN = ("epoch", "trainer/global_step", "train/seconds")
-"""Numbers that W&B draws no panel of: the axes of others."""
 
 
 class MetricsFile(CSVLogger):
@@ -64,6 +60,8 @@ class MetricsFile(CSVLogger):
 class Tracker(WandbLogger):
     """Lightning's logger of a W&B run, but no update is logged twice, and after an error nothing more is sent.
 
+    Only the first process of a run has one.
+
     W&B shows a section of panels for each word before the slash in names of metrics: train, val and recall.
 
     Args:
@@ -91,7 +89,6 @@ class Tracker(WandbLogger):
                 self.works = False
                 warnings.warn(f"W&B stopped working and gets nothing more of this run ({reason(error)})", stacklevel=2)
 
-    @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Logs what was not logged before."""
         if step is None or step > self.before:
@@ -99,26 +96,14 @@ class Tracker(WandbLogger):
             if step is not None:
                 self.attempt(atomic_write, self.logged, str(step).encode())
 
-    @rank_zero_only
-    def log_hyperparams(self, params: Any) -> None:
-        """Adds to the configuration."""
-        self.attempt(super().log_hyperparams, params)
-
-    @rank_zero_only
     def log_image(self, key: str, images: list[Any], step: int | None = None, **options: Any) -> None:
         """Logs pictures."""
         self.attempt(lambda: super(Tracker, self).log_image(key, images, step, **options))
 
-    @rank_zero_only
     def log_line(self, key: str, x: str, y: str, points: Iterable[tuple[float, float]], step: int) -> None:
         """Logs a line plot, with the table of its points; of several runs, W&B draws a line each.
 
-        Args:
-            key: name of the plot; its title is the last part of it.
-            x: name of the first number of each point.
-            y: name of the second.
-            points: in the order of x.
-            step: the update.
+        The title is the last part of the key; `x` and `y` name the numbers of each point.
         """
 
         def plot() -> None:
@@ -131,12 +116,10 @@ class Tracker(WandbLogger):
 
         self.attempt(plot)
 
-    @rank_zero_only
     def after_save_checkpoint(self, checkpoint_callback: Any) -> None:
         """Remembers a checkpoint, for the end."""
         self.attempt(super().after_save_checkpoint, checkpoint_callback)
 
-    @rank_zero_only
     def finalize(self, status: str) -> None:
         """Sends the best checkpoint."""
         self.attempt(super().finalize, status)
@@ -145,10 +128,10 @@ class Tracker(WandbLogger):
 def define_metrics(run: Any) -> None:
     """Says how W&B shows metrics: over updates, and by their least value where that sums up a run."""
     axis: dict[str, Any] = {"step_metric": "trainer/global_step", "step_sync": True}
-    for name in HIDDEN:
+    for name in ("epoch", "trainer/global_step", "train/seconds"):  # the axes of others, which need no panel
         run.define_metric(name, hidden=True)
     run.define_metric("*", **axis)
-    for name in LEAST:
+    for name in ("train/loss", "val/error", "val/error_corrupted"):
         run.define_metric(name, summary="min", **axis)
 
 
@@ -165,10 +148,8 @@ def staged_in(folder: Path) -> Iterator[None]:
 
 def mode(config: RunConfig) -> str:
     """disabled, offline or online; auto is online under an agent of a W&B sweep, and disabled otherwise."""
-    chosen = config.wandb.mode
-    if chosen == "auto":
-        chosen = "online" if os.environ.get("WANDB_SWEEP_ID") else "disabled"
-    return chosen
+    automatic = "online" if os.environ.get("WANDB_SWEEP_ID") else "disabled"
+    return automatic if config.wandb.mode == "auto" else config.wandb.mode
 
 
 def start(config: RunConfig, folder: Path, /, **options: Any) -> Any:
@@ -209,24 +190,16 @@ def tracker(config: RunConfig) -> Tracker | None:
     """The W&B logger of a run, in its first process; None in others, and where W&B is disabled or cannot start.
 
     The id of the W&B run is the name of the run's folder, or the one that an agent of a sweep asks for, so a run that
-    is started again resumes it.
+    is started again resumes it. W&B's lists and legends call it `glyphs, ebmm, seed 0 (1a2b3c4d)`.
     """
     folder = run_folder(config)
     run_id = os.environ.get("WANDB_RUN_ID") or folder.name
-    run = None
-    if rank() == 0:
-        options = {"name": display_name(config), "tags": list(config.wandb.tags), "config": plain(config)}
-        run = start(config, folder, id=run_id, resume="allow", **options)
-    return Tracker(run, folder / "wandb-logged") if run else None
-
-
-def display_name(config: RunConfig) -> str:
-    """What W&B's lists and legends call a run: `glyphs, ebmm, seed 0 (1a2b3c4d)`.
-
-    That is the configuration's name, memory and data as far as they say more, the seed, and the end of its folder.
-    """
+    # the configuration's name, memory and data as far as they say more, and the end of its folder
     words = dict.fromkeys((config.name, config.memory.name, config.data.name, f"seed {config.seed}"))
-    return f"{', '.join(words)} ({identity(config)})"
+    name = f"{', '.join(words)} ({identity(config)})"
+    options = {"name": name, "tags": list(config.wandb.tags), "config": plain(config)}
+    run = None if rank() else start(config, folder, id=run_id, resume="allow", **options)
+    return Tracker(run, folder / "wandb-logged") if run else None
 
 
 def log_table(config: RunConfig, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -27,10 +26,7 @@ from lightning_ebm.schema import TrainingConfig
 from lightning_ebm.signals import reason
 from lightning_ebm.training.checkpoints import read_checkpoint
 from lightning_ebm.training.diagnosis import PATIENCE, diagnose, has_started
-from lightning_ebm.training.gradient_accumulation import chunked
-
-Loss = Callable[..., Tensor]
-"""Maps patterns, queries and mask, each (episodes, items, *shape), to a scalar."""
+from lightning_ebm.training.gradient_accumulation import Loss, chunked
 
 
 class NonFiniteLossError(RuntimeError):
@@ -56,27 +52,47 @@ class MetaTraining(pl.LightningModule):
     """
 
     def __init__(
-        self,
-        memory: AssociativeMemory,
-        spec: PatternSpec,
-        config: TrainingConfig,
-        record: dict[str, Any] | None = None,
+        self, memory: AssociativeMemory, spec: PatternSpec, config: TrainingConfig, record: dict[str, Any] | None = None
     ) -> None:
         super().__init__()
         # plain values only: a dataclass here would make a checkpoint that weights_only loading refuses
         kept = {"config": record or {}, "shape": list(spec.shape), "binary": spec.binary}
         self.save_hyperparameters(kept, logger=False)  # the run's folder and W&B have the configuration already
-        self.memory, self.config = memory, config
-        self.keep = keeping(config.state_precision)
-        self.losses = losses(memory, config, self.keep)
+        self.memory, self.spec, self.config = memory, spec, config
+        self.check()
+        precision, objective = config.state_precision, config.pretrain_objective
+        keep = (lambda state: state) if precision == "float32" else partial(straight_through, precision=precision)
+        # by name, so that `Compilation` can put compiled ones in their place
+        self.losses: dict[str, Loss] = {"meta_loss": lambda x, queries, mask: memory.meta_loss(x, queries, mask, keep)}
+        if config.pretrain_steps or config.auxiliary_weight:
+            start = OBJECTIVES.get(objective)
+            self.losses[objective] = partial(start.loss, self.ebmm) if start else memory.auxiliary_loss  # type: ignore[arg-type]
+        self.keep = keep
         self.seconds = 0.0
-        self.updated = False  # whether this start has made an update
+        self.updated = self.said_not_started = False  # whether this start has made an update, and has warned
         self.meta_loss_since = config.pretrain_steps
-        self.spec, self.said_not_started = spec, False
-        self.errors = nn.ModuleDict({split: errors_of(spec) for split in ("val", "test")})
-        check(memory, config)
+        self.errors = nn.ModuleDict(
+            {
+                split: nn.ModuleDict({"error": RecallError(spec), "error_corrupted": RecallError(spec, corrupted=True)})
+                for split in ("val", "test")
+            }
+        )
         if self.ebmm and config.gradient_term_from:
             self.ebmm.writing.hold_back_gradient_term()
+
+    def check(self) -> None:
+        """Refuses settings that need an EBMM, or one with a gradient term, where the memory is not."""
+        config, neutral = self.config, TrainingConfig()
+        if config.pretrain_until and not (config.pretrain_steps and config.pretrain_objective in OBJECTIVES):
+            raise ConfigError(
+                "training.pretrain_until needs training.pretrain_steps above 0 and a training.pretrain_objective of"
+                f" {', '.join(OBJECTIVES)}"
+            )
+        if self.ebmm and config.gradient_term_from and not self.ebmm.writing.gradient_term:
+            raise ConfigError("training.gradient_term_from needs memory.writing.gradient_term=true")
+        for key in ("pretrain_objective", "pretrain_until", "inner_rate_factor", "gradient_term_from"):
+            if not self.ebmm and getattr(config, key) != getattr(neutral, key):
+                raise ConfigError(f"training.{key} must be {getattr(neutral, key)} for a memory that is not an EBMM")
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: str | Path, *arguments: Any, **given: Any) -> Self:  # type: ignore[override]
@@ -94,7 +110,15 @@ class MetaTraining(pl.LightningModule):
         """
         stored = read_checkpoint(Path(checkpoint_path)).get("hyper_parameters", {})
         try:
-            found = from_record(stored.get("config", {}), stored, given)
+            record = stored.get("config", {})
+            found = {"record": record, **given}
+            if "spec" not in found:
+                found["spec"] = PatternSpec(tuple(stored["shape"]), stored["binary"])
+            if "config" not in found:
+                found["config"] = build(TrainingConfig, record["training"], "training")
+            if "memory" not in found:
+                refuse_imports(record["memory"], "memory")
+                found["memory"] = built(record["memory"], found["spec"])
         except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, MemoryError) as error:
             raise ConfigError(
                 f"{checkpoint_path} does not say how its module is built ({reason(error)}): give memory, spec, config"
@@ -107,17 +131,10 @@ class MetaTraining(pl.LightningModule):
         return self.memory if isinstance(self.memory, EBMM) else None
 
     def training_step(self, batch: Episode, batch_index: int) -> Tensor:
-        """The meta-loss of a batch of episodes.
-
-        Raises:
-            NonFiniteLossError: if it is NaN or infinite.
-        """
-        episodes = batch.patterns, batch.queries, batch.mask
-        if self.config.episodes_per_backward:
-            parameters = [parameter for parameter in self.memory.parameters() if parameter.requires_grad]
-            loss = chunked(self.meta_loss, parameters, self.config.episodes_per_backward, *episodes)
-        else:
-            loss = self.meta_loss(*episodes)
+        """The loss of a batch of episodes; see `meta_loss`. A NonFiniteLossError if it is NaN or infinite."""
+        episodes, chunk = (batch.patterns, batch.queries, batch.mask), self.config.episodes_per_backward
+        parameters = [parameter for parameter in self.memory.parameters() if parameter.requires_grad]
+        loss = chunked(self.meta_loss, parameters, chunk, *episodes) if chunk else self.meta_loss(*episodes)
         if not loss.isfinite():
             raise NonFiniteLossError(
                 f"the meta-loss became {loss.item()} at update {self.global_step}; the last checkpoint is kept."
@@ -131,8 +148,7 @@ class MetaTraining(pl.LightningModule):
         """The memory's, of states that are kept as configured, with or, at first, replaced by `pretrain_loss`."""
         if self.global_step < self.meta_loss_since:
             return self.pretrain_loss(patterns, queries, distorted)
-        mask = distorted if self.config.mask else None
-        loss = self.losses["meta_loss"](patterns, queries, mask)
+        loss = self.losses["meta_loss"](patterns, queries, distorted if self.config.mask else None)
         if self.config.auxiliary_weight:
             loss = loss + self.config.auxiliary_weight * self.pretrain_loss(patterns, queries, distorted)
         return loss
@@ -140,16 +156,14 @@ class MetaTraining(pl.LightningModule):
     def pretrain_loss(self, patterns: Tensor, queries: Tensor, distorted: Tensor) -> Tensor:
         """`training.pretrain_objective`: the memory's objective of single patterns, or one that starts an EBMM.
 
-        Raises:
-            ConfigError: if the memory or its energy has none.
+        A ConfigError if the memory or its energy has none.
         """
         name = self.config.pretrain_objective
         try:
             return self.losses[name](patterns, queries, distorted)
         except NotImplementedError as error:
-            raise ConfigError(
-                f"training.pretrain_steps and training.auxiliary_weight must be 0 for this memory: {error}"
-            ) from None
+            key = "training.pretrain_steps and training.auxiliary_weight must be 0 for this memory"
+            raise ConfigError(f"{key}: {error}") from None
         except UncalledLayerError as error:
             raise ConfigError(f"training.pretrain_objective={name}: {error}") from None
 
@@ -244,9 +258,8 @@ class MetaTraining(pl.LightningModule):
     def set_learning_rate(self, update: int) -> None:
         """Sets the learning rate of this update, as the schedule has it now."""
         schedule: Any = self.lr_schedulers()
-        for group, base, share in zip(
-            schedule.optimizer.param_groups, schedule.base_lrs, schedule.lr_lambdas, strict=True
-        ):
+        groups = schedule.optimizer.param_groups
+        for group, base, share in zip(groups, schedule.base_lrs, schedule.lr_lambdas, strict=True):
             group["lr"] = base * share(update)
 
     def search_rates(self, batch: Episode) -> None:
@@ -282,11 +295,7 @@ class MetaTraining(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """AdamW, warmed up for each loss; the rate of the first falls to that of the second, then to zero."""
         config = self.config
-        first = (
-            config.pretrain_learning_rate
-            if config.pretrain_steps and config.pretrain_learning_rate
-            else config.learning_rate
-        )
+        first = (config.pretrain_steps and config.pretrain_learning_rate) or config.learning_rate
         highest = max(first, config.learning_rate)
         groups: list[dict[str, Any]] = [{"params": list(self.memory.parameters())}]
         if self.ebmm and config.inner_rate_factor != 1:
@@ -305,82 +314,4 @@ class MetaTraining(pl.LightningModule):
             rate = config.learning_rate + left * (first - config.learning_rate)
             return rate / highest * min(1.0, rising, falling if config.cooldown_fraction else 1.0) if highest else 0.0
 
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": LambdaLR(optimizer, share), "interval": "step"},
-        }
-
-
-def from_record(record: dict[str, Any], pattern: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of a `MetaTraining` as its checkpoint has recorded them, but for those that are given.
-
-    Args:
-        record: the run configuration.
-        pattern: `shape` and `binary` of the patterns.
-        given: arguments by name.
-
-    Raises:
-        ValueError, TypeError, KeyError, RuntimeError: if one that is not given is not recorded, does not fit, or, of a
-            memory, names a class by its import path.
-    """
-    arguments = {"record": record, **given}
-    if "spec" not in arguments:
-        arguments["spec"] = PatternSpec(tuple(pattern["shape"]), pattern["binary"])
-    if "config" not in arguments:
-        arguments["config"] = build(TrainingConfig, record["training"], "training")
-    if "memory" not in arguments:
-        refuse_imports(record["memory"], "memory")
-        arguments["memory"] = built(record["memory"], arguments["spec"])
-    return arguments
-
-
-def errors_of(spec: PatternSpec) -> nn.ModuleDict:
-    """The metrics of a split, by name."""
-    return nn.ModuleDict({"error": RecallError(spec), "error_corrupted": RecallError(spec, corrupted=True)})
-
-
-def keeping(precision: str) -> Callable[[State], State]:
-    """Maps a state to how it is kept between writing and reading; gradients pass through the rounding."""
-    return (lambda state: state) if precision == "float32" else partial(straight_through, precision=precision)
-
-
-def losses(memory: AssociativeMemory, config: TrainingConfig, keep: Callable[[State], State]) -> dict[str, Loss]:
-    """What training minimises, as functions of patterns, queries and mask: the meta-loss and the first objective.
-
-    Args:
-        memory: what is trained.
-        config: names the objective, under which it is found here.
-        keep: what happens to the state between writing and reading.
-    """
-
-    def meta_loss(patterns: Tensor, queries: Tensor, mask: Tensor | None) -> Tensor:
-        return memory.meta_loss(patterns, queries, mask, keep)
-
-    def first(patterns: Tensor, queries: Tensor, mask: Tensor) -> Tensor:
-        if config.pretrain_objective == "auxiliary":
-            return memory.auxiliary_loss(patterns, queries, mask)
-        assert isinstance(memory, EBMM)
-        return OBJECTIVES[config.pretrain_objective].loss(memory, patterns, queries, mask)
-
-    return {"meta_loss": meta_loss, config.pretrain_objective: first}
-
-
-def check(memory: AssociativeMemory, config: TrainingConfig) -> None:
-    """Refuses settings that need an EBMM, or one with a gradient term, where the memory is not.
-
-    Raises:
-        ConfigError: naming the key.
-    """
-    if config.pretrain_until and not (config.pretrain_steps and config.pretrain_objective in OBJECTIVES):
-        raise ConfigError(
-            "training.pretrain_until needs training.pretrain_steps above 0 and a training.pretrain_objective of"
-            f" {', '.join(OBJECTIVES)}"
-        )
-    if isinstance(memory, EBMM):
-        if config.gradient_term_from and not memory.writing.gradient_term:
-            raise ConfigError("training.gradient_term_from needs memory.writing.gradient_term=true")
-        return
-    neutral = TrainingConfig()
-    for key in ("pretrain_objective", "pretrain_until", "inner_rate_factor", "gradient_term_from"):
-        if getattr(config, key) != getattr(neutral, key):
-            raise ConfigError(f"training.{key} must be {getattr(neutral, key)} for a memory that is not an EBMM")
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, share), "interval": "step"}}

@@ -38,13 +38,10 @@ class StopOnSignal(Checkpoint):
 
     Args:
         last: where the last checkpoint is kept.
-        validate_every: updates between validations.
-        log_every: updates between rows of metrics.
     """
 
-    def __init__(self, last: Path, validate_every: int, log_every: int) -> None:
-        self.last, self.validate_every, self.log_every = last, validate_every, log_every
-        self.received = 0
+    def __init__(self, last: Path) -> None:
+        self.last, self.received = last, 0
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Takes the signals, from Lightning too, which would save in the middle of an update under SLURM."""
@@ -56,11 +53,11 @@ class StopOnSignal(Checkpoint):
         self.received = number
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_index: int
+        self, trainer: Any, module: pl.LightningModule, outputs: Any, batch: Any, batch_index: int
     ) -> None:
         """Stops after this update, unless more belongs to it: a validation, or a row of metrics not yet written."""
         update = trainer.global_step
-        if update % self.validate_every and update % self.log_every and self._is_asked(trainer):
+        if update % trainer.val_check_interval and update % trainer.log_every_n_steps and self._is_asked(trainer):
             module.on_train_batch_end(outputs, batch, batch_index)  # its turn would come after ours
             try:
                 trainer.save_checkpoint(self.last)
@@ -75,7 +72,7 @@ class StopOnSignal(Checkpoint):
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Saves the updates after the last validation, if there are any."""
-        if trainer.global_step % self.validate_every:
+        if trainer.global_step % trainer.val_check_interval:
             trainer.save_checkpoint(self.last)
 
     def _is_asked(self, trainer: pl.Trainer) -> bool:
@@ -133,11 +130,7 @@ class TrainingFailureError(RuntimeError):
 
 @contextmanager
 def explained(config: RunConfig, folder: Path) -> Iterator[None]:
-    """Turns failures of memory, disk, workers and other processes within it into one line, see `known_failure`.
-
-    Raises:
-        TrainingFailureError: for these; any other error passes as it is.
-    """
+    """Turns failures within it that are a `known_failure` into a TrainingFailureError; others pass as they are."""
     try:
         yield
     except Exception as error:
@@ -148,17 +141,15 @@ def explained(config: RunConfig, folder: Path) -> Iterator[None]:
         raise
 
 
-def contexts(error: BaseException | None) -> Iterator[Exception]:
-    """An error, the one that was being handled when it was raised, and so on."""
-    while isinstance(error, Exception):
-        yield error
-        error = error.__context__
-
-
 def known_failure(error: Exception, config: RunConfig, folder: Path) -> str:
     """Why a run of this configuration in this folder failed, in words; empty for errors that are no such failure."""
     # a worker's death is raised wherever the main process is, and can make what handles it fail too
-    error = next((one for one in contexts(error) if str(one).startswith("DataLoader")), error)
+    handled: BaseException | None = error
+    while isinstance(handled, Exception):
+        if str(handled).startswith("DataLoader"):
+            error = handled
+            break
+        handled = handled.__context__
     text, in_torch = str(error), isinstance(error, RuntimeError)
     number = (error.errno or 0) if isinstance(error, OSError) else 0
     if "in DataLoader worker process" in text:  # after its traceback, the error itself

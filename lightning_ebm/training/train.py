@@ -62,7 +62,8 @@ def train(source: Source, overrides: Overrides = (), console: Console = QUIET) -
         best = trainer.train(run)
     done = f"best checkpoint: {best}"
     if best is None:
-        done = f"{run.config.memory.name} has no parameters to train; use evaluate or compare"
+        what = ": training.max_steps=0" if trainer.is_trainable(run.memory) else " has no parameters to train"
+        done = f"{run.config.memory.name}{what}; use evaluate or compare"
     console.print(done, markup=False, soft_wrap=True)
     points = read_curve(run.config.name, run.folder).points
     return TrainedRun(run.config, run.folder, run.data, run.memory, best, *trainer.training_record(run), points)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
@@ -44,13 +44,10 @@ class Run:
     """A configuration and what was built from it."""
 
     config: RunConfig
-    """The resolved configuration."""
     folder: Path
     """Where the run keeps everything."""
     data: EpisodeDataModule
-    """Episodes of the three splits."""
     memory: AssociativeMemory
-    """The memory, fresh."""
 
     @property
     def checkpoints(self) -> Path:
@@ -77,21 +74,26 @@ def build(config: RunConfig) -> Run:
     torch.set_float32_matmul_precision(config.trainer.matmul_precision)
     torch.backends.cudnn.allow_tf32 = config.trainer.matmul_precision != "highest"  # convolutions too
     source = datasets.build(config.data)
-    distort = {}
-    for key, chosen in {"distortion": config.distortion, "test_distortion": distortion_in_test(config)}.items():
-        try:
-            distort[key] = distortions.build(chosen, source.spec)
-        except ValueError as error:
-            raise ConfigError(f"{key}: {error}") from None
-    data = EpisodeDataModule(source, distort["distortion"], config.episodes, distort["test_distortion"])
+    with named("distortion"):
+        distortion = distortions.build(config.distortion, source.spec)
+    with named("test_distortion"):
+        test_distortion = distortions.build(distortion_in_test(config), source.spec)
+    data = EpisodeDataModule(source, distortion, config.episodes, test_distortion)
     pl.seed_everything(config.seed, verbose=False)
-    try:
+    with named("memory"):
         memory = memories.build(config.memory, source.spec)
-    except ValueError as error:
-        raise ConfigError(f"memory: {error}") from None
     if config.training.max_steps == 0 and is_trainable(memory):  # else `fit` does, unless it resumes
         begin(memory, config.training.start_from)
     return Run(config, run_folder(config), data, memory)
+
+
+@contextmanager
+def named(key: str) -> Iterator[None]:
+    """Puts a key of the configuration in front of errors of what it has chosen."""
+    try:
+        yield
+    except ValueError as error:
+        raise ConfigError(f"{key}: {error}") from None
 
 
 def is_trainable(memory: AssociativeMemory) -> bool:
@@ -147,20 +149,18 @@ def held(folder: Path) -> Iterator[None]:
     Raises:
         InUse: in such a group.
     """
-    with ExitStack() as stack:
-        if rank() == 0:
-            try:
-                stack.enter_context(lock(folder / "lock", wait=not launched()))
-            except LockedError as error:
-                raise InUse(str(error)) from None
-        yield
+    try:
+        with nullcontext() if rank() else lock(folder / "lock", wait=not launched()):
+            yield
+    except LockedError as error:
+        raise InUse(str(error)) from None
 
 
 def fit(run: Run, checkpoint: Path | None) -> None:
-    """Makes the updates that are left.
+    """Makes the updates that are left. Errors of training pass.
 
     Raises:
-        ConfigError: if the checkpoint cannot be resumed from; the message names it. Errors of training pass.
+        ConfigError: if the checkpoint cannot be resumed from; the message names it.
     """
     if checkpoint is None:
         begin(run.memory, run.config.training.start_from)
@@ -186,13 +186,11 @@ def make_trainer(run: Run) -> pl.Trainer:
     """The Lightning trainer of a run."""
     config, training = run.config, run.config.training
     options: Any = {"enable_version_counter": False, "save_on_train_epoch_end": False}
-    best = MovableCheckpoint(run.checkpoints, "best", monitor="val/error", **options)
-    last = MovableCheckpoint(run.checkpoints, "last", **options)  # after `best`, so that it holds what that one knows
-    validate_every, log_every = (min(count, training.max_steps) for count in (training.validate_every, 50))
-    # after `last`, so that a validation's checkpoint is made before
-    stop = StopOnSignal(run.checkpoints / "last.ckpt", validate_every, log_every)
     callbacks: list[Callback] = [
-        *(best, last, stop),
+        MovableCheckpoint(run.checkpoints, "best", monitor="val/error", **options),
+        MovableCheckpoint(run.checkpoints, "last", **options),  # after `best`, so that it holds what that one knows
+        # after `last`, so that a validation's checkpoint is made before
+        StopOnSignal(run.checkpoints / "last.ckpt"),
         *(RandomStates(), EndTogether(), Progress(config.name, training.max_steps, run.folder / "progress")),
     ]
     if mode(config) != "disabled":  # in all processes, though only the first one has W&B's logger
@@ -217,7 +215,7 @@ def make_trainer(run: Run) -> pl.Trainer:
         precision=config.trainer.precision,  # type: ignore[arg-type]
         max_steps=training.max_steps,
         max_epochs=-1,
-        val_check_interval=validate_every,
+        val_check_interval=min(training.validate_every, training.max_steps),
         check_val_every_n_epoch=None,
         gradient_clip_val=training.clip or None,
         logger=[logger for logger in (MetricsFile(run.folder), tracker(config)) if logger],
@@ -225,7 +223,7 @@ def make_trainer(run: Run) -> pl.Trainer:
         inference_mode=False,  # reading differentiates, in evaluation too
         use_distributed_sampler=False,  # the episode sampler shares episodes out by itself
         num_sanity_val_steps=0,
-        log_every_n_steps=log_every,
+        log_every_n_steps=min(50, training.max_steps),
         enable_progress_bar=False,
         enable_model_summary=False,
     )

@@ -268,7 +268,6 @@ def test_w_and_b_that_goes_away_later_costs_a_warning_at_most(tmp_path, server, 
             warnings.simplefilter("always")
             for step in range(1, 4):
                 logger.log_metrics({"loss": 1.0}, step)
-                logger.log_hyperparams({"a": 1})
             logger.finalize("success")
             loggers.finish()
         told = [str(one.message) for one in caught if "W&B" in str(one.message)]

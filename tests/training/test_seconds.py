@@ -1,6 +1,7 @@
 """A budget of seconds: training ends when they are spent, and its schedule goes by the share of them."""
 
 import itertools
+import re
 
 import pytest
 import torch
@@ -59,8 +60,9 @@ def test_the_schedule_goes_by_the_share_of_seconds_that_is_spent(tmp_path, each_
     train(run)
     assert training_record(run) == (5, 5.0)
     assert [meta for _, meta in seen] == [False, False, True, True, True]
-    # positions 0, 1 (no second known), 4, 8, 12: from 0.008 to 0.004 at 8, falling from 10 on
-    assert [rate for rate, _ in seen] == pytest.approx([0.008, 0.0075, 0.006, 0.004, 0.004 * 8 / 10])
+    # positions 0, 1 (no second known), 8 (the meta-loss begins, and the rate is set anew), 8, 12: from 0.008 to 0.004
+    # at 8, falling from 10 on
+    assert [rate for rate, _ in seen] == pytest.approx([0.008, 0.0075, 0.004, 0.004, 0.004 * 8 / 10])
 
 
 def test_updates_end_it_where_they_are_done_first(tmp_path, each_update_takes_a_second, seen):
@@ -92,7 +94,7 @@ def test_the_last_parameters_are_validated_and_kept_and_training_is_over(tmp_pat
     assert last(run.folder)["global_step"] == 3
 
 
-def test_a_run_that_was_stopped_has_only_the_rest_of_its_seconds(tmp_path, each_update_takes_a_second):
+def test_a_run_that_was_stopped_has_only_the_rest_of_its_seconds(tmp_path, each_update_takes_a_second, capsys):
     words = (DECODED, *SCHEDULE, "training.max_steps=20", "training.max_seconds=5", "training.validate_every=1")
     cut_at(3, lambda: train(built(tmp_path, *words)))
     assert last(built(tmp_path, *words).folder)["meta_loss_since"] == 2
@@ -100,6 +102,7 @@ def test_a_run_that_was_stopped_has_only_the_rest_of_its_seconds(tmp_path, each_
     train(run)
     assert training_record(run) == (5, 5.0)
     assert last(run.folder)["meta_loss_since"] == 2
+    assert re.search(r"debug: 5 updates, \S+ for the last 2 of them", capsys.readouterr().out)
 
 
 def test_an_experiment_that_has_spent_its_seconds_is_measured(tmp_path, each_update_takes_a_second):

@@ -1,7 +1,10 @@
 """`train` as a notebook calls it."""
 
+import io
+
 import pytest
 import torch
+from rich.console import Console
 
 import lightning_ebm as lebm
 from lightning_ebm.config import ConfigError
@@ -39,6 +42,16 @@ def test_what_has_no_parameters_is_returned_as_it_is(tmp_path):
     run = lebm.train({"memory": "hopfield", "output": str(tmp_path)}, ["data=bits", "distortion=pixels"])
     assert (run.checkpoint, run.updates, run.seconds, run.validations) == (None, 0, 0.0, [])
     assert not list(tmp_path.iterdir())
+
+
+def test_a_memory_that_is_not_trained_says_why(tmp_path):
+    said = io.StringIO()
+    console, own = Console(file=said, width=200), {"output": str(tmp_path)}
+    lebm.train("debug", TINY | own | {"training": {"max_steps": 0}}, console)
+    lebm.train({"memory": "hopfield"} | own, ["data=bits", "distortion=pixels"], console)
+    untrained, fixed = said.getvalue().splitlines()
+    assert untrained == "ebmm: training.max_steps=0; use evaluate or compare"
+    assert fixed == "hopfield has no parameters to train; use evaluate or compare"
 
 
 def test_a_name_that_the_package_does_not_have():
