@@ -72,7 +72,13 @@ class AssociativeMemory(nn.Module, ABC):
         """The state of `episodes` memories into which nothing has been written yet."""
 
     def write(self, patterns: Tensor) -> State:
-        """Writes patterns (episodes, items, *shape), all of an episode together, into a fresh state, and returns it.
+        """Writes all patterns of each episode, together, into a fresh state; if not overridden, by `update`.
+
+        Args:
+            patterns: (episodes, items, *shape), values in [0, 1].
+
+        Returns:
+            The written state; every tensor has a leading episode axis.
 
         Raises:
             ValueError: if the patterns are not floating point or leave [0, 1].
@@ -105,7 +111,14 @@ class AssociativeMemory(nn.Module, ABC):
         raise NotImplementedError(f"{type(self).__name__} writes all patterns at once: use write()")
 
     def energy(self, state: State, patterns: Tensor) -> Tensor:
-        """Energies (episodes, items) of patterns (episodes, items, *shape); stored ones lie in minima.
+        """Energy of each pattern under a state.
+
+        Args:
+            state: what `write` returned.
+            patterns: (episodes, items, *shape), values in [0, 1].
+
+        Returns:
+            (episodes, items); stored patterns lie in minima.
 
         Raises:
             NotImplementedError: if the memory has no energy.
