@@ -170,9 +170,7 @@ def test_settings_that_an_energy_cannot_follow(tmp_path):
     mixture = ("memory.energy=mixture", "training.pretrain_steps=1", "training.pretrain_objective=keys")
     with pytest.raises(ConfigError, match=r"training\.pretrain_objective=keys: Mixture .* choose .* alignment"):
         run(tmp_path, *mixture)
-    with pytest.raises(
-        ConfigError, match=r"training\.pretrain_until needs .*of keys, recall, alignment"
-    ):
+    with pytest.raises(ConfigError, match=r"training\.pretrain_until needs .*of keys, recall, alignment"):
         run(tmp_path, "training.pretrain_until=0.5", "training.pretrain_steps=2")
 
 

@@ -35,7 +35,7 @@ class Setting:
     """In how many portions patterns are written; 0: nothing is written."""
 
     def cells(self) -> list[Any]:
-        """What a table says of it."""
+        """As in the table."""
         return [self.items, self.portions or "nothing", self.precision, self.mask]
 
 
@@ -63,7 +63,6 @@ class Robustness(ErrorAnalysis):
     columns = ("tested with", "patterns", "portions", "precision", "mask", "query")
 
     def conditions(self, run: Run) -> Iterator[Condition]:
-        """One for each distortion and setting."""
         spec = run.data.source.spec
         kinds = {str(choice): distortions.build(choice, spec) for choice in self.distortions} or usual(spec)
         settings, written = self.settings(run), dict[tuple[int, int], Written]()

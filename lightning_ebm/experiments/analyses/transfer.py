@@ -37,11 +37,6 @@ class Transfer(ErrorAnalysis):
         return {choice.name: datasets.build(choice) for choice in self.data}
 
     def conditions(self, run: Run) -> Iterator[Condition]:
-        """One for each data set and state.
-
-        Raises:
-            ValueError: if the patterns of a data set are of another kind.
-        """
         own, spec = run.config.data.name, run.data.source.spec
         for name, source in ({own: run.data.source} | self.sources).items():
             if source.spec != spec:
