@@ -24,7 +24,7 @@ from lightning_ebm.memory import PatternSpec, State
 from lightning_ebm.metrics import pattern_errors
 from lightning_ebm.metrics import unit as error_unit
 from lightning_ebm.registry import analyses
-from lightning_ebm.reporting.figures.lines import Lines, error_bars, error_lines
+from lightning_ebm.reporting.figures.errors import Lines, error_bars, error_lines
 from lightning_ebm.reporting.record import Record, mean_and_band
 from lightning_ebm.reporting.report import write_finding
 from lightning_ebm.reporting.table import Table, plain_table, write_rows

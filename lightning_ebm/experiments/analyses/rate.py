@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lightning_ebm.experiments.analysis import Condition, ErrorAnalysis, measure_run, test_episodes
-from lightning_ebm.reporting.figures.lines import Lines
+from lightning_ebm.reporting.figures.errors import Lines
 from lightning_ebm.schema import PRECISIONS
 from lightning_ebm.settings import setting
 from lightning_ebm.training.trainer import Run
