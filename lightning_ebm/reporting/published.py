@@ -65,6 +65,8 @@ def published(name: str) -> Published:
             lines: dict[str, list[Point]] = {}
             for _, memory, size, *errors in rows:
                 mean, low, high = map(value, errors)
+                if int(size) < 1:
+                    raise ValueError(f"memory_size must be at least 1, got {size}")
                 lines.setdefault(memory, []).append((int(size), mean, low, high))
             along = {memory: sorted(points) for memory, points in lines.items()}
             return Published(source, "floats", along, 64 if name in NAMES else 0)
@@ -73,7 +75,7 @@ def published(name: str) -> Published:
             cells = {row[0]: zip(counts, row[1:], strict=True) for row in rows}
             lines = {label: [(n, value(text), math.nan, math.nan) for n, text in row] for label, row in cells.items()}
             return Published(source, "items", lines)
-    except (OSError, ValueError, IndexError) as error:
+    except (OSError, ValueError, IndexError, csv.Error) as error:
         raise ConfigError(f"compare.paper_results: cannot read {path}: {error}") from None
     raise ConfigError(
         f"compare.paper_results: the columns of {path} must be {','.join(SIZES)}, or memory and numbers of patterns"

@@ -215,7 +215,7 @@ def read_findings(output: Path, config: str) -> list[Finding]:
                     columns, *rows = csv.reader(file)
                 table = plain_table(about["title"], about["caption"], columns, rows)
                 findings.append(Finding(path.parent, table, about["command"], about["light"], about["dark"]))
-            except (OSError, ValueError, KeyError, TypeError) as error:
+            except (OSError, ValueError, LookupError, TypeError, csv.Error) as error:
                 warnings.warn(f"skipped in the report: {path.parent} cannot be read: {error!r}", stacklevel=2)
     return findings
 

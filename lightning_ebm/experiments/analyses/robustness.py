@@ -59,6 +59,7 @@ class Robustness(ErrorAnalysis):
         " portions in which they are written, the precision of the state, and whether the mask is given."
     )
     columns = ("tested with", "patterns", "portions", "precision", "mask", "query")
+    needs = "can add to a state"
 
     def conditions(self, run: Run) -> Iterator[Condition]:
         spec = run.data.source.spec
@@ -80,6 +81,8 @@ class Robustness(ErrorAnalysis):
         compare = run.config.compare
         items = compare.patterns_per_episode or [run.config.episodes.patterns_per_episode]
         masks = ["unknown", "known"] if compare.mask == "both" else [compare.mask]
+        if any(portions > items[0] for portions in self.portions):
+            raise ValueError(f"analysis.portions must be at most {items[0]}, the patterns stored, got {self.portions}")
         first = Setting(items[0], 1, compare.precisions[0], masks[0])
         return [
             first,

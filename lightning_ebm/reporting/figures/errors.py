@@ -225,7 +225,7 @@ def size_axis(axes: Axes, sizes: list[int]) -> None:
     ticks = (1,) if span > 1000 else (1, 3) if span > 100 else (1, 2, 5) if span > 12 else (1, 1.5, 2, 3, 4, 6)
     alone = len(set(sizes)) == 1
     write_out_ticks(axes.xaxis, FixedLocator(sizes[:1]) if alone else LogLocator(subs=ticks, numticks=20))
-    if sizes and min(sizes) > 0:
+    if sizes:
         axes.set_xlim(min(sizes) / 1.35, max(sizes) * 1.35)
 
 

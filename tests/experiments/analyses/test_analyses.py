@@ -92,6 +92,16 @@ def test_robustness_varies_one_setting_at_a_time():
     assert error[8, 1, "float32", "known"] < error[first]
 
 
+def test_robustness_to_portions_that_cannot_be_written_is_refused():
+    at_once = {"at once": bits_run({"name": "hopfield", "rule": "pseudo_inverse"})}
+    with pytest.raises(ValueError, match="none of these memories can add to a state"):
+        Robustness([], portions=[2]).result(at_once)
+    found = Robustness([], portions=[2]).result(at_once | {"Hebb": bits_run("hopfield")})
+    assert set(column(found, "memory")) == {"Hebb"}
+    with pytest.raises(ValueError, match=r"analysis\.portions must be at most 4, the patterns stored, got \[5\]"):
+        Robustness([], portions=[5]).result(at_once)
+
+
 def test_transfer_tests_on_other_data_beside_its_own():
     run = bits_run("hopfield")
     answer = Transfer([chosen(datasets, "bits", size=32)]).result({"Hopfield": run})
