@@ -124,12 +124,9 @@ def measure_run(
 
 
 def errors_by_group(run: Run, write: Callable[[Tensor], State], groups: Mapping[str, slice]) -> dict[str, list[float]]:
-    """Errors on corrupted values of each test episode, of groups of its patterns.
+    """Errors on corrupted values of each test episode, by group of its items.
 
-    Args:
-        run: the memory reads.
-        write: what writes the patterns of a batch, (episodes, items, *shape).
-        groups: the items of each group.
+    `write` writes patterns (episodes, items, *shape); the run's memory reads.
     """
     errors: dict[str, list[float]] = {name: [] for name in groups}
     with test_episodes(run) as episodes:

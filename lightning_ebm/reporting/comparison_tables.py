@@ -285,15 +285,13 @@ def _against_controls(winner: Record, results: list[Record], places: int) -> str
     controls = sorted(without, key=lambda result: result.mean())
     if not controls:
         return "with no control to compare it to"
-    level, label = controls[0].mean(), controls[0].label
-    if error >= level:
-        return f"no better than the {decimal(level, places)} of the control “{label}”"
-    prior = [control for control in controls if control.role == PRIOR]
-    own = [control for control in prior if control.label == f"{winner.label}, {PRIOR}"]
-    control = (own or prior or controls)[0]
-    level, label = control.mean(), control.label
-    factor = f"{level / error:,.1f} times lower than" if error else "against"
-    return f"{factor} the {decimal(level, places)} of the control “{label}”"
+    control, relation = controls[0], "no better than"
+    if error < control.mean():
+        prior = [control for control in controls if control.role == PRIOR]
+        own = [control for control in prior if control.label == f"{winner.label}, {PRIOR}"]
+        control = (own or prior or controls)[0]
+        relation = f"{control.mean() / error:,.1f} times lower than" if error else "against"
+    return f"{relation} the {decimal(control.mean(), places)} of the control “{control.label}”"
 
 
 def _names(results: list[Record]) -> str:

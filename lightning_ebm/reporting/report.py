@@ -48,11 +48,11 @@ class Finding:
 
 
 def write_report(comparison: Comparison, folder: Path, findings: Sequence[Finding] = (), others: str = "") -> Path:
-    """Writes report.html, results.csv, table.md, config.yaml and the figures as PNG.
+    """Writes report.html, results.csv, table.md, config.yaml and the figures as PNG. Returns the page's path.
 
     Args:
-        comparison: what to report; it has at least one result.
-        folder: where to; it is made if it is not there, and files of these names are replaced.
+        comparison: it has at least one result.
+        folder: it is made if it is not there.
         findings: analyses of the same memories, each of which becomes a section.
         others: address of the page that lists the reports of all variations; empty if there is none.
     """
@@ -93,10 +93,10 @@ def write_index(
     """Writes index.html, the list of the reports of a comparison with several variations of the task.
 
     Args:
-        reports: variation -> its report, in a folder below this one, and what it reports; at least one.
+        reports: variation -> its report, in a folder below `folder`, and what it reports; at least one.
         missing: variations without a finished experiment.
-        folder: where to; it is there.
-        findings: analyses of the same memories.
+        folder: it exists.
+        findings: as in `write_report`.
     """
     listed = []
     for variation, (path, comparison) in reports.items():
@@ -124,8 +124,8 @@ def write_page(
     path: Path, title: str, kicker: str, lead: Sequence[str], sections: Sequence[Section], others: str = ""
 ) -> Path:
     """Writes a whole page: a heading with a line above it, paragraphs, and sections. Returns its path."""
-    html = render("page.html", title=title, kicker=kicker, lead=lead, sections=sections, others=others)
-    path.write_text(html, encoding="utf-8")
+    page = render("page.html", title=title, kicker=kicker, lead=lead, sections=sections, others=others)
+    path.write_text(page, encoding="utf-8")
     return path
 
 

@@ -27,11 +27,7 @@ class Transfer(ErrorAnalysis):
 
     @cached_property
     def sources(self) -> dict[str, PatternSource]:
-        """The data sets, by name.
-
-        Raises:
-            ValueError: if no data set is named.
-        """
+        """The data sets, by name, which the analyses of all memories share."""
         if not self.data:
             raise ValueError("analysis.data must name at least one data set")
         return {choice.name: datasets.build(choice) for choice in self.data}

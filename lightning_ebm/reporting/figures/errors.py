@@ -56,8 +56,7 @@ def error_against_items(comparison: Comparison, dark: bool = False, measure: Mea
     """Error against the number of stored patterns, one panel for each mask setting, one line for each label.
 
     Lines are means, bands reach from 5th to 95th percentile of the test episodes. Controls are dashed: of the prior
-    states of all memories, only the best is shown. Published lines count all values, so only the error on all values
-    has them.
+    states of all memories, only the best is shown.
     """
     masks = comparison.masks
     lines: dict[str, list[Record]] = {}
@@ -90,11 +89,10 @@ def error_against_size(comparison: Comparison, dark: bool = False, measure: Meas
     """Error against the size of the state, one panel for each setting.
 
     Points are means, bars reach from the 5th to the 95th percentile of the test episodes. The sizes of one row are
-    joined by a line. Of more than `MANY` lines, those of rounded states are left to the table.
-    Controls, and memories without a state, have no size and are dashed horizontals: of the prior states of all
-    memories, only the best. Published lines over sizes are laid over the error on all values, which is what they count.
-    With them, or where means differ by more than a factor of `WIDE`, the errors' axis is logarithmic, for ratios are
-    what is read off, unless a mean error is 0. Bars that reach to 0 then end at the lower edge.
+    joined by a line. Of more than `MANY` lines, those of rounded states are left to the table. Controls, and memories
+    without a state, have no size and are dashed horizontals: of the prior states of all memories, only the best.
+    With published lines, or where means differ by more than a factor of `WIDE`, ratios are what is read off: the
+    errors' axis is logarithmic, unless a mean error is 0. Bars that reach to 0 then end at the lower edge.
     """
     groups, masks, items = by_setting(comparison.results), comparison.masks, comparison.counts
     lines = size_lines(comparison.results)
