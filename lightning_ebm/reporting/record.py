@@ -284,26 +284,25 @@ def pooled(records: Iterable[Record]) -> list[Record]:
 KINDS: dict[str, Any] = typing.get_type_hints(Record)
 """Field -> its type."""
 PREFIXES = {"error": "error", "error_corrupted": "corrupted"}
-DERIVED = ("episodes", "bits_per_pattern", "psnr")
-COLUMNS = (
-    *(name for name, kind in KINDS.items() if kind != list[float]),
-    *(f"{prefix}_{part}" for prefix in PREFIXES.values() for part in ("mean", "p5", "p95")),
-    *DERIVED,
-)
-"""Columns of results.csv and cells.csv: the fields of `Record`, errors as mean and percentiles, then `DERIVED`."""
+"""Field -> how its columns begin in the flat table."""
 NEEDED = {
     *("label", "series", "memory", "items", "mask_known", "floats", "error_mean", "corrupted_mean"),
     *("unit", "data", "distortion", "seed", "cell"),
 }
+"""Columns without which a file is no cells.csv; that of an older version may lack others."""
 
 
 def row(record: Record) -> dict[str, str | int | float | bool]:
-    """One line of the flat table, keyed by `COLUMNS`."""
-    values = {name: getattr(record, name) for name in (*KINDS, *DERIVED)}
+    """One line of the flat table: the fields of `Record`, errors as mean and percentiles, then what is derived."""
+    values = {name: getattr(record, name) for name in KINDS if name not in PREFIXES}
     for name, prefix in PREFIXES.items():
-        numbers = mean_and_band(values.pop(name))
+        numbers = mean_and_band(getattr(record, name))
         values |= {f"{prefix}_{part}": value for part, value in zip(("mean", "p5", "p95"), numbers, strict=True)}
-    return {name: values[name] for name in COLUMNS}
+    return values | {name: getattr(record, name) for name in ("episodes", "bits_per_pattern", "psnr")}
+
+
+COLUMNS = tuple(row(Record(items=1, error=[0.0], error_corrupted=[0.0])))
+"""Columns of results.csv and cells.csv."""
 
 
 def write_csv(records: Iterable[Record], path: Path) -> None:

@@ -165,12 +165,12 @@ def figures_of(comparison: Comparison, folder: Path, ranks: Iterator[int]) -> li
         caption = f"Error on corrupted values against the size of the state. Points are means, bars {reach}"
         wanted["error_against_size"] = caption, lambda dark: error_against_size(comparison, dark)
     if comparison.published:
-        draw = error_against_size if comparison.published.axis == "floats" else error_against_items
+        against = error_against_size if comparison.published.axis == "floats" else error_against_items
         caption = (
             "Error on all values, which is what the published lines (thin, dashed) count. These are from"
             f" {comparison.published.source}; whether the mask was known is not stated."
         )
-        wanted["error_against_published"] = caption, lambda dark: draw(comparison, dark, "error")
+        wanted["error_against_published"] = caption, lambda dark: against(comparison, dark, "error")
     if any(curve.points for curve in comparison.curves):
         caption = "Error on validation episodes while training."
         wanted["learning_curves"] = caption, lambda dark: learning_curves(comparison.curves, comparison.unit, dark)
@@ -178,10 +178,15 @@ def figures_of(comparison: Comparison, folder: Path, ranks: Iterator[int]) -> li
         write_rows(folder / "learning_curves.csv", ("label", "update", "seconds", "error"), points)
     plots = []
     for name, (caption, drawn) in wanted.items():
-        figure = drawn(False)
-        save(figure, folder / name)
-        plots.append(plot(next(ranks), caption, svg(figure), svg(drawn(True))))
+        plots.append(plot(next(ranks), caption, *draw(drawn, folder / name)))
     return plots
+
+
+def draw(figure: Callable[[bool], Figure], path: Path) -> tuple[str, str]:
+    """Writes a figure as PNG, and returns it as SVG, on white and on dark; `path` is without an ending."""
+    light = figure(False)
+    save(light, path)
+    return svg(light), svg(figure(True))
 
 
 def analysis_sections(findings: Sequence[Finding], ranks: Iterator[int]) -> list[Section]:
@@ -230,10 +235,8 @@ def write_markdown(folder: Path, table: Table, provenance: Mapping[str, str]) ->
 def write_finding(folder: Path, table: Table, provenance: Mapping[str, str], figure: Callable[[bool], Figure]) -> None:
     """Writes table.md, figure.png and about.json, which `read_findings` reads with table.csv."""
     write_markdown(folder, table, provenance)
-    light = figure(False)
-    save(light, folder / "figure")
     about = {"title": table.title, "caption": table.caption, "command": provenance["command"]}
-    about |= {"light": svg(light), "dark": svg(figure(True))}
+    about["light"], about["dark"] = draw(figure, folder / "figure")
     (folder / "about.json").write_text(json.dumps(about), encoding="utf-8")
 
 
