@@ -72,7 +72,7 @@ def analyse(config: str, overrides: Sequence[str]) -> None:
 def show(config: str, overrides: Sequence[str]) -> None:
     """Print the resolved configuration, and write pictures of patterns and queries of each split."""
     from lightning_ebm.reporting.figures.strips import contact_sheet
-    from lightning_ebm.reporting.figures.style import png
+    from lightning_ebm.reporting.figures.style import save
     from lightning_ebm.training.trainer import build
 
     resolved = resolve(read(config, overrides))
@@ -85,7 +85,7 @@ def show(config: str, overrides: Sequence[str]) -> None:
         distortion = distortion_in_test(resolved) if split == "test" else resolved.distortion
         title = f"{resolved.data.name}, {split}\n{distortion}"
         sheet = contact_sheet(batch.patterns[0].numpy(), batch.queries[0].numpy(), title)
-        (folder / f"{split}.png").write_bytes(png(sheet))
+        save(sheet, folder / split)
         say(f"{split}: {folder / split}.png")
 
 

@@ -1,4 +1,4 @@
-"""Questions about trained memories, what their answers share, and `lightning-ebm analyse CONFIG analysis=NAME`."""
+"""Questions about trained memories: `lightning-ebm analyse CONFIG analysis=NAME`."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from typing import Any, ClassVar, Self, TypeVar
 import torch
 from matplotlib.figure import Figure
 from rich.console import Console
+from torch import Tensor
 
 from lightning_ebm.config import ConfigError, Overrides, Source, to_yaml
 from lightning_ebm.data.episodes import Episode
-from lightning_ebm.experiments.experiment import Experiment, name_of, run_experiments, test_loader
+from lightning_ebm.experiments.experiment import name_of, run_experiments, test_loader
 from lightning_ebm.experiments.grid import grid, name_of_source
-from lightning_ebm.experiments.measure import Written, measure, placed
+from lightning_ebm.experiments.measure import Written, measure, per_episode, placed
 from lightning_ebm.launcher import rank
-from lightning_ebm.memory import PatternSpec
+from lightning_ebm.memory import PatternSpec, State
+from lightning_ebm.metrics import pattern_errors
 from lightning_ebm.metrics import unit as error_unit
 from lightning_ebm.registry import analyses
-from lightning_ebm.reporting.figures.lines import Lines, error_bars, error_lines
+from lightning_ebm.reporting.figures.errors import Lines, error_bars, error_lines
 from lightning_ebm.reporting.record import Record, mean_and_band
 from lightning_ebm.reporting.report import write_finding
 from lightning_ebm.reporting.table import Table, plain_table, write_rows
@@ -50,7 +52,7 @@ class AnalysisResult:
     """Draws the figure, for a light (False) or a dark page."""
 
     def table(self) -> Table:
-        """The table, for any way of showing it."""
+        """Its table."""
         return plain_table(self.title, self.caption, self.columns, self.rows)
 
 
@@ -87,9 +89,9 @@ def spec_of(runs: Mapping[str, Run]) -> PatternSpec:
 
 @contextmanager
 def test_episodes(run: Run, items: int = 0, **changes: Any) -> Iterator[Iterator[Episode]]:
-    """Test episodes on the run's device, where the memory is too within the block, without gradients.
+    """Test episodes of `experiment.test_loader(run, items, **changes)`, without gradients.
 
-    The arguments are those of `experiment.test_loader`.
+    Within the block, they and the memory are on the run's device.
     """
     with torch.no_grad(), placed(run.memory, run.device):
         yield (batch.to(run.device) for batch in test_loader(run, items, **changes))
@@ -105,20 +107,44 @@ def measure_run(
     written: Written | None = None,
     **changes: Any,
 ) -> Record:
-    """Measures the run's memory with `experiment.test_loader(run, items, **changes)`; see `measure`.
+    """The run's memory on the episodes of `experiment.test_loader(run, items, **changes)`, see `measure`.
 
-    `precision` is that of the state between writing and reading. `prior` reads a state into which nothing was written.
+    `prior` is its `nothing_written`.
     """
-    episodes, spec = test_loader(run, items, **changes), run.data.source.spec
-    kept: dict[str, Any] = {"precision": precision, "mask_known": mask_known, "written": written}
-    return measure(run.memory, episodes, spec, nothing_written=prior, device=run.device, **kept)
+    return measure(
+        run.memory,
+        test_loader(run, items, **changes),
+        run.data.source.spec,
+        mask_known=mask_known,
+        nothing_written=prior,
+        precision=precision,
+        written=written,
+        device=run.device,
+    )
+
+
+def errors_by_group(run: Run, write: Callable[[Tensor], State], groups: Mapping[str, slice]) -> dict[str, list[float]]:
+    """Errors on corrupted values of each test episode, by group of its items.
+
+    `write` writes patterns (episodes, items, *shape); the run's memory reads.
+    """
+    errors: dict[str, list[float]] = {name: [] for name in groups}
+    with test_episodes(run) as episodes:
+        for batch in episodes:
+            answer = run.memory.read(write(batch.patterns), batch.queries)[-1]
+            each = pattern_errors(answer, batch.patterns, run.data.source.spec, batch.mask)
+            for name, items in groups.items():
+                errors[name] += per_episode(each[:, items])
+    return errors
 
 
 def ask(runs: Mapping[str, Run], question: Callable[[Run], Answer], needs: str = "") -> dict[str, Answer]:
-    """The answer of each memory, by label. Where `needs` says what a question needs, memories that lack it are skipped.
+    """The answer of each memory, by label; a memory that lacks what the question `needs` is skipped.
+
+    It lacks that if the question raises NotImplementedError.
 
     Raises:
-        ValueError: if all of them lack it, which the question shows by a NotImplementedError.
+        ValueError: if all of them lack it.
     """
     answers = {}
     for label, run in runs.items():
@@ -174,7 +200,7 @@ class ErrorAnalysis(Analysis):
         return {}
 
     def result(self, runs: Mapping[str, Run]) -> AnalysisResult:
-        """See `Analysis.result`."""
+        """Table and figure of the `conditions` of every memory."""
         curves: dict[str, dict[Any, tuple[float, float, float]]] = {}
         rows, exact = [], False
         for label, conditions in ask(runs, lambda run: list(self.conditions(run)), self.needs).items():
@@ -202,29 +228,23 @@ class ErrorAnalysis(Analysis):
         )
 
 
-def trained(experiments: Sequence[Experiment], console: Console) -> dict[str, Run]:
-    """The memories of a grid, trained as far as they are not yet, with their best parameters.
-
-    Raises:
-        ConfigError: if one cannot be trained; the message names the row.
-    """
-    failed = run_experiments(experiments, console)
-    for place, error in failed.items():
-        raise ConfigError(f"compare.rows.{experiments[place].label}: {error}")
-    return {name_of(one, seed=len(one.config.compare.seeds) > 1): restore(one.config) for one in experiments}
-
-
 def analyse(source: Source, overrides: Overrides = (), console: Console = QUIET) -> AnalysisResult | None:
     """Trains what is not trained, asks the question that the configuration names, and writes the answer down.
 
     Writes table.csv, table.md (with what it takes to make it again), figure.png and, for the report of a comparison,
-    about.json to `<output>/analysis-<file>-<question>`. Of several processes that train together, the first one asks.
-    A console shows progress and the table.
+    about.json to `<output>/analysis-<file>-<question>`. Of several processes that train together, the first one asks,
+    and the others return None. A console shows progress and the table.
+
+    Raises:
+        ConfigError: if a memory cannot be trained; the message names its row.
+        ValueError: if the question does not apply.
     """
     experiments = grid(source, overrides)
     config = experiments[0].config
     folder = Path(config.output) / f"analysis-{name_of_source(source)}-{config.analysis.name}"
-    runs = trained(experiments, console)
+    for place, error in run_experiments(experiments, console).items():
+        raise ConfigError(f"compare.rows.{experiments[place].label}: {error}")
+    runs = {name_of(one, seed=len(one.config.compare.seeds) > 1): restore(one.config) for one in experiments}
     if rank():
         return None
     found = analyses.build(config.analysis).result(runs)

@@ -19,23 +19,26 @@ NAMES = {
 }
 SIZES = ["dataset", "memory", "memory_size", "error_mean", "error_p5", "error_p95"]
 
+Point = tuple[int, float, float, float]
+"""Size of the state or number of patterns; mean, 5th and 95th percentile of the error."""
+
 
 @dataclass(frozen=True)
 class Published:
-    """Lines of one figure or table of a paper. Errors are on all values; the mask is not stated.
-
-    Attributes:
-        source: where the numbers are from, and what they count.
-        axis: what the points of a line differ in: floats of the state, or number of stored patterns.
-        lines: memory -> (floats or patterns; mean, 5th and 95th percentile of the error), along the axis. What is
-            not published is NaN.
-        items: stored patterns of all points where the axis is floats; 0 where that is not known.
-    """
+    """Lines of one figure or table of a paper. Errors are on all values; the mask is not stated."""
 
     source: str
+    """Where the numbers are from, and what they count."""
     axis: Literal["floats", "items"]
-    lines: dict[str, list[tuple[int, float, float, float]]]
+    """What the points of a line differ in: floats of the state, or number of stored patterns."""
+    lines: dict[str, list[Point]]
+    """Memory -> points along the axis. What is not published is NaN."""
     items: int = 0
+    """Stored patterns of all points where the axis is floats; 0 where that is not known."""
+
+    def named(self) -> dict[str, list[Point]]:
+        """The lines, under names that distinguish them from one's own."""
+        return {f"{label}, published": points for label, points in self.lines.items()}
 
 
 def published(name: str) -> Published:
@@ -59,25 +62,24 @@ def published(name: str) -> Published:
             rows = [row for row in rows if not dataset or row[0] == dataset]
             if len({row[0] for row in rows}) > 1:
                 raise ValueError("it must hold one data set only")
-            return Published(source, "floats", by_size(rows), 64 if name in NAMES else 0)
+            lines: dict[str, list[Point]] = {}
+            for _, memory, size, *errors in rows:
+                mean, low, high = map(value, errors)
+                if int(size) < 1:
+                    raise ValueError(f"memory_size must be at least 1, got {size}")
+                lines.setdefault(memory, []).append((int(size), mean, low, high))
+            along = {memory: sorted(points) for memory, points in lines.items()}
+            return Published(source, "floats", along, 64 if name in NAMES else 0)
         if head[:1] == ["memory"] and len(head) > 1 and all(count.isdigit() for count in head[1:]):
             counts = [int(count) for count in head[1:]]
             cells = {row[0]: zip(counts, row[1:], strict=True) for row in rows}
             lines = {label: [(n, value(text), math.nan, math.nan) for n, text in row] for label, row in cells.items()}
             return Published(source, "items", lines)
-    except (OSError, ValueError, IndexError) as error:
+    except (OSError, ValueError, IndexError, csv.Error) as error:
         raise ConfigError(f"compare.paper_results: cannot read {path}: {error}") from None
     raise ConfigError(
         f"compare.paper_results: the columns of {path} must be {','.join(SIZES)}, or memory and numbers of patterns"
     )
-
-
-def by_size(rows: list[list[str]]) -> dict[str, list[tuple[int, float, float, float]]]:
-    """Lines over the size of the state, from rows of `SIZES`."""
-    lines: dict[str, list[tuple[int, float, float, float]]] = {}
-    for _, memory, size, mean, low, high in rows:
-        lines.setdefault(memory, []).append((int(size), value(mean), value(low), value(high)))
-    return {memory: sorted(points) for memory, points in lines.items()}
 
 
 def value(text: str) -> float:

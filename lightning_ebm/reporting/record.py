@@ -10,14 +10,13 @@ import math
 import typing
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from lightning_ebm.config import ConfigError
-from lightning_ebm.reporting.published import Published
+from lightning_ebm.reporting.published import Point, Published
 from lightning_ebm.reporting.table import count, three_digits, write_rows
 
 CONTROL = "control"
@@ -35,27 +34,24 @@ MEASURES: dict[Measure, str] = {"error_corrupted": "error on corrupted values", 
 
 @dataclass(frozen=True)
 class Metric:
-    """How a field of `Record` is shown.
-
-    Attributes:
-        head: of its column; may have line breaks.
-        meaning: definition, for "How to read this".
-        form: value to text.
-        value: what is shown and sorted by; NaN: a dash; None: the field itself.
-        note: small print below the value; empty: none.
-        brief: whether it is also shown in a terminal.
-    """
+    """How tables show a field of `Record`."""
 
     head: str
+    """Of its column; may have line breaks."""
     meaning: str
+    """Definition, for "How to read this"."""
     form: Callable[[float], str] = "{:,.0f}".format
+    """Value to text."""
     value: Callable[[Record], float] | None = None
+    """What is shown and sorted by; NaN: a dash; None: the field itself."""
     note: Callable[[Record], str] = lambda record: ""
+    """Small print below the value; empty: none."""
     brief: bool = False
+    """Whether it is also shown in a terminal."""
 
 
 def metric(default: Any, *shown: Any, **more: Any) -> Any:
-    """A field of `Record` that tables show; what follows its default is that of `Metric`."""
+    """A field of `Record` that tables show: its default, then the fields of `Metric`."""
     return field(default=default, metadata={"metric": Metric(*shown, **more)})
 
 
@@ -168,9 +164,13 @@ class Record:
         """Peak signal-to-noise ratio in decibels, of the mean squared error; infinite without an error."""
         return -10 * math.log10(self.mse) if self.mse else math.inf
 
+    def band(self, measure: Measure = "error_corrupted") -> tuple[float, float, float]:
+        """Mean, 5th and 95th percentile of the error over the test episodes."""
+        return mean_and_band(getattr(self, measure))
+
     def mean(self, measure: Measure = "error_corrupted") -> float:
         """Mean error over the test episodes."""
-        return mean_and_band(getattr(self, measure))[0]
+        return self.band(measure)[0]
 
     def by_seed(self, measure: Measure = "error_corrupted") -> list[float]:
         """Mean error of each seed."""
@@ -197,9 +197,7 @@ class Record:
 
 
 METRICS: dict[str, Metric] = {
-    one.name: dataclasses.replace(one.metadata["metric"], value=one.metadata["metric"].value or attrgetter(one.name))
-    for one in dataclasses.fields(Record)
-    if "metric" in one.metadata
+    one.name: one.metadata["metric"] for one in dataclasses.fields(Record) if "metric" in one.metadata
 }
 """Field -> how tables show it, in the order of their columns."""
 
@@ -235,14 +233,12 @@ def students_t(freedom: int, probability: float = 0.95) -> float:
     return math.tan(low) * math.sqrt(freedom)
 
 
-def settings(records: Iterable[Record]) -> list[tuple[int, bool]]:
-    """The (items, mask_known) that occur, those without the mask first."""
-    return sorted({record.setting for record in records}, key=lambda setting: setting[::-1])
-
-
-def of_setting(records: Iterable[Record], items: int, mask_known: bool) -> list[Record]:
-    """The records of one setting."""
-    return [record for record in records if record.setting == (items, mask_known)]
+def by_setting(records: Iterable[Record]) -> dict[tuple[int, bool], list[Record]]:
+    """The records of each setting (items, mask_known), those without the mask first."""
+    groups: dict[tuple[int, bool], list[Record]] = {}
+    for record in sorted(records, key=lambda record: record.setting[::-1]):
+        groups.setdefault(record.setting, []).append(record)
+    return groups
 
 
 def best(records: Iterable[Record]) -> list[Record]:
@@ -288,24 +284,25 @@ def pooled(records: Iterable[Record]) -> list[Record]:
 KINDS: dict[str, Any] = typing.get_type_hints(Record)
 """Field -> its type."""
 PREFIXES = {"error": "error", "error_corrupted": "corrupted"}
-DERIVED = ("episodes", "bits_per_pattern", "psnr")
-COLUMNS = (
-    *(name for name, kind in KINDS.items() if kind != list[float]),
-    *(f"{prefix}_{part}" for prefix in PREFIXES.values() for part in ("mean", "p5", "p95")),
-    *DERIVED,
-)
-"""Columns of results.csv and cells.csv: the fields of `Record`, errors as mean and percentiles, then `DERIVED`."""
-NEEDED = (*("label", "series", "memory", "items", "mask_known", "floats", "error_mean", "corrupted_mean"),
-          *("unit", "data", "distortion", "seed", "cell"))  # fmt: skip
+"""Field -> how its columns begin in the flat table."""
+NEEDED = {
+    *("label", "series", "memory", "items", "mask_known", "floats", "error_mean", "corrupted_mean"),
+    *("unit", "data", "distortion", "seed", "cell"),
+}
+"""Columns without which a file is no cells.csv; that of an older version may lack others."""
 
 
 def row(record: Record) -> dict[str, str | int | float | bool]:
-    """One line of the flat table, keyed by `COLUMNS`."""
-    values = {name: getattr(record, name) for name in (*KINDS, *DERIVED)}
+    """One line of the flat table: the fields of `Record`, errors as mean and percentiles, then what is derived."""
+    values = {name: getattr(record, name) for name in KINDS if name not in PREFIXES}
     for name, prefix in PREFIXES.items():
-        numbers = mean_and_band(values.pop(name))
+        numbers = mean_and_band(getattr(record, name))
         values |= {f"{prefix}_{part}": value for part, value in zip(("mean", "p5", "p95"), numbers, strict=True)}
-    return {name: values[name] for name in COLUMNS}
+    return values | {name: getattr(record, name) for name in ("episodes", "bits_per_pattern", "psnr")}
+
+
+COLUMNS = tuple(row(Record(items=1, error=[0.0], error_corrupted=[0.0])))
+"""Columns of results.csv and cells.csv."""
 
 
 def write_csv(records: Iterable[Record], path: Path) -> None:
@@ -334,7 +331,7 @@ def read_csv(path: Path) -> list[Record]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"cannot read {path}: {reason}; `lightning-ebm compare` writes it") from None
-    if not lines or not set(NEEDED) <= lines[0].keys() or any(None in line or None in line.values() for line in lines):
+    if not lines or not lines[0].keys() >= NEEDED or any(None in line or None in line.values() for line in lines):
         raise ConfigError(f"{path} must be a cells.csv with the columns {', '.join(sorted(NEEDED))}")
     records = []
     for number, line in enumerate(lines, start=2):
@@ -355,73 +352,75 @@ def read_csv(path: Path) -> list[Record]:
 
 @dataclass(frozen=True)
 class Recall:
-    """What one memory recalled in the gallery's episode.
-
-    Attributes:
-        label: row name, as in `Record`.
-        trajectory: (steps, items, *shape), values in [0, 1]; the last step is the answer.
-        energies: of the stored pattern, the query and each step, (2 + steps, items); None without an energy.
-    """
+    """What one memory recalled in the gallery's episode."""
 
     label: str
+    """As in `Record`."""
     trajectory: np.ndarray
+    """(steps, items, *shape), values in [0, 1]; the last step is the answer."""
     energies: np.ndarray | None = None
+    """Of the stored pattern, the query and each step, (2 + steps, items); None without an energy."""
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """One test episode (or its first patterns), and what each memory recalled.
-
-    Attributes:
-        patterns: (items, *shape), values in [0, 1].
-        queries: the same, corrupted.
-        recalls: one for each memory.
-    """
+    """One test episode (or its first patterns), and what each memory recalled."""
 
     patterns: np.ndarray
+    """(items, *shape), values in [0, 1]."""
     queries: np.ndarray
+    """The same, corrupted."""
     recalls: list[Recall]
 
 
 @dataclass(frozen=True)
 class Curve:
-    """How a memory learned.
-
-    Attributes:
-        label: row name, as in `Record`.
-        points: (update, seconds of training until then, error on the validation episodes in `Comparison.unit`).
-    """
+    """How a memory learned."""
 
     label: str
+    """As in `Record`."""
     points: list[tuple[int, float, float]]
+    """(update, seconds of training until then, error on the validation episodes in `Comparison.unit`)."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Everything that one `compare` found.
-
-    Attributes:
-        title: what was compared, in a few words.
-        unit: unit of the errors, such as "wrong bits of 128".
-        results: one for each memory, number of items, and mask setting.
-        gallery: recalled patterns; None where patterns cannot be shown as images.
-        command: the command line that made it.
-        config: the resolved configuration, as YAML text.
-        provenance: versions, commit, hardware, seed, date: name to value.
-        curves: learning curves of the rows that were trained.
-        failed: rows that could not be finished, and why: label to message.
-        runs: configuration of each run, as YAML text, by its folder's name, as in `Record.cell`.
-        published: a paper's numbers, to lay over these; None: no such numbers.
-    """
+    """Everything that one `compare` found."""
 
     title: str
+    """What was compared, in a few words."""
     unit: str
+    """Of the errors, such as "wrong bits of 128"."""
     results: list[Record]
+    """One for each memory, number of items, and mask setting."""
     gallery: Gallery | None
+    """None where patterns cannot be shown as images."""
     command: str
+    """The command line that made it."""
     config: str
+    """The resolved configuration, as YAML text."""
     provenance: dict[str, str] = field(default_factory=dict)
+    """Versions, commit, hardware, seed, date: name to value."""
     curves: list[Curve] = field(default_factory=list)
+    """Of the rows that were trained."""
     failed: dict[str, str] = field(default_factory=dict)
+    """Rows that could not be finished, and why: label to message."""
     runs: dict[str, str] = field(default_factory=dict)
+    """Configuration of each run, as YAML text, by its folder's name, as in `Record.cell`."""
     published: Published | None = None
+    """A paper's numbers, to lay over these."""
+
+    @property
+    def counts(self) -> list[int]:
+        """The numbers of patterns that occur."""
+        return sorted({record.items for record in self.results})
+
+    @property
+    def masks(self) -> list[bool]:
+        """The values of `mask_known` that occur."""
+        return sorted({record.mask_known for record in self.results})
+
+    def published_lines(self, axis: str, measure: Measure = "error") -> dict[str, list[Point]]:
+        """The lines of `published` along an axis; often none. They count all values, not the corrupted ones only."""
+        found = self.published
+        return found.named() if found and found.axis == axis and measure == "error" else {}

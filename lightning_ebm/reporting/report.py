@@ -21,18 +21,16 @@ from PIL import Image
 
 from lightning_ebm.files import slug
 from lightning_ebm.registry import analyses
-from lightning_ebm.reporting.comparison_tables import items_table, main_table
-from lightning_ebm.reporting.figures.curves import learning_curves, write_curves
+from lightning_ebm.reporting.comparison_tables import items_table, main_table, summary
+from lightning_ebm.reporting.figures.curves import learning_curves
 from lightning_ebm.reporting.figures.errors import error_against_items, error_against_size
 from lightning_ebm.reporting.figures.strips import mosaic, read_path, recall_gallery, shown_steps
 from lightning_ebm.reporting.figures.style import save, svg
 from lightning_ebm.reporting.record import METRICS, Comparison, Gallery, Measure, has_size_sweep, write_csv
-from lightning_ebm.reporting.summary import summary
-from lightning_ebm.reporting.table import Table, plain_table
+from lightning_ebm.reporting.table import Table, plain_table, write_rows
 from lightning_ebm.reporting.templates import render
 
 NARROW = 540  # points; a figure below that does not get the full width of the page
-
 
 Section = tuple[str, Markup]
 """A heading, and the part of a page below it."""
@@ -50,11 +48,11 @@ class Finding:
 
 
 def write_report(comparison: Comparison, folder: Path, findings: Sequence[Finding] = (), others: str = "") -> Path:
-    """Writes report.html, results.csv, table.md, config.yaml and the figures as PNG.
+    """Writes report.html, results.csv, table.md, config.yaml and the figures as PNG. Returns the page's path.
 
     Args:
-        comparison: what to report; it has at least one result.
-        folder: where to; it is made if it is not there, and files of these names are replaced.
+        comparison: it has at least one result.
+        folder: it is made if it is not there.
         findings: analyses of the same memories, each of which becomes a section.
         others: address of the page that lists the reports of all variations; empty if there is none.
     """
@@ -79,29 +77,26 @@ def write_report(comparison: Comparison, folder: Path, findings: Sequence[Findin
         sections.append(("Recalled patterns", render("gallery.html", rows=rows, caption=caption, command=command)))
     sections += analysis_sections(findings, ranks)
     if comparison.failed:
-        sections.append(("Not finished", render("failed.html", failed=comparison.failed)))
+        failed = [(label, "", message) for label, message in comparison.failed.items()]
+        sections.append(("Not finished", render("terms.html", terms=failed)))
     sections.append(("How to read this", render("how_to_read.html", metrics=METRICS.values())))
     configurations = comparison.runs or {"": comparison.config}
     beside = "The numbers (results.csv) and figures (PNG) are in the folder of this page."
     sections.append(origin(command, comparison.provenance, configurations, beside))
-    return write_page(
-        folder / "report.html", comparison.title, kicker(comparison), summary(comparison), sections, others
-    )
+    page = folder / "report.html"
+    return write_page(page, comparison.title, kicker(comparison), summary(comparison), sections, others)
 
 
 def write_index(
-    reports: Mapping[str, tuple[Path, Comparison]],
-    missing: Sequence[str],
-    folder: Path,
-    findings: Sequence[Finding] = (),
+    reports: Mapping[str, tuple[Path, Comparison]], missing: Sequence[str], folder: Path, findings: Sequence[Finding]
 ) -> Path:
     """Writes index.html, the list of the reports of a comparison with several variations of the task.
 
     Args:
-        reports: variation -> its report, in a folder below this one, and what it reports; at least one.
+        reports: variation -> its report, in a folder below `folder`, and what it reports; at least one.
         missing: variations without a finished experiment.
-        folder: where to; it is there.
-        findings: analyses of the same memories.
+        folder: it exists.
+        findings: as in `write_report`.
     """
     listed = []
     for variation, (path, comparison) in reports.items():
@@ -111,7 +106,7 @@ def write_index(
     first = next(iter(reports.values()))[1]
     beside = "cells.csv, in the folder of this page, has the numbers of every run of every report."
     sections = [
-        ("Reports", render("reports.html", reports=listed)),
+        ("Reports", render("terms.html", terms=listed)),
         *analysis_sections(findings, count(1)),
         origin(first.command, {}, {}, beside),
     ]
@@ -129,26 +124,24 @@ def write_page(
     path: Path, title: str, kicker: str, lead: Sequence[str], sections: Sequence[Section], others: str = ""
 ) -> Path:
     """Writes a whole page: a heading with a line above it, paragraphs, and sections. Returns its path."""
-    html = render("page.html", title=title, kicker=kicker, lead=lead, sections=sections, others=others)
-    path.write_text(html, encoding="utf-8")
+    page = render("page.html", title=title, kicker=kicker, lead=lead, sections=sections, others=others)
+    path.write_text(page, encoding="utf-8")
     return path
 
 
 def origin(command: str, provenance: Mapping[str, str], configurations: Mapping[str, str], beside: str = "") -> Section:
     """Command, configurations and provenance: what it takes to make the page again."""
-    values = {"provenance": provenance, "configurations": configurations, "beside": beside}
-    return "How it was made", render("origin.html", command=command, **values)
+    html = render("origin.html", command=command, provenance=provenance, configurations=configurations, beside=beside)
+    return "How it was made", html
 
 
 def tables_of(comparison: Comparison) -> list[Table]:
     """All numbers; before them the paper's table 1, if several numbers of patterns were tried."""
-    tables = []
-    if len({record.items for record in comparison.results}) > 1:
-        measures: list[Measure] = ["error_corrupted"]
-        if comparison.published and comparison.published.axis == "items":
-            measures.append("error")
-        masks = sorted({record.mask_known for record in comparison.results})
-        tables = [items_table(comparison, mask, measure) for measure in measures for mask in masks]
+    if len(comparison.counts) == 1:
+        return [main_table(comparison)]
+    on_all: list[Measure] = ["error"] if comparison.published_lines("items") else []
+    measures: list[Measure] = ["error_corrupted", *on_all]
+    tables = [items_table(comparison, mask, measure) for measure in measures for mask in comparison.masks]
     return [*tables, main_table(comparison)]
 
 
@@ -162,7 +155,7 @@ def plot(rank: int, caption: str, light: str, dark: str) -> dict[str, Any]:
 
 def figures_of(comparison: Comparison, folder: Path, ranks: Iterator[int]) -> list[dict[str, Any]]:
     """The figures that have something to show; they are written to the folder too."""
-    several_counts = len({record.items for record in comparison.results}) > 1
+    several_counts = len(comparison.counts) > 1
     wanted: dict[str, tuple[str, Callable[[bool], Figure]]] = {}
     reach = "reach from the 5th to the 95th percentile of test episodes."
     if several_counts:
@@ -172,22 +165,28 @@ def figures_of(comparison: Comparison, folder: Path, ranks: Iterator[int]) -> li
         caption = f"Error on corrupted values against the size of the state. Points are means, bars {reach}"
         wanted["error_against_size"] = caption, lambda dark: error_against_size(comparison, dark)
     if comparison.published:
-        draw = error_against_size if comparison.published.axis == "floats" else error_against_items
+        against = error_against_size if comparison.published.axis == "floats" else error_against_items
         caption = (
             "Error on all values, which is what the published lines (thin, dashed) count. These are from"
             f" {comparison.published.source}; whether the mask was known is not stated."
         )
-        wanted["error_against_published"] = caption, lambda dark: draw(comparison, dark, "error")
+        wanted["error_against_published"] = caption, lambda dark: against(comparison, dark, "error")
     if any(curve.points for curve in comparison.curves):
         caption = "Error on validation episodes while training."
         wanted["learning_curves"] = caption, lambda dark: learning_curves(comparison.curves, comparison.unit, dark)
-        write_curves(comparison.curves, folder / "learning_curves.csv")
+        points = ((curve.label, *point) for curve in comparison.curves for point in curve.points)
+        write_rows(folder / "learning_curves.csv", ("label", "update", "seconds", "error"), points)
     plots = []
     for name, (caption, drawn) in wanted.items():
-        figure = drawn(False)
-        save(figure, folder / name)
-        plots.append(plot(next(ranks), caption, svg(figure), svg(drawn(True))))
+        plots.append(plot(next(ranks), caption, *draw(drawn, folder / name)))
     return plots
+
+
+def draw(figure: Callable[[bool], Figure], path: Path) -> tuple[str, str]:
+    """Writes a figure as PNG, and returns it as SVG, on white and on dark; `path` is without an ending."""
+    light = figure(False)
+    save(light, path)
+    return svg(light), svg(figure(True))
 
 
 def analysis_sections(findings: Sequence[Finding], ranks: Iterator[int]) -> list[Section]:
@@ -216,8 +215,12 @@ def read_findings(output: Path, config: str) -> list[Finding]:
         # of "glyphs", not "analysis-glyphs-large-capacity", which is of another file
         if name in analyses.names() or ":" in name:
             try:
-                findings.append(read_finding(path.parent))
-            except (OSError, ValueError, KeyError, TypeError) as error:
+                about = json.loads(path.read_text(encoding="utf-8"))
+                with (path.parent / "table.csv").open(newline="", encoding="utf-8") as file:
+                    columns, *rows = csv.reader(file)
+                table = plain_table(about["title"], about["caption"], columns, rows)
+                findings.append(Finding(path.parent, table, about["command"], about["light"], about["dark"]))
+            except (OSError, ValueError, LookupError, TypeError, csv.Error) as error:
                 warnings.warn(f"skipped in the report: {path.parent} cannot be read: {error!r}", stacklevel=2)
     return findings
 
@@ -230,22 +233,11 @@ def write_markdown(folder: Path, table: Table, provenance: Mapping[str, str]) ->
 
 
 def write_finding(folder: Path, table: Table, provenance: Mapping[str, str], figure: Callable[[bool], Figure]) -> None:
-    """Writes table.md, figure.png and about.json, which `read_finding` reads with table.csv."""
+    """Writes table.md, figure.png and about.json, which `read_findings` reads with table.csv."""
     write_markdown(folder, table, provenance)
-    light = figure(False)
-    save(light, folder / "figure")
     about = {"title": table.title, "caption": table.caption, "command": provenance["command"]}
-    about |= {"light": svg(light), "dark": svg(figure(True))}
+    about["light"], about["dark"] = draw(figure, folder / "figure")
     (folder / "about.json").write_text(json.dumps(about), encoding="utf-8")
-
-
-def read_finding(folder: Path) -> Finding:
-    """The analysis of a folder."""
-    about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
-    with (folder / "table.csv").open(newline="", encoding="utf-8") as file:
-        columns, *rows = csv.reader(file)
-    table = plain_table(about["title"], about["caption"], columns, rows)
-    return Finding(folder, table, about["command"], about["light"], about["dark"])
 
 
 def gallery_rows(gallery: Gallery) -> list[dict[str, Any]]:
@@ -259,16 +251,14 @@ def gallery_rows(gallery: Gallery) -> list[dict[str, Any]]:
     ]
     for recall in gallery.recalls:
         answer = strip(recall.trajectory[-1], f"What {recall.label} answered: {patterns}")
-        steps = []
-        if len(recall.trajectory) > 1 or recall.energies is not None:
+        steps = [] if recall.energies is None else [("pattern and its energy", stored, 0), ("query", queries, 1)]
+        if len(recall.trajectory) > 1 or steps:
             for step in shown_steps(len(recall.trajectory)):
-                image = strip(recall.trajectory[step], f"{recall.label} after read step {step + 1}: {patterns}")
-                steps.append((2 + step, f"after read step {step + 1}", image))
-        if recall.energies is not None:  # as in figure 2 of the EBMM paper
-            steps = [(0, "pattern and its energy", stored), (1, "query", queries), *steps]
+                name = f"after read step {step + 1}"
+                steps.append((name, strip(recall.trajectory[step], f"{recall.label} {name}: {patterns}"), 2 + step))
         walk = [
             {"name": name, "picture": image, "notes": [] if recall.energies is None else [short(recall.energies[row])]}
-            for row, name, image in steps
+            for name, image, row in steps
         ]
         rows.append({"label": recall.label, "picture": answer, "steps": walk})
     return rows

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightning_ebm.config import ConfigError, Overrides, build, parse_overrides
-from lightning_ebm.reporting.comparison_tables import Line, error_table, mask_name
+from lightning_ebm.reporting.comparison_tables import Line, error_table, kind_of, mask_name
 from lightning_ebm.reporting.published import published
 from lightning_ebm.reporting.record import MEASURES, QUERY, Measure, Record, has_size_sweep, read_csv
 from lightning_ebm.reporting.table import Table
@@ -66,9 +66,8 @@ def summarise(records: Sequence[Record], config: SummaryConfig) -> list[Table]:
             caption += " ± half the 95 % interval over seeds"
         caption += ". Controls are in italics." if any(kind == "control" for kind, _ in rows.values()) else "."
         if laid_over:
-            for label, points in laid_over.lines.items():
-                line = {place: [mean] for place, mean, *_ in points if not math.isnan(mean)}
-                rows[f"{label}, published"] = "published", line
+            for label, points in laid_over.named().items():
+                rows[label] = "published", {place: [mean] for place, mean, *_ in points if not math.isnan(mean)}
             caption += f" Published, in italics: {laid_over.source}; mask not stated."
         tables.append(error_table(f"{caption} Best in bold.", COLUMNS[columns], rows))
     return tables
@@ -94,7 +93,7 @@ def pooled_rows(records: Sequence[Record], columns: str, measure: Measure) -> di
             runs = f"{seen[label, place, seed]} and {record.cell}"
             raise ConfigError(f"{label!r} of seed {seed} was measured twice, in {runs}: give them different labels")
         seen[label, place, seed] = record.cell
-        _, line = rows.setdefault(label, ("control" if record.is_control else "", {}))
+        _, line = rows.setdefault(label, (kind_of(record), {}))
         for column in [place] if place else every:
             line.setdefault(column, []).append(record.mean(measure))
     return dict(sorted(rows.items(), key=lambda row: row[1][0] == "control"))

@@ -31,23 +31,19 @@ STYLES: dict[Kind, str] = {"": "", "control": "dim", "published": "italic"}
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell.
-
-    Attributes:
-        text: what is shown.
-        value: what it is sorted by; a number that is not finite, or none, comes last.
-        note: small print below the text.
-        best: whether it is emphasised.
-        bar: 5th percentile, mean and 95th percentile as shares of a scale, which HTML draws next to the note.
-        links: texts, each with the id in the page that it leads to, or none, which HTML shows in place of `text`.
-    """
+    """One cell."""
 
     text: str
     value: float | str = ""
+    """What it is sorted by; a number that is not finite, or none, comes last."""
     note: str = ""
+    """Small print below the text."""
     best: bool = False
+    """Whether it is emphasised."""
     bar: tuple[float, float, float] | None = None
+    """5th percentile, mean and 95th percentile as shares of a scale, which HTML draws next to the note."""
     links: tuple[tuple[str, str], ...] = ()
+    """Texts, each with the id in the page that it leads to, or none, which HTML shows in place of `text`."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "text", one_line(self.text))
@@ -78,21 +74,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table.
-
-    Attributes:
-        title: its heading; empty: none.
-        caption: what it shows.
-        columns: at least one.
-        rows: each with a cell for every column.
-        above: what all columns but the first have in common, such as "patterns stored"; empty: nothing.
-    """
+    """A table of at least one column; empty text is left out."""
 
     title: str
     caption: str
     columns: Sequence[Column]
     rows: Sequence[Row]
+    """Each with a cell for every column."""
     above: str = ""
+    """What all columns but the first have in common, such as "patterns stored"."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         """For a terminal. Numbers are whole at any width: columns of text fold, and rows become blocks at need."""
@@ -120,9 +110,8 @@ class Table:
     def _grid(self, widths: Sequence[int]) -> Grid:
         grid = Grid(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, GAP - 1, 0, 0))
         for column, width in zip(self.columns, widths, strict=True):
-            head = Text(
-                column.head if all(cell_len(x) <= width for x in column.head.split("\n")) else one_line(column.head)
-            )
+            fits = all(cell_len(line) <= width for line in column.head.split("\n"))
+            head = Text(column.head if fits else one_line(column.head))
             fixed = None if column.align == "left" else width
             grid.add_column(head, justify=column.align, width=fixed, overflow="fold")
         for row in self.rows:
@@ -149,18 +138,17 @@ class Table:
     def latex(self) -> str:
         """A `table` environment, with the rules of booktabs."""
         heads = " & ".join(escaped_latex(one_line(column.head)) for column in self.columns)
-        count, body = len(self.columns) - 1, ""
+        count, above, body = len(self.columns), "", ""
+        if self.above:
+            above = f"& \\multicolumn{{{count - 1}}}{{c}}{{{escaped_latex(self.above)}}} \\\\\n"
+            above += f"\\cmidrule(lr){{2-{count}}}\n"
         for row in self.rows:
             form = "\\textit{{{}}}" if row.kind else "{}"
             body += " & ".join(marked(cell, form, "\\textbf{{{}}}", escaped_latex) for cell in row.cells) + " \\\\\n"
-        above = (
-            f"& \\multicolumn{{{count}}}{{c}}{{{escaped_latex(self.above)}}} \\\\\n\\cmidrule(lr){{2-{count + 1}}}\n"
-        )
         return (
             f"\\begin{{table}}\n\\centering\n\\caption{{{escaped_latex(self.caption)}}}\n"
             f"\\begin{{tabular}}{{{''.join(column.align[0] for column in self.columns)}}}\n\\toprule\n"
-            f"{above if self.above else ''}{heads} \\\\\n\\midrule\n{body}\\bottomrule\n"
-            "\\end{tabular}\n\\end{table}\n"
+            f"{above}{heads} \\\\\n\\midrule\n{body}\\bottomrule\n\\end{{tabular}}\n\\end{{table}}\n"
         )
 
     def html(self) -> Markup:
@@ -177,19 +165,18 @@ def plain_table(title: str, caption: str, columns: Sequence[str], rows: Sequence
     """
     numeric = [rank > 0 and all(as_number(row[rank]) is not None for row in rows) for rank in range(len(columns))]
     heads = [Column(head, "right" if right else "left") for head, right in zip(columns, numeric, strict=True)]
-    made = []
-    for row in rows:
-        cells = []
-        for value, right in zip(row, numeric, strict=True):
-            found = as_number(value)
-            if not right:
-                cells.append(words(f"{value:.4g}" if isinstance(value, float) else str(value)))
-            elif found is None or math.isnan(found):
-                cells.append(Cell(NONE, math.nan))
-            else:
-                cells.append(Cell(f"{found:.0f}" if found.is_integer() and found < 1e15 else f"{found:.4g}", found))
-        made.append(Row(cells))
+    made = [Row([plain_cell(value, right) for value, right in zip(row, numeric, strict=True)]) for row in rows]
     return Table(title, caption, heads, made)
+
+
+def plain_cell(value: Any, numeric: bool) -> Cell:
+    """A cell of `plain_table`."""
+    found = as_number(value)
+    if not numeric:
+        return words(f"{value:.4g}" if isinstance(value, float) else str(value))
+    if found is None or math.isnan(found):
+        return Cell(NONE, math.nan)
+    return Cell(f"{found:.0f}" if found.is_integer() and found < 1e15 else f"{found:.4g}", found)
 
 
 def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:

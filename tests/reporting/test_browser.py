@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from lightning_ebm.reporting.figures.lines import error_lines
+from lightning_ebm.reporting.figures.errors import error_lines
 from lightning_ebm.reporting.figures.style import svg
 from lightning_ebm.reporting.published import published
 from lightning_ebm.reporting.record import Curve, Recall

@@ -3,8 +3,7 @@ import re
 import numpy as np
 import pytest
 
-from lightning_ebm.reporting.comparison_tables import items_table, main_table, terminal_tables
-from lightning_ebm.reporting.summary import summary
+from lightning_ebm.reporting.comparison_tables import items_table, main_table, summary, terminal_tables
 from tests.experiments import fakes
 from tests.reporting.test_table import printed
 

@@ -1,7 +1,10 @@
 import csv
+import dataclasses
 
-from lightning_ebm.reporting.figures.curves import learning_curves, read_curve, write_curves
+from lightning_ebm.reporting.figures.curves import learning_curves, read_curve
 from lightning_ebm.reporting.record import Curve
+from lightning_ebm.reporting.report import write_report
+from tests.experiments import fakes
 
 
 def metrics(folder, start, lines):
@@ -30,8 +33,8 @@ def test_no_metrics_no_points(tmp_path):
 
 def test_curves_are_written_and_drawn(tmp_path):
     curves = [Curve("a", [(1, 0.5, 8.0), (2, 1.0, 0.0)]), Curve("none", [])]
-    write_curves(curves, tmp_path / "c.csv")
-    with (tmp_path / "c.csv").open() as file:
+    write_report(dataclasses.replace(fakes.comparison(fakes.counts()), curves=curves), tmp_path)
+    with (tmp_path / "learning_curves.csv").open() as file:
         assert list(csv.reader(file))[1:] == [["a", "1", "0.5", "8"], ["a", "2", "1", "0"]]
     left, right = learning_curves(curves, "wrong bits").axes
     (line,) = left.lines

@@ -35,9 +35,13 @@ def test_a_damaged_analysis_is_named_and_left_out(tmp_path):
     for name, content in (("read_trajectory", '{"title": '), ("basin", '{"title": "a"}')):
         (tmp_path / f"analysis-debug-{name}").mkdir()
         (tmp_path / f"analysis-debug-{name}" / "about.json").write_text(content)
+    cut = tmp_path / "analysis-debug-capacity"  # a kill came while its table was written again
+    cut.mkdir()
+    (cut / "about.json").write_text('{"title": "a", "caption": "b", "command": "c", "light": "", "dark": ""}')
+    (cut / "table.csv").write_text("memory,stored,error\nEBMM,4")
     with pytest.warns(UserWarning, match=r"analysis-debug-read_trajectory cannot be read") as warned:
         assert read_findings(tmp_path, "debug") == []
-    assert len(warned) == 2
+    assert len(warned) == 3
 
 
 def test_they_are_sections_of_the_report(findings, tmp_path):

@@ -55,6 +55,8 @@ def test_numbers_of_one_s_own(tmp_path):
         ("memory,a\nM,3\n", "the columns of .* must be dataset,memory,memory_size"),
         ("memory,8\nM,many\n", "could not convert string to float: 'many'"),
         ("memory,8\nM,1,2\n", "other.csv"),
+        (f"memory,8\n{'M' * 200_000},1\n", "field larger than field limit"),
+        ("dataset,memory,memory_size,error_mean,error_p5,error_p95\na,M,0,1,0,2\n", "memory_size must be at least 1"),
         ("dataset,memory,memory_size,error_mean,error_p5,error_p95\na,M,1,1,0,2\nb,M,1,1,0,2\n", "one data set only"),
     ],
 )

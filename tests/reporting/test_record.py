@@ -17,11 +17,11 @@ from lightning_ebm.reporting.record import (
     QUERY,
     Record,
     best,
+    by_setting,
     mean_and_band,
     pooled,
     read_csv,
     row,
-    settings,
     spread,
     students_t,
     write_cells,
@@ -144,7 +144,9 @@ def test_files_that_are_none_are_named(tmp_path, content, message):
 
 
 def test_settings_put_the_unknown_mask_first():
-    assert settings(fakes.counts()) == [(16, False), (32, False), (16, True), (32, True)]
+    groups = by_setting(fakes.counts())
+    assert list(groups) == [(16, False), (32, False), (16, True), (32, True)]
+    assert groups[32, True] == fakes.counts()[-6:]
 
 
 @pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")

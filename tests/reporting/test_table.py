@@ -14,7 +14,7 @@ from rich.console import Console
 
 from lightning_ebm.reporting import table as tables
 from lightning_ebm.reporting.comparison_tables import items_table, main_table, terminal_tables
-from lightning_ebm.reporting.figures import errors, lines, style
+from lightning_ebm.reporting.figures import errors, style
 from lightning_ebm.reporting.table import Cell, Column, Row, Table, plain_table, words
 from lightning_ebm.reporting.terminal import print_in_any_encoding, terminal
 from tests.experiments import fakes
@@ -114,8 +114,8 @@ def test_labels_are_text_in_figures():
     for figure in (
         errors.error_against_size(made),
         errors.error_against_items(made),
-        lines.error_lines({label: [(1.0, 1.0, 0.0, 2.0)] for label in LABELS}, "$x$", "$u$"),
-        lines.error_bars({label: {"$k$": (1.0, 0.0, 2.0)} for label in LABELS}, "$u$"),
+        errors.error_lines({label: [(1.0, 1.0, 0.0, 2.0)] for label in LABELS}, "$x$", "$u$"),
+        errors.error_bars({label: {"$k$": (1.0, 0.0, 2.0)} for label in LABELS}, "$u$"),
     ):
         drawn = figure.findobj(matplotlib.text.Text)
         assert set(LABELS) <= {text.get_text() for text in drawn}
@@ -188,9 +188,9 @@ def test_an_encoding_that_lacks_a_character_stops_nothing(encoding, monkeypatch)
 
 def test_figures_need_no_backend():
     code = (
-        "import os, sys; from lightning_ebm.reporting.figures.lines import error_lines;"
-        "from lightning_ebm.reporting.figures.style import png;"
-        "assert png(error_lines({'a': [(1, 1, 0, 2)]}, 'x', 'u')).startswith(b'\\x89PNG');"
+        "import os, sys; from lightning_ebm.reporting.figures.errors import error_lines;"
+        "from lightning_ebm.reporting.figures.style import svg;"
+        "assert '<svg' in svg(error_lines({'a': [(1, 1, 0, 2)]}, 'x', 'u'));"
         "assert 'matplotlib.pyplot' not in sys.modules and os.environ['MPLBACKEND'] == 'broken'"
     )
     subprocess.run([sys.executable, "-c", code], env={**os.environ, "MPLBACKEND": "broken"}, check=True)

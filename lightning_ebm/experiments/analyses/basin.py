@@ -27,7 +27,6 @@ class Basin(ErrorAnalysis):
     xscale = "linear"
 
     def conditions(self, run: Run) -> Iterator[Condition]:
-        """One for each share."""
         for share in sorted(self.shares):
             found = measure_run(run, distortion=Pixels(run.data.source.spec, PixelsConfig(share)))
             yield Condition(share, found.error, exact=found.exact)

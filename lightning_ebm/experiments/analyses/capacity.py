@@ -23,7 +23,6 @@ class Capacity(ErrorAnalysis):
     axis = "patterns stored"
 
     def conditions(self, run: Run) -> Iterator[Condition]:
-        """One for each number of patterns."""
         for items in sorted(self.patterns_per_episode):
             found = measure_run(run, items)
             cells = [run.config.episodes.patterns_per_episode, items]

@@ -22,7 +22,6 @@ class Correlated(ErrorAnalysis):
     columns = ("patterns",)
 
     def conditions(self, run: Run) -> Iterator[Condition]:
-        """One for each number of classes."""
         for classes in self.classes:
             found = measure_run(run, classes=classes)
             kind = f"of {classes} class{'es' if classes > 1 else ''}" if classes else "of all classes"

@@ -11,11 +11,9 @@ import torch
 from matplotlib.figure import Figure
 
 from lightning_ebm.experiments.analysis import Analysis, AnalysisResult, ask, test_episodes
-from lightning_ebm.memory import PatternSpec
 from lightning_ebm.reporting.figures.style import COLOURS, legend, new_figure
+from lightning_ebm.reporting.record import mean_and_band
 from lightning_ebm.training.trainer import Run
-
-STORED, DISTORTED, UNSEEN, FOREIGN = "stored", "distorted", "unseen", "foreign"
 
 
 @dataclass(frozen=True)
@@ -26,13 +24,12 @@ class Energies(Analysis):
     """
 
     def result(self, runs: Mapping[str, Run]) -> AnalysisResult:
-        """See `Analysis.result`."""
         found = ask(runs, energies, "has an energy")
-        rows = []
-        for label, kinds in found.items():
-            for kind, values in kinds.items():
-                low, high = np.percentile(values, [5, 95])
-                rows.append([label, kind, float(values.mean()), float(low), float(high), auroc(kinds[STORED], values)])
+        rows = [
+            [label, kind, *mean_and_band(values.tolist()), auroc(kinds["stored"], values)]
+            for label, kinds in found.items()
+            for kind, values in kinds.items()
+        ]
         return AnalysisResult(
             "Energies of stored and of other patterns",
             "Histograms of the energy of stored patterns, of their corrupted queries, of patterns of other episodes,"
@@ -50,27 +47,22 @@ def energies(run: Run) -> dict[str, np.ndarray]:
         NotImplementedError: if the memory has no energy.
     """
     values: dict[str, list[np.ndarray]] = {}
-    generator = torch.Generator().manual_seed(0)
+    random = torch.Generator().manual_seed(0)
     with test_episodes(run) as episodes:
         for batch in episodes:
             state = run.memory.write(batch.patterns)
+            noise = torch.rand(batch.patterns.shape, generator=random).to(batch.patterns)
             kinds = {
-                STORED: batch.patterns,
-                DISTORTED: batch.queries,
-                UNSEEN: batch.patterns.roll(1, 0),  # those of the episode before; of a lone one there are none
-                FOREIGN: noise(batch.patterns, run.data.source.spec, generator),
+                "stored": batch.patterns,
+                "distorted": batch.queries,
+                "unseen": batch.patterns.roll(1, 0),  # those of the episode before; of a lone one there are none
+                "foreign": noise.round() if run.data.source.spec.binary else noise,
             }
             if len(batch.patterns) == 1:
-                del kinds[UNSEEN]
+                del kinds["unseen"]
             for kind, patterns in kinds.items():
                 values.setdefault(kind, []).append(run.memory.energy(state, patterns).flatten().double().cpu().numpy())
     return {kind: np.concatenate(parts) for kind, parts in values.items()}
-
-
-def noise(like: torch.Tensor, spec: PatternSpec, generator: torch.Generator) -> torch.Tensor:
-    """Uniform noise in the shape of a tensor, or random bits for binary patterns."""
-    values = torch.rand(like.shape, generator=generator).to(like)
-    return values.round() if spec.binary else values
 
 
 def auroc(stored: np.ndarray, others: np.ndarray) -> float:

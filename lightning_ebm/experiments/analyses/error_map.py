@@ -24,11 +24,6 @@ class ErrorMap(Analysis):
     """
 
     def result(self, runs: Mapping[str, Run]) -> AnalysisResult:
-        """See `Analysis.result`.
-
-        Raises:
-            ValueError: if patterns are not images.
-        """
         shape = spec_of(runs).shape
         if len(shape) != 3:
             raise ValueError(f"analysis=error_map needs images, got patterns of shape {shape}")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor
 
-from lightning_ebm.experiments.analysis import Condition, ErrorAnalysis, test_episodes
-from lightning_ebm.experiments.measure import per_episode
+from lightning_ebm.experiments.analysis import Condition, ErrorAnalysis, errors_by_group
 from lightning_ebm.memory import AssociativeMemory, State
-from lightning_ebm.metrics import pattern_errors
 from lightning_ebm.settings import setting
 from lightning_ebm.training.trainer import Run
 
@@ -32,24 +32,17 @@ class IncrementalWriting(ErrorAnalysis):
     needs = "can add to a state"
 
     def conditions(self, run: Run) -> Iterator[Condition]:
-        """One for each number of portions and group of patterns."""
-        for portions in sorted(p for p in self.portions if p <= run.config.episodes.patterns_per_episode):
-            for group, errors in in_portions(run, portions).items():
+        items = run.config.episodes.patterns_per_episode
+        for portions in sorted(portions for portions in self.portions if portions <= items):
+            # the first of `tensor_split` take what does not divide
+            groups = {
+                "all": slice(None),
+                "first portion": slice(math.ceil(items / portions)),
+                "last portion": slice(-(items // portions), None),
+            }
+            write = partial(write_in_portions, run.memory, portions=portions)
+            for group, errors in errors_by_group(run, write, groups).items():
                 yield Condition(portions, errors, [portions, group], line="" if group == "all" else f", {group}")
-
-
-def in_portions(run: Run, portions: int) -> dict[str, list[float]]:
-    """Errors on corrupted values of each episode: of all patterns, of the first and of the last portion."""
-    errors: dict[str, list[float]] = {"all": [], "first portion": [], "last portion": []}
-    with test_episodes(run) as episodes:
-        for batch in episodes:
-            parts = batch.patterns.tensor_split(portions, 1)
-            answer = run.memory.read(write_in_portions(run.memory, batch.patterns, portions), batch.queries)[-1]
-            each = pattern_errors(answer, batch.patterns, run.data.source.spec, batch.mask)
-            errors["all"] += per_episode(each)
-            errors["first portion"] += per_episode(each[:, : parts[0].shape[1]])
-            errors["last portion"] += per_episode(each[:, -parts[-1].shape[1] :])
-    return errors
 
 
 def write_in_portions(memory: AssociativeMemory, patterns: Tensor, portions: int) -> State:

@@ -33,14 +33,12 @@ class Landscape(Analysis):
     """Energies along each axis."""
 
     def result(self, runs: Mapping[str, Run]) -> AnalysisResult:
-        """See `Analysis.result`."""
         found = ask(runs, self.slice, "has an energy")
         rows = []
         for label, plane in found.items():
             for when in ("before", "after"):
                 row, column = np.unravel_index(plane[when].argmin(), plane[when].shape)
                 rows.append([label, when, float(plane["x"][column]), float(plane["y"][row]), float(plane[when].min())])
-
         return AnalysisResult(
             "A slice of the energy, before and after writing",
             "The plane through a stored pattern (square, at 0, 0), its query (circle, at 1, 0) and another stored"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lightning_ebm.experiments.analysis import Condition, ErrorAnalysis, measure_run, test_episodes
-from lightning_ebm.reporting.figures.lines import Lines
+from lightning_ebm.reporting.figures.errors import Lines
 from lightning_ebm.schema import PRECISIONS
 from lightning_ebm.settings import setting
 from lightning_ebm.training.trainer import Run
@@ -36,7 +36,6 @@ class Rate(ErrorAnalysis):
     axis = "bits of state for each pattern"
 
     def conditions(self, run: Run) -> Iterator[Condition]:
-        """One for each precision."""
         for precision in self.precisions:
             found = measure_run(run, precision=precision)
             bits = found.bits / run.config.episodes.patterns_per_episode
@@ -44,7 +43,6 @@ class Rate(ErrorAnalysis):
             yield Condition(bits, found.error_corrupted, cells)
 
     def reference(self, runs: Mapping[str, Run]) -> Lines:
-        """The bound."""
         first = next(iter(runs.values()))
         return {"least for random bits": bound(first)} if first.config.data.name == "bits" else {}
 

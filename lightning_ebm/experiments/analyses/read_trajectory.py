@@ -20,7 +20,6 @@ class ReadTrajectory(Analysis):
     """How energy and error fall from the query over the read steps (figure 2 of the EBMM paper)."""
 
     def result(self, runs: Mapping[str, Run]) -> AnalysisResult:
-        """See `Analysis.result`."""
         spec = spec_of(runs)
         found = {label: along(run) for label, run in runs.items()}
         rows = []

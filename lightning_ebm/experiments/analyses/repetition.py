@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
+from torch import Tensor
 
-from lightning_ebm.experiments.analysis import Condition, ErrorAnalysis, test_episodes
-from lightning_ebm.experiments.measure import per_episode
-from lightning_ebm.metrics import pattern_errors
+from lightning_ebm.experiments.analysis import Condition, ErrorAnalysis, errors_by_group
+from lightning_ebm.memory import AssociativeMemory, State
 from lightning_ebm.settings import setting
 from lightning_ebm.training.trainer import Run
 
@@ -32,21 +33,14 @@ class Repetition(ErrorAnalysis):
     axis = "times that the repeated patterns are stored"
 
     def conditions(self, run: Run) -> Iterator[Condition]:
-        """One for each number of times and group of patterns."""
+        count = max(1, round(self.share * run.config.episodes.patterns_per_episode))
+        groups = {"repeated": slice(count), "once": slice(count, None)}
         for times in sorted(self.times):
-            for kind, errors in repeated(run, times, self.share).items():
+            write = partial(write_repeated, run.memory, count=count, times=times)
+            for kind, errors in errors_by_group(run, write, groups).items():
                 yield Condition(times, errors, [times, kind], line=f", {kind}")
 
 
-def repeated(run: Run, times: int, share: float) -> dict[str, list[float]]:
-    """Errors on corrupted values of each episode, of the patterns stored `times` times and of those stored once."""
-    errors: dict[str, list[float]] = {"repeated": [], "once": []}
-    with test_episodes(run) as episodes:
-        for batch in episodes:
-            count = max(1, round(share * batch.patterns.shape[1]))
-            copies = [batch.patterns[:, :count]] * (times - 1)
-            answer = run.memory.read(run.memory.write(torch.cat([batch.patterns, *copies], 1)), batch.queries)[-1]
-            each = pattern_errors(answer, batch.patterns, run.data.source.spec, batch.mask)
-            errors["repeated"] += per_episode(each[:, :count])
-            errors["once"] += per_episode(each[:, count:])
-    return errors
+def write_repeated(memory: AssociativeMemory, patterns: Tensor, count: int, times: int) -> State:
+    """The state after patterns (episodes, items, *shape) were written, the first `count` of them `times` times."""
+    return memory.write(torch.cat([patterns, *[patterns[:, :count]] * (times - 1)], 1))

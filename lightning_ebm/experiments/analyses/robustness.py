@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from lightning_ebm.data.distortions import Block, BlockConfig, Half, HalfConfig, Pixels, PixelsConfig
 from lightning_ebm.data.episodes import Distortion
@@ -21,21 +20,20 @@ from lightning_ebm.settings import setting
 from lightning_ebm.training.trainer import Run
 
 
-@dataclass(frozen=True)
-class Setting:
+class Setting(NamedTuple):
     """How a memory is tested, but for the distortion."""
 
     items: int
     """Patterns in an episode."""
-    mask: str = "unknown"
-    """unknown or known."""
-    precision: str = "float32"
-    """Of the state between writing and reading."""
-    portions: int = 1
+    portions: int
     """In how many portions patterns are written; 0: nothing is written."""
+    precision: str
+    """Of the state between writing and reading."""
+    mask: str
+    """unknown or known."""
 
     def cells(self) -> list[Any]:
-        """What a table says of it."""
+        """As in the table."""
         return [self.items, self.portions or "nothing", self.precision, self.mask]
 
 
@@ -61,9 +59,9 @@ class Robustness(ErrorAnalysis):
         " portions in which they are written, the precision of the state, and whether the mask is given."
     )
     columns = ("tested with", "patterns", "portions", "precision", "mask", "query")
+    needs = "can add to a state"
 
     def conditions(self, run: Run) -> Iterator[Condition]:
-        """One for each distortion and setting."""
         spec = run.data.source.spec
         kinds = {str(choice): distortions.build(choice, spec) for choice in self.distortions} or usual(spec)
         settings, written = self.settings(run), dict[tuple[int, int], Written]()
@@ -83,15 +81,15 @@ class Robustness(ErrorAnalysis):
         compare = run.config.compare
         items = compare.patterns_per_episode or [run.config.episodes.patterns_per_episode]
         masks = ["unknown", "known"] if compare.mask == "both" else [compare.mask]
-        first = Setting(items[0], masks[0], compare.precisions[0])
-        others: dict[str, list[Any]] = {
-            "mask": masks[1:],
-            "precision": compare.precisions[1:],
-            "items": items[1:],
-            "portions": self.portions,
-        }
-        return [first] + [
-            dataclasses.replace(first, **{key: value}) for key, values in others.items() for value in values
+        if any(portions > items[0] for portions in self.portions):
+            raise ValueError(f"analysis.portions must be at most {items[0]}, the patterns stored, got {self.portions}")
+        first = Setting(items[0], 1, compare.precisions[0], masks[0])
+        return [
+            first,
+            *(first._replace(mask=mask) for mask in masks[1:]),
+            *(first._replace(precision=precision) for precision in compare.precisions[1:]),
+            *(first._replace(items=count) for count in items[1:]),
+            *(first._replace(portions=portions) for portions in self.portions),
         ]
 
 

@@ -40,7 +40,6 @@ class Steps(ErrorAnalysis):
     xscale = "linear"
 
     def conditions(self, run: Run) -> Iterator[Condition]:
-        """One for each read step, and for each number of write steps of an EBMM."""
         for step, errors in enumerate(read_on(run, self.readings), start=1):
             yield Condition(step, errors, ["read", step], line=", read steps")
         if isinstance(run.memory, EBMM):

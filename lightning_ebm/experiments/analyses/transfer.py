@@ -27,21 +27,12 @@ class Transfer(ErrorAnalysis):
 
     @cached_property
     def sources(self) -> dict[str, PatternSource]:
-        """The data sets, by name.
-
-        Raises:
-            ValueError: if no data set is named.
-        """
+        """The data sets, by name, which the analyses of all memories share."""
         if not self.data:
             raise ValueError("analysis.data must name at least one data set")
         return {choice.name: datasets.build(choice) for choice in self.data}
 
     def conditions(self, run: Run) -> Iterator[Condition]:
-        """One for each data set and state.
-
-        Raises:
-            ValueError: if the patterns of a data set are of another kind.
-        """
         own, spec = run.config.data.name, run.data.source.spec
         for name, source in ({own: run.data.source} | self.sources).items():
             if source.spec != spec:

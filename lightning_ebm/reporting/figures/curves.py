@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 
 from lightning_ebm.reporting.figures.style import legend, look, new_figure, write_out_ticks
 from lightning_ebm.reporting.record import Curve
-from lightning_ebm.reporting.table import write_rows
 
 
 def read_curve(label: str, folder: Path) -> Curve:
@@ -28,12 +27,6 @@ def read_curve(label: str, folder: Path) -> Curve:
                 except ValueError:
                     warnings.warn(f"{path} is damaged: its curve lacks points", stacklevel=2)
     return Curve(label, [(update, *points[update]) for update in sorted(points)])
-
-
-def write_curves(curves: Sequence[Curve], path: Path) -> None:
-    """Writes all points, one a line."""
-    points = ((curve.label, *point) for curve in curves for point in curve.points)
-    write_rows(path, ("label", "update", "seconds", "error"), points)
 
 
 def learning_curves(curves: Sequence[Curve], unit: str, dark: bool = False) -> Figure:

@@ -1,10 +1,11 @@
-"""The error figures of a comparison: against the number of stored patterns, and against the size of the state."""
+"""The error figures of a comparison, and the lines and bars that most analyses end in."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -20,50 +21,50 @@ from lightning_ebm.reporting.figures.style import (
     COLOURS,
     DASHES,
     FAINT,
+    INK,
     MARKERS,
     draw_line,
     from_zero,
     legend,
+    look,
     new_figure,
     write_out_ticks,
 )
-from lightning_ebm.reporting.published import Published
+from lightning_ebm.reporting.published import Point
 from lightning_ebm.reporting.record import (
     EXACT,
     MEASURES,
     Comparison,
     Measure,
     Record,
-    mean_and_band,
-    of_setting,
-    settings,
+    by_setting,
     size_lines,
 )
 
-Point = tuple[int, float, float, float]
-"""Size or number of patterns; mean, 5th, 95th percentile of the error."""
 MANY = 12
-"""Lines that one figure may hold before nobody can follow them."""
+"""Lines that one figure may hold before nobody can follow them; labels that fit below it, and markers on a line."""
+APART = 1.15
+"""Factor by which neighbouring labels on a logarithmic axis differ at least, so that they do not overlap."""
 WIDE = 20.0
 """Ratio of mean errors beyond which the smaller ones could not be distinguished on a linear axis."""
-DASHED: dict[str, Any] = {"linestyle": (0, (4, 3)), "linewidth": 1.1}
+
+Lines = dict[str, list[tuple[float, float, float, float]]]
+"""Label -> points: place on the axis; mean, 5th, 95th percentile of what is measured there."""
 
 
 def error_against_items(comparison: Comparison, dark: bool = False, measure: Measure = "error_corrupted") -> Figure:
     """Error against the number of stored patterns, one panel for each mask setting, one line for each label.
 
     Lines are means, bands reach from 5th to 95th percentile of the test episodes. Controls are dashed: of the prior
-    states of all memories, only the best is shown. Published lines count all values, so only the error on all values
-    has them.
+    states of all memories, only the best is shown.
     """
-    masks = sorted({record.mask_known for record in comparison.results})
+    masks = comparison.masks
     lines: dict[str, list[Record]] = {}
     for record in comparison.results:
         if not record.is_control:
             lines.setdefault(record.label, []).append(record)
-    published = laid_over(comparison, "items", measure)
-    counts = {record.items for record in comparison.results}
-    counts |= {place for points in (published.lines.values() if published else ()) for place, *_ in points}
+    published = comparison.published_lines("items", measure)
+    counts = {*comparison.counts, *(count for points in published.values() for count, *_ in points)}
     styles = looks(((label, records[0].memory) for label, records in lines.items()), dark)
     with new_figure(6.4 if len(masks) == 1 else 9.8, 4.2 + 0.08 * len(lines), dark) as figure:
         panels = figure.subplots(1, len(masks), squeeze=False, sharex=True, sharey=True)
@@ -71,14 +72,13 @@ def error_against_items(comparison: Comparison, dark: bool = False, measure: Mea
             axes.set_title(f"mask {mask_name(mask_known)}")
             axes.set_xticks(sorted(counts))
             for rank, (label, records) in enumerate((controls(comparison.results, measure) | lines).items()):
-                points = sorted(point(one.items, one, measure) for one in records if one.mask_known == mask_known)
+                points = sorted((one.items, *one.band(measure)) for one in records if one.mask_known == mask_known)
                 if points and label in styles:
                     draw_line(axes, points, label=label, zorder=3, **styles[label])
                 elif points:
                     items, means, *_ = zip(*points, strict=True)
                     axes.plot(items, means, label=label, color=FAINT[dark], linestyle=DASHES[1 + rank], linewidth=1.1)
-            if published:
-                draw_published(axes, published, dark)
+            draw_published(axes, published, dark)
             from_zero(axes)
         name_axes(panels, "patterns stored", comparison.unit, measure)
         legend(figure)
@@ -89,34 +89,31 @@ def error_against_size(comparison: Comparison, dark: bool = False, measure: Meas
     """Error against the size of the state, one panel for each setting.
 
     Points are means, bars reach from the 5th to the 95th percentile of the test episodes. The sizes of one row are
-    joined by a line. Of more than `MANY` lines, those of rounded states are left to the table.
-    Controls, and memories without a state, have no size and are dashed horizontals: of the prior states of all
-    memories, only the best. Published lines over sizes are laid over the error on all values, which is what they count.
-    With them, or where means differ by more than a factor of `WIDE`, the errors' axis is logarithmic, for ratios are
-    what is read off, unless a mean error is 0. Bars that reach to 0 then end at the lower edge.
+    joined by a line. Of more than `MANY` lines, those of rounded states are left to the table. Controls, and memories
+    without a state, have no size and are dashed horizontals: of the prior states of all memories, only the best.
+    With published lines, or where means differ by more than a factor of `WIDE`, ratios are what is read off: the
+    errors' axis is logarithmic, unless a mean error is 0. Bars that reach to 0 then end at the lower edge.
     """
-    groups = settings(comparison.results)
-    masks, items = sorted({mask for _, mask in groups}), sorted({count for count, _ in groups})
+    groups, masks, items = by_setting(comparison.results), comparison.masks, comparison.counts
     lines = size_lines(comparison.results)
     if len(lines) > MANY:
         lines = {name: line for name, line in lines.items() if line[0].precision == "float32"}
-    published = laid_over(comparison, "floats", measure)
+    published = comparison.published_lines("floats", measure)
     styles = looks(((name, records[0].memory) for name, records in lines.items()), dark)
-    drawn = [point(record.floats, record, measure) for records in lines.values() for record in records]
+    drawn = [(record.floats, *record.band(measure)) for records in lines.values() for record in records]
     means = [error for _, error, *_ in drawn if math.isfinite(error)]
-    ratios = min(means, default=0.0) > 0 and (published is not None or max(means) > WIDE * min(means))
+    ratios = min(means, default=0.0) > 0 and (bool(published) or max(means) > WIDE * min(means))
     positive = [value for _, *values in drawn for value in values if value > 0]
-    sizes = [record.floats for records in lines.values() for record in records]
-    sizes += [size for points in (published.lines.values() if published else ()) for size, *_ in points]
+    sizes = [size for size, *_ in drawn] + [size for points in published.values() for size, *_ in points]
     with new_figure(6.4 if len(masks) == 1 else 9.2, 1.2 + 3.4 * len(items), dark) as figure:
         panels = figure.subplots(len(items), len(masks), squeeze=False, sharex=True, sharey=True)
         size_axis(panels[0, 0], sizes)
         for (row, column), axes in np.ndenumerate(panels):
-            here = of_setting(comparison.results, items[row], masks[column])
+            here = groups.get((items[row], masks[column]), [])
             axes.set_title(setting_name(items[row], masks[column]))
             alone: list[int] = []  # sizes of the lines that have but one point
             for name, records in lines.items():
-                points = [point(record.floats, record, measure) for record in records if record in here]
+                points = [(record.floats, *record.band(measure)) for record in records if record in here]
                 rank = 0
                 if len(points) == 1:
                     rank = sum(abs(math.log(points[0][0] / size)) < 0.03 for size in alone)
@@ -124,8 +121,7 @@ def error_against_size(comparison: Comparison, dark: bool = False, measure: Meas
                 if points:
                     draw_bars(figure, axes, points, {"label": name, **styles[name]}, rank)
             draw_controls(axes, here, dark, measure)
-            if published:
-                draw_published(axes, published, dark)
+            draw_published(axes, published, dark)
             if ratios:
                 axes.set_yscale("log")
                 axes.set_ylim(bottom=min(positive) / 1.5)
@@ -137,23 +133,12 @@ def error_against_size(comparison: Comparison, dark: bool = False, measure: Meas
     return figure
 
 
-def laid_over(comparison: Comparison, axis: str, measure: Measure) -> Published | None:
-    """The published lines over an axis; none over the error on corrupted values, which they do not count."""
-    found = comparison.published
-    return found if found and found.axis == axis and measure == "error" else None
-
-
-def point(position: int, record: Record, measure: Measure) -> Point:
-    """The point of a record: where it stands, and its error."""
-    return (position, *mean_and_band(getattr(record, measure)))
-
-
 def controls(records: list[Record], measure: Measure) -> dict[str, list[Record]]:
     """The controls by role; of each, the best per setting."""
     found: dict[str, list[Record]] = {}
-    for setting in settings(records):
+    for members in by_setting(records).values():
         best: dict[str, Record] = {}
-        for record in of_setting(records, *setting):
+        for record in members:
             drawn = record.is_control and record.role != EXACT  # it has a size, as the memories have
             if drawn and not best.setdefault(record.role, record).mean(measure) <= record.mean(measure):
                 best[record.role] = record
@@ -194,13 +179,14 @@ def name_axes(panels: np.ndarray, horizontal: str, unit: str, measure: Measure) 
         axes.set_ylabel(f"{MEASURES[measure]}\n({unit})")
 
 
-def draw_published(axes: Axes, published: Published, dark: bool) -> None:
+def draw_published(axes: Axes, lines: Mapping[str, Sequence[Point]], dark: bool) -> None:
     """A paper's lines, thin, dashed and grey; no bands, which would hide one's own."""
-    for rank, (label, points) in enumerate(published.lines.items()):
+    for (label, points), marker in zip(lines.items(), cycle(MARKERS), strict=False):
         places, means, *_ = zip(*points, strict=True)
-        settings: dict[str, Any] = {"color": FAINT[dark], "linestyle": (0, (3, 2)), "linewidth": 0.9, "zorder": 1.5}
-        marker = MARKERS[rank % len(MARKERS)]
-        axes.plot(places, means, label=f"{label}, published", marker=marker, markersize=3, **settings)
+        axes.plot(
+            places, means, label=label, color=FAINT[dark], linestyle=(0, (3, 2)), linewidth=0.9, zorder=1.5,
+            marker=marker, markersize=3,
+        )  # fmt: skip
 
 
 def draw_bars(figure: Figure, axes: Axes, points: Sequence[Point], look: dict[str, Any], rank: int) -> None:
@@ -221,7 +207,7 @@ def draw_controls(axes: Axes, records: list[Record], dark: bool, measure: Measur
     without_size |= {record.label: record for record in records if not record.is_control and not record.floats}
     levels = sorted(((record.mean(measure), label) for label, record in without_size.items()), reverse=True)
     for rank, (level, label) in enumerate(levels):
-        axes.axhline(level, color=FAINT[dark], **DASHED)
+        axes.axhline(level, color=FAINT[dark], linestyle=(0, (4, 3)), linewidth=1.1)
         axes.annotate(
             label, (1 - 0.34 * (rank // 2), level), (0, -3 if rank else 3), fontsize=8, color=FAINT[dark],
             xycoords=axes.get_yaxis_transform(), textcoords="offset points",
@@ -237,5 +223,54 @@ def size_axis(axes: Axes, sizes: list[int]) -> None:
     ticks = (1,) if span > 1000 else (1, 3) if span > 100 else (1, 2, 5) if span > 12 else (1, 1.5, 2, 3, 4, 6)
     alone = len(set(sizes)) == 1
     write_out_ticks(axes.xaxis, FixedLocator(sizes[:1]) if alone else LogLocator(subs=ticks, numticks=20))
-    if sizes and min(sizes) > 0:
+    if sizes:
         axes.set_xlim(min(sizes) / 1.35, max(sizes) * 1.35)
+
+
+def error_lines(lines: Lines, horizontal: str, unit: str, dark: bool = False, xscale: str = "linear") -> Figure:
+    """Means as lines, bands around them, over a horizontal axis; errors are in `unit`.
+
+    With `xscale="log"` the horizontal axis has a tick at each point, or at 1 and 3 of each power of ten where that
+    would be too many.
+    """
+    with new_figure(6.4, 4.2 + 0.12 * len(lines), dark) as figure:
+        axes = figure.subplots()
+        for rank, (label, points) in enumerate(lines.items()):
+            crowded = {"marker": ""} if len(points) > MANY else {}
+            draw_line(axes, points, label=label, **look(rank, dark) | crowded)
+        axes.set(xlabel=horizontal, ylabel=f"error ({unit})", xscale=xscale)
+        if xscale == "log":
+            ticks = well_apart(place for points in lines.values() for place, *_ in points)
+            write_out_ticks(axes.xaxis, FixedLocator(ticks) if len(ticks) <= MANY else LogLocator(subs=(1, 3)))
+        from_zero(axes)
+        legend(figure)
+    return figure
+
+
+def well_apart(places: Iterable[float]) -> list[float]:
+    """Those of some places above 0, in ascending order, that are at least a factor of `APART` above the one before."""
+    found: list[float] = []
+    for place in sorted(places):
+        if not found or place >= APART * found[-1]:
+            found.append(place)
+    return found
+
+
+def error_bars(bars: Mapping[str, Mapping[str, tuple[float, float, float]]], unit: str, dark: bool = False) -> Figure:
+    """Means as bars, bands as lines, of label -> kind of test -> mean, 5th, 95th percentile of the error in `unit`."""
+    kinds = list(dict.fromkeys(kind for of_label in bars.values() for kind in of_label))
+    height = 0.8 / len(bars)
+    with new_figure(6.8, 1.2 + 0.28 * len(kinds) * (1 + 0.5 * len(bars)), dark) as figure:
+        axes = figure.subplots()
+        for rank, (label, of_label) in enumerate(bars.items()):
+            places = [kinds.index(kind) + (rank - (len(bars) - 1) / 2) * height for kind in of_label]
+            means, lows, highs = (list(values) for values in zip(*of_label.values(), strict=True))
+            axes.barh(places, means, height, color=look(rank, dark)["color"], label=label)
+            axes.hlines(places, lows, highs, color=INK[dark], linewidth=1)
+        axes.set_yticks(np.arange(len(kinds)), kinds)
+        axes.invert_yaxis()
+        axes.grid(True, axis="x")
+        axes.grid(False, axis="y")
+        axes.set_xlabel(f"error on corrupted values ({unit})")
+        legend(figure)
+    return figure

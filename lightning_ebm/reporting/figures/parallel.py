@@ -17,19 +17,15 @@ BEST = 3
 
 @dataclass(frozen=True)
 class Axis:
-    """One vertical axis.
-
-    Attributes:
-        name: what is below it.
-        values: of each line.
-        choices: all that a value may be, spread evenly; empty: values are numbers, from the least to the greatest.
-        logarithmic: whether numbers, if they are all positive, are shown by their logarithm.
-    """
+    """One vertical axis."""
 
     name: str
     values: Sequence[Any]
+    """Of each line."""
     choices: Sequence[Any] = ()
+    """All that a value may be, spread evenly; empty: values are numbers, from the least to the greatest."""
     logarithmic: bool = False
+    """Whether numbers, if they are all positive, are shown by their logarithm."""
 
     def height(self, value: Any) -> float:
         """Where a value is, from 0 to 1; in the middle if there is one only."""

@@ -81,13 +81,10 @@ def _picture_table(
 
 
 def as_picture(pattern: np.ndarray) -> np.ndarray:
-    """One pattern as red, green, blue and opacity, (height, width, 4) in [0, 1]; 0 is black.
+    """One pattern in [0, 1] as red, green, blue and opacity, (height, width, 4) in [0, 1]; 0 is black, NaN is grey.
 
-    Three channels are colours, others stand side by side. A vector fills a near-square grid row by row, and
-    what is left of the grid is transparent. Values that are not numbers are grey.
-
-    Args:
-        pattern: (channels, height, width), (height, width) or (length,), values in [0, 1].
+    Of (channels, height, width), three channels are colours, others stand side by side. A vector (length,) fills a
+    near-square grid row by row, and what is left of the grid is transparent.
     """
     values = np.clip(np.nan_to_num(np.asarray(pattern, np.float64), nan=0.5), 0, 1)
     if values.ndim == 3 and len(values) == 3:

@@ -84,16 +84,9 @@ def svg(figure: Figure) -> str:
     return re.sub(r"font-family: 'DejaVu Sans'[^;\"]*", own, text.getvalue())
 
 
-def png(figure: Figure) -> bytes:
-    """The figure as PNG, fine enough for print."""
-    data = io.BytesIO()
-    figure.savefig(data, format="png", bbox_inches="tight", dpi=220)
-    return data.getvalue()
-
-
 def save(figure: Figure, path: Path) -> None:
-    """Writes the figure as PNG; `path` is without an ending."""
-    path.with_name(f"{path.name}.png").write_bytes(png(figure))
+    """Writes the figure as PNG, fine enough for print; `path` is without an ending."""
+    figure.savefig(path.with_name(f"{path.name}.png"), bbox_inches="tight", dpi=220)
 
 
 def write_out_ticks(axis: Axis, ticks: Locator | None = None) -> None:

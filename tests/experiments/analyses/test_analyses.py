@@ -11,6 +11,7 @@ from lightning_ebm.cli import main
 from lightning_ebm.config import read_file, resolve
 from lightning_ebm.data.episodes import EpisodeDataset, Sampling
 from lightning_ebm.experiments.analyses.basin import Basin
+from lightning_ebm.experiments.analyses.capacity import Capacity
 from lightning_ebm.experiments.analyses.correlated import Correlated
 from lightning_ebm.experiments.analyses.energies import Energies, auroc
 from lightning_ebm.experiments.analyses.error_map import ErrorMap
@@ -25,13 +26,23 @@ from lightning_ebm.experiments.analyses.transfer import Transfer
 from lightning_ebm.experiments.experiment import test_loader as loader
 from lightning_ebm.experiments.measure import measure
 from lightning_ebm.registry import Choice, analyses, datasets, distortions
-from lightning_ebm.training.trainer import build
-from tests.experiments.analyses.runs import bits_run
+from lightning_ebm.training.trainer import Run, build
 from tests.marks import fast
 
 ROOT = Path(__file__).parents[3]
 QUERY = "lightning_ebm.experiments.controls:QueryItself"
 MIXTURE = {"name": "ebmm", "energy": {"name": "mixture", "slots": 4}, "writing": {"steps": 3, "write_rate": 0.3}}
+
+
+def bits_run(memory, **changes) -> Run:
+    """A memory on 32 random bits, 8 of them re-drawn; eight test episodes of four patterns."""
+    plain = {
+        "memory": memory,
+        "data": {"name": "bits", "size": 32},
+        "distortion": {"name": "pixels", "amount": 8},
+        "episodes": {"patterns_per_episode": 4, "test": 8},
+    }
+    return build(resolve({**plain, **changes}))
 
 
 def column(answer, head):
@@ -40,6 +51,35 @@ def column(answer, head):
 
 def chosen(registry, name, **settings):
     return Choice(name, registry.load(name).config(**settings))
+
+
+def test_hopfields_error_is_that_of_a_comparison_and_grows():
+    answer = Capacity([16, 2]).result({"Hopfield": bits_run("hopfield")})
+    few, many = (next(row for row in answer.rows if row[2] == items) for items in (2, 16))
+    assert few[3] == 0 and few[6] == 1  # two patterns of 32 bits are recalled exactly
+    assert many[3] > 2 and many[6] < 0.5
+    assert many[4] <= many[3] <= many[5]
+    (axes,) = answer.figure(False).axes
+    (line,) = axes.get_lines()
+    np.testing.assert_allclose(line.get_xydata(), [[2, few[3]], [16, many[3]]])
+
+
+def test_the_command_writes_table_and_figure_of_capacity(tmp_path, capsys):
+    words = [
+        "configs/debug.yaml",
+        f"output={tmp_path}",
+        "memory=hopfield",
+        "analysis=capacity",
+        "analysis.patterns_per_episode=[2,3]",
+    ]
+    assert main(["analyse", *words]) == 0
+    assert "More patterns than trained on" in capsys.readouterr().out
+    folder = tmp_path / "analysis-debug-capacity"
+    with (folder / "table.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["memory"], row["trained on"], row["stored"]) for row in rows] == [("Hopfield", "4", n) for n in "23"]
+    assert "lightning-ebm" in (folder / "table.md").read_text()
+    assert (folder / "figure.png").stat().st_size > 5000 and (folder / "about.json").exists()
 
 
 def test_basin_of_the_query_itself_is_half_of_what_is_redrawn():
@@ -90,6 +130,16 @@ def test_robustness_varies_one_setting_at_a_time():
     assert error[8, 4, "float32", "unknown"] == pytest.approx(error[first])
     assert error[2, 1, "float32", "unknown"] < error[first] < error[8, "nothing", "float32", "unknown"]
     assert error[8, 1, "float32", "known"] < error[first]
+
+
+def test_robustness_to_portions_that_cannot_be_written_is_refused():
+    at_once = {"at once": bits_run({"name": "hopfield", "rule": "pseudo_inverse"})}
+    with pytest.raises(ValueError, match="none of these memories can add to a state"):
+        Robustness([], portions=[2]).result(at_once)
+    found = Robustness([], portions=[2]).result(at_once | {"Hebb": bits_run("hopfield")})
+    assert set(column(found, "memory")) == {"Hebb"}
+    with pytest.raises(ValueError, match=r"analysis\.portions must be at most 4, the patterns stored, got \[5\]"):
+        Robustness([], portions=[5]).result(at_once)
 
 
 def test_transfer_tests_on_other_data_beside_its_own():
