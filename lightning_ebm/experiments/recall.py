@@ -17,7 +17,7 @@ from lightning_ebm.data.episodes import DataError, Episode
 from lightning_ebm.data.user_images import as_pattern, read_image
 from lightning_ebm.experiments.analysis import AnalysisResult
 from lightning_ebm.experiments.measure import count_floats, recall_first
-from lightning_ebm.experiments.reproduce import published, run_config
+from lightning_ebm.experiments.pretrained import published, run_config
 from lightning_ebm.memory import image_shape
 from lightning_ebm.metrics import pattern_errors, unit
 from lightning_ebm.pretrained import Pretrained
