@@ -22,8 +22,7 @@ from lightning_ebm.experiments.executor import UnfinishedError
 from lightning_ebm.signals import REQUEUE
 from lightning_ebm.sweeping import sweep
 from lightning_ebm.sweeping.file import Hyperband, checked
-from lightning_ebm.sweeping.search import grid_values, is_hopeless, propose, values_at
-from lightning_ebm.sweeping.trials import job, read_trials
+from lightning_ebm.sweeping.trials import grid_values, is_hopeless, job, propose, read_trials, values_at
 
 FAKE = str(Path(__file__).parent / "fake_run.py")
 
@@ -149,7 +148,7 @@ def test_refused(tmp_path, monkeypatch):
 
 
 def test_needs_no_wandb():
-    for module in ("file", "search", "trials"):
+    for module in ("file", "trials"):
         assert "import wandb" not in Path(sys.modules[f"lightning_ebm.sweeping.{module}"].__file__).read_text()
 
 
