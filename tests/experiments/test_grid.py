@@ -181,6 +181,23 @@ def test_killed_at_any_moment_it_goes_on_and_redoes_nothing(tmp_path):
         assert not starts.exists() or len(list(yaml.safe_load_all(starts.read_text()))) == 1
 
 
+def test_experiments_that_share_a_training_share_a_process(tmp_path):
+    """Variations of the test's distortion: one folder, one training. One that fails does not stop the others."""
+    amounts = {"few": 2, "too many": 99, "many": 12}
+    vary = {"noise": {n: {"test_distortion": {"name": "pixels", "amount": k}} for n, k in amounts.items()}}
+    plain = small(tmp_path, seeds=[], precisions=["float32"], vary=vary, jobs=2)
+    plain["compare"]["rows"] = {"Mixture": {"memory": {"name": "ebmm", "energy": {"name": "mixture", "slots": 2}}}}
+    experiments = grid(plain)
+    assert len({one.folder for one in experiments}) == 1
+    failed = run_experiments(experiments)
+    assert list(failed) == [1] and "amount must" in failed[1]
+    assert [one.is_done() for one in experiments] == [True, False, True]
+    starts = experiments[0].folder / "provenance.yaml"
+    assert len(list(yaml.safe_load_all(starts.read_text()))) == 1
+    few, many = (experiments[place].results()[-1].mean() for place in (0, 2))
+    assert few < many  # the query itself
+
+
 def test_rows_may_differ_in_how_training_images_are_augmented(tmp_path):
     config = small(tmp_path) | {"data": {"name": "glyphs"}, "distortion": {"name": "block"}}
     config["compare"]["rows"] = {
