@@ -15,17 +15,7 @@ import yaml
 from rich.console import Console
 
 from lightning_ebm import pretrained
-from lightning_ebm.config import (
-    ConfigError,
-    Overrides,
-    Source,
-    merge,
-    parse_overrides,
-    plain,
-    read,
-    resolve,
-    without,
-)
+from lightning_ebm.config import ConfigError, Overrides, Source, merge, parse_overrides, plain, read, resolve, without
 from lightning_ebm.experiments.compare import comparison_of
 from lightning_ebm.experiments.experiment import Experiment, Setting, measured, name_of, named
 from lightning_ebm.experiments.grid import grid

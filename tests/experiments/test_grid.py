@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from lightning_ebm.cli import main
-from lightning_ebm.config import ConfigError
+from lightning_ebm.config import ConfigError, read, resolve
 from lightning_ebm.experiments import experiment
 from lightning_ebm.experiments.compare import compare
 from lightning_ebm.experiments.executor import UnfinishedError
@@ -62,6 +62,18 @@ def test_experiments_are_rows_times_sizes_times_variations_times_seeds(tmp_path)
     assert {one.config.distortion.config.amount for one in found if one.variation == "few"} == {2}
     assert len({one.folder for one in found}) == len(found)
     assert [one.label for one in grid(small(tmp_path), {"memory": "hop*"})] == ["Hopfield"] * 2
+
+
+def test_rows_sizes_and_variations_may_name_a_recipe(tmp_path):
+    paper = resolve(read({"recipe": "paper"})).training.learning_rate
+    recipe = {"recipe": "paper"}
+    for row, vary in (
+        (recipe, {}),
+        ({"sizes": {"a": recipe}}, {}),
+        ({}, {"schedule": {"paper": recipe}}),
+    ):
+        (found,) = grid(small(tmp_path, rows={"row": row}, vary=vary, seeds=[]))
+        assert found.config.training.learning_rate == paper != resolve({}).training.learning_rate
 
 
 @pytest.mark.parametrize(
