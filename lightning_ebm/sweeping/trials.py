@@ -33,7 +33,7 @@ from lightning_ebm.reporting.figures.style import save
 from lightning_ebm.reporting.table import Table, plain_table
 from lightning_ebm.reporting.terminal import QUIET
 from lightning_ebm.settings import Settings, setting
-from lightning_ebm.sweeping.file import Hyperband, Parameter, Search, Values, read_sweep
+from lightning_ebm.sweeping.file import Hyperband, Parameter, Search, Values, arguments, read_sweep, words
 
 COLUMNS = ("run", "state", "error", "update", "validations", "seconds")
 FIRST = 4
@@ -102,9 +102,10 @@ class Trial:
         return from_json(path, Outcome) if path.exists() else None
 
     def points(self) -> list[tuple[int, float, float]]:
-        """Update, seconds and val/error of each validation so far."""
+        """Update, seconds and val/error of each validation so far; a NaN is the worst of all errors."""
         found = [path.parent for path in sorted(self.folder.glob("*/metrics"))]
-        return read_curve(self.folder.name, found[0]).points if found else []
+        points = read_curve(self.folder.name, found[0]).points if found else []
+        return [(update, seconds, math.inf if math.isnan(error) else error) for update, seconds, error in points]
 
     def errors(self) -> list[float]:
         """val/error of each validation so far."""
@@ -114,9 +115,9 @@ class Trial:
         """Records how it ended: why it failed, empty if it did not, and whether it was asked to stop."""
         points = self.points()
         update, _, least = min(points, key=lambda point: point[2], default=(0, 0.0, math.inf))
-        words = "" if stopped else error or ("" if points else "it has logged no val/error")
-        state = "failed" if words else "stopped" if error else "finished"
-        outcome = Outcome(state, least, update, len(points), round(points[-1][1], 3) if points else 0.0, words)
+        why = "" if stopped else error or ("" if points else "it has logged no val/error")
+        state = "failed" if why else "stopped" if error else "finished"
+        outcome = Outcome(state, least, update, len(points), round(points[-1][1], 3) if points else 0.0, why)
         atomic_write(self.folder / "result.json", json.dumps(asdict(outcome), indent=1).encode())
         return outcome
 
@@ -201,12 +202,12 @@ def new_trial(search: Search, seed: int, trials: Sequence[Trial], folder: Path) 
         outcomes = [(trial.place, trial.outcome()) for trial in trials]
         place = propose(search, seed, [(one, outcome.error if outcome else None) for one, outcome in outcomes])
         values = values_at(search, place)
-    own = folder / f"run-{len(trials):03d}"
+    own, file = folder / f"run-{len(trials):03d}", search.file
     # metrics are read from our own folder: the last word wins over one that the sweep gives
-    trial = Trial(own, values, place, [*search.command(values), f"output={own}"])
-    kept = {"values": values, "place": place, "command": trial.command}
+    command = [*words(file.command, file.program, arguments(search, values)), f"output={own}"]
+    kept = {"values": values, "place": place, "command": command}
     atomic_write(own / "command.json", json.dumps(kept, indent=1).encode())
-    return trial
+    return Trial(own, **kept)
 
 
 def most(search: Search) -> int:
@@ -283,7 +284,7 @@ def sweep(file: Path | str, overrides: Overrides = (), console: Console = QUIET)
 
 
 def claim(search: Search, seed: int, folder: Path) -> None:
-    """Makes the folder, and checks that it is empty or of the same sweep, which may have another run_cap."""
+    """Makes the folder; refuses one of another sweep, but for its run_cap."""
     now = {key: value for key, value in search.plain.items() if key != "run_cap"} | {"seed": seed}
     kept = folder / "sweep.yaml"
     if kept.exists() and yaml.safe_load(kept.read_text(encoding="utf-8")) != now:

@@ -131,6 +131,20 @@ def test_bayes_after_a_stop_proposes_the_same(tmp_path):
     assert min(trial.values["x"] for trial in whole[4:]) < min(trial.values["x"] for trial in whole[:4])
 
 
+def test_a_nan_is_the_worst_of_all_errors(tmp_path):
+    """Of a trial that diverges, and to the search that goes on from it."""
+    pytest.importorskip("optuna")
+    space = {"values": [1.0, 2.0, 3.0, 4.0, math.nan]}
+    trials = start(make(tmp_path, "bayes", space, run_cap=9))
+    outcomes = [(trial.values["x"], trial.outcome()) for trial in trials]
+    assert any(math.isnan(x) for x, _ in outcomes)
+    for x, outcome in outcomes:
+        assert outcome.error == (math.inf if math.isnan(x) else pytest.approx(x + 1 / 3))
+    with (tmp_path / "out" / "sweep-mine" / "sweep.csv").open() as file:
+        errors = [float(row["error"]) for row in csv.DictReader(file)]
+    assert errors == sorted(errors)
+
+
 def test_refused(tmp_path, monkeypatch):
     file = make(tmp_path)
     for settings, message in ({"workers": -1}, "workers must be"), ({"seed": -1}, "seed must be"):
