@@ -16,17 +16,7 @@ from rich.text import Text
 
 from lightning_ebm import listing
 from lightning_ebm.completion import complete
-from lightning_ebm.config import (
-    ConfigError,
-    check_keys,
-    distortion_in_test,
-    expanded,
-    packaged,
-    read,
-    resolve,
-    run_folder,
-    to_yaml,
-)
+from lightning_ebm.config import ConfigError, check_keys, distortion_in_test, expanded, packaged, read, resolve, to_yaml
 from lightning_ebm.launcher import rank
 from lightning_ebm.registry import analyses, datasets, distortions, energies, memories
 from lightning_ebm.reporting.terminal import print_in_any_encoding, terminal
@@ -92,16 +82,15 @@ def show(config: str, overrides: Sequence[str]) -> None:
 
     resolved = resolve(read(config, overrides))
     say(to_yaml(resolved))
-    data, folder = build(resolved).data, run_folder(resolved)
-    folder.mkdir(parents=True, exist_ok=True)
-    loaders = {"train": data.train_dataloader, "val": data.val_dataloader, "test": data.test_dataloader}
-    for split, loader in loaders.items():
-        batch = next(iter(loader()))
+    run = build(resolved)
+    run.folder.mkdir(parents=True, exist_ok=True)
+    for split in ("train", "val", "test"):
+        batch = next(iter(getattr(run.data, f"{split}_dataloader")()))
         distortion = distortion_in_test(resolved) if split == "test" else resolved.distortion
         title = f"{resolved.data.name}, {split}\n{distortion}"
         sheet = contact_sheet(batch.patterns[0].numpy(), batch.queries[0].numpy(), title)
-        (folder / f"{split}.png").write_bytes(png(sheet))
-        say(f"{split}: {folder / split}.png")
+        (run.folder / f"{split}.png").write_bytes(png(sheet))
+        say(f"{split}: {run.folder / split}.png")
 
 
 def summarise(words: Sequence[str]) -> None:
@@ -172,7 +161,6 @@ def files_and_settings(words: Sequence[str]) -> tuple[list[Path], list[str]]:
     return files, [word for word in words if "=" in word and not os.path.exists(word)]
 
 
-DESCRIPTION = "Meta-train, compare and launch associative memories."
 EPILOG = """\
 Any key of the configuration can be set as key=value, for example
   training.max_steps=500 episodes.patterns_per_episode=32 memory.writing.steps=3 memory=hopfield
@@ -248,7 +236,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         resumes; 130 when interrupted.
     """
     print_in_any_encoding()
-    parser = argparse.ArgumentParser("lightning-ebm", description=DESCRIPTION)
+    parser = argparse.ArgumentParser(
+        "lightning-ebm", description="Meta-train, compare and launch associative memories."
+    )
     parser.add_argument("--version", action="version", version=f"lightning-ebm {version('lightning-ebm')}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     names = {

@@ -105,7 +105,7 @@ def check(devices: int, machines: int) -> None:
     """Refuses a number of processes that would wait for others for ever, or train one run several times.
 
     Raises:
-        ValueError: if it differs from the launcher's, or if it is missing on several machines.
+        ValueError: if it differs from the launcher's, or there is no launcher on several machines.
     """
     found, wanted = here(), f"trainer.devices={devices}, trainer.num_nodes={machines}"
     if found.launcher and found.size != devices * machines:

@@ -6,6 +6,7 @@ through submitit.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import signal
@@ -28,10 +29,8 @@ from lightning_ebm.files import atomic_write
 from lightning_ebm.reporting.terminal import QUIET
 from lightning_ebm.signals import reason
 
-PAUSE = 0.25
-"""Seconds between two looks at the processes."""
-SHOWN = 12
-"""Jobs that the live table names."""
+PAUSE = 0.25  # seconds between two looks at the processes
+SHOWN = 12  # jobs that the live table names
 
 
 class UnfinishedError(ConfigError):
@@ -209,7 +208,7 @@ def wait_for_earlier(log: IO[bytes]) -> None:
     The lock belongs to the open log. The new process inherits it and holds it until it ends, whatever its command is
     and even if this process is killed; locks of `files.lock` are not inherited. Without such locks, nothing waits.
     """
-    try:
+    with contextlib.suppress(ImportError, OSError):
         import fcntl
 
         try:
@@ -217,8 +216,6 @@ def wait_for_earlier(log: IO[bytes]) -> None:
         except BlockingIOError:
             warnings.warn(f"waiting for a process of an earlier command, which still writes {log.name}", stacklevel=1)
             fcntl.flock(log, fcntl.LOCK_EX)
-    except (ImportError, OSError):
-        return
 
 
 def make_executor(kind: str, workers: int, slurm: Mapping[str, Any]) -> Local | Slurm:

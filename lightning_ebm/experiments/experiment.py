@@ -25,7 +25,7 @@ from rich.text import Text
 from torch.utils.data import DataLoader
 
 from lightning_ebm import launcher
-from lightning_ebm.config import distortion_in_test, load_yaml, plain, resolve, run_folder
+from lightning_ebm.config import distortion_in_test, plain, run_folder
 from lightning_ebm.data.datamodule import EpisodeDataModule
 from lightning_ebm.data.episodes import Distortion, Episode, PatternSource
 from lightning_ebm.ebmm import EBMM
@@ -38,27 +38,24 @@ from lightning_ebm.memory import AssociativeMemory
 from lightning_ebm.reporting.record import CONTROL, EXACT, PRIOR, QUERY, Record
 from lightning_ebm.reporting.terminal import QUIET
 from lightning_ebm.schema import RunConfig
-from lightning_ebm.signals import FAILURES, Stopped, reason, stops_on_signal
+from lightning_ebm.signals import FAILURES, reason
 from lightning_ebm.training.callbacks import progress_as_in
 from lightning_ebm.training.trainer import Run, build, commit, held, is_trainable, train, training_record, updates_left
 
 Kept = TypeVar("Kept")
 
 SPEAKS = (60.0, 300.0)
-"""Seconds within which its process starts, and within which it has imported what it needs. Imports take two minutes on
-a machine with seven processes a core, and about as long from a cold network file system."""
+"""Seconds within which a process starts, and has imported what it needs: two minutes on a machine with seven processes
+a core, and about as long from a cold network file system."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """How an experiment is tested; one file of results."""
+    """How an experiment is tested, as in `Record`; one file of results."""
 
     items: int
-    """Patterns in an episode."""
     mask_known: bool
-    """Whether the memory gets the mask of corrupted values."""
     precision: str
-    """How its state is kept, as in `schema.PRECISIONS`."""
 
 
 @dataclass(frozen=True)
@@ -312,15 +309,10 @@ def test_loader(
     distortion: Distortion | None = None,
     **episodes: Any,
 ) -> DataLoader[Episode]:
-    """The test episodes, in batches of the same size for every memory.
+    """The run's test episodes, in batches of the same size for every memory.
 
-    Args:
-        run: its data are taken where nothing else is said.
-        items: patterns in an episode; 0: as configured.
-        batch: episodes at a time.
-        source: where patterns come from instead.
-        distortion: how queries are made instead.
-        episodes: what else to change in `EpisodesConfig`.
+    `items` patterns in an episode (0: as configured) come from the run's `source` or another, corrupted by its
+    `distortion` or another; `episodes` are other changes to its `EpisodesConfig`.
     """
     for_training: dict[str, Any] = {"train_patterns_per_episode": [], "curriculum": 0, "curriculum_from": 0}
     items = items or run.config.episodes.patterns_per_episode
@@ -328,21 +320,3 @@ def test_loader(
     config = dataclasses.replace(run.config.episodes, **changes)
     data = EpisodeDataModule(source or run.data.source, distortion or run.data.test_distortion, config)
     return data.test_dataloader()
-
-
-def main(path: str) -> int:
-    """Runs the experiments of a file. Returns 0; 1 for failures, which the last line names; 75 if asked to stop."""
-    errors: dict[str, None] = {}
-    try:
-        with stops_on_signal():
-            for values in load_yaml(Path(path).read_bytes(), path):
-                try:
-                    run_experiment(Experiment(**values | {"config": resolve(values["config"])}), print)
-                except FAILURES as error:
-                    errors[reason(error)] = None
-    except Stopped as stop:
-        print(stop.words, flush=True)
-        return int(str(stop.code))
-    if errors:
-        print(f"error: {'; '.join(errors)}", flush=True)
-    return 1 if errors else 0

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import shlex
-import typing
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from lightning_ebm.experiments.grid import grid
 from lightning_ebm.files import atomic_write
 from lightning_ebm.pretrained import FOLDER, NAME, SUFFIX, Pretrained, PretrainedError
 from lightning_ebm.registry import did_you_mean
-from lightning_ebm.reporting.record import MEASURES, Comparison, Record
+from lightning_ebm.reporting.record import KINDS, MEASURES, Comparison, Record
 from lightning_ebm.reporting.terminal import QUIET
 from lightning_ebm.schema import DTYPES, RunConfig
 from lightning_ebm.training.checkpoints import load
@@ -179,10 +179,9 @@ def configuration(saved: Pretrained) -> dict[str, Any]:
     Raises:
         PretrainedError: if it is not a YAML mapping, or could lead to an import.
     """
-    try:
+    found = None
+    with contextlib.suppress(yaml.YAMLError):
         found = yaml.safe_load(saved.config)
-    except yaml.YAMLError:
-        found = None
     if not isinstance(found, dict):
         raise PretrainedError(f"the configuration of the pretrained memory {saved.name} is not a YAML mapping")
     pretrained.refuse_imports(found, saved.name)
@@ -212,18 +211,10 @@ def published(saved: Pretrained) -> list[Record]:
 
 
 def check_types(result: Record) -> None:
-    """Refuses a result whose fields are of other types than they should be, or that has no errors.
-
-    Raises:
-        ValueError: naming the field.
-    """
-    for name, kind in typing.get_type_hints(Record).items():
-        value = getattr(result, name)
-        if kind == list[float]:
-            fits = isinstance(value, list) and all(type(one) is float for one in value)
-        else:
-            fits = type(value) is kind
-        if not fits:
+    """Refuses a result with a field of another type than it should be, or without errors: a ValueError."""
+    for name, kind in KINDS.items():
+        value, is_list = getattr(result, name), kind == list[float]
+        if type(value) is not (list if is_list else kind) or (is_list and any(type(one) is not float for one in value)):
             raise ValueError(f"{name} must be a {kind}")
     if not result.error or len(result.error) != len(result.error_corrupted):
         raise ValueError("error and error_corrupted must have a value for each episode")
@@ -235,11 +226,7 @@ def interval(errors: Sequence[float], items: int) -> tuple[float, float]:
     Half the standard error of the published mean to either side. On the same episodes only roundings can differ, which
     carry few values across 0.5: parameters of glyphs-4096 changed by a ten-thousandth of themselves, far more than
     roundings do, move its mean by a hundredth of this. Where all episodes have nearly one error, there is still room
-    for one wrong value in all of them together.
-
-    Args:
-        errors: published error of each episode, averaged over its patterns.
-        items: patterns in an episode.
+    for one wrong value in all of them together. `errors` are published, of each episode, averaged over its `items`.
     """
     count, average = len(errors), float(np.mean(errors))
     standard_error = float(np.std(errors, ddof=1)) / math.sqrt(count) if count > 1 else 0.0

@@ -73,10 +73,7 @@ class Recalled:
 def recall(saved: Pretrained, files: Sequence[Path], words: Sequence[str] = ()) -> Recalled:
     """Writes images into a memory, all together, and reads each back from a corrupted copy.
 
-    Args:
-        saved: the memory's file.
-        files: the images.
-        words: key=value words for `RecallConfig`, over what is known from the memory's own configuration.
+    The key=value `words` are for `RecallConfig`, over what is known from the memory's own configuration.
 
     Raises:
         ConfigError: if there are no images, or a setting is not allowed.
@@ -127,12 +124,7 @@ def recall(saved: Pretrained, files: Sequence[Path], words: Sequence[str] = ()) 
 
 
 def company(saved: Pretrained, config: RecallConfig, count: int, random: np.random.Generator) -> np.ndarray:
-    """Patterns stored together with `count` images, (patterns, *shape); none if there are enough images.
-
-    Raises:
-        ConfigError: if the company's patterns are of another kind.
-        DataError: if a file of its data set is missing or damaged, or a setting of it is out of range.
-    """
+    """Patterns stored together with `count` images, (patterns, *shape); none if there are enough images."""
     episodes = run_config(saved).episodes
     missing = (*episodes.train_patterns_per_episode, episodes.patterns_per_episode)[0] - count
     if missing <= 0 or not config.company:

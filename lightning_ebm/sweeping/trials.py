@@ -40,7 +40,6 @@ FIRST = 4
 """Trials of a Bayesian search that are drawn at random before there is anything to model."""
 Done = Sequence[tuple[list[float], float | None]]
 """Place and error of each trial before; None while it runs, infinite if it failed."""
-
 Made = TypeVar("Made")
 
 
@@ -205,7 +204,7 @@ def new_trial(search: Search, seed: int, trials: Sequence[Trial], folder: Path) 
     own, file = folder / f"run-{len(trials):03d}", search.file
     # metrics are read from our own folder: the last word wins over one that the sweep gives
     command = [*words(file.command, file.program, arguments(search, values)), f"output={own}"]
-    kept = {"values": values, "place": place, "command": command}
+    kept: dict[str, Any] = {"values": values, "place": place, "command": command}
     atomic_write(own / "command.json", json.dumps(kept, indent=1).encode())
     return Trial(own, **kept)
 
@@ -217,17 +216,13 @@ def most(search: Search) -> int:
 
 
 def read_trials(folder: Path) -> list[Trial]:
-    """The trials that a sweep has begun, by number.
-
-    Raises:
-        ConfigError: if a file of one is damaged.
-    """
+    """The trials that a sweep has begun, by number."""
     paths = sorted(folder.glob("run-*/command.json"), key=lambda path: int(path.parent.name.split("-")[1]))
     return [from_json(path, partial(Trial, path.parent)) for path in paths]
 
 
 def from_json(path: Path, make: Callable[..., Made]) -> Made:
-    """What a side file of a trial holds."""
+    """What a side file of a trial holds; a ConfigError if it is damaged."""
     try:
         return make(**json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
