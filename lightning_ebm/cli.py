@@ -1,4 +1,4 @@
-"""The command line: `lightning-ebm VERB CONFIG key=value …`."""
+"""The command line: `lightning-ebm VERB CONFIG key=value …`. Verbs import what they need, so that `--help` is fast."""
 
 from __future__ import annotations
 
@@ -9,34 +9,158 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from rich.text import Text
 
 from lightning_ebm import listing
 from lightning_ebm.completion import complete
-from lightning_ebm.config import check_keys, packaged, read
+from lightning_ebm.config import ConfigError, check_keys, distortion_in_test, expanded, packaged, read, resolve, to_yaml
 from lightning_ebm.launcher import rank
 from lightning_ebm.registry import analyses, datasets, distortions, energies, memories
 from lightning_ebm.reporting.terminal import print_in_any_encoding, terminal
 from lightning_ebm.schema import DTYPES, RunConfig
 from lightning_ebm.signals import FAILURES, Stopped, reason, stops_on_signal
-from lightning_ebm.verbs import (
-    analyse,
-    compare,
-    evaluate,
-    export,
-    list_names,
-    recall,
-    say,
-    schema,
-    show,
-    summarise,
-    sweep,
-    train,
-)
 
-DESCRIPTION = "Meta-train, compare and launch associative memories."
+console = terminal(quiet=rank() > 0)  # only the first of several processes prints
+errors = terminal()  # errors of every process are shown
+
+
+def say(text: str) -> None:
+    """Prints text without breaking lines, so that paths can be copied."""
+    console.print(text, soft_wrap=True)
+
+
+def train(config: str, overrides: Sequence[str]) -> None:
+    """Meta-train one memory, or resume the training of the same configuration."""
+    from lightning_ebm.training.train import train
+
+    train(config, overrides, console)
+
+
+def evaluate(config: str, overrides: Sequence[str], memory: str = "") -> None:
+    """Measure one trained memory on the test episodes; compare a pretrained one (--memory) with its published row."""
+    from lightning_ebm import pretrained
+    from lightning_ebm.experiments.compare import evaluate
+    from lightning_ebm.experiments.pretrained import reproduce
+    from lightning_ebm.reporting.comparison_tables import main_table
+
+    if rank():  # other processes of a launcher have nothing to do
+        return
+    if not memory and not config:
+        raise ConfigError("evaluate needs a configuration, such as configs/glyphs.yaml, or --memory NAME")
+    deviations: list[str] = []
+    if memory:
+        found, deviations = reproduce(pretrained.read(expanded(memory, "--memory")), overrides, console)
+    else:
+        found = evaluate(config, overrides, console)
+    console.print(main_table(found, brief=True))
+    if deviations:
+        raise ValueError("; ".join(deviations))
+
+
+def compare(config: str, overrides: Sequence[str]) -> None:
+    """Train and measure every row of a configuration; print a table and write report.html and results.csv."""
+    from lightning_ebm.experiments.compare import compare
+
+    compare(config, overrides, console)
+
+
+def analyse(config: str, overrides: Sequence[str]) -> None:
+    """Run one analysis (analysis=NAME) on the memories of all rows; print a table and write it with a figure."""
+    from lightning_ebm.experiments.analysis import analyse
+
+    analyse(config, overrides, console)
+
+
+def show(config: str, overrides: Sequence[str]) -> None:
+    """Print the resolved configuration, and write pictures of patterns and queries of each split."""
+    from lightning_ebm.reporting.figures.strips import contact_sheet
+    from lightning_ebm.reporting.figures.style import save
+    from lightning_ebm.training.trainer import build
+
+    resolved = resolve(read(config, overrides))
+    say(to_yaml(resolved))
+    run = build(resolved)
+    run.folder.mkdir(parents=True, exist_ok=True)
+    for split in ("train", "val", "test"):
+        batch = next(iter(getattr(run.data, f"{split}_dataloader")()))
+        distortion = distortion_in_test(resolved) if split == "test" else resolved.distortion
+        title = f"{resolved.data.name}, {split}\n{distortion}"
+        sheet = contact_sheet(batch.patterns[0].numpy(), batch.queries[0].numpy(), title)
+        save(sheet, run.folder / split)
+        say(f"{split}: {run.folder / split}.png")
+
+
+def summarise(words: Sequence[str]) -> None:
+    """Write tables in Markdown and LaTeX from the results of comparisons."""
+    from lightning_ebm.reporting.summarise import write_summary
+
+    paths, overrides = files_and_settings(words)
+    if not paths:
+        raise ConfigError("summarise needs a cells.csv file, or the folder of a comparison")
+    folder, tables = write_summary(paths, overrides)
+    for table in tables:
+        console.print(table, "")
+    console.print(f"summary.md and summary.tex: {folder.resolve()}")
+
+
+def sweep(words: Sequence[str]) -> None:
+    """Run the trials of a W&B sweep file; print a table and write it with the best command and a figure."""
+    from lightning_ebm.sweeping import sweep
+
+    if not words or "=" in words[0]:
+        raise ConfigError("sweep needs a sweep file, such as sweeps/glyphs-rate.yaml, before any settings")
+    sweep(words[0], words[1:], console)
+
+
+def export(config: str, overrides: Sequence[str], as_: str = "", row: str = "", dtype: str = "") -> None:
+    """Export a trained memory and its measured row to one file (--as NAME) for load_pretrained and --memory."""
+    from lightning_ebm.experiments.compare import comparison_of
+    from lightning_ebm.experiments.pretrained import export, place, published, wanted
+    from lightning_ebm.reporting.comparison_tables import main_table
+
+    path, experiment = place(expanded(as_, "--as")), wanted(config, overrides, row)
+    command = ["lightning-ebm", "compare" if row else "train", config, *overrides]
+    saved = export(experiment, path, command, dtype or DTYPES[0])
+    console.print(main_table(comparison_of(saved.name, experiment.config, published(saved)), brief=True))
+    say(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")
+
+
+def recall(words: Sequence[str], memory: str = "") -> None:
+    """Store your own images in a pretrained memory (--memory NAME), and recall them from corrupted copies."""
+    from lightning_ebm import pretrained
+    from lightning_ebm.experiments.recall import DEFAULT, recall, write_report
+
+    saved = pretrained.read(expanded(memory or DEFAULT, "--memory"))
+    found = recall(saved, *files_and_settings(words))
+    page = write_report(saved, found)
+    console.print(found.answer.table())
+    say(f"\nThe report, with pictures of every read step:\n  {page.resolve().as_uri()}")
+
+
+def list_names(words: Sequence[str]) -> None:
+    """List what can be chosen by name: memories, energies, data, distortions, analyses, files of the package."""
+    for kind in words or listing.KINDS:
+        console.print(listing.table(kind), width=min(80, console.width))
+
+
+def schema(words: Sequence[str]) -> None:
+    """Print the JSON Schema of a configuration, from which editors complete and check YAML files."""
+    from lightning_ebm.json_schema import json_schema, to_json
+
+    if words:
+        raise ConfigError(f"schema takes no words, got {' '.join(words)}")
+    print(to_json(json_schema()), end="")
+
+
+def files_and_settings(words: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """Splits words into files, whose names may contain an equals sign, and key=value settings."""
+    files = [Path(expanded(word, "file")) for word in words if "=" not in word or os.path.exists(word)]
+    return files, [word for word in words if "=" in word and not os.path.exists(word)]
+
+
 EPILOG = """\
 Any key of the configuration can be set as key=value, for example
   training.max_steps=500 episodes.patterns_per_episode=32 memory.writing.steps=3 memory=hopfield
@@ -63,7 +187,6 @@ is needed. Settings and their defaults:
   seed=0               seed of random and Bayesian search
   executor=local       or slurm, with slurm={partition: gpu, time: 240, gpus_per_node: 1} for sbatch
 """
-
 RECALL_EPILOG = """\
 WORDS are PNG, JPEG, WebP, GIF, TIFF or BMP files, then settings. The memory stores the central squares of all images
 together, and reads each from a corrupted copy. Settings and their defaults:
@@ -75,24 +198,20 @@ together, and reads each from a corrupted copy. Settings and their defaults:
   seed=0               seed of the random numbers
   output=runs          folder of the report's folder
 """
-LIST_EPILOG = f"""\
-WORDS are some of {", ".join(listing.KINDS)}; default: all.
-"""
 SCHEMA_EPILOG = """\
 Editors with YAML support complete and check a configuration that begins with the line
   # yaml-language-server: $schema=schema.json
 where schema.json is what this verb prints: lightning-ebm schema > schema.json
 """
-
 VERBS: dict[str, Callable[..., None]] = {
-    "train": train, "evaluate": evaluate, "compare": compare, "analyse": analyse, "show": show, "export": export,
-}  # fmt: skip
+    verb.__name__: verb for verb in (train, evaluate, compare, analyse, show, export)
+}
 """Verbs that take a configuration."""
 TOOLS = {
     "summarise": (summarise, SUMMARISE_EPILOG),
     "sweep": (sweep, SWEEP_EPILOG),
     "recall": (recall, RECALL_EPILOG),
-    "list": (list_names, LIST_EPILOG),
+    "list": (list_names, f"WORDS are some of {', '.join(listing.KINDS)}; default: all.\n"),
     "schema": (schema, SCHEMA_EPILOG),
 }
 """Verbs with their own arguments, and the end of their help."""
@@ -108,8 +227,6 @@ OPTIONS = {
 }
 """Options of verbs; a trailing underscore avoids a Python keyword."""
 
-errors = terminal()  # errors of every process are shown
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a verb.
@@ -119,7 +236,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         resumes; 130 when interrupted.
     """
     print_in_any_encoding()
-    parser = argparse.ArgumentParser("lightning-ebm", description=DESCRIPTION)
+    parser = argparse.ArgumentParser(
+        "lightning-ebm", description="Meta-train, compare and launch associative memories."
+    )
     parser.add_argument("--version", action="version", version=f"lightning-ebm {version('lightning-ebm')}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     names = {

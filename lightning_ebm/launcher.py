@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -21,33 +20,28 @@ SLURM_SHELLS = 0xFFFFFFF0
 
 @dataclass(frozen=True)
 class Launcher:
-    """A program that starts the processes of a run, and what it tells them.
-
-    Attributes:
-        name: of the program.
-        rank: variable with the number of the process, from 0.
-        size: variable with the number of processes.
-        others: variables that it sets too; all of them, if it has started this process.
-        package: what Lightning needs to work with it.
-    """
+    """A program that starts the processes of a run, and the variables that it sets for each."""
 
     name: str
     rank: str
+    """Variable with the number of the process, from 0."""
     size: str
+    """Variable with the number of processes."""
     others: tuple[str, ...] = ()
     package: str = "torch"
+    """What Lightning needs to work with it."""
 
     @property
     def variables(self) -> tuple[str, ...]:
         """All that it sets."""
         return (self.rank, self.size, *self.others)
 
-    def started(self, environment: Mapping[str, str]) -> bool:
-        """Whether it has started the process with these variables as one of several."""
-        if not all(name in environment for name in self.variables) or find_spec(self.package) is None:
+    def started(self) -> bool:
+        """Whether it has started this process as one of several."""
+        if not all(name in os.environ for name in self.variables) or find_spec(self.package) is None:
             return False
-        rank, size = number(environment[self.rank]), number(environment[self.size])
-        in_shell = self is SRUN and not 0 <= number(environment["SLURM_STEP_ID"]) < SLURM_SHELLS
+        rank, size = number(self.rank), number(self.size)
+        in_shell = self is SRUN and not 0 <= number("SLURM_STEP_ID") < SLURM_SHELLS
         first = 1 if self is LIGHTNING else 0  # Lightning's first process is the one that starts the others
         return first <= rank < size and size > 1 and not in_shell
 
@@ -70,47 +64,30 @@ LOOKED_AT_FIRST = {*TORCHRUN.variables, "NODE_RANK"}
 
 @dataclass(frozen=True)
 class Place:
-    """This process among those of the run.
-
-    Attributes:
-        launcher: what started it as one of several; None: it is the first, and starts others itself if there are any.
-        rank: its number.
-        size: how many there are; 1: those that it may start itself are not counted.
-        ignored: variables that no launcher has set for it.
-    """
+    """This process among those of the run."""
 
     launcher: Launcher | None
+    """What started it as one of several; None: it is the first, and starts others itself if there are any."""
     rank: int
     size: int
-    ignored: tuple[str, ...]
-
-
-def place(environment: Mapping[str, str]) -> Place:
-    """What the variables say of the process that has them."""
-    launcher = next((launcher for launcher in LAUNCHERS if launcher.started(environment)), None)
-    of_others = LOOKED_AT_FIRST.difference(launcher.variables) if launcher else MISREAD
-    ignored = tuple(sorted(of_others & environment.keys()))
-    if launcher is None:
-        return Place(None, 0, 1, ignored)
-    return Place(launcher, number(environment[launcher.rank]), number(environment[launcher.size]), ignored)
+    """How many there are; 1: those that it may start itself are not counted."""
 
 
 @cache
 def here() -> Place:
     """The place of this process, as it was started; variables that no launcher has set are removed, with a warning."""
-    found = place(os.environ)
+    launcher = next((launcher for launcher in LAUNCHERS if launcher.started()), None)
+    found = Place(launcher, number(launcher.rank), number(launcher.size)) if launcher else Place(None, 0, 1)
     lightning = sys.modules.get("lightning_fabric.utilities.rank_zero")
     if lightning:
         lightning.rank_zero_only.rank = found.rank  # it has read them when it was imported
-    if found.launcher is SRUN:
+    if launcher is SRUN:
         os.environ.pop("SLURM_JOB_NAME", None)  # Lightning takes srun for a shell if salloc has named the job
-    telling = [name for name in found.ignored if not means_alone(name, os.environ[name])]
-    if telling:
-        by = f"{found.launcher.name} started" if found.launcher else "no launcher started"
-        settings = ", ".join(f"{name}={os.environ[name]}" for name in telling)
-        warnings.warn(f"{by} this process as one of several; ignored: {settings}", stacklevel=2)
-    for name in found.ignored:
-        del os.environ[name]
+    of_others = LOOKED_AT_FIRST.difference(launcher.variables) if launcher else MISREAD
+    ignored = {name: os.environ.pop(name) for name in sorted(of_others & os.environ.keys())}
+    if telling := [f"{name}={value}" for name, value in ignored.items() if not means_alone(name, value)]:
+        by = f"{launcher.name} started" if launcher else "no launcher started"
+        warnings.warn(f"{by} this process as one of several; ignored: {', '.join(telling)}", stacklevel=2)
     return found
 
 
@@ -128,7 +105,7 @@ def check(devices: int, machines: int) -> None:
     """Refuses a number of processes that would wait for others for ever, or train one run several times.
 
     Raises:
-        ValueError: if it differs from the launcher's, or if it is missing on several machines.
+        ValueError: if it differs from the launcher's, or there is no launcher on several machines.
     """
     found, wanted = here(), f"trainer.devices={devices}, trainer.num_nodes={machines}"
     if found.launcher and found.size != devices * machines:
@@ -137,8 +114,9 @@ def check(devices: int, machines: int) -> None:
         raise ValueError(f"{wanted}: processes on several machines must be started by torchrun or srun")
 
 
-def number(text: str) -> int:
-    """A number that is at least 0; -1 for any other text."""
+def number(variable: str) -> int:
+    """The value of a variable, if it is a whole number from 0; -1 for any other text."""
+    text = os.environ[variable]
     return int(text) if text.isascii() and text.isdigit() else -1
 
 

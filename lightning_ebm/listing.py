@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import re
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.table import Table
 from rich.text import Text
@@ -30,15 +31,8 @@ FILES = {
 KINDS = (*REGISTRIES, *FILES)
 
 
-@dataclass(frozen=True)
-class Entry:
-    """What is known of a name.
-
-    Attributes:
-        name: the name.
-        line: a sentence.
-        citation: the paper; empty: none.
-    """
+class Entry(NamedTuple):
+    """A name, a sentence, and the paper, if there is one."""
 
     name: str
     line: str
@@ -46,9 +40,8 @@ class Entry:
 
 
 def files(kind: str) -> dict[str, Path]:
-    """The files of the package that have names: one of `FILES`. Reads none of them."""
-    folder, suffix, _ = FILES[kind]
-    return packaged(folder, suffix)
+    """The files of the package of a kind, one of `FILES`, by name. Reads none of them."""
+    return packaged(*FILES[kind][:2])
 
 
 def entries(kind: str) -> list[Entry]:
@@ -89,14 +82,9 @@ def pretrained_line(name: str) -> str:
 
 def comment(path: Path) -> str:
     """The prose that a YAML file begins with, without commands and the line that tells editors its schema."""
-    lines = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        if not line.startswith("#"):
-            break
-        if line.startswith("# yaml-language-server:"):
-            continue
-        lines.append("" if line.startswith("#  ") else line.removeprefix("#").strip())  # indented: a command
-    return "\n".join(lines)
+    lines = itertools.takewhile(lambda line: line.startswith("#"), path.read_text(encoding="utf-8").splitlines())
+    prose = [line for line in lines if not line.startswith("# yaml-language-server:")]
+    return "\n".join("" if line.startswith("#  ") else line[1:].strip() for line in prose)  # indented: a command
 
 
 def first_sentence(text: str) -> str:

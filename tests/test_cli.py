@@ -12,9 +12,8 @@ import pytest
 import torch
 from rich.table import Table
 
-from lightning_ebm.cli import VERBS, main
+from lightning_ebm.cli import VERBS, console, main, say
 from lightning_ebm.training.module import MetaTraining
-from lightning_ebm.verbs import console, say
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 DEBUG = str(CONFIGS / "debug.yaml")

@@ -1,11 +1,31 @@
-"""`python -m lightning_ebm.experiments FILE` runs an experiment from a file, as a job of the executor."""
+"""`python -m lightning_ebm.experiments FILE` runs the experiments of a file, as a job of the executor.
+
+The exit code is 0; 1 for failures, which the last line names; 75 if asked to stop.
+"""
 
 import os
 import sys
 
 print(f"started as process {os.getpid()}", flush=True)  # before imports, which may take minutes or hang
 
-from lightning_ebm.experiments.experiment import main  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+from lightning_ebm.config import load_yaml, resolve  # noqa: E402
+from lightning_ebm.experiments.experiment import Experiment, run_experiment  # noqa: E402
+from lightning_ebm.signals import FAILURES, Stopped, reason, stops_on_signal  # noqa: E402
 
 print("imported everything", flush=True)
-sys.exit(main(sys.argv[1]))
+errors: dict[str, None] = {}
+try:
+    with stops_on_signal():
+        for values in load_yaml(Path(sys.argv[1]).read_bytes(), sys.argv[1]):
+            try:
+                run_experiment(Experiment(**values | {"config": resolve(values["config"])}), print)
+            except FAILURES as error:  # the others may succeed
+                errors[reason(error)] = None
+except Stopped as stop:
+    print(stop.words, flush=True)
+    sys.exit(stop.code)
+if errors:
+    print(f"error: {'; '.join(errors)}", flush=True)
+    sys.exit(1)

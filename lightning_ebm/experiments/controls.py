@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Self
 
 from torch import Tensor
 from torch.func import vmap
@@ -21,7 +21,7 @@ class QueryItself(AssociativeMemory):
     order_invariant = True
 
     @classmethod
-    def from_config(cls, config: Any, spec: PatternSpec) -> Self:
+    def from_config(cls, config: Settings, spec: PatternSpec) -> Self:
         """Any patterns will do."""
         return cls()
 
@@ -39,17 +39,14 @@ class QueryItself(AssociativeMemory):
 
 
 class ExactSlots(AssociativeMemory):
-    """A trained EBMM without its writing: each pattern's code is put into a row of its own, exactly.
+    """A trained EBMM whose energy is a `RowMixture`, without its writing: each pattern's code is a row, exactly.
 
-    No energy and no gradient step has a part in what is stored; reading is the EBMM's. What it errs less than the EBMM,
-    writing loses; where both err alike, the memory is a list of codes, and its error that of coding and finding them.
-    The state is that of the EBMM: one row for each pattern, the last ones if there are more patterns than rows.
-
-    Args:
-        memory: an EBMM whose energy is a `RowMixture`.
+    Reading is the EBMM's. What this control errs less than the EBMM, writing by gradient loses. Where both err alike,
+    the memory is a list of codes, and its error that of coding and finding them. The state is that of the EBMM: one row
+    for each pattern, the last ones if there are more patterns than rows.
 
     Raises:
-        ValueError: if it is another memory.
+        ValueError: if the memory is another.
     """
 
     config = Settings

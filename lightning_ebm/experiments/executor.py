@@ -1,11 +1,12 @@
-"""The executor: runs jobs, several at a time, each a command in a process of its own.
+"""The executor: runs experiments of a comparison and trials of a sweep, each a command in a process of its own.
 
-Experiments of a comparison and trials of a sweep are such jobs. Processes run on this machine, one a GPU of those that
-the user shows or one a core, or as jobs of SLURM, submitted through submitit.
+Processes run on this machine, one a GPU of those that the user shows or one a core, or as jobs of SLURM, submitted
+through submitit.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import signal
@@ -28,10 +29,8 @@ from lightning_ebm.files import atomic_write
 from lightning_ebm.reporting.terminal import QUIET
 from lightning_ebm.signals import reason
 
-PAUSE = 0.25
-"""Seconds between two looks at the processes."""
-SHOWN = 12
-"""Jobs that the live table names."""
+PAUSE = 0.25  # seconds between two looks at the processes
+SHOWN = 12  # jobs that the live table names
 
 
 class UnfinishedError(ConfigError):
@@ -47,9 +46,7 @@ class Job:
     """A command and what is known of it."""
 
     name: str
-    """What it is called in the table and in log lines."""
     command: Sequence[str]
-    """Its words."""
     folder: Path
     """Where log.txt lies, all that it prints."""
     devices: int = 1
@@ -65,7 +62,7 @@ class Job:
 
     @property
     def log(self) -> Path:
-        """What it prints."""
+        """The file of what it prints."""
         return self.folder / "log.txt"
 
     @property
@@ -84,15 +81,11 @@ class Running:
     """A job at work."""
 
     job: Job
-    """Which one."""
     process: subprocess.Popen[bytes] | Submitted
-    """Its process, or its job of SLURM."""
     gpus: Sequence[str] = ()
-    """Those that it has."""
     printed: int = 0
-    """How long its log was when it started, in bytes."""
+    """Bytes of its log when it started."""
     start: float = field(default_factory=time.monotonic)
-    """When that was, in seconds of `time.monotonic`."""
     lines: int = 0
     """Lines that it is known to have printed since."""
     asked: bool = False
@@ -105,18 +98,20 @@ class Running:
         return time.monotonic() - self.start
 
 
-Ended = Callable[[Job, str], str]
-"""Called when a job ends, with the reason if it failed; returns its line in the log: "done", "failed: …"."""
-
-
-def run_jobs(executor: Local | Slurm, jobs: Iterator[Job], total: int, ended: Ended, console: Console = QUIET) -> None:
+def run_jobs(
+    executor: Local | Slurm,
+    jobs: Iterator[Job],
+    total: int,
+    ended: Callable[[Job, str], str],
+    console: Console = QUIET,
+) -> None:
     """Runs jobs until there are none left. Stopping this process stops them; if it is killed, they end alone.
 
     Args:
         executor: where and how many at a time, as `make_executor` says.
         jobs: asked for the next one when there is room for it, so that it may depend on how others have ended.
         total: how many there will be, for the table.
-        ended: called for each.
+        ended: called when a job ends, with the reason if it failed; returns its line in the log: "done", "failed: …".
         console: shows a live table in a terminal, and a line for each job that ends, in a file too.
 
     Raises:
@@ -151,7 +146,7 @@ def run_jobs(executor: Local | Slurm, jobs: Iterator[Job], total: int, ended: En
 
 
 def watch(one: Running) -> None:
-    """Asks a job to stop that gives up, and kills one that hangs before it has printed what it should have."""
+    """Asks a job to stop that gives up; kills one that hangs before it has printed what it should have."""
     if not one.asked and one.job.gives_up():
         one.asked = True
         one.process.terminate()
@@ -210,11 +205,10 @@ def cores() -> int:
 def wait_for_earlier(log: IO[bytes]) -> None:
     """Waits for the process of the same job that has outlived an earlier, killed run of this command.
 
-    Not by `files.lock`: this lock belongs to the open log. The new process inherits it and holds it until it ends,
-    whatever its command is, and also where this process is killed. filelock's are not inherited, and are released for
-    all at once. Where there are no such locks, nothing waits.
+    The lock belongs to the open log. The new process inherits it and holds it until it ends, whatever its command is
+    and even if this process is killed; locks of `files.lock` are not inherited. Without such locks, nothing waits.
     """
-    try:
+    with contextlib.suppress(ImportError, OSError):
         import fcntl
 
         try:
@@ -222,8 +216,6 @@ def wait_for_earlier(log: IO[bytes]) -> None:
         except BlockingIOError:
             warnings.warn(f"waiting for a process of an earlier command, which still writes {log.name}", stacklevel=1)
             fcntl.flock(log, fcntl.LOCK_EX)
-    except (ImportError, OSError):
-        return
 
 
 def make_executor(kind: str, workers: int, slurm: Mapping[str, Any]) -> Local | Slurm:
@@ -273,11 +265,9 @@ class Local:
 
 
 class Slurm:
-    """Jobs of SLURM. Each is requeued at its time limit or when it is preempted, and resumes from its checkpoint.
+    """Jobs of SLURM; the arguments are those of `make_executor`.
 
-    Args:
-        workers: as in `make_executor`.
-        settings: of sbatch, as in `make_executor`.
+    Each is requeued at its time limit or when it is preempted, and resumes from its checkpoint.
     """
 
     def __init__(self, workers: int, settings: Mapping[str, Any]) -> None:

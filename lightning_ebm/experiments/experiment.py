@@ -1,6 +1,6 @@
-"""One experiment of a comparison: a memory is trained, if it has parameters, and measured. Results are kept.
+"""One experiment of a comparison: a memory is trained, if it has parameters, and measured.
 
-Everything is in the run's folder: checkpoints, and results/ with one file for each test setting, written atomically.
+The run's folder has everything: checkpoints, and results/ with one file for each test setting, written atomically.
 So a comparison can be stopped at any moment, and resumes.
 """
 
@@ -25,7 +25,7 @@ from rich.text import Text
 from torch.utils.data import DataLoader
 
 from lightning_ebm import launcher
-from lightning_ebm.config import distortion_in_test, load_yaml, plain, resolve, run_folder
+from lightning_ebm.config import distortion_in_test, plain, run_folder
 from lightning_ebm.data.datamodule import EpisodeDataModule
 from lightning_ebm.data.episodes import Distortion, Episode, PatternSource
 from lightning_ebm.ebmm import EBMM
@@ -38,28 +38,24 @@ from lightning_ebm.memory import AssociativeMemory
 from lightning_ebm.reporting.record import CONTROL, EXACT, PRIOR, QUERY, Record
 from lightning_ebm.reporting.terminal import QUIET
 from lightning_ebm.schema import RunConfig
-from lightning_ebm.signals import FAILURES, Stopped, reason, stops_on_signal
+from lightning_ebm.signals import FAILURES, reason
 from lightning_ebm.training.callbacks import progress_as_in
 from lightning_ebm.training.trainer import Run, build, commit, held, is_trainable, train, training_record, updates_left
 
-Say = Callable[[str], None]
 Kept = TypeVar("Kept")
 
 SPEAKS = (60.0, 300.0)
-"""Seconds within which its process starts, and within which it has imported what it needs. Imports take two minutes on
-a machine with seven processes a core, and about as long from a cold network file system."""
+"""Seconds within which a process starts, and has imported what it needs: two minutes on a machine with seven processes
+a core, and about as long from a cold network file system."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """How an experiment is tested; one file of results."""
+    """How an experiment is tested, as in `Record`; one file of results."""
 
     items: int
-    """Patterns in an episode."""
     mask_known: bool
-    """Whether the memory gets the mask of corrupted values."""
     precision: str
-    """How its state is kept, as in `schema.PRECISIONS`."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +69,6 @@ class Experiment:
     variation: str
     """Name of its table; empty if there is one only."""
     config: RunConfig
-    """Its configuration."""
 
     @classmethod
     def of(cls, config: RunConfig) -> Experiment:
@@ -86,7 +81,7 @@ class Experiment:
         return run_folder(self.config)
 
     def settings(self) -> list[Setting]:
-        """What it is tested with: every precision for each mask and number of patterns."""
+        """Every precision for each mask and number of patterns."""
         compare = self.config.compare
         masks = {"unknown": [False], "known": [True], "both": [False, True]}[compare.mask]
         counts = compare.patterns_per_episode or [self.config.episodes.patterns_per_episode]
@@ -107,7 +102,7 @@ class Experiment:
         return [setting for setting in self.settings() if self.read(setting) is None]
 
     def is_done(self) -> bool:
-        """Whether nothing is missing."""
+        """Whether all settings are measured and the gallery is there, if there is to be one."""
         return not self.missing() and (not self.config.compare.gallery or self.recall() is not None)
 
     def read(self, setting: Setting) -> list[Record] | None:
@@ -142,25 +137,9 @@ class Experiment:
         except (OSError, ValueError):
             return 0.0
 
-    def job(self) -> Job:
-        """What runs it in a process of its own."""
-        path = self.folder / "experiment.yaml"
-        values = {"label": self.label, "series": self.series, "variation": self.variation, "config": plain(self.config)}
-        atomic_write(path, yaml.safe_dump(values, sort_keys=False).encode())
-        return Job(
-            name=name_of(self),
-            command=(sys.executable, "-m", "lightning_ebm.experiments", str(path)),
-            folder=self.folder,
-            devices=self.config.trainer.devices,
-            # files of the working folder never stand in for modules; they come last, see `Registry.load`
-            environment={"PYTHONSAFEPATH": "1"},
-            progress=self.progress,
-            speaks=SPEAKS,
-        )
-
 
 def named(record: Record, label: str, series: str, when: str = "") -> Record:
-    """What `measured` found, under the names of its row and line. Precision, role or else `when` end both names."""
+    """A record of `measured`, under the names of its row and line. Precision, role or else `when` end both names."""
     parts = [record.precision if record.precision != "float32" else "", record.role or when]
     ending = "".join(f", {part}" for part in parts if part)
     label, series = (QUERY, QUERY) if record.role == QUERY else (label + ending, series + ending)
@@ -209,25 +188,43 @@ def run_experiments(experiments: Sequence[Experiment], console: Console = QUIET)
                     failed[place] = reason(error)
                     console.print(Text(f"{one.label}: failed: {failed[place]}", style="red"))
         return failed
-    places = {one.folder: place for place, one in waiting.items()}
+    places: dict[Path, list[int]] = {}
+    for place, one in waiting.items():
+        places.setdefault(one.folder, []).append(place)
 
     def ended(job: Job, error: str) -> str:
-        place = places[job.folder]
-        if experiments[place].is_done():
-            return "done"
-        failed[place] = error or "it ended without all of its results"
-        return f"failed: {failed[place]}"
+        error = error or "it ended without all of its results"
+        missing = [place for place in places[job.folder] if not experiments[place].is_done()]
+        failed.update(dict.fromkeys(missing, error))
+        return f"failed: {error}" if missing else "done"
 
-    jobs = (one.job() for one in waiting.values())
-    run_jobs(make_executor(config.executor, config.jobs, config.slurm), jobs, len(waiting), ended, console)
+    jobs = (job_of([waiting[place] for place in members]) for members in places.values())
+    run_jobs(make_executor(config.executor, config.jobs, config.slurm), jobs, len(places), ended, console)
     return failed
 
 
-def run_experiment(experiment: Experiment, say: Say) -> None:
+def job_of(experiments: Sequence[Experiment]) -> Job:
+    """What runs the experiments of one folder, which share a training, in a process of their own."""
+    first = experiments[0]
+    path = first.folder / "experiment.yaml"
+    values = [{**vars(one), "config": plain(one.config)} for one in experiments]
+    atomic_write(path, yaml.safe_dump(values, sort_keys=False).encode())
+    return Job(
+        name=name_of(first),
+        command=(sys.executable, "-m", "lightning_ebm.experiments", str(path)),
+        folder=first.folder,
+        devices=first.config.trainer.devices,
+        # files of the working folder never stand in for modules; they come last, see `Registry.load`
+        environment={"PYTHONSAFEPATH": "1"},
+        progress=first.progress,
+        speaks=SPEAKS,
+    )
+
+
+def run_experiment(experiment: Experiment, say: Callable[[str], None]) -> None:
     """Trains a memory, as far as that is not done, and measures what is missing; `say` gets lines about what is next.
 
-    Raises:
-        ValueError, RuntimeError, OSError: any error of training or measuring; earlier results are kept.
+    An error of training or measuring leaves earlier results as they are.
     """
     if experiment.is_done():
         return
@@ -244,14 +241,13 @@ def run_experiment(experiment: Experiment, say: Say) -> None:
         for setting, rows in measured(run, experiment.missing()):
             atomic_write(experiment.path(setting), json.dumps([row.to_plain() for row in rows]).encode())
         if config.compare.gallery and experiment.recall() is None:
-            atomic_write(experiment.path("gallery.npz"), gallery_file(run, config.compare.gallery))
+            episode, file = next(iter(test_loader(run, batch=1))), io.BytesIO()
+            np.savez(file, allow_pickle=False, **recall_first(run.memory, episode, config.compare.gallery))
+            atomic_write(experiment.path("gallery.npz"), file.getvalue())
 
 
 def measured(run: Run, settings: Iterable[Setting], console: Console = QUIET) -> Iterator[tuple[Setting, list[Record]]]:
-    """Measures a memory in one setting after the other, see `rows_of`; it writes the episodes of each size once.
-
-    The console gets a line for each setting and, where it is a terminal, a bar of the episodes.
-    """
+    """Measures a memory in one setting after the other, see `rows_of`; it writes the episodes of each size once."""
     written: dict[int, Written] = {}
     for setting in settings:
         mask, episodes = "known" if setting.mask_known else "unknown", run.config.episodes.test
@@ -279,7 +275,7 @@ def rows_of(run: Run, setting: Setting, written: Written, console: Console = QUI
         roles[QUERY] = QueryItself(), CONTROL
     rows = []
     for role, (memory, name) in roles.items():
-        found = measure(
+        record = measure(
             memory,
             track(test_loader(run, setting.items), role or name, console=console, transient=True),
             run.data.source.spec,
@@ -290,7 +286,7 @@ def rows_of(run: Run, setting: Setting, written: Written, console: Console = QUI
             device=run.device,
         )
         row = dataclasses.replace(
-            found,
+            record,
             role=role,
             memory=name,
             updates=0 if role == QUERY else updates,
@@ -313,42 +309,14 @@ def test_loader(
     distortion: Distortion | None = None,
     **episodes: Any,
 ) -> DataLoader[Episode]:
-    """The test episodes, in batches of the same size for every memory.
+    """The run's test episodes, in batches of the same size for every memory.
 
-    Args:
-        run: its data are taken where nothing else is said.
-        items: patterns in an episode; 0: as configured.
-        batch: episodes at a time.
-        source: where patterns come from instead.
-        distortion: how queries are made instead.
-        episodes: what else to change in `EpisodesConfig`.
+    `items` patterns in an episode (0: as configured) come from the run's `source` or another, corrupted by its
+    `distortion` or another; `episodes` are other changes to its `EpisodesConfig`.
     """
-    not_for_tests: dict[str, Any] = {"train_patterns_per_episode": [], "curriculum": 0, "curriculum_from": 0}
-    changes = {"batch": batch, "workers": 0, **not_for_tests, **episodes}
-    if items:
-        changes["patterns_per_episode"] = items
+    for_training: dict[str, Any] = {"train_patterns_per_episode": [], "curriculum": 0, "curriculum_from": 0}
+    items = items or run.config.episodes.patterns_per_episode
+    changes = {"batch": batch, "workers": 0, "patterns_per_episode": items, **for_training, **episodes}
     config = dataclasses.replace(run.config.episodes, **changes)
     data = EpisodeDataModule(source or run.data.source, distortion or run.data.test_distortion, config)
     return data.test_dataloader()
-
-
-def gallery_file(run: Run, shown: int) -> bytes:
-    """What the memory recalls of the first test episode, see `recall_first`, as an .npz file."""
-    file = io.BytesIO()
-    np.savez(file, allow_pickle=False, **recall_first(run.memory, next(iter(test_loader(run, batch=1))), shown))
-    return file.getvalue()
-
-
-def main(path: str) -> int:
-    """Runs the experiment of a file. Returns 0; 1 for a failure, which the last line names; 75 if asked to stop."""
-    try:
-        with stops_on_signal():
-            values = load_yaml(Path(path).read_bytes(), path)
-            run_experiment(Experiment(**values | {"config": resolve(values["config"])}), print)
-    except FAILURES as error:
-        print(f"error: {reason(error)}", flush=True)
-        return 1
-    except Stopped as stop:
-        print(stop.words, flush=True)
-        return int(str(stop.code))
-    return 0

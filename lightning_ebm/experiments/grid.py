@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import functools
 import itertools
 from collections.abc import Iterator, Mapping
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from lightning_ebm.config import (
-    ConfigError,
-    Overrides,
-    Source,
-    distortion_in_test,
-    layers,
-    merge,
-    resolve,
-    with_recipe,
-)
+from lightning_ebm.config import ConfigError, Overrides, Source, distortion_in_test, layers, merge, resolve, with_recipe
 from lightning_ebm.experiments.experiment import Experiment
 from lightning_ebm.files import slug
 from lightning_ebm.registry import Choice
@@ -36,10 +28,6 @@ def grid(source: Source, overrides: Overrides = ()) -> list[Experiment]:
     On the command line `memory=PATTERN`, a bare name or glob, keeps the rows whose label or memory matches;
     in a file without rows it is the memory itself.
 
-    Args:
-        source: the file.
-        overrides: the command line's.
-
     Raises:
         ConfigError: if an experiment does not resolve, no row is left, or rows of one table differ in their test; the
             message names the row.
@@ -54,26 +42,19 @@ def grid(source: Source, overrides: Overrides = ()) -> list[Experiment]:
         return [Experiment(config.memory.name, config.memory.name, "", config)]
     wanted = overrides.pop("memory") if bare else "*"
     group = first.wandb.group or first.name
+    seeds = [{"seed": seed} for seed in first.compare.seeds] or [{}]
     found = []
     for series, row in rows.items():
-        for label, changes in sizes(series, row):
-            for variation, varied in variations(first.compare.vary):
-                for seeded in [{"seed": seed} for seed in first.compare.seeds] or [{}]:
-                    merged: Mapping[str, Any] = plain
-                    for layer in (
-                        {"name": slug(label), "wandb": {"group": group}},
-                        with_recipe(changes),
-                        varied,
-                        overrides,
-                        seeded,
-                    ):
-                        merged = merge(merged, layer)
-                    try:
-                        config = resolve(merged)
-                    except ConfigError as error:
-                        raise ConfigError(f"compare.rows.{label}: {error}") from None
-                    if any(fnmatch.fnmatch(name, wanted) for name in (label, series, config.name, config.memory.name)):
-                        found.append(Experiment(label, series, variation, config))
+        points = itertools.product(sizes(series, row), variations(first.compare.vary), seeds)
+        for (label, changes), (variation, varied), seeded in points:
+            own = {"name": slug(label), "wandb": {"group": group}}
+            over = (own, with_recipe(changes), varied, overrides, seeded)
+            try:
+                config = resolve(functools.reduce(merge, over, plain))
+            except ConfigError as error:
+                raise ConfigError(f"compare.rows.{label}: {error}") from None
+            if any(fnmatch.fnmatch(name, wanted) for name in (label, series, config.name, config.memory.name)):
+                found.append(Experiment(label, series, variation, config))
     if not found:
         raise ConfigError(f"memory={wanted} matches no row; the rows are {', '.join(rows)}")
     check_tests(found)
@@ -81,11 +62,7 @@ def grid(source: Source, overrides: Overrides = ()) -> list[Experiment]:
 
 
 def sizes(series: str, row: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The label and the changes of each size of a row.
-
-    Raises:
-        ConfigError: if a row or a size holds no keys and values.
-    """
+    """The label and the changes of each size of a row, which both must hold keys and values."""
     listed = row.get("sizes", {}) if isinstance(row, Mapping) else {}
     parts = {series: row, f"{series}.sizes": listed}
     if isinstance(listed, Mapping):
@@ -101,27 +78,17 @@ def sizes(series: str, row: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def variations(vary: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The name and the changes of each combination of the axes; one without a name if there are no axes.
-
-    Raises:
-        ConfigError: if an axis does not map labels to keys and values.
-    """
+    """The name and the changes of each combination of the axes; one without a name if there are no axes."""
     for axis, values in vary.items():
         if not isinstance(values, Mapping) or not all(isinstance(changes, Mapping) for changes in values.values()):
             raise ConfigError(f"compare.vary.{axis} must map labels to keys and values, got {values!r}")
     for combination in itertools.product(*(values.items() for values in vary.values())):
-        merged: dict[str, Any] = {}
-        for _, changes in combination:
-            merged = merge(merged, changes)
-        yield ", ".join(str(label) for label, _ in combination), merged
+        merged: dict[str, Any] = functools.reduce(merge, (changes for _, changes in combination), {})
+        yield ", ".join(str(label) for label, _ in combination), with_recipe(merged)
 
 
 def check_tests(found: list[Experiment]) -> None:
-    """Refuses a table whose rows are not tested on the same episodes.
-
-    Raises:
-        ConfigError: naming the row and the key.
-    """
+    """Refuses a table whose rows are not tested on the same episodes, with the row and the key."""
     firsts: dict[str, RunConfig] = {}
     for one in found:
         first = firsts.setdefault(one.variation, one.config)

@@ -23,9 +23,7 @@ from lightning_ebm.reporting.record import Record
 T = TypeVar("T")
 Written = list[tuple[State, float]]
 """For each batch of test episodes, the written state and the milliseconds per episode."""
-
 CPU = torch.device("cpu")
-
 KEPT = 2**28
 """Most bytes of states kept for reading again in other settings."""
 
@@ -70,16 +68,12 @@ def measure(
             else:
                 state, milliseconds = timed(memory.write, batch.patterns)
                 milliseconds /= episodes
-                if (
-                    written is not None
-                    and index == len(written)
-                    and (index + 1) * sum(tensor.nbytes for tensor in state.values()) <= KEPT
-                ):
+                size = (index + 1) * sum(tensor.nbytes for tensor in state.values())
+                if written is not None and index == len(written) and size <= KEPT:
                     written.append((state, milliseconds))
             found["write_ms"].append(milliseconds)
             state = rounded(state, precision)
-            mask = batch.mask if mask_known else None
-            trajectory, milliseconds = timed(memory.read, state, batch.queries, mask)
+            trajectory, milliseconds = timed(memory.read, state, batch.queries, batch.mask if mask_known else None)
             found["read_ms"].append(milliseconds / episodes)
             answer = trajectory[-1]
             if not answer.isfinite().all():
@@ -111,13 +105,7 @@ def measure(
 def recall_first(
     memory: AssociativeMemory, episode: Episode, shown: int, mask_known: bool = False
 ) -> dict[str, np.ndarray]:
-    """Writes the first episode of a batch and reads its first `shown` queries.
-
-    Args:
-        memory: any memory; it is not changed.
-        episode: a batch of at least one.
-        shown: how many queries.
-        mask_known: give the memory the mask of corrupted values.
+    """Writes the first episode of a batch and reads its first `shown` queries, with the mask or without.
 
     Returns:
         `patterns` and `queries`, (shown, *shape); `trajectory`, (steps, shown, *shape); and, of a memory that has

@@ -17,8 +17,8 @@ from lightning_ebm.data.episodes import DataError, Episode
 from lightning_ebm.data.images import as_pattern, read_image
 from lightning_ebm.experiments.analysis import AnalysisResult
 from lightning_ebm.experiments.measure import count_floats, recall_first
-from lightning_ebm.experiments.reproduce import published, run_config
-from lightning_ebm.memory import image_shape
+from lightning_ebm.experiments.pretrained import published, run_config
+from lightning_ebm.memory import PatternSpec, image_shape
 from lightning_ebm.metrics import pattern_errors, unit
 from lightning_ebm.pretrained import Pretrained
 from lightning_ebm.registry import choice, datasets, distortions
@@ -33,8 +33,6 @@ GLYPHS = range(16, 65)  # pixels a side that glyphs can be drawn in
 DEFAULT = "omniglot-4608-any"
 """The memory that `recall` takes if none is named: of drawings, with any damage."""
 THUMBNAIL = 128  # pixels of the longer side of an image as it was given
-ERRORS = ("error of the query", "error on corrupted values", "error on all values")
-ENERGIES = ("energy of the pattern", "of the query", "of the answer")
 
 
 @dataclass(frozen=True)
@@ -70,16 +68,12 @@ class Recalled:
     energies: np.ndarray | None
     """Of the same, (2 + steps, images); None without an energy."""
     config: RecallConfig
-    """The settings."""
 
 
 def recall(saved: Pretrained, files: Sequence[Path], words: Sequence[str] = ()) -> Recalled:
     """Writes images into a memory, all together, and reads each back from a corrupted copy.
 
-    Args:
-        saved: the memory's file.
-        files: the images.
-        words: key=value words for `RecallConfig`, over what is known from the memory's own configuration.
+    The key=value `words` are for `RecallConfig`, over what is known from the memory's own configuration.
 
     Raises:
         ConfigError: if there are no images, or a setting is not allowed.
@@ -112,18 +106,17 @@ def recall(saved: Pretrained, files: Sequence[Path], words: Sequence[str] = ()) 
     if not np.isfinite(found["trajectory"]).all():
         raise ValueError(f"{saved.name} recalled values that are not finite")
     energies = found.get("energies")
-    several, with_others = f"{len(own)} image{'s' * (len(own) > 1)}", ""
-    if len(stored):
-        with_others = f", together with {len(stored)} patterns of {config.company},"
+    columns = {"image": list(images)} | errors(saved.spec, Episode(*(part[:, : len(own)] for part in episode)), found)
+    with_others = f", together with {len(stored)} patterns of {config.company}," if len(stored) else ""
     answer = AnalysisResult(
-        title=f"What {saved.name} recalls of {several}",
+        title=f"What {saved.name} recalls of {len(own)} image{'s' * (len(own) > 1)}",
         caption=(
             f"The images were written{with_others} into {count_floats(memory, memory.initial_state(1))[0]:,} floats,"
             f" and each was read from a copy corrupted by {config.distortion}, mask {'un' * (not mask_known)}known."
             f" Errors: {unit(saved.spec)}."
         ),
-        columns=("image", *ERRORS, *(ENERGIES if energies is not None else ())),
-        rows=rows(list(images), saved, Episode(*(part[:, : len(own)] for part in episode)), found),
+        columns=list(columns),
+        rows=list(zip(*columns.values(), strict=True)),
         figure=lambda dark: read_path(found["patterns"], found["queries"], found["trajectory"], dark, energies),
     )
     steps = np.concatenate([found["patterns"][None], found["queries"][None], found["trajectory"]])
@@ -131,12 +124,7 @@ def recall(saved: Pretrained, files: Sequence[Path], words: Sequence[str] = ()) 
 
 
 def company(saved: Pretrained, config: RecallConfig, count: int, random: np.random.Generator) -> np.ndarray:
-    """Patterns stored together with `count` images, (patterns, *shape); none if there are enough images.
-
-    Raises:
-        ConfigError: if the company's patterns are of another kind.
-        DataError: if a file of its data set is missing or damaged, or a setting of it is out of range.
-    """
+    """Patterns stored together with `count` images, (patterns, *shape); none if there are enough images."""
     episodes = run_config(saved).episodes
     missing = (*episodes.train_patterns_per_episode, episodes.patterns_per_episode)[0] - count
     if missing <= 0 or not config.company:
@@ -147,32 +135,29 @@ def company(saved: Pretrained, config: RecallConfig, count: int, random: np.rand
         raise DataError(f"company: {error} (choose another set, or company= for none)") from error
     if source.spec != saved.spec:
         raise ConfigError(f"company must have patterns like those of {saved.name}, {saved.spec}, got {source.spec}")
-    patterns: np.ndarray = source.draw("test", missing, random)
-    return patterns
+    return np.asarray(source.draw("test", missing, random))
 
 
-def rows(
-    labels: Sequence[str], saved: Pretrained, episode: Episode, found: Mapping[str, np.ndarray]
-) -> list[list[Any]]:
-    """Label, `ERRORS` and, if there are any, `ENERGIES` of each image of an episode, of which `found` was recalled."""
+def errors(spec: PatternSpec, episode: Episode, found: Mapping[str, np.ndarray]) -> dict[str, list[float]]:
+    """Head of a column -> a number for each image of an episode, of which `found` was recalled."""
     patterns, queries, mask = episode
     answer = torch.from_numpy(found["trajectory"][-1])[None]
-    errors = [
-        pattern_errors(queries, patterns, saved.spec),
-        pattern_errors(answer, patterns, saved.spec, mask),
-        pattern_errors(answer, patterns, saved.spec),
-    ]
-    columns = [error[0].tolist() for error in errors]
+    columns = {
+        "error of the query": pattern_errors(queries, patterns, spec)[0].tolist(),
+        "error on corrupted values": pattern_errors(answer, patterns, spec, mask)[0].tolist(),
+        "error on all values": pattern_errors(answer, patterns, spec)[0].tolist(),
+    }
     if "energies" in found:
-        columns += [found["energies"][step].tolist() for step in (0, 1, -1)]
-    return [list(row) for row in zip(labels, *columns, strict=True)]
+        heads = ("energy of the pattern", "of the query", "of the answer")
+        columns |= {head: found["energies"][step].tolist() for head, step in zip(heads, (0, 1, -1), strict=True)}
+    return columns
 
 
 def write_report(saved: Pretrained, found: Recalled) -> Path:
-    """Writes report.html, a page that needs no network, table.csv and recall.png.
+    """Writes report.html, a page that needs no network, table.csv and recall.png to `<output>/recall-<name>`.
 
     Returns:
-        The path of the page, `<output>/recall-<name>/report.html`.
+        The path of the page.
     """
     folder, table = Path(found.config.output) / f"recall-{saved.name}", found.answer.table()
     folder.mkdir(parents=True, exist_ok=True)
@@ -188,14 +173,14 @@ def write_report(saved: Pretrained, found: Recalled) -> Path:
         ("In numbers", render("analysis.html", command=command, **numbers)),
         origin(command, saved.made, {"": saved.config}),
     ]
-    known = [
+    lead = [found.answer.caption]
+    lead += [
         f"On its own test episodes, {row.items} patterns of {row.data} corrupted by {row.distortion}, the memory is"
         f" published with a mean error of {row.mean():.4g} on corrupted values and {row.mean('error'):.4g} on all"
         " values of a pattern."
         for row in published(saved)
         if not row.is_control
     ]
-    lead = [found.answer.caption, *known]
     return write_page(folder / "report.html", table.title, "Recall from a pretrained memory", lead, sections)
 
 

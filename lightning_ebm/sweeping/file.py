@@ -122,11 +122,11 @@ class Parameter:
     distribution: str
     """A key of `DISTRIBUTIONS`."""
     settings: Mapping[str, Any]
-    """Those of the distribution, all of them."""
+    """All settings of the distribution."""
 
     @property
     def name(self) -> str:
-        """The key of our configuration that it sets, dotted."""
+        """The dotted key of our configuration that it sets."""
         return ".".join(self.path)
 
     @property
@@ -171,11 +171,9 @@ class Search:
     """A checked sweep file."""
 
     path: Path
-    """The file."""
     plain: dict[str, Any]
     """What it holds."""
     file: SweepFile
-    """Its keys."""
     parameters: tuple[Parameter, ...]
     """In the order of the file."""
 
@@ -183,10 +181,6 @@ class Search:
     def varied(self) -> list[Parameter]:
         """Parameters that are not constants."""
         return [parameter for parameter in self.parameters if parameter.distribution != "constant"]
-
-    def command(self, values: Values) -> list[str]:
-        """The words of a trial's command, as W&B's agent builds them."""
-        return words(self.file.command, self.file.program, arguments(self, values))
 
 
 def read_sweep(path: Path) -> Search:
@@ -208,8 +202,7 @@ def read_sweep(path: Path) -> Search:
 
 def checked(path: Path, plain: Any) -> Search:
     """The search given by a plain mapping."""
-    if not isinstance(plain, Mapping):
-        raise ConfigError(f"the file must hold keys and values, got {plain!r}")
+    known(plain, plain, "the file")
     file: SweepFile = build(SweepFile, {key: plain[key] for key in plain if key not in FOR_PAGES}, "")
     found = tuple(parameters(file.parameters, ()))
     names = [parameter.name for parameter in found]
@@ -241,11 +234,13 @@ def parameter(path: tuple[str, ...], settings: Any, where: str) -> Parameter:
     """One parameter, whose distribution, if it has no name, follows from its settings as in W&B."""
     known(settings, (*{name: 0 for one in DISTRIBUTIONS.values() for name in one}, "distribution"), where)
     given = {key: value for key, value in settings.items() if key != "distribution"}
-    whole_ends = all(isinstance(given.get(key), int) for key in ("min", "max"))
-    ranged = ("int_uniform" if whole_ends else "uniform") if {"min", "max"} <= given.keys() else None
-    name = settings.get("distribution") or (
-        "constant" if "value" in given else "categorical" if "values" in given else ranged
-    )
+    name = settings.get("distribution")
+    if not name and "value" in given:
+        name = "constant"
+    elif not name and "values" in given:
+        name = "categorical"
+    elif not name and {"min", "max"} <= given.keys():
+        name = "int_uniform" if isinstance(given["min"], int) and isinstance(given["max"], int) else "uniform"
     if name not in DISTRIBUTIONS:
         raise ConfigError(f"{where}.distribution must be one of {', '.join(DISTRIBUTIONS)}, got {name!r}")
     known(given, DISTRIBUTIONS[name], f"{where} ({name})")
@@ -274,7 +269,7 @@ def parameter(path: tuple[str, ...], settings: Any, where: str) -> Parameter:
 
 
 def known(node: Any, allowed: Iterable[str], where: str) -> None:
-    """Checks that a node is a mapping with known keys."""
+    """Refuses what is no mapping, or has another key than those allowed."""
     if not isinstance(node, Mapping):
         raise ConfigError(f"{where} must hold keys and values, got {node!r}")
     for key in node:

@@ -1,19 +1,25 @@
-"""The trials of a sweep: each is a job of the executor, kept in its folder, and a row of the report."""
+"""The trials of a sweep: what is tried next and given up, each a job of the executor and a row of the report.
+
+Bayesian search is Optuna's Gaussian process, the method of W&B's `bayes`. Early stopping is ours: W&B's Hyperband
+judges the best error so far among the trials at a bracket; Optuna's pruners judge the last error.
+"""
 
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import math
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import yaml
 from rich.console import Console
 
@@ -27,11 +33,13 @@ from lightning_ebm.reporting.figures.style import save
 from lightning_ebm.reporting.table import Table, plain_table
 from lightning_ebm.reporting.terminal import QUIET
 from lightning_ebm.settings import Settings, setting
-from lightning_ebm.sweeping.file import Search, Values, read_sweep
-from lightning_ebm.sweeping.search import grid_values, is_hopeless, propose, values_at
+from lightning_ebm.sweeping.file import Hyperband, Parameter, Search, Values, arguments, read_sweep, words
 
 COLUMNS = ("run", "state", "error", "update", "validations", "seconds")
-
+FIRST = 4
+"""Trials of a Bayesian search that are drawn at random before there is anything to model."""
+Done = Sequence[tuple[list[float], float | None]]
+"""Place and error of each trial before; None while it runs, infinite if it failed."""
 Made = TypeVar("Made")
 
 
@@ -63,14 +71,12 @@ class Outcome:
     update: int
     """At which it was."""
     validations: int
-    """How many there were."""
     seconds: float
-    """Of training, up to the last of them."""
+    """Of training, up to the last validation."""
     words: str = ""
     """Why it failed; else empty."""
 
     def __str__(self) -> str:
-        """It in a line."""
         if self.state == "failed":
             return f"failed: {self.words}"
         return f"{self.state}, error {self.error:.4g} at update {self.update:,}"
@@ -85,9 +91,9 @@ class Trial:
     values: Values
     """Of all parameters."""
     place: list[float]
-    """Quantiles of the varied ones; empty in a grid."""
+    """Quantiles of the varied parameters; empty in a grid."""
     command: list[str]
-    """Its words, the folder that it writes to among them."""
+    """Words; the last one is the folder that it writes to."""
 
     def outcome(self) -> Outcome | None:
         """How it ended; None if it has not."""
@@ -95,9 +101,10 @@ class Trial:
         return from_json(path, Outcome) if path.exists() else None
 
     def points(self) -> list[tuple[int, float, float]]:
-        """Update, seconds and val/error of each validation so far."""
+        """Update, seconds and val/error of each validation so far; a NaN is the worst of all errors."""
         found = [path.parent for path in sorted(self.folder.glob("*/metrics"))]
-        return read_curve(self.folder.name, found[0]).points if found else []
+        points = read_curve(self.folder.name, found[0]).points if found else []
+        return [(update, seconds, math.inf if math.isnan(error) else error) for update, seconds, error in points]
 
     def errors(self) -> list[float]:
         """val/error of each validation so far."""
@@ -107,11 +114,81 @@ class Trial:
         """Records how it ended: why it failed, empty if it did not, and whether it was asked to stop."""
         points = self.points()
         update, _, least = min(points, key=lambda point: point[2], default=(0, 0.0, math.inf))
-        words = "" if stopped else error or ("" if points else "it has logged no val/error")
-        state = "failed" if words else "stopped" if error else "finished"
-        outcome = Outcome(state, least, update, len(points), round(points[-1][1], 3) if points else 0.0, words)
+        why = "" if stopped else error or ("" if points else "it has logged no val/error")
+        state = "failed" if why else "stopped" if error else "finished"
+        outcome = Outcome(state, least, update, len(points), round(points[-1][1], 3) if points else 0.0, why)
         atomic_write(self.folder / "result.json", json.dumps(asdict(outcome), indent=1).encode())
         return outcome
+
+
+def grid_values(search: Search) -> list[Values]:
+    """All combinations, as W&B orders them: the last name of the alphabet varies fastest."""
+    ordered = sorted(search.parameters, key=lambda one: one.name)
+    names = [one.name for one in ordered]
+    return [dict(zip(names, values, strict=True)) for values in itertools.product(*(one.values for one in ordered))]
+
+
+def values_at(search: Search, place: Sequence[float]) -> Values:
+    """The values at a place: a quantile from 0 to below 1 for each of `search.varied`."""
+    quantiles = iter(place)
+    return {one.name: one.at(0.0 if one.distribution == "constant" else next(quantiles)) for one in search.parameters}
+
+
+def propose(search: Search, seed: int, done: Done) -> list[float]:
+    """The place of the next trial of a random or Bayesian search: a function of the seed and the trials before."""
+    generator = np.random.default_rng([seed, len(done)])
+    ended = sum(error is not None and math.isfinite(error) for _, error in done)
+    if search.file.method == "random" or ended < FIRST or not search.varied:
+        return generator.random(len(search.varied)).tolist()
+    return modelled(search.varied, done, int(generator.integers(2**31)))
+
+
+def modelled(varied: Sequence[Parameter], done: Done, seed: int) -> list[float]:
+    """The place of greatest expected improvement under Optuna's Gaussian process.
+
+    Of its samplers this one, since trials are few: it needs four where TPE needs ten before it learns anything.
+    """
+    try:
+        import optuna
+        import scipy  # noqa: F401  (which Optuna's Gaussian process imports)
+    except ImportError:
+        raise ConfigError("method: bayes needs Optuna and SciPy: pip install 'lightning-ebm[sweep]'") from None
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+    from optuna.trial import TrialState, create_trial
+
+    kinds: dict[str, Any] = {}
+    for one in varied:
+        ordered = all(isinstance(value, int | float) for value in one.values) and one.values == sorted(one.values)
+        if not one.values:
+            kinds[one.name] = FloatDistribution(0.0, 1.0)
+        elif ordered:
+            kinds[one.name] = IntDistribution(0, len(one.values) - 1)
+        else:
+            kinds[one.name] = CategoricalDistribution(range(len(one.values)))
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(sampler=optuna.samplers.GPSampler(seed=seed, n_startup_trials=1))
+    worst = max(error for _, error in done if error is not None and math.isfinite(error))
+    for place, error in done:
+        pairs = zip(varied, place, strict=True)
+        point = {one.name: one.rank(quantile) if one.values else quantile for one, quantile in pairs}
+        state = TrialState.RUNNING if error is None else TrialState.COMPLETE
+        value = None if error is None else min(error, worst)  # a failed trial is as bad as the worst
+        study.add_trial(create_trial(state=state, value=value, params=point, distributions=kinds))
+    found = study.ask(kinds).params
+    return [one.centre(found[one.name]) if one.values else min(found[one.name], 1 - 1e-9) for one in varied]
+
+
+def is_hopeless(early: Hyperband, errors: Sequence[float], of_all: Iterable[Sequence[float]]) -> bool:
+    """Whether Hyperband stops a trial, as W&B does; errors are those of all validations so far, `of_all` those of all.
+
+    True if, at the last bracket that it has reached, its best error is worse than that of rank n / eta (rounded down,
+    from 0) of the n trials that have reached it, this one among them.
+    """
+    bracket = max((end for end in early.brackets if end <= len(errors)), default=0)
+    if not bracket:
+        return False
+    ranked = sorted(min(other[:bracket]) for other in of_all if len(other) >= bracket)
+    return min(errors[:bracket]) > ranked[int(len(ranked) / early.eta)]
 
 
 def new_trial(search: Search, seed: int, trials: Sequence[Trial], folder: Path) -> Trial | None:
@@ -124,12 +201,12 @@ def new_trial(search: Search, seed: int, trials: Sequence[Trial], folder: Path) 
         outcomes = [(trial.place, trial.outcome()) for trial in trials]
         place = propose(search, seed, [(one, outcome.error if outcome else None) for one, outcome in outcomes])
         values = values_at(search, place)
-    own = folder / f"run-{len(trials):03d}"
+    own, file = folder / f"run-{len(trials):03d}", search.file
     # metrics are read from our own folder: the last word wins over one that the sweep gives
-    trial = Trial(own, values, place, [*search.command(values), f"output={own}"])
-    kept = {"values": values, "place": place, "command": trial.command}
+    command = [*words(file.command, file.program, arguments(search, values)), f"output={own}"]
+    kept: dict[str, Any] = {"values": values, "place": place, "command": command}
     atomic_write(own / "command.json", json.dumps(kept, indent=1).encode())
-    return trial
+    return Trial(own, **kept)
 
 
 def most(search: Search) -> int:
@@ -139,17 +216,13 @@ def most(search: Search) -> int:
 
 
 def read_trials(folder: Path) -> list[Trial]:
-    """The trials that a sweep has begun, by number.
-
-    Raises:
-        ConfigError: if a file of one is damaged.
-    """
+    """The trials that a sweep has begun, by number."""
     paths = sorted(folder.glob("run-*/command.json"), key=lambda path: int(path.parent.name.split("-")[1]))
     return [from_json(path, partial(Trial, path.parent)) for path in paths]
 
 
 def from_json(path: Path, make: Callable[..., Made]) -> Made:
-    """What a side file of a trial holds."""
+    """What a side file of a trial holds; a ConfigError if it is damaged."""
     try:
         return make(**json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
@@ -206,7 +279,7 @@ def sweep(file: Path | str, overrides: Overrides = (), console: Console = QUIET)
 
 
 def claim(search: Search, seed: int, folder: Path) -> None:
-    """Makes the folder, and checks that it is empty or of the same sweep, which may have another run_cap."""
+    """Makes the folder; refuses one of another sweep, but for its run_cap."""
     now = {key: value for key, value in search.plain.items() if key != "run_cap"} | {"seed": seed}
     kept = folder / "sweep.yaml"
     if kept.exists() and yaml.safe_load(kept.read_text(encoding="utf-8")) != now:

@@ -17,7 +17,7 @@ import torch
 from lightning_ebm.config import merge, parse_overrides, resolve
 from lightning_ebm.experiments.experiment import test_loader
 from lightning_ebm.experiments.grid import grid
-from lightning_ebm.experiments.reproduce import configuration
+from lightning_ebm.experiments.pretrained import configuration
 from lightning_ebm.metrics import pattern_errors, recalled, unit
 from lightning_ebm.pretrained import read
 from lightning_ebm.quantization import rounded, state_bits

@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from lightning_ebm.cli import main
-from lightning_ebm.config import ConfigError
+from lightning_ebm.config import ConfigError, read, resolve
 from lightning_ebm.experiments import experiment
 from lightning_ebm.experiments.compare import compare
 from lightning_ebm.experiments.executor import UnfinishedError
@@ -62,6 +62,18 @@ def test_experiments_are_rows_times_sizes_times_variations_times_seeds(tmp_path)
     assert {one.config.distortion.config.amount for one in found if one.variation == "few"} == {2}
     assert len({one.folder for one in found}) == len(found)
     assert [one.label for one in grid(small(tmp_path), {"memory": "hop*"})] == ["Hopfield"] * 2
+
+
+def test_rows_sizes_and_variations_may_name_a_recipe(tmp_path):
+    paper = resolve(read({"recipe": "paper"})).training.learning_rate
+    recipe = {"recipe": "paper"}
+    for row, vary in (
+        (recipe, {}),
+        ({"sizes": {"a": recipe}}, {}),
+        ({}, {"schedule": {"paper": recipe}}),
+    ):
+        (found,) = grid(small(tmp_path, rows={"row": row}, vary=vary, seeds=[]))
+        assert found.config.training.learning_rate == paper != resolve({}).training.learning_rate
 
 
 @pytest.mark.parametrize(
@@ -179,6 +191,23 @@ def test_killed_at_any_moment_it_goes_on_and_redoes_nothing(tmp_path):
     for one in experiments:  # each was trained once: one start in the record of each that is trained
         starts = one.folder / "provenance.yaml"
         assert not starts.exists() or len(list(yaml.safe_load_all(starts.read_text()))) == 1
+
+
+def test_experiments_that_share_a_training_share_a_process(tmp_path):
+    """Variations of the test's distortion: one folder, one training. One that fails does not stop the others."""
+    amounts = {"few": 2, "too many": 99, "many": 12}
+    vary = {"noise": {n: {"test_distortion": {"name": "pixels", "amount": k}} for n, k in amounts.items()}}
+    plain = small(tmp_path, seeds=[], precisions=["float32"], vary=vary, jobs=2)
+    plain["compare"]["rows"] = {"Mixture": {"memory": {"name": "ebmm", "energy": {"name": "mixture", "slots": 2}}}}
+    experiments = grid(plain)
+    assert len({one.folder for one in experiments}) == 1
+    failed = run_experiments(experiments)
+    assert list(failed) == [1] and "amount must" in failed[1]
+    assert [one.is_done() for one in experiments] == [True, False, True]
+    starts = experiments[0].folder / "provenance.yaml"
+    assert len(list(yaml.safe_load_all(starts.read_text()))) == 1
+    few, many = (experiments[place].results()[-1].mean() for place in (0, 2))
+    assert few < many  # the query itself
 
 
 def test_rows_may_differ_in_how_training_images_are_augmented(tmp_path):

@@ -2,10 +2,9 @@ import dataclasses
 
 import pytest
 
-from lightning_ebm.cli import main
+from lightning_ebm.cli import console, main
 from lightning_ebm.reporting.report import read_findings, write_index, write_report
 from lightning_ebm.reporting.table import Table
-from lightning_ebm.verbs import console
 from tests.experiments import fakes
 from tests.reporting.test_report import Page
 from tests.test_cli import DEBUG

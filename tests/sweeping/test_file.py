@@ -12,7 +12,7 @@ import yaml
 
 from lightning_ebm.config import ConfigError, parse_overrides, plain, read, resolve, shipped
 from lightning_ebm.sweeping.file import MACROS, arguments, parameter, read_sweep, words
-from lightning_ebm.sweeping.search import grid_values, values_at
+from lightning_ebm.sweeping.trials import grid_values, values_at
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "sweeps").glob("*.yaml"))

@@ -22,8 +22,7 @@ from lightning_ebm.experiments.executor import UnfinishedError
 from lightning_ebm.signals import REQUEUE
 from lightning_ebm.sweeping import sweep
 from lightning_ebm.sweeping.file import Hyperband, checked
-from lightning_ebm.sweeping.search import grid_values, is_hopeless, propose, values_at
-from lightning_ebm.sweeping.trials import job, read_trials
+from lightning_ebm.sweeping.trials import grid_values, is_hopeless, job, propose, read_trials, values_at
 
 FAKE = str(Path(__file__).parent / "fake_run.py")
 
@@ -132,6 +131,20 @@ def test_bayes_after_a_stop_proposes_the_same(tmp_path):
     assert min(trial.values["x"] for trial in whole[4:]) < min(trial.values["x"] for trial in whole[:4])
 
 
+def test_a_nan_is_the_worst_of_all_errors(tmp_path):
+    """Of a trial that diverges, and to the search that goes on from it."""
+    pytest.importorskip("optuna")
+    space = {"values": [1.0, 2.0, 3.0, 4.0, math.nan]}
+    trials = start(make(tmp_path, "bayes", space, run_cap=9))
+    outcomes = [(trial.values["x"], trial.outcome()) for trial in trials]
+    assert any(math.isnan(x) for x, _ in outcomes)
+    for x, outcome in outcomes:
+        assert outcome.error == (math.inf if math.isnan(x) else pytest.approx(x + 1 / 3))
+    with (tmp_path / "out" / "sweep-mine" / "sweep.csv").open() as file:
+        errors = [float(row["error"]) for row in csv.DictReader(file)]
+    assert errors == sorted(errors)
+
+
 def test_refused(tmp_path, monkeypatch):
     file = make(tmp_path)
     for settings, message in ({"workers": -1}, "workers must be"), ({"seed": -1}, "seed must be"):
@@ -149,7 +162,7 @@ def test_refused(tmp_path, monkeypatch):
 
 
 def test_needs_no_wandb():
-    for module in ("file", "search", "trials"):
+    for module in ("file", "trials"):
         assert "import wandb" not in Path(sys.modules[f"lightning_ebm.sweeping.{module}"].__file__).read_text()
 
 

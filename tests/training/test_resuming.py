@@ -116,7 +116,7 @@ def test_of_a_launched_group_none_goes_on_where_another_process_trains(tmp_path,
     other = Other(folder / "lock")
     for name in launcher.TORCHRUN.variables:
         monkeypatch.setenv(name, "2" if name == "WORLD_SIZE" else "0")
-    monkeypatch.setattr(launcher, "here", lambda: launcher.place(os.environ))  # which is cached otherwise
+    monkeypatch.setattr(launcher, "here", launcher.here.__wrapped__)  # it is cached otherwise
     said = f"{folder} is in use by process {other.pid} on "
     assert main(["train", str(DEBUG), f"output={tmp_path}", *TINY, *SHORT]) == 1
     assert capsys.readouterr().out.strip().startswith(said)

@@ -14,8 +14,7 @@ from lightning_ebm import pretrained
 from lightning_ebm.cli import main
 from lightning_ebm.config import ConfigError, identity, parse_overrides, plain, read, resolve
 from lightning_ebm.experiments.compare import evaluate
-from lightning_ebm.experiments.export import place, wanted
-from lightning_ebm.experiments.reproduce import interval, published, reproduce, run_config
+from lightning_ebm.experiments.pretrained import interval, place, published, reproduce, run_config, wanted
 from lightning_ebm.pretrained import PretrainedError
 from lightning_ebm.training.trainer import build
 from tests.marks import fast
