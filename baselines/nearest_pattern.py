@@ -1,7 +1,5 @@
 """Nearest pattern, a reference line: the stored pattern nearest to the query, of all patterns, kept as they are."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch
