@@ -1,5 +1,7 @@
 """GradMem: memory vectors, written by gradient steps on how well a small transformer reconstructs the patterns."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

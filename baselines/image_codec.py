@@ -1,5 +1,7 @@
 """Image codec, a reference line: the patterns as WebP, JPEG or AVIF files that share a number of bytes."""
 
+from __future__ import annotations
+
 import io
 import math
 from bisect import bisect_left

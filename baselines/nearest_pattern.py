@@ -1,5 +1,7 @@
 """Nearest pattern, a reference line: the stored pattern nearest to the query, of all patterns, kept as they are."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import torch

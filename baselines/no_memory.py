@@ -1,5 +1,7 @@
 """No memory, a bound: a denoising network that never sees the patterns of the episode."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 from torch import Tensor

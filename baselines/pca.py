@@ -1,5 +1,7 @@
 """Principal components, a reference line: each pattern as a few numbers in a meta-trained basis."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import torch

@@ -1,5 +1,7 @@
 """Perfect slots, a reference line: the best that a memory can do which keeps S whole patterns."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import torch

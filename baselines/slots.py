@@ -1,5 +1,7 @@
 """What memories with a row for each pattern share: slots, which of them is overwritten, and which is nearest."""
 
+from __future__ import annotations
+
 from abc import abstractmethod
 from collections.abc import Callable
 

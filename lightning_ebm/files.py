@@ -1,5 +1,7 @@
 """Files that several processes share: written whole or not at all, and locked while in use."""
 
+from __future__ import annotations
+
 import contextlib
 import errno
 import os

@@ -5,6 +5,8 @@ path of a class, `package.module:Class`. Either way the class carries its settin
 and `from_config` builds it from them.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import difflib
 import functools

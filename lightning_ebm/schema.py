@@ -1,5 +1,7 @@
 """The schema of a configuration: every key, its type, its default and its bounds."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Any
 

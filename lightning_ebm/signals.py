@@ -1,5 +1,7 @@
 """Stop signals: how a run is asked to stop and save, and its exit code."""
 
+from __future__ import annotations
+
 import signal
 import sys
 from collections.abc import Iterator

@@ -1,5 +1,7 @@
 """A folder for what is slow to read, memory-mapped when it is read again. Nothing is lost when it is deleted."""
 
+from __future__ import annotations
+
 import contextlib
 import functools
 import hashlib

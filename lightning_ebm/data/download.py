@@ -4,6 +4,8 @@ Pooch would do most of this, but begins again at the first byte after a cut, whi
 two processes that start together would both fetch.
 """
 
+from __future__ import annotations
+
 import contextlib
 import hashlib
 import http.client

@@ -1,5 +1,7 @@
 """Key-value pairs of tokens: associative recall, as models of sequences are tested on it."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import numpy as np

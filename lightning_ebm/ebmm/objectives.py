@@ -20,6 +20,8 @@ weights. Where the prior weights are zero (`EBMMConfig.prior_scale`), what is wr
 None of these objectives is from the EBMM paper. They need an energy and its memory layers, nothing else.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any, NamedTuple
 

@@ -9,6 +9,8 @@ A low error alone does not show that a pair lets the memory work, since a reader
 state. What shows it is that reading errs more from the state of another episode.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import NamedTuple
 

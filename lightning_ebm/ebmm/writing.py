@@ -1,5 +1,7 @@
 """Writing: a few gradient steps turn N patterns into minima of the energy (EBMM paper, eq. 3 and 4)."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,5 +1,7 @@
 """A user's own images, stored in a pretrained memory and recalled: `lightning-ebm recall --memory NAME IMAGES…`."""
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

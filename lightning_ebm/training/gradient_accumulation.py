@@ -1,5 +1,7 @@
 """The meta-loss of many episodes in the memory of a few: their gradients are taken chunk by chunk, and added up."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from typing import Any
 

@@ -1,5 +1,7 @@
 """How a run ends before its time: it is asked to, one of its processes dies, or memory, disk or a worker fails."""
 
+from __future__ import annotations
+
 import errno
 import os
 import signal

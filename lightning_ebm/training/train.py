@@ -1,5 +1,7 @@
 """Training as one call: a configuration in, a trained memory out."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -1,5 +1,7 @@
 """A mixture energy for images with any damage: a slow net decodes its components from written codes."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 

@@ -1,5 +1,7 @@
 """An energy that asks how well a pattern is reconstructed from its own keys."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,5 +1,7 @@
 """Learning curves: the validation error against updates and against seconds."""
 
+from __future__ import annotations
+
 import csv
 import warnings
 from collections.abc import Sequence

@@ -1,5 +1,7 @@
 """Patterns of any shape as pixels, and figures of them: what a memory recalled, and how reading got there."""
 
+from __future__ import annotations
+
 import math
 
 import numpy as np
