@@ -6,7 +6,6 @@ through submitit.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shlex
 import signal
@@ -208,7 +207,7 @@ def wait_for_earlier(log: IO[bytes]) -> None:
     The lock belongs to the open log. The new process inherits it and holds it until it ends, whatever its command is
     and even if this process is killed; locks of `files.lock` are not inherited. Without such locks, nothing waits.
     """
-    with contextlib.suppress(ImportError, OSError):
+    try:
         import fcntl
 
         try:
@@ -216,6 +215,8 @@ def wait_for_earlier(log: IO[bytes]) -> None:
         except BlockingIOError:
             warnings.warn(f"waiting for a process of an earlier command, which still writes {log.name}", stacklevel=1)
             fcntl.flock(log, fcntl.LOCK_EX)
+    except (ImportError, OSError):
+        return
 
 
 def make_executor(kind: str, workers: int, slurm: Mapping[str, Any]) -> Local | Slurm:
