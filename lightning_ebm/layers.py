@@ -46,14 +46,14 @@ class LayerNorm(nn.Module):
 
 
 class Patches(nn.Conv2d):
-    """The skip path of a `ResBlock`: a linear map of the patches of stride x stride pixels, which do not overlap.
+    """The skip path of a `ResBlock`: a linear map of the patches of 2x2 pixels, which do not overlap.
 
     It begins as an isometry, as far as it has the channels, and so does its transpose: reading pulls what an energy
     recalled back to the pixels through the transposed layers, where average pooling would leave a blur.
     """
 
-    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
-        super().__init__(channels_in, channels_out, stride, stride)
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__(channels_in, channels_out, 2, 2)
         # in double precision: the last digits of the decomposition differ between processes
         start = nn.init.orthogonal_(torch.empty_like(self.weight, dtype=torch.float64))
         with torch.no_grad():
@@ -62,28 +62,28 @@ class Patches(nn.Conv2d):
 
 
 class ResBlock(nn.Module):
-    """Two 3x3 convolutions, the first with a stride of 1 or 2, and a skip path.
+    """Two 3x3 convolutions, the first with a stride of 2, and a skip path: halves height and width.
 
     The paper leaves the inside of its ResBlock open.
     """
 
-    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
+    def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels_in, channels_out, 3, stride, padding=1)
+        self.conv1 = nn.Conv2d(channels_in, channels_out, 3, 2, padding=1)
         self.norm1 = LayerNorm(channels_out)
         self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1)
         self.norm2 = LayerNorm(channels_out, RESIDUAL)
-        self.shortcut = Patches(channels_in, channels_out, stride)
+        self.shortcut = Patches(channels_in, channels_out)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (items, channels_in, height, width); height and width are divided by the stride."""
+        """x: (items, channels_in, height, width); returns (items, channels_out, height / 2, width / 2)."""
         y = torch.tanh(self.norm1(self.conv1(x)))
         y = torch.tanh(self.norm2(self.conv2(y)))
         return y + self.shortcut(x)
 
 
 class UpBlock(nn.Module):
-    """The transpose of a strided `ResBlock`: doubles height and width."""
+    """The transpose of a `ResBlock`: doubles height and width."""
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__()
@@ -181,7 +181,7 @@ class ImageEncoder(nn.Module):
         super().__init__()
         channels, height, width = shape
         grid_height, grid_width = image_grid(height, width, len(widths))
-        self.blocks = nn.Sequential(*(ResBlock(a, b, 2) for a, b in pairwise([channels, *widths])))
+        self.blocks = nn.Sequential(*(ResBlock(a, b) for a, b in pairwise([channels, *widths])))
         self.project = nn.Linear(widths[-1] * grid_height * grid_width, code)
         self.norm = LayerNorm(code)
 

@@ -106,7 +106,7 @@ class ResNetConv(Energy):
         self.hops, width, strides = config.hops, config.width, config.strides
         channels, height, width_in = image_shape(spec)
         grid = image_grid(height, width_in, len(config.channels) + strides.count(2))
-        self.blocks = nn.Sequential(*(ResBlock(a, b, 2) for a, b in pairwise([channels, *config.channels])))
+        self.blocks = nn.Sequential(*(ResBlock(a, b) for a, b in pairwise([channels, *config.channels])))
         inputs = [config.channels[-1]] + [width] * (len(strides) - 1)
         self.bottlenecks = nn.Sequential(
             *(Bottleneck(a, config.inner, width, config.written_units, b) for a, b in zip(inputs, strides, strict=True))
