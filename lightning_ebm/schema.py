@@ -42,8 +42,6 @@ class EpisodesConfig(Settings):
     curriculum: int = setting(0, at_least=0)
     """Steps over which the upper end of `train_patterns_per_episode` rises linearly from low to high; 0 starts with
     the whole range."""
-    curriculum_from: int = setting(0, at_least=0)
-    """Step in which the rise begins, such as `training.pretrain_steps`; the steps before it have the whole range."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -51,8 +49,6 @@ class EpisodesConfig(Settings):
             raise ValueError(f"train_patterns_per_episode must be a range [low, high] from 1, or empty, got {span}")
         if self.curriculum and not self.train_patterns_per_episode:
             raise ValueError("curriculum raises the upper end of episodes.train_patterns_per_episode, which is empty")
-        if self.curriculum_from and not self.curriculum:
-            raise ValueError("curriculum_from is the step in which episodes.curriculum begins, which is 0")
 
 
 @dataclass(frozen=True)

@@ -139,7 +139,6 @@ def test_nested_choice_and_import_path():
         ("episodes.train_patterns_per_episode=[9, 3]", "episodes.train_patterns_per_episode must be a range"),
         ("episodes.train_patterns_per_episode=[1, many]", "episodes.train_patterns_per_episode.*many"),
         ("episodes.curriculum=9", "episodes.curriculum raises .* episodes.train_patterns_per_episode, which is empty"),
-        ("episodes.curriculum_from=9", "episodes.curriculum_from .* episodes.curriculum begins, which is 0"),
         ("test_distortion.size=3", "test_distortion.name must be one of any_of"),
         ("test_distortion=haf", "test_distortion: there is no distortion called 'haf'.*Did you mean 'half'"),
         ("distortion=", "distortion.name must be one of any_of"),

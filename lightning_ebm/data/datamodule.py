@@ -106,8 +106,7 @@ class EpisodeDataModule(pl.LightningDataModule):
 class Curriculum:
     """Draws N, the patterns of a training episode, as `episodes.train_patterns_per_episode` and `curriculum` say.
 
-    N is a pure function of the settings and an episode's index, and the same for all episodes of one update. Before a
-    rise begins, all N of the range are drawn: an objective of pretraining needs no start with few.
+    N is a pure function of the settings and an episode's index, and the same for all episodes of one update.
     """
 
     def __init__(self, config: EpisodesConfig) -> None:
@@ -123,10 +122,9 @@ class Curriculum:
 
     def upper(self, update: int) -> int:
         """The upper end of the range at an update, rounded down."""
-        risen = update - self.config.curriculum_from
-        if not 0 <= risen < self.config.curriculum:
+        if update >= self.config.curriculum:
             return self.high
-        return self.low + (self.high - self.low) * risen // self.config.curriculum
+        return self.low + (self.high - self.low) * update // self.config.curriculum
 
 
 def prepare_workers(workers: int) -> None:

@@ -314,7 +314,7 @@ def test_loader(
     `items` patterns in an episode (0: as configured) come from the run's `source` or another, corrupted by its
     `distortion` or another; `episodes` are other changes to its `EpisodesConfig`.
     """
-    for_training: dict[str, Any] = {"train_patterns_per_episode": [], "curriculum": 0, "curriculum_from": 0}
+    for_training: dict[str, Any] = {"train_patterns_per_episode": [], "curriculum": 0}
     items = items or run.config.episodes.patterns_per_episode
     changes = {"batch": batch, "workers": 0, "patterns_per_episode": items, **for_training, **episodes}
     config = dataclasses.replace(run.config.episodes, **changes)

@@ -41,8 +41,8 @@ def module(rank=0, world=1, position=0, workers=0, **settings):
     return data
 
 
-def draws_of(low, high, batch, rising=0, seed=0, start=0):
-    span = {"train_patterns_per_episode": [low, high], "curriculum": rising, "curriculum_from": start}
+def draws_of(low, high, batch, rising=0, seed=0):
+    span = {"train_patterns_per_episode": [low, high], "curriculum": rising}
     return Curriculum(EpisodesConfig(batch=batch, seed=seed, **span))
 
 
@@ -67,8 +67,6 @@ class TestCurriculum:
         draw = draws_of(low=16, high=64, batch=1, rising=300)
         assert [draw.upper(update) for update in (0, 100, 150, 299, 300, 9999)] == [16, 32, 40, 63, 64, 64]
         assert draw(0) == 16
-        later = draws_of(low=16, high=64, batch=1, rising=300, start=50)
-        assert [later.upper(update) for update in (0, 49, 50, 150, 200, 349, 350)] == [64, 64, 16, 32, 40, 63, 64]
         drawn = np.array(
             [[draws_of(16, 64, 1, 300, seed)(update) for seed in range(400)] for update in (100, 200, 400)]
         )

@@ -178,6 +178,6 @@ def test_evaluate_takes_the_checkpoint_that_is_named(tmp_path):
 
 
 def test_test_episodes_of_a_run_with_a_curriculum(tmp_path):
-    words = ("train_patterns_per_episode=[1, 3]", "curriculum=2", "curriculum_from=1", "test=2")
+    words = ("train_patterns_per_episode=[1, 3]", "curriculum=2", "test=2")
     run = build(config(tmp_path, *(f"episodes.{word}" for word in words)))
     assert [batch.patterns.shape[:2] for batch in loader(run, 5)] == [(2, 5)]
