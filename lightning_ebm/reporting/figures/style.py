@@ -71,7 +71,12 @@ def legend(figure: Figure, columns: int = 3) -> None:
     """A legend below everything, of what has a name; names that begin with an underscore are names too."""
     artists: list[Any] = [one for axes in figure.axes for one in (*axes.get_lines(), *axes.containers)]
     found = {str(one.get_label()): one for one in artists if not re.fullmatch(r"_child\d+", str(one.get_label()))}
-    figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=max(1, min(columns, len(found))))
+    figure.legend(
+        *(found.values(), found.keys()),
+        loc="outside lower center",
+        ncols=max(1, min(columns, len(found))),
+        handlelength=3.5,  # room for the gaps of a dashed line beside its marker
+    )
 
 
 def svg(figure: Figure) -> str:
