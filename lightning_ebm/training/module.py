@@ -133,8 +133,11 @@ class MetaTraining(pl.LightningModule):
     def training_step(self, batch: Episode, batch_index: int) -> Tensor:
         """The loss of a batch of episodes; see `meta_loss`. A NonFiniteLossError if it is NaN or infinite."""
         episodes, chunk = (batch.patterns, batch.queries, batch.mask), self.config.episodes_per_backward
-        parameters = [parameter for parameter in self.memory.parameters() if parameter.requires_grad]
-        loss = chunked(self.meta_loss, parameters, chunk, *episodes) if chunk else self.meta_loss(*episodes)
+        if chunk:
+            parameters = [parameter for parameter in self.memory.parameters() if parameter.requires_grad]
+            loss = chunked(self.meta_loss, parameters, chunk, *episodes)
+        else:
+            loss = self.meta_loss(*episodes)
         if not loss.isfinite():
             raise NonFiniteLossError(
                 f"the meta-loss became {loss.item()} at update {self.global_step}; the last checkpoint is kept."
@@ -306,8 +309,8 @@ class MetaTraining(pl.LightningModule):
 
         def share(update: int) -> float:
             position = self.position(update)
-            coding = position < config.pretrain_steps and update < self.meta_loss_since
-            since = update if coding else max(0, update - self.meta_loss_since)
+            coding = update < self.meta_loss_since
+            since = update if coding else update - self.meta_loss_since
             rising = (since + 1) / config.warmup_steps if config.warmup_steps else 1.0
             falling = (config.max_steps - position) / max(1.0, config.cooldown_fraction * config.max_steps)
             left = 1 - position / config.pretrain_steps if coding else 0.0

@@ -93,20 +93,14 @@ FOUND_LATER = (
 @pytest.fixture
 def found_from_third_validation(monkeypatch):
     """The own pattern is found for 40, 45, 50, 55 … % of the queries in successive validations."""
+    original = MetaTraining.validation_step
 
-    def share(memory, spec, state, patterns, *arguments):
-        at = next(iter(patched.values()))
-        found = diagnose(memory, spec, state, patterns, *arguments)
-        return {**found, "write_top1": torch.tensor(0.35 + 0.05 * at.global_step)}
+    def step(self, batch, batch_index):
+        share = torch.tensor(0.35 + 0.05 * self.global_step)
+        monkeypatch.setattr(module_of_training, "diagnose", lambda *all: {**diagnose(*all), "write_top1": share})
+        return original(self, batch, batch_index)
 
-    patched, original = {}, MetaTraining.on_validation_epoch_start
-
-    def remember(self):
-        patched["module"] = self
-        return original(self)
-
-    monkeypatch.setattr(MetaTraining, "on_validation_epoch_start", remember)
-    monkeypatch.setattr(module_of_training, "diagnose", share)
+    monkeypatch.setattr(MetaTraining, "validation_step", step)
 
 
 def test_pretraining_ends_when_patterns_are_found(tmp_path, monkeypatch, found_from_third_validation):
@@ -124,15 +118,9 @@ def test_pretraining_ends_when_patterns_are_found(tmp_path, monkeypatch, found_f
     assert rates == pytest.approx([0.01, 0.018, 0.016, 0.005, 0.01, 0.01])  # both losses are warmed up over two updates
     assert states[2] and not states[3]  # and the second begins with a fresh optimiser
     cut_at(3, lambda: run(tmp_path / "cut", *FOUND_LATER))
-    assert last(tmp_path / "cut" / run_name(tmp_path / "cut"))["meta_loss_since"] == 3
+    assert last(build(config(tmp_path / "cut", *FOUND_LATER)).folder)["meta_loss_since"] == 3
     again = run(tmp_path / "cut", *FOUND_LATER)
     assert_same_state(last(again.folder), last(tmp_path / "whole" / again.folder.name), finished=True)
-
-
-def run_name(output):
-    """The only run's folder in an output folder."""
-    (folder,) = (one.name for one in output.iterdir() if one.is_dir())
-    return folder
 
 
 def test_pretraining_that_did_not_find_enough_says_so(tmp_path):
