@@ -92,9 +92,10 @@ def set_best(
     write_rates: Sequence[float],
     step_sizes: Sequence[float],
 ) -> None:
-    """Gives the memory the pair that recalls the most: of those that improve on the query, the largest `other / own`.
+    """Gives the memory the pair that recalls the most: the largest `min(other, query_error) / own`.
 
-    If none improves on the query, the pair with the least error is taken.
+    So of pairs that recall nothing from the state of another episode, the one with the least error is taken. What such
+    a state spoils beyond the query's error does not count: a write rate that is too high spoils the most.
 
     Args:
         memory: the memory whose write rate and read step size are set.
@@ -103,8 +104,7 @@ def set_best(
         write_rates: its rows; empty: the rates stay.
         step_sizes: its columns.
     """
-    recalled = (errors.other / errors.own.clamp(min=TINY)).where(errors.own < query_error, -torch.inf)
-    best = recalled.argmax() if recalled.isfinite().any() else errors.own.argmin()
+    best = (errors.other.clamp(max=query_error) / errors.own.clamp(min=TINY)).argmax()
     row, column = divmod(int(best), len(step_sizes))
     if write_rates:
         memory.writing.set_rate(write_rates[row])

@@ -229,10 +229,12 @@ def test_the_search_finds_the_best_of_a_known_grid(rates, per_step):
     expected = [[4 * max(0.0, 0.5 - 2 * 2 * a * g) ** 2 for g in grid["step_sizes"]] for a in grid["write_rates"]]
     np.testing.assert_allclose(errors.own, expected, atol=1e-5)
     np.testing.assert_allclose(errors.other, 1.0, atol=1e-5)  # the prior state has no slope, so queries stay
-    errors.other[1, 0] = 9999.0  # nothing else depends as much on what was written
+    errors.other[2, 2] = errors.own[2, 2]  # the least error, but whatever was written
+    errors.other[0, 0] = 9999.0  # what was written spoils other episodes the most, but hardly helps its own
     set_best(memory, errors, 1.0, **grid)
-    assert memory.writing.rates()[:, :, 0].tolist() == [[pytest.approx(0.05)]] * 2
-    assert memory.reading.schedule()[0].tolist() == [pytest.approx(0.1)]
+    assert memory.writing.rates()[:, :, 0].tolist() == [[pytest.approx(0.2)]] * 2
+    assert memory.reading.schedule()[0].tolist() == [pytest.approx(0.5)]
+    memory.writing.set_rate(0.05)
     grid["write_rates"] = ()  # the rates as they are
     errors = grid_errors(memory, patterns, queries, None, **grid)
     np.testing.assert_allclose(errors.own, expected[1:2], atol=1e-5)
