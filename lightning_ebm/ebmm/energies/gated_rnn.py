@@ -34,11 +34,13 @@ class GatedRNN(Energy):
         c = tanh([memory(x), static(z)]),   u = σ(gate(z)),   state ← u · c + (1 − u) · state,
 
     and E = w · state. Only `memory` is written: 8256 floats for 128 bits with the defaults. The paper leaves the
-    scale of the inputs open; here they are mapped to ±1.
+    scale of the inputs open; here they are mapped to ±1. Where the mask is given, corrupted values start from 0.5,
+    which the net sees as 0: random bits would be noise in the keys of a query.
     """
 
     config = GatedRNNConfig
     memory_layers = ("memory",)
+    blank: Tensor
 
     def __init__(self, spec: PatternSpec, config: GatedRNNConfig = GatedRNNConfig()) -> None:
         super().__init__()
@@ -47,7 +49,17 @@ class GatedRNN(Energy):
         self.static = nn.Linear(spec.size + config.hidden, config.hidden - config.written_units)
         self.gate = nn.Linear(spec.size + config.hidden, config.hidden)
         self.output = nn.Linear(config.hidden, 1, bias=False)  # a bias would never get a gradient
+        self.register_buffer("blank", torch.full(spec.shape, 0.5), persistent=False)
         he_init(self)
+
+    @property
+    def mean_pattern(self) -> Tensor:
+        """0.5 at every value, (*shape)."""
+        return self.blank
+
+    def forward(self, x: Tensor, soft_mask: Tensor | None = None, queries: Tensor | None = None) -> Tensor:
+        """Energies (items,) of x (items, *shape). The mask decides where reading starts and what moves, nothing else."""
+        return super().forward(x)
 
     def features(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What writing leaves unchanged: x in ±1 (items, dim), and the share of x in each hop's static and gate."""
