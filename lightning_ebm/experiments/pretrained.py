@@ -87,7 +87,7 @@ def export(experiment: Experiment, path: Path, command: Sequence[str], dtype: st
         dtype: how the file stores the parameters, one of `schema.DTYPES`.
 
     Raises:
-        ConfigError: if the memory has nothing to train, was not trained, or a checkpoint is missing or damaged.
+        ConfigError: if the memory has nothing to train, was not trained, or a file of its run is missing or damaged.
         PretrainedError: if it cannot be published: it is of no registered class, or its parameters are not finite.
     """
     if dtype not in DTYPES:
@@ -126,7 +126,10 @@ def export(experiment: Experiment, path: Path, command: Sequence[str], dtype: st
 def origin(run: Run) -> dict[str, str]:
     """What trained a run, all starts of it together, and what measures it now."""
     file = run.folder / "provenance.yaml"
-    starts = list(yaml.safe_load_all(file.read_text(encoding="utf-8"))) if file.exists() else []
+    try:
+        starts = list(yaml.safe_load_all(file.read_bytes())) if file.exists() else []
+    except yaml.YAMLError:
+        raise ConfigError(f"{file} is damaged, which says what trained the memory: delete it to export without") from None
     trained = {fact: "; ".join(dict.fromkeys(str(start[fact]) for start in starts if fact in start)) for fact in FACTS}
     now = provenance(run.config)
     return {f"trained: {fact}": value for fact, value in trained.items() if value} | {

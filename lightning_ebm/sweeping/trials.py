@@ -281,10 +281,10 @@ def sweep(file: Path | str, overrides: Overrides = (), console: Console = QUIET)
 def claim(search: Search, seed: int, folder: Path) -> None:
     """Makes the folder; refuses one of another sweep, but for its run_cap."""
     now = {key: value for key, value in search.plain.items() if key != "run_cap"} | {"seed": seed}
-    kept = folder / "sweep.yaml"
-    if kept.exists() and yaml.safe_load(kept.read_text(encoding="utf-8")) != now:
+    kept, content = folder / "sweep.yaml", yaml.safe_dump(now, sort_keys=False).encode()
+    if kept.exists() and kept.read_bytes() != content:
         raise ConfigError(f"{folder} holds another sweep or seed; choose another output=…, or delete it")
-    atomic_write(kept, yaml.safe_dump(now, sort_keys=False).encode())
+    atomic_write(kept, content)
 
 
 def job(search: Search, trial: Trial, workers: int, trials: Sequence[Trial], stopped: set[Path]) -> Job:

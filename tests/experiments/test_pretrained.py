@@ -110,13 +110,17 @@ def test_a_row_of_a_comparison(tmp_path, capsys):
     assert "Hopfield has no parameters to train" in flat(capsys)
 
 
-def test_a_run_without_its_last_checkpoint_does_not_tell_its_updates(exported, tmp_path, capsys):
+def test_a_run_that_lacks_a_file_of_its_own_is_not_exported(exported, tmp_path, capsys):
     config, _ = exported
     folder = tmp_path / build(config).folder.name / "checkpoints"
     folder.mkdir(parents=True)
     (folder / "best.ckpt").write_bytes((build(config).folder / "checkpoints" / "best.ckpt").read_bytes())
     assert main(["export", str(DEBUG), f"output={tmp_path}", *WORDS, "--as", str(tmp_path / "x.safetensors")]) == 1
     assert "has no checkpoints/last.ckpt, which holds updates and seconds" in flat(capsys)
+    (folder / "last.ckpt").write_bytes((build(config).folder / "checkpoints" / "last.ckpt").read_bytes())
+    (folder.parent / "provenance.yaml").write_bytes(b"commit: [\xff")
+    assert main(["export", str(DEBUG), f"output={tmp_path}", *WORDS, "--as", str(tmp_path / "x.safetensors")]) == 1
+    assert "provenance.yaml is damaged" in flat(capsys)
     assert not (tmp_path / "x.safetensors").exists()
 
 

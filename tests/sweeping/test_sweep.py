@@ -156,6 +156,9 @@ def test_refused(tmp_path, monkeypatch):
     (tmp_path / "out/sweep-mine/run-000/result.json").write_text("{")
     with pytest.raises(ConfigError, match=r"result\.json is damaged"):
         start(make(tmp_path))
+    (tmp_path / "out/sweep-mine/sweep.yaml").write_bytes(b"method: [grid\xff")
+    with pytest.raises(ConfigError, match="holds another sweep"):
+        start(make(tmp_path))
     monkeypatch.setattr("lightning_ebm.sweeping.trials.launched", lambda: True)
     with pytest.raises(ConfigError, match="as a single process"):
         start(file)
