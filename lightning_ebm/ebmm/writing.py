@@ -32,7 +32,7 @@ class WritingConfig(Settings):
     gradient_rate: float = 1e-4
     """The same for the term in the energy's gradient."""
     prior_rate: float = 0.01
-    """The same for the term that pulls back to the prior; from 0.5 on, the pull overshoots."""
+    """The same for the term that pulls back to the prior: 0.5 goes all the way, and more goes no further."""
     gradient_term: bool = False
     """Whether the writing loss has the term in the squared norm of the energy's gradient. Without it the meta-gradient
     is of second instead of third order and several times cheaper; the paper (figure 4) puts the loss at 5 % or less."""
@@ -165,9 +165,10 @@ def step(weight: Tensor, prior: Tensor, gradients: Sequence[Tensor], rates: Tens
     """One parameter after one step, in few passes over it: parameters are large, and passes are what costs.
 
     The prior term, of gradient 2 (weight - prior), has the second of the rates; the others' gradients are summed over
-    patterns, each with weight `share`.
+    patterns, each with weight `share`. The pull stops at the prior: a rate learned above 0.5 would turn what is written
+    into its opposite, and a memory that went there did not come back.
     """
-    weight = torch.lerp(weight, prior, 2 * rates[1])
+    weight = torch.lerp(weight, prior, (2 * rates[1]).clamp(max=1))
     for rate, gradient in zip((rates[0], *rates[2:]), gradients, strict=True):
         weight = torch.addcmul(weight, -share * rate, gradient)
     return weight

@@ -199,6 +199,16 @@ def test_rates_per_parameter_have_either_sign_and_biases_start_apart():
     np.testing.assert_allclose(memory.writing.rates().detach(), -rates)
 
 
+@pytest.mark.parametrize(("rate", "left"), [(0.1, 0.8), (0.4, 0.2), (0.5, 0.0), (0.8, 0.0)])
+def test_the_pull_to_the_prior_stops_there(rate, left):
+    config = EBMMConfig(writing=WritingConfig(steps=1, write_rate=1e-12, prior_rate=rate))
+    memory = EBMM(small_energy("gated_rnn"), config)
+    prior = memory.initial_state(2)
+    state = {name: weight + torch.randn_like(weight) for name, weight in prior.items()}
+    for name, weight in memory.update(state, torch.rand(2, 3, 6)).items():
+        torch.testing.assert_close(weight - prior[name], left * (state[name] - prior[name]), rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("rate", [1e-4, 0.3, 2900.0])
 def test_one_update_changes_rates_of_any_size_by_the_same_share(rate):
     """So that training can mend a rate that was searched on a coarse grid."""
