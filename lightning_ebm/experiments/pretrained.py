@@ -129,7 +129,7 @@ def origin(run: Run) -> dict[str, str]:
     try:
         starts = list(yaml.safe_load_all(file.read_bytes())) if file.exists() else []
     except yaml.YAMLError:
-        raise ConfigError(f"{file} is damaged, which says what trained the memory: delete it to export without") from None
+        raise ConfigError(f"{file} is damaged: delete it to export without what trained the memory") from None
     trained = {fact: "; ".join(dict.fromkeys(str(start[fact]) for start in starts if fact in start)) for fact in FACTS}
     now = provenance(run.config)
     return {f"trained: {fact}": value for fact, value in trained.items() if value} | {

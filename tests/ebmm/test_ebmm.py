@@ -140,6 +140,22 @@ def test_known_values_do_not_move():
     assert (trajectory[-1][mask] != queries[mask]).any()
 
 
+def test_what_the_query_had_at_corrupted_values_does_not_matter_to_the_gated_rnn_with_the_mask():
+    """There it reads from 0.5, which the net sees as zero; without the mask, it reads from the query."""
+    memory = EBMM(small_energy("gated_rnn"), EBMMConfig(reading=ReadingConfig(steps=3)))
+    mask = torch.rand(2, 3, 6) < 0.5
+    queries = torch.rand(2, 3, 6)
+    others = torch.where(mask, torch.rand(2, 3, 6), queries)
+    state = memory.write(torch.rand(2, 3, 6))
+    assert torch.equal(memory.read(state, queries, mask), memory.read(state, others, mask))
+    assert not torch.equal(memory.read(state, queries)[-1], memory.read(state, others)[-1])
+    blank = torch.where(mask, 0.5, queries)
+    step = memory.read(state, queries, mask)[0]
+    (slope,) = torch.autograd.grad(memory.energy(state, blank.requires_grad_()).sum(), blank)
+    gamma = memory.reading.schedule()[0][0]
+    torch.testing.assert_close(step, (blank - gamma * slope * mask).clamp(0, 1))
+
+
 def test_writing_is_descent_with_one_rate_per_layer_and_term():
     """Two written layers, two steps, against derivatives worked out by hand."""
     net = Linear().double()

@@ -58,7 +58,7 @@ class GatedRNN(Energy):
         return self.blank
 
     def forward(self, x: Tensor, soft_mask: Tensor | None = None, queries: Tensor | None = None) -> Tensor:
-        """Energies (items,) of x (items, *shape). The mask decides where reading starts and what moves, nothing else."""
+        """Energies (items,) of x (items, *shape), which do not depend on mask and queries."""
         return super().forward(x)
 
     def features(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
