@@ -23,7 +23,7 @@ import numpy as np
 import yaml
 from rich.console import Console
 
-from lightning_ebm.config import ConfigError, Overrides, build, parse_overrides, shipped
+from lightning_ebm.config import ConfigError, Overrides, build, load_yaml, parse_overrides, shipped
 from lightning_ebm.experiments.executor import Job, UnfinishedError, make_executor, run_jobs
 from lightning_ebm.files import atomic_write
 from lightning_ebm.launcher import launched
@@ -282,7 +282,7 @@ def claim(search: Search, seed: int, folder: Path) -> None:
     """Makes the folder; refuses one of another sweep, but for its run_cap."""
     now = {key: value for key, value in search.plain.items() if key != "run_cap"} | {"seed": seed}
     kept, content = folder / "sweep.yaml", yaml.safe_dump(now, sort_keys=False).encode()
-    if kept.exists() and kept.read_bytes() != content:
+    if kept.exists() and load_yaml(kept.read_bytes(), str(kept)) != load_yaml(content, str(kept)):
         raise ConfigError(f"{folder} holds another sweep or seed; choose another output=…, or delete it")
     atomic_write(kept, content)
 

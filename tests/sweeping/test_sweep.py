@@ -156,8 +156,12 @@ def test_refused(tmp_path, monkeypatch):
     (tmp_path / "out/sweep-mine/run-000/result.json").write_text("{")
     with pytest.raises(ConfigError, match=r"result\.json is damaged"):
         start(make(tmp_path))
-    (tmp_path / "out/sweep-mine/sweep.yaml").write_bytes(b"method: [grid\xff")
-    with pytest.raises(ConfigError, match="holds another sweep"):
+    kept = tmp_path / "out/sweep-mine/sweep.yaml"
+    kept.write_text(yaml.safe_dump(dict(reversed(yaml.safe_load(kept.read_text()).items())), sort_keys=False))
+    with pytest.raises(ConfigError, match=r"result\.json is damaged"):  # the order of keys makes no other sweep
+        start(make(tmp_path))
+    kept.write_bytes(b"method: [grid\xff")
+    with pytest.raises(ConfigError, match=r"sweep\.yaml is not YAML in UTF-8"):
         start(make(tmp_path))
     monkeypatch.setattr("lightning_ebm.sweeping.trials.launched", lambda: True)
     with pytest.raises(ConfigError, match="as a single process"):
