@@ -25,8 +25,8 @@ from lightning_ebm.memory import AssociativeMemory
 from lightning_ebm.pretrained import PretrainedError, leaves
 from lightning_ebm.signals import reason
 
-GROWS_ALONG = {"reading.step_decay": 0, "reading.momentum_decay": 0, "writing.learned_rates": 2}
-"""The parameters of which a memory may have more than what it starts from, and along which axis: read steps, terms."""
+GROWING = {"reading.step_decay": [0], "reading.momentum_decay": [0], "writing.learned_rates": [0, 2]}
+"""The parameters of which a memory may have more than what it starts from, and along which axes: steps 0, terms 2."""
 
 
 class DurableCheckpoints(CheckpointIO):
@@ -208,7 +208,8 @@ def load(memory: AssociativeMemory, checkpoint: Path) -> None:
 def begin(memory: AssociativeMemory, source: str) -> None:
     """Gives a memory the parameters with which `training.start_from` has it begin; if that is empty, its own stay.
 
-    The memory may have more read steps than the source, or the gradient term: what the source lacks stays as it is.
+    The memory may have more write steps or read steps than the source, or the gradient term: what the source lacks
+    stays as it is. Rates that all write steps of the source share are taken for each of them.
 
     Args:
         memory: the memory.
@@ -227,11 +228,24 @@ def begin(memory: AssociativeMemory, source: str) -> None:
         except PretrainedError as error:
             also = "" if source.endswith(pretrained.SUFFIX) else ", or of a checkpoint, ….ckpt"
             raise ConfigError(f"training.start_from: {error}{also}") from None
-    for name, fresh in memory.state_dict().items():
-        axis, old = GROWS_ALONG.get(name), parameters.get(name)
-        if axis is not None and old is not None and old.shape[:axis] == fresh.shape[:axis]:
-            parameters[name] = torch.cat([old, fresh.tensor_split([old.shape[axis]], axis)[1]], axis)
+    own = memory.state_dict()
+    for name, axes in GROWING.items():
+        if name in own and name in parameters:
+            parameters[name] = grown(parameters[name], own[name], axes)
     take(memory, where, parameters)
+
+
+def grown(old: Tensor, fresh: Tensor, axes: list[int]) -> Tensor:
+    """`fresh` with `old` in its first entries along these axes, in all rows if it has one; `old` if it does not fit."""
+    if old.dim() != fresh.dim():
+        return old
+    sizes = enumerate(zip(old.shape, fresh.shape, strict=True))
+    if not all(had == has or (axis in axes and had < has) for axis, (had, has) in sizes):
+        return old
+    rows = len(fresh) if len(old) == 1 else len(old)
+    fresh = fresh.clone()
+    fresh[tuple(slice(size) for size in (rows, *old.shape[1:]))] = old
+    return fresh
 
 
 def saved_parameters(checkpoint: Path) -> tuple[str, dict[str, Tensor]]:

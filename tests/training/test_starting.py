@@ -313,8 +313,23 @@ def test_a_training_may_go_on_with_the_gradient_term(tmp_path):
     more = run(tmp_path, *words, source, "memory.writing.gradient_rate=0.07").memory.writing.rates()
     assert torch.equal(more[:, :, :2], without.memory.writing.rates())
     assert more[:, :, 2].flatten().tolist() == pytest.approx([0.07] * 2)
-    with pytest.raises(ConfigError, match="belongs to another memory"):
-        run(tmp_path, *words, source, "memory.writing.steps=3")
+
+
+@pytest.mark.parametrize(("per_step", "added"), [("true", 0.8), ("false", 0.3)], ids=["own rates", "shared rates"])
+def test_a_training_may_go_on_with_more_write_steps(per_step, added, tmp_path):
+    words = (
+        *STARTED, "training.pretrain_steps=0", "training.gradient_term_from=0", "training.learning_rate=0",
+        f"memory.writing.per_step={per_step}",
+    )  # fmt: skip
+    first = run(tmp_path, *words, "training.max_steps=1", "memory.writing.write_rate=0.3")
+    source = f"training.start_from={first.folder / 'checkpoints' / 'best.ckpt'}"
+    further = (*words, source, "training.max_steps=0", "memory.writing.write_rate=0.8")
+    rates = run(tmp_path, *further, "memory.writing.steps=4").memory.writing.rates()
+    assert torch.equal(rates[:2], first.memory.writing.rates())
+    assert rates[2:, :, 0].flatten().tolist() == pytest.approx([added] * 2)
+    if per_step == "true":
+        with pytest.raises(ConfigError, match="belongs to another memory"):
+            run(tmp_path, *further, "memory.writing.steps=1")
 
 
 def test_a_training_may_start_from_a_pretrained_memory(tmp_path):
