@@ -21,7 +21,7 @@ from lightning_ebm.launcher import rank
 from lightning_ebm.registry import analyses, datasets, distortions, energies, memories
 from lightning_ebm.reporting.terminal import print_in_any_encoding, terminal
 from lightning_ebm.schema import DTYPES, RunConfig
-from lightning_ebm.signals import FAILURES, Stopped, reason, stops_on_signal
+from lightning_ebm.signals import FAILURES, Exit, reason, stops_on_signal
 
 console = terminal(quiet=rank() > 0)  # only the first of several processes prints
 errors = terminal()  # errors of every process are shown
@@ -278,9 +278,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where = f" in process {rank()}" if rank() else ""
         errors.print(Text(f"error{where}:", "bold red"), reason(error), soft_wrap=True)
         return 1
-    except Stopped as stop:
-        say(f"{stop.words}{goes_on}")
-        return int(str(stop.code))
+    except Exit as end:
+        say(f"{end.words}{goes_on}")
+        return int(str(end.code))
     except (KeyboardInterrupt, SystemExit):  # Lightning turns an interrupt into an exit
         say(f"interrupted{goes_on}")
         return 130

@@ -26,7 +26,20 @@ def reason(error: BaseException, most: int = sys.maxsize) -> str:
     return words if len(words) <= most else f"{words[:most]}…"
 
 
-class Stopped(SystemExit):
+class Exit(SystemExit):
+    """The end of this process, which is told in one line.
+
+    Args:
+        code: the exit code.
+        words: the line.
+    """
+
+    def __init__(self, code: int, words: str) -> None:
+        super().__init__(code)
+        self.words = words
+
+
+class Stopped(Exit):
     """A signal asked the run to stop, and everything that it had done is saved, if that was possible.
 
     Uncaught, it ends the process with `REQUEUE`, or with 1 if something is lost; with 0 in a process that Lightning
@@ -38,10 +51,10 @@ class Stopped(SystemExit):
     """
 
     def __init__(self, number: int, lost: str = "") -> None:
-        super().__init__(1 if lost else 0 if here().launcher is LIGHTNING else REQUEUE)
-        self.words = f"stopped by {signal.Signals(number).name}"
+        words = f"stopped by {signal.Signals(number).name}"
         if lost:
-            self.words += f"; what was done since the last checkpoint could not be saved: {lost}"
+            words += f"; what was done since the last checkpoint could not be saved: {lost}"
+        super().__init__(1 if lost else 0 if here().launcher is LIGHTNING else REQUEUE, words)
 
 
 @contextmanager

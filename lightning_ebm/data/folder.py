@@ -11,11 +11,10 @@ import PIL
 
 from lightning_ebm.data.archive import Archive, data_root, open_archive
 from lightning_ebm.data.episodes import DataError, Split
-from lightning_ebm.data.images import ImageSet, ImageSplit, as_pattern, cached_splits, decode, without_shared
+from lightning_ebm.data.images import SUFFIXES, ImageSet, ImageSplit, as_pattern, cached_splits, decode, without_shared
 from lightning_ebm.memory import PatternSpec
 from lightning_ebm.settings import Settings, setting
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".tif", ".tiff", ".bmp")
 CURE = f"data.root must be a folder or zip of images ({', '.join(SUFFIXES)})"
 KINDS = {"colour": (3, False), "grey": (1, False), "drawing": (1, True)}
 """Channels of an image, and whether its values are binary."""

@@ -14,7 +14,7 @@ from PIL import Image
 from lightning_ebm.data.archive import Archive, find_tree, open_archive
 from lightning_ebm.data.cache import Allocate, filled
 from lightning_ebm.data.episodes import DataError, Split
-from lightning_ebm.data.images import ImageSet, ImageSplit, decode, splits_of
+from lightning_ebm.data.images import SUFFIXES, ImageSet, ImageSplit, decode, splits_of
 from lightning_ebm.memory import PatternSpec
 from lightning_ebm.settings import Settings, setting
 
@@ -27,7 +27,6 @@ REPAIR = "replace it, or remove it"
 LAYOUT = "a tree of images has them at train/<class>/<image> and val/<class>/<image>"
 HELD_OUT = 10
 """Every tenth class of the training folder, from the first on, is val."""
-ENDINGS = (".jpeg", ".jpg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".ppm", ".pgm")
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ def divide(archive: Archive) -> Parts:
     folders: dict[str, dict[str, list[str]]] = {"train": {}, "val": {}}
     for name in archive.names:
         *_, folder, kind, file = ("", "", *PurePosixPath(name).parts)
-        if folder in folders and file.lower().endswith(ENDINGS):
+        if folder in folders and file.lower().endswith(SUFFIXES):
             folders[folder].setdefault(kind, []).append(name)
     for folder, kinds in folders.items():
         if len(kinds) < (2 if folder == "train" else 1):

@@ -23,6 +23,8 @@ from lightning_ebm.signals import reason
 
 FORMATS = ("PNG", "JPEG", "GIF", "TIFF", "BMP", "WEBP", "PPM")
 """Of image files, as Pillow calls them; of others, some would start another program."""
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".ppm", ".pgm")
+"""Of image files in a tree of them; small and capital letters are the same."""
 LARGEST = 2**26
 """Pixels of an image that may be decoded; the largest of ImageNet has about 2^25."""
 SHIFT = 2

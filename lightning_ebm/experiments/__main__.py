@@ -12,7 +12,7 @@ from pathlib import Path  # noqa: E402
 
 from lightning_ebm.config import load_yaml, resolve  # noqa: E402
 from lightning_ebm.experiments.experiment import Experiment, run_experiment  # noqa: E402
-from lightning_ebm.signals import FAILURES, Stopped, reason, stops_on_signal  # noqa: E402
+from lightning_ebm.signals import FAILURES, Exit, reason, stops_on_signal  # noqa: E402
 
 print("imported everything", flush=True)
 errors: dict[str, None] = {}
@@ -23,9 +23,9 @@ try:
                 run_experiment(Experiment(**values | {"config": resolve(values["config"])}), print)
             except FAILURES as error:  # the others may succeed
                 errors[reason(error)] = None
-except Stopped as stop:
-    print(stop.words, flush=True)
-    sys.exit(stop.code)
+except Exit as end:
+    print(end.words, flush=True)
+    sys.exit(end.code)
 if errors:
     print(f"error: {'; '.join(errors)}", flush=True)
     sys.exit(1)

@@ -104,6 +104,8 @@ def export(experiment: Experiment, path: Path, command: Sequence[str], dtype: st
             f"{run.folder} has no checkpoints/last.ckpt, which holds updates and seconds: copy it there too"
         )
     run.memory.float()  # 64-true and bf16-true have changed it
+    config = without(plain(experiment.config), ELSEWHERE)
+    config["training"]["start_from"] = Path(run.config.training.start_from).name  # its folder is of one machine
     bare = Pretrained(
         name=path.stem,
         memory=plain(experiment.config.memory),
@@ -111,11 +113,11 @@ def export(experiment: Experiment, path: Path, command: Sequence[str], dtype: st
         binary=run.data.source.spec.binary,
         dtype=dtype,
         parameters=run.memory.state_dict(),
-        config=yaml.safe_dump(without(plain(experiment.config), ELSEWHERE), sort_keys=False),
+        config=yaml.safe_dump(config, sort_keys=False),
         rows=[],
         made=origin(run),
     )
-    pretrained.refuse_imports(yaml.safe_load(bare.config), experiment.config.name)
+    pretrained.refuse_imports(config, experiment.config.name)
     loaded = replace(run, memory=pretrained.parse(bare.content(), path.stem).build())
     rows = [row.to_plain() for _, of_setting in measured(loaded, experiment.settings()) for row in of_setting]
     whole = replace(bare, rows=rows)
@@ -129,7 +131,9 @@ def origin(run: Run) -> dict[str, str]:
     try:
         starts = list(yaml.safe_load_all(file.read_bytes())) if file.exists() else []
     except yaml.YAMLError:
-        raise ConfigError(f"{file} is damaged: delete it to export without what trained the memory") from None
+        starts = [None]
+    if not all(isinstance(start, dict) for start in starts):
+        raise ConfigError(f"{file} is damaged: delete it to export without what trained the memory")
     trained = {fact: "; ".join(dict.fromkeys(str(start[fact]) for start in starts if fact in start)) for fact in FACTS}
     now = provenance(run.config)
     return {f"trained: {fact}": value for fact, value in trained.items() if value} | {

@@ -30,7 +30,7 @@ from lightning_ebm.launcher import check, launched, rank
 from lightning_ebm.memory import AssociativeMemory
 from lightning_ebm.registry import datasets, distortions, memories
 from lightning_ebm.schema import RunConfig
-from lightning_ebm.signals import Stopped, reason
+from lightning_ebm.signals import Exit, reason
 from lightning_ebm.training.callbacks import ErrorByReadStep, Pictures, Progress
 from lightning_ebm.training.checkpoints import DurableCheckpoints, MovableCheckpoint, RandomStates, begin, load, newest
 from lightning_ebm.training.compilation import Compilation, is_compiled
@@ -111,8 +111,8 @@ def train(run: Run) -> Path | None:
         ConfigError: if the run exists and `resume` is never, or validation episodes do not divide.
         NonFiniteLossError: if the loss is NaN or infinite; checkpoints made before are kept.
         TrainingFailureError: if memory or disk do not suffice, or another process is gone; they are kept too.
-        Stopped: if a signal of `STOP_SIGNALS` came; a checkpoint of the last update is made. Or, see `held`, if
-            another process trains the run.
+        Stopped: if a signal of `STOP_SIGNALS` came; a checkpoint of the last update is made.
+        Exit: see `held`.
     """
     if not is_trainable(run.memory) or run.config.training.max_steps == 0:
         return None
@@ -131,14 +131,6 @@ def train(run: Run) -> Path | None:
     return run.checkpoints / "best.ckpt"
 
 
-class InUse(Stopped):
-    """Another process trains the run, and the group that this one belongs to cannot wait: it ends as a whole."""
-
-    def __init__(self, words: str) -> None:
-        SystemExit.__init__(self, 1)
-        self.words = words
-
-
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
     """Keeps other processes out of a run's folder; waits, with a message, for one that is in it.
@@ -147,13 +139,13 @@ def held(folder: Path) -> Iterator[None]:
     waits, and would continue without it: such a group ends instead.
 
     Raises:
-        InUse: in such a group.
+        Exit: in such a group.
     """
     try:
         with nullcontext() if rank() else lock(folder / "lock", wait=not launched()):
             yield
     except LockedError as error:
-        raise InUse(str(error)) from None
+        raise Exit(1, str(error)) from None
 
 
 def fit(run: Run, checkpoint: Path | None) -> None:

@@ -66,6 +66,17 @@ def test_it_says_how_it_was_made_and_nothing_of_the_machine(exported):
     assert not {"output", "wandb", "compare", "checkpoint"} & yaml.safe_load(saved.config).keys()
 
 
+def test_it_names_the_checkpoint_it_started_from_without_its_folder(exported, tmp_path):
+    config, _ = exported
+    first = build(config).folder / "checkpoints" / "best.ckpt"
+    words = [str(DEBUG), f"output={tmp_path}", *WORDS, f"training.start_from={first}", "training.max_steps=1"]
+    assert main(["train", *words]) == 0
+    assert main(["export", *words, "--as", str(tmp_path / "x.safetensors")]) == 0
+    saved = pretrained.read(tmp_path / "x.safetensors")
+    assert run_config(saved).training.start_from == "best.ckpt"
+    assert str(first.parent).encode() not in (tmp_path / "x.safetensors").read_bytes()
+
+
 def test_evaluate_puts_published_and_reproduced_side_by_side(exported, capsys):
     _, file = exported
     assert main(["evaluate", "--memory", str(file), "episodes.test=2"]) == 0
@@ -118,9 +129,10 @@ def test_a_run_that_lacks_a_file_of_its_own_is_not_exported(exported, tmp_path, 
     assert main(["export", str(DEBUG), f"output={tmp_path}", *WORDS, "--as", str(tmp_path / "x.safetensors")]) == 1
     assert "has no checkpoints/last.ckpt, which holds updates and seconds" in flat(capsys)
     (folder / "last.ckpt").write_bytes((build(config).folder / "checkpoints" / "last.ckpt").read_bytes())
-    (folder.parent / "provenance.yaml").write_bytes(b"commit: [\xff")
-    assert main(["export", str(DEBUG), f"output={tmp_path}", *WORDS, "--as", str(tmp_path / "x.safetensors")]) == 1
-    assert "provenance.yaml is damaged" in flat(capsys)
+    for damage in (b"commit: [\xff", b"commit", b"- commit"):
+        (folder.parent / "provenance.yaml").write_bytes(damage)
+        assert main(["export", str(DEBUG), f"output={tmp_path}", *WORDS, "--as", str(tmp_path / "x.safetensors")]) == 1
+        assert "provenance.yaml is damaged" in flat(capsys)
     assert not (tmp_path / "x.safetensors").exists()
 
 

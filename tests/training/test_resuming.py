@@ -18,6 +18,7 @@ from lightning_ebm.config import ConfigError
 from lightning_ebm.data.episodes import DataError
 from lightning_ebm.experiments.experiment import Experiment, run_experiment, run_experiments
 from lightning_ebm.reporting.figures.curves import read_curve
+from lightning_ebm.signals import Exit
 from lightning_ebm.training import trainer as training
 from lightning_ebm.training.checkpoints import load, newest, read_checkpoint, write
 from lightning_ebm.training.module import MetaTraining, NonFiniteLossError
@@ -120,7 +121,7 @@ def test_of_a_launched_group_none_goes_on_where_another_process_trains(tmp_path,
     said = f"{folder} is in use by process {other.pid} on "
     assert main(["train", str(DEBUG), f"output={tmp_path}", *TINY, *SHORT]) == 1
     assert capsys.readouterr().out.strip().startswith(said)
-    with pytest.raises(training.InUse) as refused:
+    with pytest.raises(Exit) as refused:
         run_experiments(grid)
     assert refused.value.words.startswith(said)
     assert not grid[1].folder.exists()

@@ -46,12 +46,12 @@ class Energy(ABC, nn.Module):  # in this order, which libraries that derive from
     def writing_energy(self, features: Any) -> Tensor:
         """What writing descends: energies (items,) from what `features` returned, a loss of its own where it must."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, soft_mask: Tensor | None = None, queries: Tensor | None = None) -> Tensor:
         """What reading descends: energies (items,) of x (items, *shape), values in [0, 1].
 
-        An energy with a `mean_pattern` takes two more arguments: the soft mask (items, *shape), in [0, 1], how far each
-        value of a query is to be recalled, and the queries (items, *shape). Values that are to be trusted it has to
-        keep itself: if the mask is unknown, reading moves all of them.
+        An energy with a `mean_pattern` is also given the soft mask (items, *shape), in [0, 1], how far each value of a
+        query is to be recalled, and the queries (items, *shape). This method ignores both. An energy that trusts some
+        values has to keep them itself: if the mask is unknown, reading moves all of them.
         """
         return self.writing_energy(self.features(x))
 

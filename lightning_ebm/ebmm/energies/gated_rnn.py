@@ -57,10 +57,6 @@ class GatedRNN(Energy):
         """0.5 at every value, (*shape)."""
         return self.blank
 
-    def forward(self, x: Tensor, soft_mask: Tensor | None = None, queries: Tensor | None = None) -> Tensor:
-        """Energies (items,) of x (items, *shape), which do not depend on mask and queries."""
-        return super().forward(x)
-
     def features(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What writing leaves unchanged: x in ±1 (items, dim), and the share of x in each hop's static and gate."""
         x = 2 * x.flatten(1) - 1
