@@ -35,7 +35,11 @@ FORMAT = 3
 NAME = re.compile(r"[A-Za-z0-9]+([._-][A-Za-z0-9]+)*")
 """What a pretrained memory may be called: it is the name of its file, and begins that of a folder."""
 FEW = 256
-"""Values below which a matrix is not rounded to int8."""
+"""Values below which a matrix is not rounded."""
+LARGE = 2**16
+"""Values from which int4 rounds a matrix to 15 levels."""
+GROUP = 32
+"""Values of a row that share a scale in int4."""
 SCALE = "::scale"
 """Ends the name of the tensor that holds the scales of another."""
 
@@ -148,6 +152,7 @@ def parse(content: bytes, where: str) -> Pretrained:
         tensors = safetensors.torch.load(content)
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__", {})
         about = json.loads(header.get("about", "null"))
+        parameters = unpacked(tensors)
     except (SafetensorError, ValueError, TypeError, KeyError, RuntimeError, MemoryError, RecursionError) as error:
         raise PretrainedError(f"{where} is damaged, or not a safetensors file ({reason(error, 300)})") from error
     if not isinstance(about, dict) or about.get("format") != FORMAT:
@@ -157,7 +162,7 @@ def parse(content: bytes, where: str) -> Pretrained:
     for key, kind in KINDS.items():
         if type(about.get(key)) is not kind:
             raise PretrainedError(f"{where} is not a pretrained memory: {key} must be a {kind.__name__}")
-    found = Pretrained(**{key: about[key] for key in KINDS}, parameters=unpacked(tensors))
+    found = Pretrained(**{key: about[key] for key in KINDS}, parameters=parameters)
     if not NAME.fullmatch(found.name):
         raise PretrainedError(f"{where}: a name must be of letters and digits, with single . _ - between")
     if not all(value.isfinite().all() for value in found.parameters.values()):
@@ -169,19 +174,27 @@ def parse(content: bytes, where: str) -> Pretrained:
 
 
 def packed(parameters: Mapping[str, Tensor], dtype: str) -> dict[str, Tensor]:
-    """Parameters as the file stores them. int8 rounds each row of a matrix to 255 levels; the rest is float32.
+    """Parameters as the file stores them.
 
-    So are matrices of fewer than `FEW` values, such as rates, which differ by orders of magnitude within a row.
+    int8 rounds each row of a matrix to 255 levels. int4 rounds each `GROUP` values of a row of a large matrix to 15
+    levels, two values a byte, and the other matrices as int8 does. The rest is float32. So are matrices of fewer than
+    `FEW` values, such as rates, which differ by orders of magnitude within a row.
     """
     tensors = {}
     for name, value in parameters.items():
         value = value.detach().float().contiguous()
-        if dtype == "int8" and value.ndim > 1 and value.numel() >= FEW:
-            scale = value.flatten(1).abs().amax(1) / 127
-            levels = value.flatten(1) / torch.where(scale > 0, scale, 1.0)[:, None]
-            tensors[name], tensors[name + SCALE] = levels.round().to(torch.int8).view(value.shape), scale
-        else:
+        if dtype not in ("int8", "int4") or value.ndim < 2 or value.numel() < FEW:
             tensors[name] = value.half() if dtype == "float16" else value
+            continue
+        halves = dtype == "int4" and value.numel() >= LARGE and value.ndim == 2 and value.shape[1] % GROUP == 0
+        rows, most = (value.view(-1, GROUP), 7) if halves else (value.flatten(1), 127)
+        scale = (rows.abs().amax(1) / most).to(torch.bfloat16 if halves else torch.float32)
+        levels = (rows / torch.where(scale > 0, scale, 1).float()[:, None]).round().to(torch.int8)
+        if halves:
+            low, high = (levels + 8).to(torch.uint8).view(len(value), -1, 2).unbind(2)
+            tensors[name], tensors[name + SCALE] = low + 16 * high, scale
+        else:
+            tensors[name], tensors[name + SCALE] = levels.view(value.shape), scale
     return tensors
 
 
@@ -190,8 +203,11 @@ def unpacked(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     parameters = {}
     for name, value in tensors.items():
         if name + SCALE in tensors:
-            scale = tensors[name + SCALE].float().view(-1, *[1] * (value.ndim - 1))
-            parameters[name] = value.float() * scale
+            scale = tensors[name + SCALE].float()[:, None]
+            halves = value.dtype == torch.uint8
+            levels = torch.stack([value % 16, value // 16], -1).flatten(1).float() - 8 if halves else value.float()
+            rows = levels.view(-1, GROUP) if halves else levels.flatten(1)
+            parameters[name] = (rows * scale).view(levels.shape)
         elif not name.endswith(SCALE):
             parameters[name] = value.float()
     return parameters

@@ -10,7 +10,7 @@ from lightning_ebm.settings import Settings, setting
 
 PRECISIONS = {"float32": 32, "float16": 16, "int8": 8, "int4": 4}
 """Precision of a state between writing and reading -> bits of a value."""
-DTYPES = ("float32", "float16", "int8")
+DTYPES = ("float32", "float16", "int8", "int4")
 """How the file of a pretrained memory may store parameters."""
 MAX_SEED = 2**32 - 1  # NumPy's bound
 

@@ -33,7 +33,7 @@ def completed(line, folder):
         ("lightning-ebm train glyphs compare.mask=", {f"compare.mask={word}" for word in ("unknown", "known", "both")}),
         ("lightning-ebm sweep glyphs-", {"glyphs-rate"}),
         ("lightning-ebm evaluate --memory glyphs-", {"glyphs-4096"}),
-        ("lightning-ebm export glyphs --dtype int", {"int8"}),
+        ("lightning-ebm export glyphs --dtype int", {"int8", "int4"}),
         ("lightning-ebm list mem", {"memories"}),
     ],
 )
