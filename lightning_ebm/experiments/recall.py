@@ -42,9 +42,9 @@ class RecallConfig(Settings):
     distortion: Any = choice(distortions, "block")
     """How the images are corrupted, by name, with its settings; default: as in the memory's test."""
     company: Any = choice(datasets, "")
-    """Data set, by name, with its settings. Its test patterns are stored together with the images, up to the number of
-    patterns in training: a memory always trained with 16 patterns may fail on two. Default: glyphs for binary images,
-    because they need no files, otherwise the memory's own data; empty: none."""
+    """Data set, by name, with its settings. Its test patterns are stored together with the images, up to the fewest
+    patterns that the memory is published with: one that is trained with 16 patterns may fail on two. Default: glyphs
+    for binary images, because they need no files, otherwise the memory's own data; empty: none."""
     seed: int = setting(0, at_least=0)
     """Seed of corruption and company."""
     mask: str | None = setting(None, one_of=("known", "unknown"))
@@ -125,8 +125,7 @@ def recall(saved: Pretrained, files: Sequence[Path], words: Sequence[str] = ()) 
 
 def company(saved: Pretrained, config: RecallConfig, count: int, random: np.random.Generator) -> np.ndarray:
     """Patterns stored together with `count` images, (patterns, *shape); none if there are enough images."""
-    episodes = run_config(saved).episodes
-    missing = (*episodes.train_patterns_per_episode, episodes.patterns_per_episode)[0] - count
+    missing = min(row.items for row in published(saved)) - count
     if missing <= 0 or not config.company:
         return np.empty((0, *saved.shape), np.float32)
     try:
