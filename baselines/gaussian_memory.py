@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from baselines.coders import AutoencoderMixin, Coders, CodeSettings
-from lightning_ebm.memory import AssociativeMemory, PatternSpec, State
+from lightning_ebm.memory import AssociativeMemory, Keep, PatternSpec, State, as_is
 from lightning_ebm.settings import setting
 
 FLOOR = 1e-6
@@ -144,13 +144,7 @@ class GaussianMemory(AutoencoderMixin, AssociativeMemory):
         missed = codes - self.weights(latents) @ state["mean"].to(codes)
         return missed.square().sum(-1) / (2 * self.noise) + latents.square().sum(-1) / 2
 
-    def meta_loss(
-        self,
-        patterns: Tensor,
-        queries: Tensor,
-        mask: Tensor | None = None,
-        keep: Callable[[State], State] = lambda state: state,
-    ) -> Tensor:
+    def meta_loss(self, patterns: Tensor, queries: Tensor, mask: Tensor | None = None, keep: Keep = as_is) -> Tensor:
         """The reconstruction error, or the negative bound and the autoencoder's term for each pattern, in nats."""
         if self.objective == "reconstruction":
             return super().meta_loss(patterns, queries, mask, keep)
@@ -158,7 +152,7 @@ class GaussianMemory(AutoencoderMixin, AssociativeMemory):
         of_patterns = bound.full if self.objective == "elbo" else bound.conditional
         return -(of_patterns + bound.autoencoder.mean(1)).mean()
 
-    def bound(self, patterns: Tensor, keep: Callable[[State], State] = lambda state: state) -> Bound:
+    def bound(self, patterns: Tensor, keep: Keep = as_is) -> Bound:
         """The evidence lower bound of patterns (episodes, items, *shape), from one sample of latents and memory.
 
         z' = M'w is drawn given w for each item, with variance w'Uw in each column: the expectation of a sum over

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +11,7 @@ from torch.func import grad
 from torch.nn import functional as F
 
 from baselines.coders import AutoencoderMixin, Coders, CodeSettings, identity, near_identity
-from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, check_patterns, reading_error
+from lightning_ebm.memory import AssociativeMemory, Keep, PatternSpec, State, as_is, check_patterns, reading_error
 from lightning_ebm.settings import setting
 
 
@@ -118,13 +117,7 @@ class GradMem(AutoencoderMixin, AssociativeMemory):
         codes, answered = self.look(queries, mask, blank=True)
         return answered(self.recall(state["memory"].to(codes), codes))[None]
 
-    def meta_loss(
-        self,
-        patterns: Tensor,
-        queries: Tensor,
-        mask: Tensor | None = None,
-        keep: Callable[[State], State] = lambda state: state,
-    ) -> Tensor:
+    def meta_loss(self, patterns: Tensor, queries: Tensor, mask: Tensor | None = None, keep: Keep = as_is) -> Tensor:
         """The error of reading, averaged over what each step has written, or of the last."""
         states = self.written(self.initial_state(len(patterns)), patterns)
         read = states if self.every_step else states[-1:]

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 from baselines.slots import SlotMemory, nearest, pick
 from lightning_ebm.memory import PatternSpec, State, check_patterns, keep_known
 from lightning_ebm.settings import Settings
-
-
-@dataclass(frozen=True)
-class NearestPatternConfig(Settings):
-    """Settings of `NearestPattern`: there are none."""
 
 
 class NearestPattern(SlotMemory):
@@ -26,10 +19,10 @@ class NearestPattern(SlotMemory):
     State: as of `SlotMemory`, with rows of all values of a pattern; it grows with the number of patterns.
     """
 
-    config = NearestPatternConfig
+    config = Settings
     citation = "T. Cover and P. Hart, Nearest Neighbor Pattern Classification, IEEE Trans. Information Theory 13, 1967"
 
-    def __init__(self, spec: PatternSpec, config: NearestPatternConfig = NearestPatternConfig()) -> None:
+    def __init__(self, spec: PatternSpec, config: Settings = Settings()) -> None:
         super().__init__(spec, None, spec.size)
 
     def rows(self, patterns: Tensor) -> Tensor:

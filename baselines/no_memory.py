@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from torch import Tensor
 
 from baselines.coders import AutoencoderMixin, Coders, CodeSettings
 from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, check_patterns
-
-
-@dataclass(frozen=True)
-class NoMemoryConfig(CodeSettings):
-    """Settings of `NoMemory`."""
 
 
 class NoMemory(AutoencoderMixin, AssociativeMemory):
@@ -24,14 +17,14 @@ class NoMemory(AutoencoderMixin, AssociativeMemory):
     State: none, 0 floats.
     """
 
-    config = NoMemoryConfig
+    config = CodeSettings
     citation = (
         "P. Vincent, H. Larochelle, Y. Bengio and P.-A. Manzagol, Extracting and Composing Robust Features with"
         " Denoising Autoencoders, ICML 2008"
     )
     order_invariant = True
 
-    def __init__(self, spec: PatternSpec, config: NoMemoryConfig = NoMemoryConfig()) -> None:
+    def __init__(self, spec: PatternSpec, config: CodeSettings = CodeSettings()) -> None:
         super().__init__()
         self.coders = Coders(spec.shape, config.width, config.coders)
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, check_patterns, keep_known
+from lightning_ebm.memory import AssociativeMemory, Keep, PatternSpec, State, as_is, check_patterns, keep_known
 
 
 class SlotMemory(AssociativeMemory):
@@ -87,13 +86,7 @@ class CodeMemory(SlotMemory):
         found = pick(decoded, nearest(queries, decoded, self.filled(state), mask)).view_as(queries)
         return keep_known(found.clamp(0, 1), queries, mask)[None]
 
-    def meta_loss(
-        self,
-        patterns: Tensor,
-        queries: Tensor,
-        mask: Tensor | None = None,
-        keep: Callable[[State], State] = lambda state: state,
-    ) -> Tensor:
+    def meta_loss(self, patterns: Tensor, queries: Tensor, mask: Tensor | None = None, keep: Keep = as_is) -> Tensor:
         """The squared error of the patterns as their codes have them, summed over values."""
         check_patterns(patterns, "patterns", self.shape)
         decoded = self.decode(keep({"slots": self.rows(patterns)})["slots"])

@@ -23,6 +23,13 @@ from torch import Tensor, nn
 
 State = dict[str, Tensor]
 """What writing made: tensors of shape (episodes, ...), one entry per written thing."""
+Keep = Callable[[State], State]
+"""What happens to a state between writing and reading, such as rounding."""
+
+
+def as_is(state: State) -> State:
+    """Nothing happens to it."""
+    return state
 
 
 @dataclass(frozen=True)
@@ -125,13 +132,7 @@ class AssociativeMemory(nn.Module, ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} has no energy")
 
-    def meta_loss(
-        self,
-        patterns: Tensor,
-        queries: Tensor,
-        mask: Tensor | None = None,
-        keep: Callable[[State], State] = lambda state: state,
-    ) -> Tensor:
+    def meta_loss(self, patterns: Tensor, queries: Tensor, mask: Tensor | None = None, keep: Keep = as_is) -> Tensor:
         """Reconstruction error that meta-training minimises (EBMM paper, section 4).
 
         By default `reading_error`; a memory with another objective overrides this.
@@ -140,7 +141,7 @@ class AssociativeMemory(nn.Module, ABC):
             patterns: (episodes, items, *shape), values in [0, 1].
             queries: the same patterns, corrupted.
             mask: as for `read`.
-            keep: what happens to the state between writing and reading, such as rounding.
+            keep: what happens to the state between writing and reading.
 
         Returns:
             A scalar.

@@ -53,14 +53,8 @@ def key_loss(memory: EBMM, patterns: Tensor, queries: Tensor, mask: Tensor) -> T
     cheapest start: one derivative of the energy, and no writing or reading. It fits memory layers whose input is the
     pattern or close to it, since it assumes that a recalled input moves x towards the pattern.
 
-    Args:
-        memory: the memory; its energy's parameters get gradients, writing and reading do not.
-        patterns: (episodes, items, *shape), values in [0, 1].
-        queries: the same shape; query i is a corrupted pattern i.
-        mask: not used; see `alignment_loss`.
-
-    Returns:
-        A scalar in [0, 2]; 0 if every query recalls its own pattern alone.
+    Arguments as of `Objective.loss`; the mask is not used. The energy's parameters get gradients, writing and reading
+    do not. The loss lies in [0, 2]; it is 0 if every query recalls its own pattern alone.
 
     Raises:
         UncalledLayerError: if a memory layer is used without being called, so that its output is not seen.
@@ -83,14 +77,8 @@ def recall_loss(memory: EBMM, patterns: Tensor, queries: Tensor, mask: Tensor) -
 
     plus `alignment_loss`, which hardly starts a deep net without these. It costs second derivatives only.
 
-    Args:
-        memory: the memory; the parameters of its energy and its write rates get gradients, read steps do not.
-        patterns: (episodes, items, *shape), values in [0, 1].
-        queries: the same shape; query i is a corrupted pattern i.
-        mask: the same shape, bool, True where a query was corrupted.
-
-    Returns:
-        A scalar, at least 0.
+    Arguments as of `Objective.loss`. The energy's parameters and the write rates get gradients, read steps do not. The
+    loss is at least 0.
 
     Raises:
         UncalledLayerError: if a memory layer is used without being called, so that its input is not seen.
@@ -122,14 +110,8 @@ def alignment_loss(memory: EBMM, patterns: Tensor, queries: Tensor, mask: Tensor
     change that copies them finds the own pattern whatever was written. It fits memory layers of any kind at any depth,
     and costs second derivatives (third ones with the gradient term of the writing loss).
 
-    Args:
-        memory: the memory; the parameters of its energy and its write rates get gradients, read steps do not.
-        patterns: (episodes, items, *shape), values in [0, 1].
-        queries: the same shape; query i is a corrupted pattern i.
-        mask: the same shape, bool, True where a query was corrupted.
-
-    Returns:
-        A scalar, at least 0.
+    Arguments as of `Objective.loss`. The energy's parameters and the write rates get gradients, read steps do not. The
+    loss is at least 0.
     """
     prior = slope(memory, memory.initial_state(len(patterns)), queries).flatten(2)
     downhill = -slope(memory, memory.write(patterns), queries).flatten(2)
@@ -143,7 +125,8 @@ class Objective(NamedTuple):
     """What training may begin with.
 
     Attributes:
-        loss: of a memory, patterns, queries and the mask of corrupted values; a scalar.
+        loss: a scalar, of a memory; patterns (episodes, items, *shape), values in [0, 1]; queries of the same shape, of
+            which query i is a corrupted pattern i; and a mask, the same shape, bool, True where a query was corrupted.
         writes: whether it writes patterns, and so trains the write rates.
     """
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.func import vmap
 
 from lightning_ebm.ebmm.memory import EBMM
-from lightning_ebm.memory import State, reading_error
+from lightning_ebm.memory import Keep, State, as_is, reading_error
 
 Compile = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -75,12 +75,6 @@ class Stepwise:
             iterates.append(x[:, : queries.shape[1]])
         return torch.stack(iterates)
 
-    def meta_loss(
-        self,
-        patterns: Tensor,
-        queries: Tensor,
-        mask: Tensor | None = None,
-        keep: Callable[[State], State] = lambda state: state,
-    ) -> Tensor:
+    def meta_loss(self, patterns: Tensor, queries: Tensor, mask: Tensor | None = None, keep: Keep = as_is) -> Tensor:
         """As `AssociativeMemory.meta_loss`."""
         return reading_error(self.read(keep(self.write(patterns)), queries, mask), patterns)

@@ -18,7 +18,7 @@ from lightning_ebm.data.episodes import Episode
 from lightning_ebm.ebmm.memory import EBMM
 from lightning_ebm.ebmm.objectives import OBJECTIVES, UncalledLayerError
 from lightning_ebm.ebmm.rate_search import STEPS, WRITE_RATES, GridErrors, grid_errors, set_best, step_unit
-from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, reading_error
+from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, as_is, reading_error
 from lightning_ebm.metrics import RecallError
 from lightning_ebm.pretrained import built, refuse_imports
 from lightning_ebm.quantization import straight_through
@@ -61,7 +61,7 @@ class MetaTraining(pl.LightningModule):
         self.memory, self.spec, self.config = memory, spec, config
         self.check()
         precision, objective = config.state_precision, config.pretrain_objective
-        keep = (lambda state: state) if precision == "float32" else partial(straight_through, precision=precision)
+        keep = as_is if precision == "float32" else partial(straight_through, precision=precision)
         # by name, so that `Compilation` can put compiled ones in their place
         self.losses: dict[str, Loss] = {"meta_loss": lambda x, queries, mask: memory.meta_loss(x, queries, mask, keep)}
         if config.pretrain_steps or config.auxiliary_weight:

@@ -7,13 +7,14 @@ import pytest
 import torch
 from PIL import Image
 
-from baselines.coders import CodersConfig
+from baselines.coders import CodersConfig, CodeSettings
 from baselines.image_codec import ImageCodec, ImageCodecConfig
-from baselines.nearest_pattern import NearestPattern, NearestPatternConfig
-from baselines.no_memory import NoMemory, NoMemoryConfig
+from baselines.nearest_pattern import NearestPattern
+from baselines.no_memory import NoMemory
 from baselines.pca import PCA, PCAConfig
 from baselines.perfect_slots import PerfectSlots, PerfectSlotsConfig
 from lightning_ebm.memory import PatternSpec
+from lightning_ebm.settings import Settings
 from tests.baselines.test_hopfield import bits, redrawn, wrong_bits
 from tests.contract import MemoryContract, build, train
 
@@ -22,7 +23,7 @@ class TestNoMemory(MemoryContract):
     spec = PatternSpec((1, 8, 8), binary=False)
     has_state = False
     kind = NoMemory
-    config = NoMemoryConfig(coders=CodersConfig(channels=[2, 2], code_dim=8))
+    config = CodeSettings(coders=CodersConfig(channels=[2, 2], code_dim=8))
 
     def test_an_intact_query_is_not_recalled_worse_than_a_corrupted_one(self, memory, episode):
         """Nor is it here, once image coders have learned anything: see below, for bits."""
@@ -31,7 +32,7 @@ class TestNoMemory(MemoryContract):
 class TestNearestPattern(MemoryContract):
     spec = PatternSpec((24,), binary=True)
     kind = NearestPattern
-    config = NearestPatternConfig()
+    config = Settings()
 
     def test_initial_state_has_the_shape_of_a_written_one(self, memory, episode):
         """It has a row for each pattern instead."""

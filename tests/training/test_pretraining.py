@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from baselines.no_memory import NoMemoryConfig
+from baselines.coders import CodeSettings
 from lightning_ebm.config import ConfigError
 from lightning_ebm.memory import AssociativeMemory, PatternSpec
 from lightning_ebm.registry import Choice, memories
@@ -91,7 +91,7 @@ def test_learning_rates(first, rate, expected):
         cooldown_fraction=0.25,
         weight_decay=0,
     )
-    module = MetaTraining(memories.build(Choice("no_memory", NoMemoryConfig()), SPEC), SPEC, config)
+    module = MetaTraining(memories.build(Choice("no_memory", CodeSettings()), SPEC), SPEC, config)
     made = module.configure_optimizers()
     optimizer, scheduler, rates = made["optimizer"], made["lr_scheduler"]["scheduler"], []
     for _ in range(8):

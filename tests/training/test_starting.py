@@ -6,7 +6,7 @@ import pytest
 import torch
 import yaml
 
-from baselines.no_memory import NoMemoryConfig
+from baselines.coders import CodeSettings
 from lightning_ebm import pretrained
 from lightning_ebm.config import ConfigError
 from lightning_ebm.ebmm import EBMM, EBMMConfig, ReadingConfig, WritingConfig
@@ -147,7 +147,7 @@ def test_rates_learn_at_a_multiple(tmp_path):
 )
 def test_settings_that_a_memory_cannot_follow(tmp_path, key, value):
     spec = PatternSpec((6,), binary=True)
-    without = memories.build(Choice("no_memory", NoMemoryConfig()), spec)
+    without = memories.build(Choice("no_memory", CodeSettings()), spec)
     with pytest.raises(ConfigError, match=rf"training\.{key} must be .* for a memory that is not an EBMM"):
         MetaTraining(without, spec, TrainingConfig(**{key: value}))
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from lightning_ebm.ebmm.energies.base import Energy
 from lightning_ebm.layers import LayerNorm, ResBlock, gated_hops, he_init, image_grid
@@ -38,27 +38,6 @@ class ResNetConvConfig(Settings):
     """Width of the layer before the energy."""
 
 
-class Shortcut(nn.Module):
-    """The paper's skip path of a bottleneck: 3x3 average pooling where it is strided, then a 1x1 convolution.
-
-    Args:
-        channels_in: channels of the block's input.
-        channels_out: channels of the block's output.
-        stride: 1 or 2.
-    """
-
-    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
-        super().__init__()
-        self.stride = stride
-        self.conv = nn.Conv2d(channels_in, channels_out, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x: (items, channels_in, height, width)."""
-        if self.stride > 1:
-            x = F.avg_pool2d(x, 3, self.stride, padding=1)
-        return self.conv(x)
-
-
 class Bottleneck(nn.Module):
     """A residual block, part of whose convolution is written.
 
@@ -79,7 +58,9 @@ class Bottleneck(nn.Module):
         self.memory = nn.Conv2d(inner, memory, 3, stride, padding=1)
         self.static = nn.Conv2d(inner, width - memory, 3, stride, padding=1)
         self.norm2 = LayerNorm(width)
-        self.shortcut = Shortcut(channels, width, stride)
+        # the paper's skip path: 3x3 average pooling where it is strided, then a 1x1 convolution
+        pool = nn.AvgPool2d(3, stride, padding=1) if stride > 1 else nn.Identity()
+        self.shortcut = nn.Sequential(OrderedDict(pool=pool, conv=nn.Conv2d(channels, width, 1)))
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (items, channels, height, width); height and width are divided by the stride."""
