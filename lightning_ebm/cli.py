@@ -131,10 +131,11 @@ def export(config: str, overrides: Sequence[str], as_: str = "", row: str = "", 
 def recall(words: Sequence[str], memory: str = "") -> None:
     """Store your own images in a pretrained memory (--memory NAME), and recall them from corrupted copies."""
     from lightning_ebm import pretrained
-    from lightning_ebm.experiments.recall import DEFAULT, recall, write_report
+    from lightning_ebm.experiments.recall import recall, suited, write_report
 
-    saved = pretrained.read(expanded(memory or DEFAULT, "--memory"))
-    found = recall(saved, *files_and_settings(words))
+    files, settings = files_and_settings(words)
+    saved = pretrained.read(expanded(memory or suited(files), "--memory"))
+    found = recall(saved, files, settings)
     page = write_report(saved, found)
     console.print(found.answer.table())
     say(f"\nThe report, with pictures of every read step:\n  {page.resolve().as_uri()}")
@@ -218,7 +219,7 @@ TOOLS = {
 MEMORY = "a pretrained memory: {names}, or an exported file"
 OPTIONS = {
     "evaluate": {"memory": f"{MEMORY}; replaces CONFIG"},
-    "recall": {"memory": f"{MEMORY}; default: one of drawings with any damage"},
+    "recall": {"memory": f"{MEMORY}; default: one of any damage, of drawings or of photographs, as the images are"},
     "export": {
         "as_": "its name in the package, or a path that ends in .safetensors",
         "dtype": f"how its parameters are stored: {', '.join(DTYPES)} (default: {DTYPES[0]}); the row is measured so",

@@ -63,10 +63,13 @@ class Revision(nn.Module):
     Args:
         shape: shape of an image, (channels, height, width), sides divisible by 2.
         channels: of the hidden convolutions.
+        binary: whether values are 0 and 1 only. Then query and image agree by their product, otherwise they differ by
+            a squared distance.
     """
 
-    def __init__(self, shape: Sequence[int], channels: int) -> None:
+    def __init__(self, shape: Sequence[int], channels: int, binary: bool) -> None:
         super().__init__()
+        self.binary = binary
         check_sides(shape, SQUARE, "energy.revision")
         self.compare = SquareConvolutions(3 * shape[0] + 1, channels, 2, LAYERS)
 
@@ -78,8 +81,14 @@ class Revision(nn.Module):
             queries: (items, *shape), in [0, 1].
             recalled: logits of the recalled images, (items, *shape).
         """
-        signs, called = 2 * queries - 1, recalled.tanh()
-        change, evidence = self.compare(torch.cat([signs, called, signs * called, first.tanh()], 1)).split(1, 1)
+        signs = 2 * queries - 1
+        if self.binary:
+            called = recalled.tanh()
+            compared = signs * called
+        else:
+            called = (recalled / 2).tanh()  # 2 σ(recalled) - 1
+            compared = (signs - called).square()
+        change, evidence = self.compare(torch.cat([signs, called, compared, first.tanh()], 1)).split(1, 1)
         return first + change, evidence.flatten(1).sum(1)
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from lightning_ebm.config import ConfigError, build, distortion_in_test, merge, parse_overrides, plain
 from lightning_ebm.data.episodes import DataError, Episode
-from lightning_ebm.data.images import as_pattern, read_image
+from lightning_ebm.data.images import as_pattern, is_drawing, read_image
 from lightning_ebm.experiments.analysis import AnalysisResult
 from lightning_ebm.experiments.measure import count_floats, recall_first
 from lightning_ebm.experiments.pretrained import published, run_config
@@ -30,8 +30,8 @@ from lightning_ebm.reporting.templates import render
 from lightning_ebm.settings import Settings, setting
 
 GLYPHS = range(16, 65)  # pixels a side that glyphs can be drawn in
-DEFAULT = "omniglot-4608-any"
-"""The memory that `recall` takes if none is named: of drawings, with any damage."""
+DRAWINGS, PHOTOGRAPHS = "omniglot-4608-any", "cifar10-9216-any"
+"""The memories that `recall` takes if none is named, of any damage."""
 THUMBNAIL = 128  # pixels of the longer side of an image as it was given
 
 
@@ -68,6 +68,15 @@ class Recalled:
     energies: np.ndarray | None
     """Of the same, (2 + steps, images); None without an energy."""
     config: RecallConfig
+
+
+def suited(files: Sequence[Path]) -> str:
+    """The name of the pretrained memory that fits images: of photographs, unless all are drawings.
+
+    Raises:
+        DataError: if a file is missing or no image.
+    """
+    return DRAWINGS if all(is_drawing(read_image(path)) for path in files) else PHOTOGRAPHS
 
 
 def recall(saved: Pretrained, files: Sequence[Path], words: Sequence[str] = ()) -> Recalled:

@@ -193,7 +193,7 @@ def test_each_of_the_likeliest_rows_has_a_mask_of_its_own(shape):
 def test_revision_learns_that_damage_has_a_shape():
     """The upper left quarter of each pattern is another's, which agrees with the query as well as its own elsewhere."""
     generator = torch.Generator().manual_seed(0)
-    net = Revision(SHAPE, 8)
+    net = Revision(SHAPE, 8, binary=True)
     optimizer = torch.optim.Adam(net.parameters(), 0.01)
     unknown = torch.zeros(32, 1, 8, 8)
     quarter = torch.zeros(SHAPE, dtype=torch.bool)

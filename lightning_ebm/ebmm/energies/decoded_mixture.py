@@ -28,6 +28,8 @@ FOUND = 10.0
 """Weight of finding the right row."""
 EMPHASIS = 2.0
 """Weight of a recovered value, relative to a decoded one: recall is measured on recovered values."""
+ANSWER = 10.0
+"""Weight of the answer's squared error, by which masks of images that are not binary are trained as well."""
 EARLIER = 0.2
 """Weight of all estimates but the last in the loss of recovery."""
 DOUBT = 0.02
@@ -112,7 +114,7 @@ class DecodedMixture(RowMixture):
         self.log_gamma = nn.Parameter(torch.tensor(math.log(14 / config.code_dim)))
         self.detector = Detector(shape, config.detector) if config.detector else None
         both = config.detector and config.revision
-        self.revision = Revision(shape, config.revision) if both else None
+        self.revision = Revision(shape, config.revision, spec.binary) if both else None
         gain = torch.ones(config.code_dim)
         self.recovery = Recovery(shape, config.recovery, config.steps, gain) if config.recovery else None
 
@@ -259,6 +261,9 @@ class DecodedMixture(RowMixture):
     def comparison_loss(self, codes: Tensor, logits: Tensor, patterns: Tensor, queries: Tensor, mask: Tensor) -> Tensor:
         """What detector, revision and recovery lose, averaged over items: a scalar.
 
+        Noise on all values tells none apart. Binary values are recovered from it anyway, see `recover`, and its mask
+        counts as empty. Of others, the mask says how much to trust each value: the answer's error trains it as well.
+
         Args:
             codes: of the rows, (rows, code); every `COMPARED`-th is that of a pattern.
             logits: of the images decoded from them, (rows, *shape).
@@ -268,17 +273,18 @@ class DecodedMixture(RowMixture):
         """
         everywhere = covers_everything(mask)
         soft_mask, loss = (mask & ~everywhere).to(patterns), logits.new_zeros(())
+        told_apart = (~everywhere.flatten() | self.binary).to(patterns)
         rows = torch.arange(0, len(logits), COMPARED, device=logits.device)
         if self.detector is not None:
             estimate = self.detector.logits(queries)
-            loss = loss + mask_loss(estimate, mask).mean()
+            loss = loss + (told_apart * mask_loss(estimate, mask)).mean()
             rivals = self.rivals(logits, queries, estimate.sigmoid().expand_as(queries), rows)
             wrong = torch.rand(len(rows), device=logits.device) < OTHER
             if self.revision is not None:
                 pair = torch.stack([rows, rivals])
                 first, recalled = estimate.detach().repeat(2, 1, 1, 1), logits[pair].detach()
                 estimates, evidence = self.revision(first, queries.repeat(2, 1, 1, 1), recalled.flatten(0, 1))
-                loss = loss + mask_loss(estimates, mask.repeat(2, 1, 1, 1)).mean()
+                loss = loss + (told_apart.repeat(2) * mask_loss(estimates, mask.repeat(2, 1, 1, 1))).mean()
                 masks = estimates.detach().sigmoid().view(2, *estimate.shape).expand_as(recalled)
                 likely = self.likelihood(recalled.flatten(2), queries.flatten(1), masks.flatten(2)) + evidence.view(
                     2, -1
@@ -286,12 +292,15 @@ class DecodedMixture(RowMixture):
                 loss = loss + FOUND * F.softplus(likely[1] - likely[0]).mean()
                 estimate = estimates.view(2, *estimate.shape)[wrong.long(), torch.arange(len(wrong))]
             rows = torch.where(wrong, rivals, rows)
-            known = torch.rand_like(everywhere.to(patterns)) < 0.5
+            known = (torch.rand_like(everywhere.to(patterns)) < 0.5) & ~everywhere
             soft_mask = torch.where(known, soft_mask, estimate.detach().sigmoid().expand_as(patterns))
         if self.recovery is not None:
             steps = self.recover(logits[rows], codes[rows], queries, soft_mask)
             nats = [cross_entropy(step, patterns).sum(1).mean() for step in steps]
             loss = loss + EMPHASIS * (nats[-1] + EARLIER * sum(nats[:-1]))
+            if self.detector is not None and not self.binary:
+                answer = torch.lerp(queries, steps[-1].detach().sigmoid(), estimate.sigmoid().expand_as(queries))
+                loss = loss + ANSWER * (answer - patterns).flatten(1).square().sum(1).mean()
         return loss
 
     @torch.no_grad()
