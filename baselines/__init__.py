@@ -1,1 +1,1 @@
-"""Comparators, one a file. They know the contract (`lightning_ebm.memory`) and nothing of EBMM."""
+"""Baseline memories, one per file. They depend on the interface (`lightning_ebm.memory`) and not on EBMM."""

@@ -1,4 +1,4 @@
-"""Image codec, a reference line: the patterns as WebP, JPEG or AVIF files that share a number of bytes."""
+"""Image codec, a bound: the patterns as WebP, JPEG or AVIF files that share a number of bytes."""
 
 from __future__ import annotations
 

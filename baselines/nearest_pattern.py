@@ -1,4 +1,4 @@
-"""Nearest pattern, a reference line: the stored pattern nearest to the query, of all patterns, kept as they are."""
+"""Nearest pattern, a bound: the stored pattern nearest to the query, of all patterns, kept as they are."""
 
 from __future__ import annotations
 

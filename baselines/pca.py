@@ -1,4 +1,4 @@
-"""Principal components, a reference line: each pattern as a few numbers in a meta-trained basis."""
+"""Principal components, a bound: each pattern as a few numbers in a meta-trained basis."""
 
 from __future__ import annotations
 

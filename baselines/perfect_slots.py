@@ -1,4 +1,4 @@
-"""Perfect slots, a reference line: the best that a memory can do which keeps S whole patterns."""
+"""Perfect slots, a bound: the best that a memory can do which keeps S whole patterns."""
 
 from __future__ import annotations
 

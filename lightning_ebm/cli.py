@@ -131,10 +131,10 @@ def export(config: str, overrides: Sequence[str], as_: str = "", row: str = "", 
 def recall(words: Sequence[str], memory: str = "") -> None:
     """Store your own images in a pretrained memory (--memory NAME), and recall them from corrupted copies."""
     from lightning_ebm import pretrained
-    from lightning_ebm.experiments.recall import recall, suited, write_report
+    from lightning_ebm.experiments.recall import recall, default_memory, write_report
 
     files, settings = files_and_settings(words)
-    saved = pretrained.read(expanded(memory or suited(files), "--memory"))
+    saved = pretrained.read(expanded(memory or default_memory(files), "--memory"))
     found = recall(saved, files, settings)
     page = write_report(saved, found)
     console.print(found.answer.table())
@@ -192,7 +192,7 @@ RECALL_EPILOG = """\
 WORDS are PNG, JPEG, WebP, GIF, TIFF or BMP files, then settings. The memory stores the central squares of all images
 together, and reads each from a corrupted copy. Settings and their defaults:
   distortion=...       how copies are corrupted; default: as in the memory's test; distortion.size=8 changes its size
-  company=...          patterns stored together with few images: a data set; default: glyphs for binary memories,
+  company=...          data set of patterns that are added if you pass few images; default: glyphs for binary memories,
                        otherwise the memory's own data set; empty: none
   mask=                known or unknown: whether the memory gets the mask of corrupted values; default: as published
   invert=false         true: store negatives, for bright ink on dark paper

@@ -97,7 +97,7 @@ class EBMM(AssociativeMemory):
         return {name: weight.expand(episodes, *weight.shape) for name, weight in self.prior().items()}
 
     def update(self, state: State, patterns: Tensor) -> State:
-        """The same from the weights of a state, which blurs what they hold: the paper writes all at once."""
+        """Writes more patterns into a state, which degrades those it already holds; the paper writes all at once."""
         check_patterns(patterns)
 
         return self.write_steps(patterns, None, state, self.writing.rates())

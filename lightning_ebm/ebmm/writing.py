@@ -32,7 +32,7 @@ class WritingConfig(Settings):
     gradient_rate: float = 1e-4
     """The same for the term in the energy's gradient."""
     prior_rate: float = 0.01
-    """The same for the term that pulls back to the prior: 0.5 goes all the way, and more goes no further."""
+    """Initial rate of the prior term, a pull back to θ̄. From 0.5 on, one step returns to θ̄ exactly."""
     gradient_term: bool = False
     """Whether the writing loss has the term in the squared norm of the energy's gradient. Without it the meta-gradient
     is of second instead of third order and several times cheaper; the paper (figure 4) puts the loss at 5 % or less."""

@@ -70,7 +70,7 @@ class Recalled:
     config: RecallConfig
 
 
-def suited(files: Sequence[Path]) -> str:
+def default_memory(files: Sequence[Path]) -> str:
     """The name of the pretrained memory that fits images: of photographs, unless all are drawings.
 
     Raises:

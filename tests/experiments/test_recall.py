@@ -9,13 +9,13 @@ import re
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 from lightning_ebm import pretrained
 from lightning_ebm.cli import main
 from lightning_ebm.config import ConfigError
 from lightning_ebm.data.episodes import DataError
-from lightning_ebm.experiments.recall import DEFAULT, recall
+from lightning_ebm.experiments.recall import DRAWINGS, PHOTOGRAPHS, default_memory, recall
 from tests.experiments.fakes import NASTY
 from tests.reporting.test_report import Page
 from tests.test_pretrained import tiny
@@ -145,11 +145,24 @@ def test_mistakes_are_one_line(tmp_path, drawings, refused):
 def test_without_a_name_drawings_are_recalled_from_half_of_them(drawings, tmp_path):
     files = [str(path) for path in drawings]
     assert main(["recall", *files, "distortion={name: half, side: top}", f"output={tmp_path}"]) == 0
-    with (tmp_path / f"recall-{DEFAULT}" / "table.csv").open(newline="") as file:
+    with (tmp_path / f"recall-{DRAWINGS}" / "table.csv").open(newline="") as file:
         table = list(csv.DictReader(file))
     assert len(table) == 3
     for row in table:
         assert float(row["error on all values"]) < 0.2 * float(row["error of the query"])
+
+
+def test_the_memory_that_is_taken_without_a_name(drawings, tmp_path):
+    photographs = pytest.importorskip("skimage.data")
+    views = [tmp_path / f"{name}.png" for name in ("astronaut", "camera", "coffee", "coins")]
+    for view in views:
+        Image.fromarray(getattr(photographs, view.stem)()).save(view)
+    inverse = tmp_path / "inverse.png"
+    ImageOps.invert(Image.open(drawings[0])).save(inverse)
+    assert default_memory(drawings) == default_memory([inverse]) == DRAWINGS
+    for view in views:
+        assert default_memory([view]) == default_memory([*drawings, view]) == PHOTOGRAPHS
+    assert {DRAWINGS, PHOTOGRAPHS} <= set(pretrained.names())
 
 
 def test_no_images_and_no_name(drawings):
