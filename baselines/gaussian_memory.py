@@ -55,7 +55,7 @@ class GaussianMemoryConfig(CodeSettings):
     """Settings of every Kanerva machine."""
 
     slots: int = setting(64, at_least=1)
-    """K, rows of the memory; it has rows · width floats."""
+    """K, rows of the memory; it has slots · width floats."""
     prior: float = setting(0.03, above=0, below=math.inf)
     """Deviation of the elements of the memory's mean before writing, at the start of training. Below that of codes (1),
     so that rows into which nothing was written yet do not take part in reading."""

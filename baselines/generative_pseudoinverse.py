@@ -17,7 +17,7 @@ class GenerativePseudoinverseConfig(CodeSettings):
     """Settings of `GenerativePseudoinverse`."""
 
     slots: int = setting(64, at_least=1)
-    """Rows of the memory; the state has rows · width floats."""
+    """Rows of the memory; the state has slots · width floats."""
     iterations: int = setting(0, at_least=0)
     """Steps of the iterative pseudo-inverse that takes the solver's place; 0: the solver."""
     steps: int = setting(5, at_least=1)

@@ -26,7 +26,11 @@ def test_the_notebook_lines_run_as_they_stand():
     exec(code, names)
     assert sum(tensor[0].numel() for tensor in names["state"].values()) == 8256
     assert names["recalled"].shape == names["patterns"].shape
+    wrong = [(names[tensor].round() != names["patterns"]).sum(-1).float().mean() for tensor in ("queries", "recalled")]
+    assert wrong[0] > 28
+    assert wrong[1] < 0.5
     assert names["energies"].shape == (2, 16)
+    assert names["energies"].max() < names["memory"].energy(names["state"], torch.rand(2, 16, 128).round()).min()
 
 
 def test_commands_name_verbs_and_files_that_exist():

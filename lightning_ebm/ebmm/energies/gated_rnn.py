@@ -21,7 +21,7 @@ class GatedRNNConfig(Settings):
     hidden: int = 1024
     """Width of the recurrent state."""
     written_units: int = setting(64, at_least=1, below="hidden")
-    """Outputs of the written layer, below `hidden`; the state has (values + 1) · memory floats."""
+    """Outputs of the written layer, below `hidden`; the state has (values + 1) · written_units floats."""
     hops: int = setting(5, at_least=1)
     """Recurrent steps."""
 

@@ -22,7 +22,7 @@ class ReconstructionConfig(Settings):
     keys: int = setting(31, at_least=1)
     """Inputs of the written layer; about as many patterns can be distinguished."""
     code_dim: int = setting(256, at_least=1)
-    """Outputs of the written layer, at most the values in a pattern. The state has (keys + 1) · code floats."""
+    """Outputs of the written layer, at most the values in a pattern. The state has (keys + 1) · code_dim floats."""
     hidden: int = setting(32, at_least=1)
     """Width of the feature net: units for vectors, channels for images."""
     slow: int = setting(32, at_least=1)

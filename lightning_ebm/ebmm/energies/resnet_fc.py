@@ -18,7 +18,7 @@ class ResNetFCConfig(Settings):
     """Settings of `ResNetFC`; the defaults are the paper's."""
 
     written_units: int = setting(32, at_least=1, below="hidden")
-    """d, outputs of the written layer, below `hidden`; the state has (code + 1) · d floats."""
+    """d, outputs of the written layer, below `hidden`; the state has (code_dim + 1) · d floats."""
     channels: list[int] = setting([32, 64, 96], at_least=1, min_length=1)
     """Widths of the encoder's ResBlocks; each halves the image."""
     code_dim: int = setting(256, at_least=1)
@@ -38,7 +38,7 @@ class ResNetFC(Energy):
 
         c = LayerNorm(tanh(candidate(z))),   u = σ(gate(z)),   state ← u · c + (1 − u) · state,
 
-    and E = w · tanh(head(state)). Only `memory` is written: (code + 1) · d floats, 257 d in the paper.
+    and E = w · tanh(head(state)). Only `memory` is written: (code_dim + 1) · d floats, 257 d in the paper.
     """
 
     config = ResNetFCConfig
