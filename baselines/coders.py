@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from baselines.restoration import Restoration, RestorationConfig, answer
 from lightning_ebm.layers import ImageDecoder, ImageEncoder, SkipPerceptron, cosines, he_init
-from lightning_ebm.memory import check_patterns
+from lightning_ebm.memory import check_patterns, telling
 from lightning_ebm.settings import Settings, setting
 
 
@@ -135,12 +135,12 @@ class AutoencoderMixin:
         """The codes (episodes, items, width) of queries, and a function from recalled codes to answers.
 
         With `blank`, values that the mask says were corrupted enter as the mean pattern even where `Restoration` has no
-        net; otherwise the mask then serves the answer alone.
+        net; otherwise the mask then serves the answer alone. A mask of all values blanks none.
         """
         check_patterns(queries, "queries", self.coders.shape)
         restoration = self.coders.restoration
         soft_mask = restoration.soft_mask(queries, mask)
-        blanked = mask.to(queries) if blank and mask is not None else soft_mask
+        blanked = telling(mask).to(queries) if blank and mask is not None else soft_mask
         seen = queries
         if blanked is not None:  # a learned mean pattern may leave [0, 1]
             seen = (queries + blanked * (self.coders.mean_pattern - queries)).clamp(0, 1)

@@ -123,7 +123,10 @@ class GaussianMemory(AutoencoderMixin, AssociativeMemory):
         return {"mean": mean.expand(episodes, -1, -1), "covariance": covariance.expand(episodes, -1, -1)}
 
     def update(self, state: State, patterns: Tensor) -> State:
-        """Writes patterns into a state. The sums are in float64, the state is not."""
+        """Writes patterns into a state. The sums are in float64, the state is not.
+
+        In float32, writing in portions is exact to 2e-4 down to σ = 0.1; at 0.01 it is off by some percent.
+        """
         codes = self.coders.encode(patterns)
         if not self.written:
             return state

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from lightning_ebm.detector import Detector
 from lightning_ebm.layers import SQUARE, SquareConvolutions, check_sides
-from lightning_ebm.memory import keep_known
+from lightning_ebm.memory import keep_known, telling
 from lightning_ebm.settings import Settings, setting
 
 LAYERS = 5
@@ -75,12 +75,17 @@ class Restoration(nn.Module):
         self.completion = Completion(shape, config.completion) if config.completion else None
 
     def soft_mask(self, queries: Tensor, mask: Tensor | None) -> Tensor | None:
-        """How little each value of queries (episodes, items, *shape) is to be trusted, in [0, 1]; None: unknown."""
+        """How little each value of queries (episodes, items, *shape) is to be trusted, in [0, 1]; None: unknown.
+
+        A given mask says it, but for queries that are masked everywhere: of these, the detector does.
+        """
         if self.detector is None and self.completion is None:
             return None
-        if mask is not None:
-            return mask.to(queries)
-        return None if self.detector is None else self.detector(queries.flatten(0, 1)).view_as(queries)
+        found = None if self.detector is None else self.detector(queries.flatten(0, 1)).view_as(queries)
+        if mask is None:
+            return found
+        given = telling(mask)
+        return given.to(queries) if found is None else torch.where(mask & ~given, found, given.to(queries))
 
     def complete(self, logits: Tensor, queries: Tensor, soft_mask: Tensor | None) -> Tensor:
         """Logits of the completed patterns; all are (episodes, items, *shape)."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lightning_ebm.memory import AssociativeMemory, Keep, PatternSpec, State, as_is, check_patterns, keep_known
+from lightning_ebm.memory import AssociativeMemory, Keep, PatternSpec, State, as_is, check_patterns, keep_known, telling
 
 
 class SlotMemory(AssociativeMemory):
@@ -146,9 +146,10 @@ def nearest(queries: Tensor, stored: Tensor, filled: Tensor, mask: Tensor | None
 
     Queries and mask are (episodes, items, *shape), stored patterns (episodes, slots, d). Only slots that are `filled`,
     (episodes, 1, slots), count; of an episode with none, the first is returned. Values that the mask says were
-    corrupted do not count.
+    corrupted do not count, unless all of a query are.
     """
-    scores = euclidean(queries.flatten(2), stored, None if mask is None else ~mask.flatten(2))
+    known = None if mask is None else ~telling(mask).flatten(2)
+    scores = euclidean(queries.flatten(2).double(), stored.double(), known)  # two squares that nearly cancel
     return scores.masked_fill(~filled, -torch.inf).argmax(-1)
 
 

@@ -131,7 +131,7 @@ def export(config: str, overrides: Sequence[str], as_: str = "", row: str = "", 
 def recall(words: Sequence[str], memory: str = "") -> None:
     """Store your own images in a pretrained memory (--memory NAME), and recall them from corrupted copies."""
     from lightning_ebm import pretrained
-    from lightning_ebm.experiments.recall import recall, default_memory, write_report
+    from lightning_ebm.experiments.recall import default_memory, recall, write_report
 
     files, settings = files_and_settings(words)
     saved = pretrained.read(expanded(memory or default_memory(files), "--memory"))

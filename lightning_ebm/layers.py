@@ -255,7 +255,8 @@ def he_init(module: nn.Module) -> None:
 def cosines(shape: Sequence[int], count: int) -> Tensor:
     """The `count` cosine waves of lowest spatial frequency, orthonormal: (channels · height · width, count)."""
     channels, height, width = shape
-    frequency = torch.arange(height)[:, None].square() + torch.arange(width).square()
+    # cycles over the image's width, squared: exact, as ranks of equal frequencies must not depend on rounding
+    frequency = (width * torch.arange(height)[:, None]).square() + (height * torch.arange(width)).square()
     order = frequency.expand(channels, height, width).flatten().argsort(stable=True)[:count]
     channel, row, column = order // (height * width), order // width % height, order % width
     waves = cosine_matrix(height)[row][:, :, None] * cosine_matrix(width)[column][:, None]

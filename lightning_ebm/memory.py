@@ -207,6 +207,15 @@ def covers_everything(mask: Tensor) -> Tensor:
     return mask.flatten(1).all(1).view(-1, *[1] * (mask.ndim - 1))
 
 
+def telling(mask: Tensor) -> Tensor:
+    """Masks (..., *shape), bool, with those that cover a whole pattern empty: they do not tell which values to trust.
+
+    Args:
+        mask: (episodes, items, *shape), bool.
+    """
+    return mask & ~covers_everything(mask.flatten(0, 1)).unflatten(0, mask.shape[:2])
+
+
 def keep_known(answer: Tensor, queries: Tensor, mask: Tensor | None) -> Tensor:
     """The answer with the query's values put back where the mask says that they are right."""
     return answer if mask is None else torch.where(mask, answer, queries)

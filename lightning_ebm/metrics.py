@@ -38,13 +38,15 @@ def value_errors(answer: Tensor, patterns: Tensor, spec: PatternSpec) -> Tensor:
     Args:
         answer: recalled patterns, (episodes, items, *shape), values in [0, 1].
         patterns: the stored ones, of the same shape.
-        spec: binary patterns count 1 for a value on the wrong side of 0.5; others count the squared difference.
+        spec: binary patterns count 1 for a value on the wrong side of 0.5, and 1/2 for 0.5 itself, which decides
+            nothing; others count the squared difference.
 
     Returns:
-        (episodes, items, *shape), not negative.
+        (episodes, items, *shape), not negative, float32 or float64: sums of bfloat16 lose what they count.
     """
+    answer, patterns = (x if x.dtype == torch.float64 else x.float() for x in (answer, patterns))
     if spec.binary:
-        return ((answer > 0.5) != (patterns > 0.5)).to(answer.dtype)
+        return ((answer - 0.5).sign() - (patterns - 0.5).sign()).abs() / 2
     return (answer - patterns).square()
 
 
@@ -71,7 +73,9 @@ def recalled(answer: Tensor, patterns: Tensor, spec: PatternSpec) -> Tensor:
 
 
 def similarity(answer: Tensor, patterns: Tensor) -> Tensor:
-    """Structural similarity (Wang et al., 2004) of each image with its pattern, windows of 11x11 pixels.
+    """Structural similarity (Wang et al., 2004) of each image with its pattern, Gaussian windows of 11x11 pixels.
+
+    As in torchmetrics, windows also lie across the border, over the image's reflection.
 
     Args:
         answer: (episodes, items, channels, height, width), values in [0, 1].

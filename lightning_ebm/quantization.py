@@ -34,8 +34,8 @@ def round_tensor(tensor: Tensor, precision: str) -> Tensor:
         return tensor.half().to(tensor)  # what is too large for it becomes infinite, and is then seen in the error
     levels = 2 ** (PRECISIONS[precision] - 1) - 1
     largest = tensor.flatten(1).abs().amax(1).view(-1, *[1] * (tensor.ndim - 1))
-    step = torch.where(largest > 0, largest / levels, torch.ones_like(largest))
-    return (tensor / step).round() * step
+    step = largest / levels
+    return (tensor / torch.where(step > 0, step, torch.ones_like(step))).round() * step
 
 
 def straight_through(state: State, precision: str) -> State:

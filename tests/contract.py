@@ -160,6 +160,17 @@ class MemoryContract:
         answer = memory.read(memory.write(patterns), queries, mask)[-1]
         torch.testing.assert_close(answer[~mask], patterns[~mask])
 
+    def test_a_mask_of_all_values_does_not_discard_the_query(self, memory, episode):
+        patterns, queries, mask = episode
+        state = memory.write(patterns)
+
+        def difference(told):
+            """How far the answers to two queries are apart."""
+            answers = memory.read(state, queries, told)[-1]
+            return (answers[:, 0] - answers[:, 1]).abs().amax().item()
+
+        assert difference(torch.ones_like(mask)) > 0.1 * difference(None)
+
     @pytest.mark.parametrize(
         ("spoil", "message"),
         [

@@ -47,6 +47,19 @@ def test_recall_error(spec, corrupted):
     assert 0 < metric.compute() < spec.size
 
 
+def test_an_undecided_bit_is_half_an_error():
+    metric = lebm.RecallError(BITS)
+    metric.update(torch.full((1, 2, 20), 0.5), torch.eye(20)[None, :2])
+    assert metric.compute().item() == 10
+
+
+def test_wrong_bits_of_low_precision_are_counted_one_by_one():
+    metric = lebm.RecallError(lebm.PatternSpec((1000,), binary=True))
+    answer = (torch.arange(1000) < 301).bfloat16().view(1, 1, 1000)  # above 256 its whole numbers are even
+    metric.update(answer, torch.zeros_like(answer))
+    assert metric.compute().item() == 301
+
+
 @pytest.mark.parametrize(("spec", "noise"), [(BITS, 0.02), (GREY, 0.035)])
 def test_exact_recall(spec, noise):
     metric = lebm.ExactRecall(spec)

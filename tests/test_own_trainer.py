@@ -50,6 +50,15 @@ def test_it_trains_for_two_epochs_of_three_batches_and_logs(names):
     assert sum(bool(row["val/error"]) for row in rows) == 2
 
 
+def test_the_position_counts_batches_whose_gradients_are_accumulated(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    code = script().replace("limit_train_batches=3", "limit_train_batches=4, accumulate_grad_batches=2")
+    exec(code.partition("trainer.test")[0], names)
+    assert names["trainer"].global_step == 6
+    assert names["data"].state_dict() == {"position": 6 * 2 * 2}  # updates, batches of each, episodes of each batch
+
+
 def test_the_test_is_that_of_the_whole_test_split(names):
     """Computed again without Lightning: the memory is that of the last step."""
     (found,) = names["trainer"].test(names["module"], datamodule=names["data"], verbose=False)

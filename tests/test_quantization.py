@@ -21,6 +21,10 @@ def test_int4_keeps_fifteen_levels_of_each_tensor_and_episode():
     torch.testing.assert_close(rounded(state, "int4")["w"], expected)
 
 
+def test_values_too_small_for_a_step_become_zero():
+    assert rounded({"w": torch.tensor([[1e-44, -1e-45]])}, "int8")["w"].tolist() == [[0.0, 0.0]]
+
+
 @pytest.mark.parametrize(("precision", "levels"), [("int8", 127), ("int4", 7)])
 def test_rounding_is_off_by_half_a_step_at_most(precision, levels):
     values = torch.randn(5, 100, generator=torch.Generator().manual_seed(0))

@@ -92,7 +92,10 @@ class EpisodeDataModule(pl.LightningDataModule):
 
     def used(self) -> int:
         """Training episodes that updates have used, also before a restart."""
-        return max(self.position, self.trainer.global_step * self.episodes.batch if self.trainer else 0)
+        if not self.trainer:
+            return self.position
+        batches = self.trainer.global_step * self.trainer.accumulate_grad_batches
+        return max(self.position, batches * self.episodes.batch)
 
     def state_dict(self) -> dict[str, Any]:
         """The position in the stream: episodes that updates have used, not those that workers have fetched."""

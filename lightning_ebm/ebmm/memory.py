@@ -139,7 +139,8 @@ class EBMM(AssociativeMemory):
     def read_start(self, queries: Tensor, mask: Tensor | None, state: State) -> tuple[Tensor, Context | None]:
         """Where reading starts, (episodes, items, *shape), and the soft mask and the queries, each of this shape.
 
-        The mask of a query that is masked everywhere says nothing about its values; it is predicted, as an unknown one.
+        The mask of a query that is masked everywhere says nothing about its values: it is predicted, as an unknown one,
+        and where the energy predicts none, the query is read as it is.
         The context is None where the energy has no mean pattern or the mask is neither given nor predicted.
         """
         mean_pattern = self.energy_net.mean_pattern
@@ -151,8 +152,8 @@ class EBMM(AssociativeMemory):
         def start_of_episode(queries: Tensor, mask: Tensor | None, weights: Weights) -> tuple[Tensor, ...]:
             soft_mask = self._predict_mask(weights, queries) if predicts else None
             if mask is not None:
-                given = mask.to(queries)
-                soft_mask = given if soft_mask is None else torch.where(covers_everything(mask), soft_mask, given)
+                given, everywhere = mask.to(queries), covers_everything(mask)
+                soft_mask = torch.where(everywhere, torch.zeros_like(given) if soft_mask is None else soft_mask, given)
             if soft_mask is None:
                 return (queries,)
             return torch.lerp(queries, mean_pattern.expand_as(queries), soft_mask), soft_mask

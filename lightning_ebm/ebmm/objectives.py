@@ -176,11 +176,12 @@ def layer_passes(memory: EBMM, x: Tensor) -> list[LayerPass]:
     Raises:
         UncalledLayerError: if a memory layer is used without being called, so that its output is not seen.
     """
-    calls: list[tuple[Tensor, Tensor]] = []
+    calls: list[tuple[Any, Tensor, Tensor]] = []
     net: Any = memory.energy_net
     layers = [net.get_submodule(name) for name in sorted({key.rpartition(".")[0] for key in memory.initial_state(1)})]
     hooks = [
-        layer.register_forward_hook(lambda _, inputs, output: calls.append((inputs[0], output))) for layer in layers
+        layer.register_forward_hook(lambda of, inputs, output: calls.append((of, inputs[0], output)))
+        for layer in layers
     ]
     try:
         with torch.enable_grad():
@@ -188,13 +189,13 @@ def layer_passes(memory: EBMM, x: Tensor) -> list[LayerPass]:
     finally:
         for hook in hooks:
             hook.remove()
-    if len(calls) < len(layers):
+    if {layer for layer, *_ in calls} != set(layers):
         raise UncalledLayerError(
             f"{type(net).__name__} reads its memory layers' weights without calling the layers, so they have no output"
             " to take keys from: choose the objective alignment"
         )
-    gradients = torch.autograd.grad(energy, [output for _, output in calls], create_graph=True)
-    return [LayerPass(phi, key) for (phi, _), key in zip(calls, gradients, strict=True)]
+    gradients = torch.autograd.grad(energy, [output for *_, output in calls], create_graph=True)
+    return [LayerPass(phi, key) for (_, phi, _), key in zip(calls, gradients, strict=True)]
 
 
 def joined_keys(passes: list[LayerPass]) -> Tensor:

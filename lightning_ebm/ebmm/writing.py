@@ -79,16 +79,16 @@ class Writing(nn.Module):
         terms = [config.write_rate, config.prior_rate] + [config.gradient_rate] * config.gradient_term
         initial = torch.tensor(terms if self.signed else [math.log(rate) for rate in terms])
         initial = initial.repeat(config.steps if config.per_step else 1, len(rows), 1)
-        if self.signed:
-            biases = [row for name, row in self.row_of.items() if name.endswith("bias")]
-            initial[:, biases, 0] = config.bias_rate
+        biases = {row for name, row in self.row_of.items() if self.signed and name.endswith("bias")}
+        self.of_weights = [row for row in range(len(rows)) if row not in biases]
+        initial[:, [*biases], 0] = config.bias_rate
         self.learned_rates = nn.Parameter(initial)
         self.gradient_rate = config.gradient_rate
 
     @torch.no_grad()
     def set_rate(self, rate: float) -> None:
-        """Gives the energy term this rate, above 0, in all layers and steps."""
-        self.learned_rates[:, :, 0] = rate if self.signed else math.log(rate)
+        """Gives the energy term this rate, above 0, in all layers and steps. Signed rates of biases stay."""
+        self.learned_rates[:, self.of_weights, 0] = rate if self.signed else math.log(rate)
 
     @torch.no_grad()
     def hold_back_gradient_term(self) -> None:
@@ -166,9 +166,11 @@ def step(weight: Tensor, prior: Tensor, gradients: Sequence[Tensor], rates: Tens
 
     The prior term, of gradient 2 (weight - prior), has the second of the rates; the others' gradients are summed over
     patterns, each with weight `share`. The pull stops at the prior: a rate learned above 0.5 would turn what is written
-    into its opposite, and a memory that went there did not come back.
+    into its opposite, and a memory that went there did not come back. Such a rate keeps the gradient of one below, so
+    that it can fall again.
     """
-    weight = torch.lerp(weight, prior, (2 * rates[1]).clamp(max=1))
+    pull = 2 * rates[1]
+    weight = torch.lerp(weight, prior, pull - (pull - 1).clamp(min=0).detach())
     for rate, gradient in zip((rates[0], *rates[2:]), gradients, strict=True):
         weight = torch.addcmul(weight, -share * rate, gradient)
     return weight

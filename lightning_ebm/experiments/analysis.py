@@ -190,6 +190,8 @@ class ErrorAnalysis(Analysis):
     """Scale of that axis."""
     needs: ClassVar[str] = ""
     """What a memory must have or do, see `ask`."""
+    masks: ClassVar[str] = "; the mask is unknown"
+    """What the caption says of the mask."""
 
     @abstractmethod
     def conditions(self, run: Run) -> Iterable[Condition]:
@@ -220,7 +222,7 @@ class ErrorAnalysis(Analysis):
         marks = "Lines are means, bands reach" if self.axis else "Bars are means, lines reach"
         return AnalysisResult(
             self.title,
-            f"{self.caption.format(**vars(self))} Errors are in {unit}; the mask is unknown. {marks} from the 5th to"
+            f"{self.caption.format(**vars(self))} Errors are in {unit}{self.masks}. {marks} from the 5th to"
             " the 95th percentile of test episodes.",
             ["memory", *self.columns, "error", "5th percentile", "95th percentile", *["recalled exactly"] * exact],
             rows,

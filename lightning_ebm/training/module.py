@@ -132,12 +132,7 @@ class MetaTraining(pl.LightningModule):
 
     def training_step(self, batch: Episode, batch_index: int) -> Tensor:
         """The loss of a batch of episodes; see `meta_loss`. A NonFiniteLossError if it is NaN or infinite."""
-        episodes, chunk = (batch.patterns, batch.queries, batch.mask), self.config.episodes_per_backward
-        if chunk:
-            parameters = [parameter for parameter in self.memory.parameters() if parameter.requires_grad]
-            loss = chunked(self.meta_loss, parameters, chunk, *episodes)
-        else:
-            loss = self.meta_loss(*episodes)
+        loss = self.meta_loss(batch.patterns, batch.queries, batch.mask)
         if not loss.isfinite():
             raise NonFiniteLossError(
                 f"the meta-loss became {loss.item()} at update {self.global_step}; the last checkpoint is kept."
@@ -151,10 +146,20 @@ class MetaTraining(pl.LightningModule):
         """The memory's, of states that are kept as configured, with or, at first, replaced by `pretrain_loss`."""
         if self.global_step < self.meta_loss_since:
             return self.pretrain_loss(patterns, queries, distorted)
-        loss = self.losses["meta_loss"](patterns, queries, distorted if self.config.mask else None)
+        loss = self.loss_of("meta_loss", patterns, queries, distorted if self.config.mask else None)
         if self.config.auxiliary_weight:
             loss = loss + self.config.auxiliary_weight * self.pretrain_loss(patterns, queries, distorted)
         return loss
+
+    def loss_of(self, name: str, patterns: Tensor, *more: Tensor | None) -> Tensor:
+        """One of the losses of a batch, with as many episodes in memory at once as configured.
+
+        The objective of single patterns may compare those of all episodes, so it takes all at once; it unrolls nothing.
+        """
+        loss, chunk = self.losses[name], self.config.episodes_per_backward
+        if not chunk or name not in ("meta_loss", *OBJECTIVES):
+            return loss(patterns, *more)
+        return chunked(loss, [one for one in self.memory.parameters() if one.requires_grad], chunk, patterns, *more)
 
     def pretrain_loss(self, patterns: Tensor, queries: Tensor, distorted: Tensor) -> Tensor:
         """`training.pretrain_objective`: the memory's objective of single patterns, or one that starts an EBMM.
@@ -163,7 +168,7 @@ class MetaTraining(pl.LightningModule):
         """
         name = self.config.pretrain_objective
         try:
-            return self.losses[name](patterns, queries, distorted)
+            return self.loss_of(name, patterns, queries, distorted)
         except NotImplementedError as error:
             key = "training.pretrain_steps and training.auxiliary_weight must be 0 for this memory"
             raise ConfigError(f"{key}: {error}") from None

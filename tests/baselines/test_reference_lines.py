@@ -120,6 +120,14 @@ def test_the_nearest_pattern_is_that_of_a_loop(told):
         np.testing.assert_array_equal(answer[place].numpy(), expected)
 
 
+def test_images_that_are_nearly_alike_are_told_apart():
+    memory = NearestPattern(PatternSpec((3, 64, 64), binary=False))
+    first = torch.rand(20, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 0.9
+    patterns = torch.stack([first, first], 1)
+    patterns[:, 1, 0, 0, :3] += 2 / 255
+    assert torch.equal(memory.read(memory.write(patterns), patterns)[-1], patterns)
+
+
 def test_nearest_of_random_bits_is_the_right_one():
     patterns = bits(20, 96, 128, dtype=torch.float32)
     queries, mask = redrawn(patterns, 64)

@@ -92,6 +92,15 @@ def test_evidence_of_grey_values_is_a_gaussian_or_anything():
     np.testing.assert_allclose(net.evidence(logits, queries, missing).detach().numpy(), expected)
 
 
+def test_evidence_against_a_value_that_is_told_to_be_right_is_finite():
+    net = build(DecodedMixture, SHAPE, real=True, code_dim=5, hidden=6)
+    net.log_beta.data.fill_(math.log(1000.0))
+    logits = torch.full((1, 64), 9.0, requires_grad=True)  # white, and the query is black
+    evidence = net.evidence(logits, torch.zeros(1, *SHAPE), torch.zeros(1, *SHAPE))
+    assert evidence.item() == pytest.approx(64 * math.log(1e-4))
+    assert torch.autograd.grad(evidence.sum(), logits)[0].isfinite().all()
+
+
 def test_energy_of_a_partly_known_pattern_is_the_formula():
     net = energy(detector=0)
     for parameter in net.recovery.parameters():

@@ -213,6 +213,8 @@ def test_rates_per_parameter_have_either_sign_and_biases_start_apart():
     np.testing.assert_allclose(rates, np.tile([[2.0, 0.0, 0.3], [-0.5, 0.0, 0.3]], (2, 1, 1)), rtol=1e-6)
     memory.writing.learned_rates.data.neg_()  # and stay as they are learned
     np.testing.assert_allclose(memory.writing.rates().detach(), -rates)
+    memory.writing.set_rate(7.0)
+    np.testing.assert_allclose(memory.writing.rates().detach()[0, :, 0], [7.0, 0.5])
 
 
 @pytest.mark.parametrize(("rate", "left"), [(0.1, 0.8), (0.4, 0.2), (0.5, 0.0), (0.8, 0.0)])
@@ -223,6 +225,17 @@ def test_the_pull_to_the_prior_stops_there(rate, left):
     state = {name: weight + torch.randn_like(weight) for name, weight in prior.items()}
     for name, weight in memory.update(state, torch.rand(2, 3, 6)).items():
         torch.testing.assert_close(weight - prior[name], left * (state[name] - prior[name]), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("rate", [0.49, 0.51, 0.8])
+def test_a_rate_beyond_the_prior_can_fall_again(rate):
+    """Halving what one step erases lowers a loss of what is left, at either side of the bound."""
+    memory = EBMM(small_energy("gated_rnn"), EBMMConfig(writing=WritingConfig(steps=1, prior_rate=rate)))
+    prior = memory.initial_state(1)
+    state = {name: weight + 1 for name, weight in prior.items()}
+    left = memory.update(state, torch.rand(1, 3, 6))
+    sum((left[name] - state[name]).square().sum() for name in state).backward()
+    assert memory.writing.learned_rates.grad[..., 1].min() > 0
 
 
 @pytest.mark.parametrize("rate", [1e-4, 0.3, 2900.0])
@@ -317,6 +330,11 @@ def test_cosines_are_orthonormal_and_ordered_by_frequency():
     expected = [sum(4 * math.sin(math.pi * f / 16) ** 2 for f in wave) for wave in waves[:32] for _ in range(2)]
     np.testing.assert_allclose(sorted(roughness), sorted(expected), atol=1e-5)
     np.testing.assert_allclose(roughness[:6], expected[:6], atol=1e-5)
+
+
+def test_frequencies_of_a_wide_image_count_cycles_per_pixel():
+    roughness = cosines((1, 4, 16), 4).T.reshape(4, 4, 16).diff(dim=2).square().sum((1, 2))
+    np.testing.assert_allclose(roughness, [4 * math.sin(math.pi * f / 32) ** 2 for f in range(4)], atol=1e-5)
 
 
 def test_a_library_may_derive_from_an_energy_and_its_own_abstract_module():

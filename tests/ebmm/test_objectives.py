@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from lightning_ebm.ebmm import EBMM, EBMMConfig, ReadingConfig, WritingConfig
+from lightning_ebm.ebmm.energies.base import Energy
 from lightning_ebm.ebmm.objectives import (
     OBJECTIVES,
     alignment_loss,
@@ -200,6 +201,25 @@ def test_keys_need_a_layer_that_is_called():
     memory, *episode, _ = small("mixture")
     with pytest.raises(ValueError, match=r"Mixture reads its memory layers' weights without calling .* alignment"):
         key_loss(memory, *episode)
+
+
+class CalledTwice(Energy):
+    """One layer is called twice, the other is read."""
+
+    memory_layers = ("called", "read")
+
+    def __init__(self):
+        super().__init__()
+        self.called, self.read = nn.Linear(5, 5), nn.Linear(5, 5)
+
+    def writing_energy(self, x):
+        return (self.called(self.called(x)) * (x @ self.read.weight)).sum(1)
+
+
+def test_a_layer_that_is_called_twice_does_not_count_for_two():
+    patterns = torch.rand(1, 3, 5)
+    with pytest.raises(ValueError, match=r"CalledTwice reads its memory layers' weights without calling"):
+        key_loss(EBMM(CalledTwice()), patterns, patterns, None)
 
 
 class Bias(nn.Module):

@@ -4,8 +4,11 @@ import pytest
 import torch
 
 from lightning_ebm.config import identity
+from lightning_ebm.memory import PatternSpec
+from lightning_ebm.schema import TrainingConfig
 from lightning_ebm.training import trainer as training
 from lightning_ebm.training.gradient_accumulation import chunked
+from lightning_ebm.training.module import MetaTraining
 from tests.ebmm.energies import SMALL
 from tests.ebmm.test_exactness import small
 from tests.marks import fast
@@ -29,6 +32,20 @@ def test_gradients_are_those_of_the_whole_batch(name, chunk):
     expected, got = (torch.autograd.grad(3 * loss, parameters, materialize_grads=True) for loss in (whole, parts))
     for key, one, other in zip(names, expected, got, strict=True):
         torch.testing.assert_close(other, one, rtol=1e-9, atol=1e-12, msg=key)
+
+
+def test_auxiliary_losses_see_all_episodes():
+    """Those of the mixtures compare each pattern with all others."""
+    memory, shape, generator = small("decoded_mixture", gradient_term=False)
+    patterns, queries = episodes(shape, generator)
+    mask = torch.rand(patterns.shape, generator=generator) < 0.5
+    spec = PatternSpec(shape, binary=True)
+    found = []
+    for chunk in (0, 1):
+        settings = TrainingConfig(pretrain_steps=1, episodes_per_backward=chunk)
+        torch.manual_seed(0)
+        found.append(MetaTraining(memory, spec, settings).pretrain_loss(patterns, queries, mask).item())
+    assert found[0] == found[1]
 
 
 def most_saved(compute):

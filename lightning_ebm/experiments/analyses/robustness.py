@@ -60,6 +60,7 @@ class Robustness(ErrorAnalysis):
     )
     columns = ("tested with", "patterns", "portions", "precision", "mask", "query")
     needs = "can add to a state"
+    masks = ""
 
     def conditions(self, run: Run) -> Iterator[Condition]:
         spec = run.data.source.spec

@@ -130,6 +130,7 @@ def test_robustness_varies_one_setting_at_a_time():
     assert error[8, 4, "float32", "unknown"] == pytest.approx(error[first])
     assert error[2, 1, "float32", "unknown"] < error[first] < error[8, "nothing", "float32", "unknown"]
     assert error[8, 1, "float32", "known"] < error[first]
+    assert "mask is unknown" not in answer.caption
 
 
 def test_robustness_to_portions_that_cannot_be_written_is_refused():
