@@ -76,11 +76,13 @@ def analyse(config: str, overrides: Sequence[str]) -> None:
 
 def show(config: str, overrides: Sequence[str]) -> None:
     """Print the resolved configuration, and write pictures of patterns and queries of each split."""
+    from lightning_ebm.experiments.grid import grid
     from lightning_ebm.reporting.figures.strips import contact_sheet
     from lightning_ebm.reporting.figures.style import save
     from lightning_ebm.training.trainer import build
 
     resolved = resolve(read(config, overrides))
+    grid(config, overrides)  # whose rows may be wrong
     say(to_yaml(resolved))
     run = build(resolved)
     run.folder.mkdir(parents=True, exist_ok=True)

@@ -49,14 +49,8 @@ class ConfigError(ValueError):
     """A mistake in a configuration; the message names the file or the key."""
 
 
-class Loader(yaml.SafeLoader):
-    """YAML of mappings, lists and text, where no key is given twice; a plain `5` or `yes` is text too."""
-
-    yaml_implicit_resolvers: typing.ClassVar = {"<": yaml.SafeLoader.yaml_implicit_resolvers["<"]}  # merging mappings
-    yaml_constructors: typing.ClassVar = {
-        tag: yaml.SafeLoader.yaml_constructors[tag]
-        for tag in (*(f"tag:yaml.org,2002:{t}" for t in ("map", "seq", "str")), None)
-    }
+class TypedLoader(yaml.SafeLoader):
+    """YAML where no key is given twice."""
 
     def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
         """A mapping, refused if it has a key twice."""
@@ -67,6 +61,16 @@ class Loader(yaml.SafeLoader):
                 raise yaml.MarkedYAMLError(problem=f"{key.value!r} is given twice", problem_mark=key.start_mark)
             seen.add(key.value if isinstance(key, yaml.ScalarNode) else key)
         return node
+
+
+class Loader(TypedLoader):
+    """YAML of mappings, lists and text; a plain `5` or `yes` is text too."""
+
+    yaml_implicit_resolvers: typing.ClassVar = {"<": yaml.SafeLoader.yaml_implicit_resolvers["<"]}  # merging mappings
+    yaml_constructors: typing.ClassVar = {
+        tag: yaml.SafeLoader.yaml_constructors[tag]
+        for tag in (*(f"tag:yaml.org,2002:{t}" for t in ("map", "seq", "str")), None)
+    }
 
 
 class ListWord(list[Any]):
@@ -81,13 +85,13 @@ class MappingWord(dict[str, Any]):
     word: str
 
 
-def load_yaml(text: str | bytes, where: str) -> Any:
-    """What a YAML document of UTF-8, or of UTF-16 with its mark, holds: mappings, lists and text.
+def load_yaml(text: str | bytes, where: str, loader: type[TypedLoader] = Loader) -> Any:
+    """What a YAML document of UTF-8, or of UTF-16 with its mark, holds: mappings, lists and what the loader makes.
 
     Errors begin with `where` and the line.
     """
     try:
-        loaded = Loader(text).get_single_data()
+        loaded = loader(text).get_single_data()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f", line {mark.line + 1}" if mark else ""

@@ -133,7 +133,7 @@ def read(name_or_path: str | Path) -> Pretrained:
     """All that the file of a pretrained memory holds. See `load`."""
     path = Path(name_or_path)
     if path.suffix != SUFFIX:
-        if name_or_path not in names():
+        if str(name_or_path) not in names():
             hint = did_you_mean(str(name_or_path), names())
             raise PretrainedError(
                 f"there is no pretrained memory {str(name_or_path)!r}.{hint} Or the path of a file, …{SUFFIX}"

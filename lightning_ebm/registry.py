@@ -90,19 +90,33 @@ class Registry:
             )
         try:
             loaded = next(iter(found)).load() if found else imported(name)
-        except Exception as error:  # importing runs the module, which may raise anything
+        except (Exception, SystemExit) as error:  # importing runs the module, which may raise anything
             raise UnknownNameError(
                 f"the {self.kind} {name!r} cannot be imported: {str(error) or type(error).__name__}"
             ) from error
-        if not dataclasses.is_dataclass(getattr(loaded, "config", None)):
-            raise TypeError(f"{self.kind} {name!r} needs a class attribute `config` that is a dataclass")
+        if not dataclasses.is_dataclass(getattr(loaded, "config", None)) or not hasattr(loaded, "from_config"):
+            raise TypeError(
+                f"{self.kind} {name!r} needs a class attribute `config` that is a dataclass, and `from_config`, as"
+                " the base class has it"
+            )
         return loaded
 
     def build(self, choice: Choice | str, *args: Any) -> Any:
-        """The chosen object: `Class.from_config(config, *args)`. A bare name takes the default settings."""
+        """The chosen object: `Class.from_config(config, *args)`. A bare name takes the default settings.
+
+        Raises:
+            ValueError: if a setting does not fit, or a class of the user's own raises anything.
+        """
         if isinstance(choice, str):
             choice = Choice(choice, self.load(choice).config())
-        return self.load(choice.name).from_config(choice.config, *args)
+        kind = self.load(choice.name)
+        try:
+            return kind.from_config(choice.config, *args)
+        except Exception as error:
+            if isinstance(error, ValueError) or ":" not in choice.name:
+                raise
+            words = f"{type(error).__name__}: {error}"
+            raise ValueError(f"the {self.kind} {choice.name!r} cannot be built: {words}") from error
 
 
 @functools.cache

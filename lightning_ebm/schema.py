@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -185,6 +186,9 @@ class CompareConfig(Settings):
         super().__post_init__()
         if not self.precisions:
             raise ValueError(f"precisions must be some of {', '.join(PRECISIONS)}, got []")
+        for key in ("seeds", "patterns_per_episode", "precisions"):
+            if len(set(values := getattr(self, key))) < len(values):
+                raise ValueError(f"{key} must not hold a value twice, got {values}")
 
 
 @dataclass(frozen=True)
@@ -192,7 +196,7 @@ class RunConfig(Settings):
     """The whole configuration of a run."""
 
     name: str = "run"
-    """Begins the name of the run's folder."""
+    """Begins the name of the run's folder, within `output`."""
     recipe: str = ""
     """Packaged set of rates, steps and schedules, which the other keys of the file or command line override: paper, or
     empty."""
@@ -224,6 +228,11 @@ class RunConfig(Settings):
     """Rows and columns of the comparison."""
     analysis: Any = choice(analyses, "capacity")
     """The analysis that `analyse` runs, by name, with its settings."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.name or os.path.isabs(self.name) or ".." in self.name.split("/"):
+            raise ValueError(f"name must be the name of a folder within output, got {self.name!r}")
 
 
 NOT_TRAINING = (

@@ -58,6 +58,16 @@ class Own:
         return cls(config.size, spec)
 
 
+class Broken(Own):
+    def __init__(self, size, spec):
+        raise KeyError("oops")
+
+
+@dataclass
+class Unfinished:
+    config: ClassVar[type] = OwnConfig
+
+
 def test_a_class_of_ones_own_is_given_by_import_path():
     own = memories.build(Choice("tests.test_registry:Own", OwnConfig(5)), SPEC)
     assert (own.size, own.spec) == (5, SPEC)
@@ -71,6 +81,8 @@ def test_a_class_of_ones_own_is_given_by_import_path():
         (":x", UnknownNameError, "cannot be imported"),
         (".relative:X", UnknownNameError, "cannot be imported"),
         ("pathlib:Path", TypeError, "config"),
+        ("tests.test_registry:Unfinished", TypeError, "from_config"),
+        ("tests.ends:Process", UnknownNameError, "cannot be imported: 3"),
     ],
 )
 def test_names_that_lead_nowhere(name, error, message):

@@ -6,6 +6,7 @@ import atexit
 import multiprocessing
 import signal
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -53,11 +54,20 @@ class EpisodeDataModule(pl.LightningDataModule):
         self.sampling = Sampling(config.classes, config.with_replacement)
         self.curriculum = Curriculum(config) if config.train_patterns_per_episode else None
         self.position = 0
-        for items in config.train_patterns_per_episode:  # the fewest and the most, which may come late
+        self.check("train", config.train_patterns_per_episode, "episodes.train_patterns_per_episode")
+
+    def check(self, split: Split, counts: Sequence[int], key: str) -> None:
+        """Draws an episode of each number of patterns, which may come late, as the setting `key` has them.
+
+        Raises:
+            ValueError: if a split has fewer patterns, or a distortion needs more.
+        """
+        distortion = self.test_distortion if split == "test" else self.distortion
+        for items in counts:
             try:
-                EpisodeDataset(source, distortion, items, "train", config.seed, self.sampling)[0]
+                EpisodeDataset(self.source, distortion, items, split, self.episodes.seed, self.sampling)[0]
             except ValueError as error:
-                raise ValueError(f"episodes.train_patterns_per_episode: {error}") from None
+                raise ValueError(f"{key}: {error}") from None
 
     def train_dataloader(self) -> DataLoader[Episode]:
         """Batches without end; an epoch begins with the episode after the last one that an update has used."""

@@ -211,7 +211,7 @@ def decode(content: bytes, where: str, cure: str, side: int | None = None) -> Im
             if side and image.size != (side, side):
                 wrong = f"not {side}x{side}"
             elif image.width * image.height > LARGEST:
-                wrong = f"more than {LARGEST}"
+                wrong = f"more than {LARGEST:,}: shrink it"
             else:
                 image.load()
                 with contextlib.suppress(Exception):  # metadata that cannot be read say nothing

@@ -99,8 +99,14 @@ class EBMM(AssociativeMemory):
     def update(self, state: State, patterns: Tensor) -> State:
         """Writes more patterns into a state, which degrades those it already holds; the paper writes all at once."""
         check_patterns(patterns)
-
+        self.check_state(state)
         return self.write_steps(patterns, None, state, self.writing.rates())
+
+    def check_state(self, state: State) -> None:
+        """A ValueError if a state is not of this memory: weights that it lacks would be the prior's."""
+        if set(state) != set(self.written):
+            found = ", ".join(state) or "nothing"
+            raise ValueError(f"the state must hold {', '.join(self.written)}, as write() returns it; it holds {found}")
 
     def write_steps(
         self, patterns: Tensor, features: Any, state: State, rates: Tensor, counted: Tensor | None = None
@@ -133,6 +139,7 @@ class EBMM(AssociativeMemory):
         may predict it from the query and the state.
         """
         check_patterns(queries, "queries")
+        self.check_state(state)
         start, context = self.read_start(queries, mask, state)
         return self.read_steps(start, torch.zeros_like(start), mask, context, state, *self.reading.schedule())[0]
 
@@ -197,6 +204,7 @@ class EBMM(AssociativeMemory):
     def energy(self, state: State, patterns: Tensor) -> Tensor:
         """Energies (episodes, items) of patterns (episodes, items, *shape)."""
         check_patterns(patterns)
+        self.check_state(state)
         return vmap(self._energy)(state, patterns)
 
     def auxiliary_loss(self, patterns: Tensor, queries: Tensor, mask: Tensor) -> Tensor:

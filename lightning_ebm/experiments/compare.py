@@ -106,6 +106,8 @@ def evaluate(source: Source, overrides: Overrides = (), console: Console = QUIET
 
 def comparison_of(name: str, config: RunConfig, results: list[Record], ending: str = "") -> Comparison:
     """Rows of one memory, to be shown as a table: its name, what it was measured with, and what ends the title."""
+    if not results:
+        raise ConfigError("compare.precisions: without a state there is nothing to round; add float32")
     made = provenance(config)
     title = f"{name} on {config.data.name}, {distortion_in_test(config)}{ending}"
     return Comparison(title, results[0].unit, results, None, made["command"], to_yaml(config), made)

@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import math
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -113,6 +114,8 @@ class Experiment:
             if not isinstance(rows, list):
                 raise TypeError(f"expected a list of records, got {type(rows).__name__}")
             records = [named(Record.from_plain(row), self.label, self.series) for row in rows]
+            if not all(map(math.isfinite, (error for record in records for error in record.error))):
+                raise ValueError("an error is not finite")
             return [dataclasses.replace(record, cell=self.folder.name) for record in records]
 
         return kept(self.path(setting), read)

@@ -70,6 +70,8 @@ def sizes(series: str, row: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for name, changes in parts.items():
         if not isinstance(changes, Mapping):
             raise ConfigError(f"compare.rows.{name} must hold keys and values, got {changes!r}")
+        if of_all := sorted({"compare", "analysis"} & set(changes)):
+            raise ConfigError(f"compare.rows.{name} must not hold {of_all[0]}, which is the same for all rows")
     common = {key: value for key, value in row.items() if key != "sizes"}
     if not listed:
         yield series, common
@@ -82,6 +84,8 @@ def variations(vary: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]
     for axis, values in vary.items():
         if not isinstance(values, Mapping) or not all(isinstance(changes, Mapping) for changes in values.values()):
             raise ConfigError(f"compare.vary.{axis} must map labels to keys and values, got {values!r}")
+        if len({slug(str(label)) for label in values}) < len(values):
+            raise ConfigError(f"compare.vary.{axis}: labels must differ in letters or digits, got {', '.join(values)}")
     for combination in itertools.product(*(values.items() for values in vary.values())):
         merged: dict[str, Any] = functools.reduce(merge, (changes for _, changes in combination), {})
         yield ", ".join(str(label) for label, _ in combination), with_recipe(merged)

@@ -22,7 +22,7 @@ from lightning_ebm.experiments.grid import grid
 from lightning_ebm.files import atomic_write
 from lightning_ebm.pretrained import FOLDER, NAME, SUFFIX, Pretrained, PretrainedError
 from lightning_ebm.registry import did_you_mean
-from lightning_ebm.reporting.record import KINDS, MEASURES, Comparison, Record
+from lightning_ebm.reporting.record import MEASURES, Comparison, Record
 from lightning_ebm.reporting.terminal import QUIET
 from lightning_ebm.schema import DTYPES, RunConfig
 from lightning_ebm.training.checkpoints import load
@@ -208,23 +208,11 @@ def published(saved: Pretrained) -> list[Record]:
     """
     try:
         found = [named(Record.from_plain(row), saved.name, saved.name, "published") for row in saved.rows]
-        for result in found:
-            check_types(result)
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise PretrainedError(f"the rows of the pretrained memory {saved.name} cannot be read: {error}") from error
     if all(result.is_control for result in found):
         raise PretrainedError(f"the pretrained memory {saved.name} has no published row")
     return found
-
-
-def check_types(result: Record) -> None:
-    """Refuses a result with a field of another type than it should be, or without errors: a ValueError."""
-    for name, kind in KINDS.items():
-        value, is_list = getattr(result, name), kind == list[float]
-        if type(value) is not (list if is_list else kind) or (is_list and any(type(one) is not float for one in value)):
-            raise ValueError(f"{name} must be a {kind}")
-    if not result.error or len(result.error) != len(result.error_corrupted):
-        raise ValueError("error and error_corrupted must have a value for each episode")
 
 
 def interval(errors: Sequence[float], items: int) -> tuple[float, float]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -162,12 +164,16 @@ def errors(spec: PatternSpec, episode: Episode, found: Mapping[str, np.ndarray])
 
 
 def write_report(saved: Pretrained, found: Recalled) -> Path:
-    """Writes report.html, a page that needs no network, table.csv and recall.png to `<output>/recall-<name>`.
+    """Writes report.html, a page that needs no network, table.csv and recall.png to `<output>/recall-<name>-<hash>`.
+
+    The hash is that of images and settings, so that other images do not take the place of a report.
 
     Returns:
         The path of the page.
     """
-    folder, table = Path(found.config.output) / f"recall-{saved.name}", found.answer.table()
+    told = hashlib.sha256(json.dumps(plain(found.config)).encode() + found.steps[0].tobytes()).hexdigest()[:8]
+    folder = Path(found.config.output) / f"recall-{saved.name}-{told}"
+    table = found.answer.table()
     folder.mkdir(parents=True, exist_ok=True)
     write_rows(folder / "table.csv", found.answer.columns, found.answer.rows)
     save(found.answer.figure(False), folder / "recall")

@@ -189,11 +189,18 @@ class Record:
         """The record of `to_plain`, or of an older version's file.
 
         Raises:
-            TypeError, KeyError: if these are not the fields of a record.
+            TypeError, KeyError, ValueError: if these are not the fields of a record, or of other types.
         """
         if missing := {"role", "memory", "items", "error", "error_corrupted"} - values.keys():
             raise KeyError(f"a record needs {', '.join(sorted(missing))}")
-        return Record(**values)
+        record = Record(**values)
+        for name, kind in KINDS.items():
+            value, is_list = getattr(record, name), kind == list[float]
+            if type(value) is not (list if is_list else kind) or (is_list and any(type(x) is not float for x in value)):
+                raise TypeError(f"{name} must be a {kind}")
+        if not record.error or len(record.error) != len(record.error_corrupted):
+            raise ValueError("error and error_corrupted must have a value for each episode")
+        return record
 
 
 METRICS: dict[str, Metric] = {

@@ -14,12 +14,9 @@ from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
-import yaml
-
-from lightning_ebm.config import ConfigError, build
+from lightning_ebm.config import ConfigError, TypedLoader, build, load_yaml
 from lightning_ebm.registry import did_you_mean
 from lightning_ebm.settings import Settings, setting
-from lightning_ebm.signals import reason
 
 FOR_PAGES = ("name", "description", "project", "entity")
 """Keys that only W&B's pages use."""
@@ -191,11 +188,12 @@ def read_sweep(path: Path) -> Search:
             file and key.
     """
     try:
-        return checked(path, yaml.safe_load(path.read_text(encoding="utf-8")))
+        content = path.read_bytes()
     except OSError as error:
         raise ConfigError(f"cannot read the sweep {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {reason(error)}") from None
+    plain = load_yaml(content, str(path), TypedLoader)  # a sweep's values keep their types, as W&B reads them
+    try:
+        return checked(path, plain)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
 

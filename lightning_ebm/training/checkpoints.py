@@ -25,6 +25,8 @@ from lightning_ebm.memory import AssociativeMemory
 from lightning_ebm.pretrained import PretrainedError, leaves
 from lightning_ebm.signals import reason
 
+CHECKPOINTS = "checkpoints"
+"""The folder of a run's checkpoints, within its own."""
 GROWING = {"reading.step_decay": [0], "reading.momentum_decay": [0], "writing.learned_rates": [0, 2]}
 """The parameters of which a memory may have more than what it starts from, and along which axes: steps 0, terms 2."""
 
@@ -139,14 +141,17 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         saved = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
         check(saved)
     except FileNotFoundError:
-        raise ConfigError(
-            f"there is no checkpoint {path}: train this configuration first; if it was trained, remove {path.parent}"
-        ) from None
+        anew = f"; if it was trained, remove {path.parent}" if is_of_a_run(path) else ", or check the path"
+        raise ConfigError(f"there is no checkpoint {path}: train this configuration first{anew}") from None
     except Exception as error:  # damage can show as almost any
-        raise ConfigError(
-            f"cannot read the checkpoint {path}: {reason(error, 300)}. To start over, remove {path.parent}"
-        ) from error
+        other = f" Take checkpoint={before(path)}, or to start over, remove {path.parent}" if is_of_a_run(path) else ""
+        raise ConfigError(f"cannot read the checkpoint {path}: {reason(error, 300)}.{other}") from error
     return dict(saved)
+
+
+def is_of_a_run(path: Path) -> bool:
+    """Whether a checkpoint lies in the folder that a run makes for its own, and nothing else lies there."""
+    return path.parent.name == CHECKPOINTS
 
 
 def check(saved: Any) -> None:

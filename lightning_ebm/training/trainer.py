@@ -32,7 +32,15 @@ from lightning_ebm.registry import datasets, distortions, memories
 from lightning_ebm.schema import RunConfig
 from lightning_ebm.signals import Exit, reason
 from lightning_ebm.training.callbacks import ErrorByReadStep, Pictures, Progress
-from lightning_ebm.training.checkpoints import DurableCheckpoints, MovableCheckpoint, RandomStates, begin, load, newest
+from lightning_ebm.training.checkpoints import (
+    CHECKPOINTS,
+    DurableCheckpoints,
+    MovableCheckpoint,
+    RandomStates,
+    begin,
+    load,
+    newest,
+)
 from lightning_ebm.training.compilation import Compilation, is_compiled
 from lightning_ebm.training.loggers import MetricsFile, finish, mode, tracker
 from lightning_ebm.training.module import MetaTraining, NonFiniteLossError
@@ -52,12 +60,15 @@ class Run:
     @property
     def checkpoints(self) -> Path:
         """Folder of its checkpoints: `best.ckpt`, of least error in validation, and `last.ckpt`."""
-        return self.folder / "checkpoints"
+        return self.folder / CHECKPOINTS
 
     @property
     def device(self) -> torch.device:
         """Where its memory is tested: the GPU that it trains on, but for Apple's, which have no float64."""
-        on_gpu = self.config.trainer.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+        wanted = self.config.trainer.accelerator
+        on_gpu = wanted in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+        if wanted in ("gpu", "cuda") and not on_gpu:
+            raise ConfigError(f"trainer.accelerator={wanted} needs a GPU that torch can use; there is none here")
         return torch.device("cuda" if on_gpu and is_trainable(self.memory) else "cpu")
 
 
@@ -79,9 +90,12 @@ def build(config: RunConfig) -> Run:
     with named("test_distortion"):
         test_distortion = distortions.build(distortion_in_test(config), source.spec)
     data = EpisodeDataModule(source, distortion, config.episodes, test_distortion)
+    data.check("test", config.compare.patterns_per_episode, "compare.patterns_per_episode")
     pl.seed_everything(config.seed, verbose=False)
     with named("memory"):
         memory = memories.build(config.memory, source.spec)
+        if not isinstance(memory, AssociativeMemory):
+            raise ValueError(f"{config.memory.name} must be a subclass of lightning_ebm.AssociativeMemory")
     if config.training.max_steps == 0 and is_trainable(memory):  # else `fit` does, unless it resumes
         begin(memory, config.training.start_from)
     return Run(config, run_folder(config), data, memory)
@@ -153,7 +167,9 @@ def fit(run: Run, checkpoint: Path | None) -> None:
 
     Raises:
         ConfigError: if the checkpoint cannot be resumed from; the message names it.
+        ValueError: if validation episodes cannot hold as many patterns as configured.
     """
+    run.data.check("val", [run.config.episodes.patterns_per_episode], "episodes.patterns_per_episode")
     if checkpoint is None:
         begin(run.memory, run.config.training.start_from)
     module = MetaTraining(run.memory, run.data.source.spec, run.config.training, plain(run.config))

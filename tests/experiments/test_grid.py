@@ -82,6 +82,12 @@ def test_rows_sizes_and_variations_may_name_a_recipe(tmp_path):
         ({"rows": {"a": {"sizes": {"b": 3}}}}, r"compare\.rows\.a\.sizes\.b must hold keys and values, got 3"),
         ({"rows": {"a": {"sizes": [3]}}}, r"compare\.rows\.a\.sizes must hold keys and values, got \[3\]"),
         ({"vary": {"noise": {"b": 3}}}, r"compare\.vary\.noise must map labels to keys and values"),
+        ({"vary": {"noise": {"<1": {}, ">1": {}}}}, r"compare\.vary\.noise: labels must differ .* got <1, >1"),
+        ({"rows": {"a": {"compare": {"seeds": [3]}}}}, r"compare\.rows\.a must not hold compare, which is the same"),
+        (
+            {"rows": {"a": {"sizes": {"b": {"analysis": "basin"}}}}},
+            r"compare\.rows\.a\.sizes\.b must not hold analysis",
+        ),
         ({"seeds": [0, -1]}, r"compare\.seeds must be at least 0 and at most 4294967295, got \[0, -1\]"),
         ({"precisions": ["int5"]}, r"compare\.precisions must be one of float32, float16, int8, int4, got \['int5'\]"),
         ({"jobs": -1}, r"compare\.jobs must be at least 0"),

@@ -45,7 +45,13 @@ def reported(drawings, tmp_path_factory):
     folder = tmp_path_factory.mktemp("recall")
     files = [str(path) for path in drawings]
     assert main(["recall", "--memory", NAME, *files, "distortion.size=10", f"output={folder}"]) == 0
-    return folder / f"recall-{NAME}"
+    return only(folder, NAME)
+
+
+def only(folder, name):
+    """The one report of a memory."""
+    (found,) = folder.glob(f"recall-{name}-*")
+    return found
 
 
 def strips(page):
@@ -145,7 +151,7 @@ def test_mistakes_are_one_line(tmp_path, drawings, refused):
 def test_without_a_name_drawings_are_recalled_from_half_of_them(drawings, tmp_path):
     files = [str(path) for path in drawings]
     assert main(["recall", *files, "distortion={name: half, side: top}", f"output={tmp_path}"]) == 0
-    with (tmp_path / f"recall-{DRAWINGS}" / "table.csv").open(newline="") as file:
+    with (only(tmp_path, DRAWINGS) / "table.csv").open(newline="") as file:
         table = list(csv.DictReader(file))
     assert len(table) == 3
     for row in table:
@@ -163,6 +169,12 @@ def test_the_memory_that_is_taken_without_a_name(drawings, tmp_path):
     for view in views:
         assert default_memory([view]) == default_memory([*drawings, view]) == PHOTOGRAPHS
     assert {DRAWINGS, PHOTOGRAPHS} <= set(pretrained.names())
+
+
+def test_other_images_do_not_replace_a_report(drawings, tmp_path):
+    for file in (drawings[0], drawings[1], drawings[0]):
+        assert main(["recall", "--memory", NAME, str(file), f"output={tmp_path}"]) == 0
+    assert len([*tmp_path.glob(f"recall-{NAME}-*/report.html")]) == 2
 
 
 def test_no_images_and_no_name(drawings):

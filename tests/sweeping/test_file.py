@@ -147,11 +147,17 @@ def test_files_that_cannot_be_read(tmp_path):
     with pytest.raises(ConfigError, match=r"cannot read the sweep .*none\.yaml"):
         read_sweep(tmp_path / "none.yaml")
     (tmp_path / "a.yaml").write_text("a: [")
-    with pytest.raises(ConfigError, match=r"a\.yaml is not YAML"):
+    with pytest.raises(ConfigError, match=r"a\.yaml, line 1: "):
         read_sweep(tmp_path / "a.yaml")
     (tmp_path / "c.yaml").write_bytes("método: é".encode("latin-1"))
     with pytest.raises(ConfigError, match=r"c\.yaml is not YAML"):
         read_sweep(tmp_path / "c.yaml")
+    (tmp_path / "d.yaml").write_text("method: grid\nparameters: {seed: {value: 1}}\nparameters: {seed: {value: 2}}\n")
+    with pytest.raises(ConfigError, match=r"d\.yaml, line 3: 'parameters' is given twice"):
+        read_sweep(tmp_path / "d.yaml")
+    (tmp_path / "e.yaml").write_text("[" * 2000)
+    with pytest.raises(ConfigError, match=r"e\.yaml"):
+        read_sweep(tmp_path / "e.yaml")
     (tmp_path / "b.yaml").write_text("- a")
     with pytest.raises(ConfigError, match="the file must hold keys and values"):
         read_sweep(tmp_path / "b.yaml")
