@@ -252,7 +252,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         verb = add_verb(verbs, name, work, EPILOG.format(**names))
         several = "?" if name == "evaluate" else None  # --memory replaces it
         verb.add_argument("config", nargs=several, metavar="CONFIG", help="a YAML file, or a name, such as demo")
-        verb.add_argument("words", nargs="*", metavar="key=value", help="settings that override the file")
+        verb.add_argument("words", nargs="*", default=[], metavar="key=value", help="settings that override the file")
     for name, (tool, epilog) in TOOLS.items():
         verb = add_verb(verbs, name, tool, epilog)
         verb.add_argument("words", nargs="*", metavar="WORD", help="see below")

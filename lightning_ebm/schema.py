@@ -27,7 +27,7 @@ class EpisodesConfig(Settings):
     episodes; 0: from the whole split."""
     with_replacement: bool = False
     """Whether a pattern may occur more than once in an episode."""
-    batch: int = setting(4, at_least=1)
+    batch: int = setting(4, at_least=1, at_most=2**16)
     """Episodes per step, over all devices."""
     seed: int = setting(0, at_least=0)
     """Seed of all episodes."""

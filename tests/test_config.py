@@ -128,6 +128,7 @@ def test_nested_choice_and_import_path():
         ),
         ("compare.seeds=[1, 1]", r"compare.seeds must not hold a value twice, got \[1, 1\]"),
         ("compare.precisions=[int8, int8]", "compare.precisions must not hold a value twice"),
+        ("episodes.batch=1000000000", "episodes.batch must be at least 1 and at most 65536, got 1000000000"),
         ("name=../elsewhere", "name must be the name of a folder within output, got '../elsewhere'"),
         ("name=", "name must be the name of a folder"),
         ("name=/me", "name must be the name of a folder within output, got '/me'"),

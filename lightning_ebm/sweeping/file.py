@@ -207,6 +207,8 @@ def checked(path: Path, plain: Any) -> Search:
     for one in found:
         if names.count(one.name) > 1:
             raise ConfigError(f"parameters.{one.name} is given twice")
+        if one.name == "trainer.devices" and not (one.values and all(type(value) is int for value in one.values)):
+            raise ConfigError("parameters.trainer.devices must have whole numbers as its value or values")
         if file.method == "grid" and (not one.values or one.settings.get("probabilities")):
             raise ConfigError(
                 f"parameters.{one.name} must have a value, values or whole min and max in a grid,"

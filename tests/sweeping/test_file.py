@@ -102,6 +102,7 @@ MISTAKES = {
     "unknown key 'methods'": {"methods": "grid"},
     "metric must be": {"metric": {"name": "loss", "goal": "minimize"}},
     "parameters must have at least 1 entries": {"parameters": {}},
+    "parameters.trainer.devices must have whole numbers": {"parameters": {"trainer.devices": {"values": ["two"]}}},
     "command: must be a list": {"command": "train"},
     "the macros are": {"command": ["${arguments}"]},
     "program must be given": {"command": ["${program}"]},
