@@ -22,7 +22,7 @@ from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 
 from lightning_ebm.data.datamodule import end_workers
 from lightning_ebm.schema import RunConfig
-from lightning_ebm.signals import STOP_SIGNALS, Stopped, reason
+from lightning_ebm.signals import REQUEUE, STOP_SIGNALS, Stopped, reason
 
 GRACE = 3.0
 """Seconds that a process has to end by its own error after another one died."""
@@ -84,8 +84,34 @@ class StopOnSignal(Checkpoint):
 class EndTogether(pl.Callback):
     """When a process dies, the others say so and end too, also those that wait for it in a collective operation."""
 
+    def __init__(self) -> None:
+        self.started = False
+
+    def watch_start(self, trainer: pl.Trainer) -> None:
+        """Before `fit`: watches the processes that this one is about to start, until training begins.
+
+        Meanwhile this one waits for them in C++, where Python's handlers of signals do not run. If one of them is
+        stopped, so was this one, or it would wait for as long as `trainer.timeout` says.
+        """
+        launcher = trainer.strategy.launcher
+        if not isinstance(launcher, _SubprocessScriptLauncher):
+            return
+
+        def wait() -> None:
+            while not self.started:
+                for number, child in enumerate(launcher.procs, 1):
+                    if child.poll() is not None:
+                        stopped = -child.returncode in (0, *STOP_SIGNALS)
+                        how = "stopped by a signal" if stopped else f"error: {wait_for_child(child, number)}"
+                        print(f"{how} while its processes started", flush=True)
+                        os._exit(REQUEUE if stopped else 1)
+                time.sleep(0.2)
+
+        threading.Thread(target=wait, daemon=True).start()
+
     def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Watches the processes that this one started, or the one that started it."""
+        self.started = True
         for thread in threading.enumerate():
             if isinstance(thread, _ChildProcessObserver):
                 thread._child_processes = []  # Lightning would kill this process first, and nobody would say why

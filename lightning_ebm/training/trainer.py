@@ -199,7 +199,11 @@ def make_trainer(run: Run) -> pl.Trainer:
         MovableCheckpoint(run.checkpoints, "last", **options),  # after `best`, so that it holds what that one knows
         # after `last`, so that a validation's checkpoint is made before
         StopOnSignal(run.checkpoints / "last.ckpt"),
-        *(RandomStates(), EndTogether(), Progress(config.name, training.max_steps, run.folder / "progress")),
+        *(
+            RandomStates(),
+            together := EndTogether(),
+            Progress(config.name, training.max_steps, run.folder / "progress"),
+        ),
     ]
     if mode(config) != "disabled":  # in all processes, though only the first one has W&B's logger
         callbacks.append(ErrorByReadStep())
@@ -214,7 +218,7 @@ def make_trainer(run: Run) -> pl.Trainer:
     if config.trainer.devices * config.trainer.num_nodes > 1:
         unused = training.pretrain_steps > 0  # while single patterns are coded, what writes and reads gets no gradient
         strategy = DDPStrategy(timeout=timedelta(seconds=config.trainer.timeout), find_unused_parameters=unused)
-    return pl.Trainer(
+    trainer = pl.Trainer(
         strategy=strategy,
         plugins=[DurableCheckpoints()],
         accelerator=config.trainer.accelerator,
@@ -235,6 +239,8 @@ def make_trainer(run: Run) -> pl.Trainer:
         enable_progress_bar=False,
         enable_model_summary=False,
     )
+    together.watch_start(trainer)
+    return trainer
 
 
 def training_record(run: Run) -> tuple[int, float]:

@@ -119,6 +119,18 @@ def test_a_killed_process_ends_the_other_within_a_minute_and_both_go_on(tmp_path
     assert "resumes from" in output
 
 
+def test_a_process_that_is_stopped_while_it_starts_ends_the_one_that_waits_for_it(tmp_path):
+    """The first waits in C++, where it hears of no signal."""
+    first = launch(COMMAND, "train", tmp_path, "trainer.devices=2", stdout=subprocess.PIPE, text=True)
+    children = Path(f"/proc/{first.pid}/task/{first.pid}/children")
+    while not children.read_text():
+        time.sleep(0.05)
+    os.kill(int(children.read_text()), signal.SIGTERM)
+    output, _ = first.communicate(timeout=60)
+    assert first.returncode == REQUEUE
+    assert output.endswith("stopped by a signal while its processes started\n")
+
+
 @pytest.mark.slow
 def test_a_signal_to_the_second_process_stops_both_after_the_same_update(tmp_path):
     overrides = ("training.max_steps=100000", "training.validate_every=20", "trainer.devices=2")
