@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from baselines.restoration import Restoration, RestorationConfig, answer
 from lightning_ebm.layers import ImageDecoder, ImageEncoder, SkipPerceptron, cosines, he_init
-from lightning_ebm.memory import check_patterns, telling
+from lightning_ebm.memory import check_patterns, informative
 from lightning_ebm.settings import Settings, setting
 
 
@@ -140,7 +140,7 @@ class AutoencoderMixin:
         check_patterns(queries, "queries", self.coders.shape)
         restoration = self.coders.restoration
         soft_mask = restoration.soft_mask(queries, mask)
-        blanked = telling(mask).to(queries) if blank and mask is not None else soft_mask
+        blanked = informative(mask).to(queries) if blank and mask is not None else soft_mask
         seen = queries
         if blanked is not None:  # a learned mean pattern may leave [0, 1]
             seen = (queries + blanked * (self.coders.mean_pattern - queries)).clamp(0, 1)

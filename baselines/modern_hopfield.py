@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from baselines.restoration import Restoration, RestorationConfig, answer
 from baselines.slots import SIMILARITIES, SlotMemory
-from lightning_ebm.memory import PatternSpec, State, check_patterns, telling
+from lightning_ebm.memory import PatternSpec, State, check_patterns, informative
 from lightning_ebm.settings import setting
 
 SURE = 1e-3
@@ -94,7 +94,7 @@ class ModernHopfield(SlotMemory):
         soft_mask = self.restoration.soft_mask(queries, mask)
         wrong = mask if soft_mask is None else soft_mask > 0.5
         known = None if wrong is None else ~wrong.flatten(2)
-        compared = None if wrong is None else ~telling(wrong).flatten(2)
+        compared = None if wrong is None else ~informative(wrong).flatten(2)
         trajectory = []
         for step in range(self.steps):
             scores = SIMILARITIES[self.similarity](q, stored, None if step else compared)

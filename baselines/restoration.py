@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from lightning_ebm.detector import Detector
 from lightning_ebm.layers import SQUARE, SquareConvolutions, check_sides
-from lightning_ebm.memory import keep_known, telling
+from lightning_ebm.memory import informative, keep_known
 from lightning_ebm.settings import Settings, setting
 
 LAYERS = 5
@@ -84,7 +84,7 @@ class Restoration(nn.Module):
         found = None if self.detector is None else self.detector(queries.flatten(0, 1)).view_as(queries)
         if mask is None:
             return found
-        given = telling(mask)
+        given = informative(mask)
         return given.to(queries) if found is None else torch.where(mask & ~given, found, given.to(queries))
 
     def complete(self, logits: Tensor, queries: Tensor, soft_mask: Tensor | None) -> Tensor:

@@ -207,12 +207,8 @@ def covers_everything(mask: Tensor) -> Tensor:
     return mask.flatten(1).all(1).view(-1, *[1] * (mask.ndim - 1))
 
 
-def telling(mask: Tensor) -> Tensor:
-    """Masks (..., *shape), bool, with those that cover a whole pattern empty: they do not tell which values to trust.
-
-    Args:
-        mask: (episodes, items, *shape), bool.
-    """
+def informative(mask: Tensor) -> Tensor:
+    """Masks (episodes, items, *shape), bool, in which those that cover a whole pattern, and so say nothing, are empty."""
     return mask & ~covers_everything(mask.flatten(0, 1)).unflatten(0, mask.shape[:2])
 
 

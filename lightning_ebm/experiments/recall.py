@@ -187,7 +187,7 @@ def write_report(saved: Pretrained, found: Recalled) -> Path:
         ("In numbers", render("analysis.html", command=command, **numbers)),
         origin(command, saved.made, {"": saved.config}),
     ]
-    row = published(saved)[0]  # the first is what the memory is known by; the others are kinder or harder tests
+    row = next(row for row in published(saved) if not row.is_control)  # the others are kinder or harder tests
     lead = [
         found.answer.caption,
         f"On its own test episodes, {row.items} patterns of {row.data} corrupted by {row.distortion}, the memory is"
