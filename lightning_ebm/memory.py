@@ -208,7 +208,7 @@ def covers_everything(mask: Tensor) -> Tensor:
 
 
 def informative(mask: Tensor) -> Tensor:
-    """Masks (episodes, items, *shape), bool, in which those that cover a whole pattern, and so say nothing, are empty."""
+    """Masks (episodes, items, *shape), bool; those that cover a whole pattern, and so say nothing, become empty."""
     return mask & ~covers_everything(mask.flatten(0, 1)).unflatten(0, mask.shape[:2])
 
 
