@@ -19,7 +19,7 @@ class Process:
     """What the data module asks of a trainer."""
 
     def __init__(self, rank, world, update=0):
-        self.global_rank, self.world_size, self.global_step = rank, world, update
+        self.global_rank, self.world_size, self.global_step, self.accumulate_grad_batches = rank, world, update, 1
 
 
 def module(rank=0, world=1, position=0, workers=0, **settings):

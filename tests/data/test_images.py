@@ -66,7 +66,7 @@ class TestDecode:
     def test_what_claims_too_many_pixels_is_not_decoded(self, monkeypatch):
         content = self.claiming(9000, 9000)
         monkeypatch.setattr(Image.Image, "load", None)
-        with pytest.raises(DataError, match=r"^x has 9000x9000 pixels, more than 67108864: y$"):
+        with pytest.raises(DataError, match=r"^x has 9000x9000 pixels, more than 67,108,864: shrink it: y$"):
             decode(content, "x", "y")
 
     def test_a_bomb(self):
