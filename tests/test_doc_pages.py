@@ -82,9 +82,9 @@ def folder(tmp_path, monkeypatch):
         page[20:24, 10:50] = page[10:50, 30:34] = 0
         Image.fromarray(page).save(tmp_path / name)
     (tmp_path / "photos").mkdir()
-    for number in range(50):
+    for number, name in enumerate(["cat.jpg", "beach.jpg", *(f"photos/{number}.png" for number in range(50))]):
         values = np.random.default_rng(number).integers(256, size=(40, 50, 3), dtype=np.uint8)
-        Image.fromarray(values).save(tmp_path / "photos" / f"{number}.png")
+        Image.fromarray(values).save(tmp_path / name)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("LIGHTNING_EBM_DATA", str(tmp_path / "data"))
