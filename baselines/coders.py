@@ -140,7 +140,7 @@ class AutoencoderMixin:
         check_patterns(queries, "queries", self.coders.shape)
         restoration = self.coders.restoration
         soft_mask = restoration.soft_mask(queries, mask)
-        blanked = informative(mask).to(queries) if blank and mask is not None else soft_mask
+        blanked = informative(mask, 2).to(queries) if blank and mask is not None else soft_mask
         seen = queries
         if blanked is not None:  # a learned mean pattern may leave [0, 1]
             seen = (queries + blanked * (self.coders.mean_pattern - queries)).clamp(0, 1)

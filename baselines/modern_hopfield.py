@@ -94,7 +94,7 @@ class ModernHopfield(SlotMemory):
         soft_mask = self.restoration.soft_mask(queries, mask)
         wrong = mask if soft_mask is None else soft_mask > 0.5
         known = None if wrong is None else ~wrong.flatten(2)
-        compared = None if wrong is None else ~informative(wrong).flatten(2)
+        compared = None if wrong is None else ~informative(wrong, 2).flatten(2)
         trajectory = []
         for step in range(self.steps):
             scores = SIMILARITIES[self.similarity](q, stored, None if step else compared)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from lightning_ebm.detector import Detector
 from lightning_ebm.layers import SQUARE, SquareConvolutions, check_sides
-from lightning_ebm.memory import informative, keep_known
+from lightning_ebm.memory import covers_everything, informative, is_to_be_estimated, keep_known
 from lightning_ebm.settings import Settings, setting
 
 LAYERS = 5
@@ -81,11 +81,13 @@ class Restoration(nn.Module):
         """
         if self.detector is None and self.completion is None:
             return None
-        found = None if self.detector is None else self.detector(queries.flatten(0, 1)).view_as(queries)
+        found = None
+        if self.detector is not None and is_to_be_estimated(mask):
+            found = self.detector(queries.flatten(0, 1)).view_as(queries)
         if mask is None:
             return found
-        given = informative(mask)
-        return given.to(queries) if found is None else torch.where(mask & ~given, found, given.to(queries))
+        given = informative(mask, 2).to(queries)
+        return given if found is None else torch.where(covers_everything(mask, 2), found, given)
 
     def complete(self, logits: Tensor, queries: Tensor, soft_mask: Tensor | None) -> Tensor:
         """Logits of the completed patterns; all are (episodes, items, *shape)."""

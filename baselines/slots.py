@@ -157,7 +157,7 @@ def nearest(queries: Tensor, stored: Tensor, filled: Tensor, mask: Tensor | None
     (episodes, 1, slots), count; of an episode with none, the first is returned. Values that the mask says were
     corrupted do not count, unless all of a query are.
     """
-    known = None if mask is None else ~informative(mask).flatten(2)
+    known = None if mask is None else ~informative(mask, 2).flatten(2)
     scores = euclidean(queries.flatten(2).double(), stored.double(), known)  # two squares that nearly cancel
     return scores.masked_fill(~filled, -torch.inf).argmax(-1)
 

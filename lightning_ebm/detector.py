@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_ebm.layers import SQUARE, SquareConvolutions, check_sides
-from lightning_ebm.memory import covers_everything
+from lightning_ebm.memory import informative
 
 LAYERS = 4
 OUTLINES = 256
@@ -99,5 +99,5 @@ def mask_loss(logits: Tensor, mask: Tensor) -> Tensor:
     empty.
     """
     pixels = mask.any(1, keepdim=True)
-    target = (pixels & ~covers_everything(pixels)).to(logits)
+    target = informative(pixels).to(logits)
     return F.binary_cross_entropy_with_logits(logits, target, reduction="none").flatten(1).sum(1)

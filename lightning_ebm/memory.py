@@ -202,14 +202,28 @@ def image_shape(spec: PatternSpec) -> tuple[int, int, int]:
     return channels, height, width
 
 
-def covers_everything(mask: Tensor) -> Tensor:
-    """Which masks (items, *shape), bool, cover a whole pattern and so tell no values apart: (items, 1, ...), bool."""
-    return mask.flatten(1).all(1).view(-1, *[1] * (mask.ndim - 1))
+def covers_everything(mask: Tensor, axes: int = 1) -> Tensor:
+    """Which masks cover a whole pattern and so tell no values apart: bool, (items, 1, ...).
+
+    Args:
+        mask: (items, *shape), bool; or, with two leading `axes`, (episodes, items, *shape).
+        axes: how many axes come before the pattern's.
+    """
+    whole = mask.flatten(axes).all(axes)
+    return whole.view(*whole.shape, *[1] * (mask.ndim - axes))
 
 
-def informative(mask: Tensor) -> Tensor:
-    """Masks (episodes, items, *shape), bool; those that cover a whole pattern, and so say nothing, become empty."""
-    return mask & ~covers_everything(mask.flatten(0, 1)).unflatten(0, mask.shape[:2])
+def informative(mask: Tensor, axes: int = 1) -> Tensor:
+    """Masks as of `covers_everything`; those that cover a whole pattern, and so say nothing, become empty."""
+    return mask & ~covers_everything(mask, axes)
+
+
+def is_to_be_estimated(mask: Tensor | None) -> bool:
+    """Whether a mask is not given, or one of those given, (episodes, items, *shape), covers a whole pattern.
+
+    True in a compiled graph, which cannot depend on values: it estimates whether or not the estimate is used.
+    """
+    return mask is None or torch.compiler.is_compiling() or bool(covers_everything(mask, 2).any())
 
 
 def keep_known(answer: Tensor, queries: Tensor, mask: Tensor | None) -> Tensor:

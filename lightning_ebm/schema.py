@@ -79,8 +79,8 @@ class TrainingConfig(Settings):
     memory and slightly more time; 0: all at once."""
     start_from: str = setting("", path=True)
     """Parameters of the same memory with which training begins: a checkpoint (….ckpt), or a pretrained memory by name
-    or path (….safetensors). It may have fewer read steps, which begin with their initial decay, and no gradient term,
-    which begins at its initial rate. Empty: fresh parameters."""
+    or path (….safetensors). It may have fewer read steps, which begin with their initial decay, and fewer write
+    steps or no gradient term, which begin at their initial rates. Empty: fresh parameters."""
     pretrain_steps: int = setting(0, at_least=0)
     """Number of first steps that minimise `pretrain_objective` instead of the meta-loss, or the most of them where
     `pretrain_until` may end them earlier; 0: none."""

@@ -13,7 +13,14 @@ from torch.func import functional_call, grad, vjp, vmap
 from lightning_ebm.ebmm.energies.base import Energy, PlainEnergy
 from lightning_ebm.ebmm.reading import Reading, ReadingConfig
 from lightning_ebm.ebmm.writing import Weights, Writing, WritingConfig
-from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, check_patterns, covers_everything
+from lightning_ebm.memory import (
+    AssociativeMemory,
+    PatternSpec,
+    State,
+    check_patterns,
+    covers_everything,
+    is_to_be_estimated,
+)
 from lightning_ebm.registry import choice, energies
 from lightning_ebm.settings import Settings, setting
 
@@ -153,8 +160,7 @@ class EBMM(AssociativeMemory):
         mean_pattern = self.energy_net.mean_pattern
         if mean_pattern is None:
             return queries, None
-        # a compiled graph cannot depend on values, so it predicts whether or not the prediction is used
-        predicts = mask is None or torch.compiler.is_compiling() or bool(covers_everything(mask.flatten(0, 1)).any())
+        predicts = is_to_be_estimated(mask)
 
         def start_of_episode(queries: Tensor, mask: Tensor | None, weights: Weights) -> tuple[Tensor, ...]:
             soft_mask = self._predict_mask(weights, queries) if predicts else None

@@ -48,7 +48,7 @@ def step_unit(memory: EBMM, patterns: Tensor, queries: Tensor) -> Tensor:
     The slope is that of the prior state. Both arguments are (episodes, items, *shape).
     """
     away = slope(memory, memory.initial_state(len(queries)), queries)
-    distance, length = ((x.square().mean().sqrt().clamp(min=TINY)) for x in (queries - patterns, away))
+    distance, length = (x.square().mean().sqrt().clamp(min=TINY) for x in (queries - patterns, away))
     return distance / length
 
 

@@ -144,12 +144,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         anew = f"; if it was trained, remove {path.parent}" if is_of_a_run(path) else ", or check the path"
         raise ConfigError(f"there is no checkpoint {path}: train this configuration first{anew}") from None
     except Exception as error:  # damage can show as almost any
-        cures = [f"take checkpoint={before(path)}"] * before(path).exists()
-        cures += [f"to start over, remove {path.parent}"] * is_of_a_run(path)
-        words = " or ".join(cures)
-        raise ConfigError(
-            f"cannot read the checkpoint {path}: {reason(error, 300)}{'; ' * bool(words)}{words}"
-        ) from error
+        words = [f"cannot read the checkpoint {path}: {reason(error, 300)}"]
+        if before(path).exists():
+            words.append(f"take checkpoint={before(path)}")
+        if is_of_a_run(path):
+            words.append(f"to start over, remove {path.parent}")
+        raise ConfigError("; ".join(words)) from error
     return dict(saved)
 
 

@@ -194,16 +194,13 @@ def make_trainer(run: Run) -> pl.Trainer:
     """The Lightning trainer of a run."""
     config, training = run.config, run.config.training
     options: Any = {"enable_version_counter": False, "save_on_train_epoch_end": False}
+    together = EndTogether()
     callbacks: list[Callback] = [
         MovableCheckpoint(run.checkpoints, "best", monitor="val/error", **options),
         MovableCheckpoint(run.checkpoints, "last", **options),  # after `best`, so that it holds what that one knows
         # after `last`, so that a validation's checkpoint is made before
         StopOnSignal(run.checkpoints / "last.ckpt"),
-        *(
-            RandomStates(),
-            together := EndTogether(),
-            Progress(config.name, training.max_steps, run.folder / "progress"),
-        ),
+        *(RandomStates(), together, Progress(config.name, training.max_steps, run.folder / "progress")),
     ]
     if mode(config) != "disabled":  # in all processes, though only the first one has W&B's logger
         callbacks.append(ErrorByReadStep())

@@ -14,7 +14,7 @@ from lightning_ebm.detector import Detector, Revision, mask_loss
 from lightning_ebm.ebmm.recovery import Recovery
 from lightning_ebm.ebmm.rows import RowMixture, Rows, normalised
 from lightning_ebm.layers import SkipPerceptron, cosines
-from lightning_ebm.memory import PatternSpec, covers_everything
+from lightning_ebm.memory import PatternSpec, covers_everything, informative
 from lightning_ebm.settings import Settings, setting
 
 COMPARED = 4
@@ -275,7 +275,7 @@ class DecodedMixture(RowMixture):
             mask: the same shape, bool.
         """
         everywhere = covers_everything(mask)
-        soft_mask, loss = (mask & ~everywhere).to(patterns), logits.new_zeros(())
+        soft_mask, loss = informative(mask).to(patterns), logits.new_zeros(())
         told_apart = (~everywhere.flatten() | self.binary).to(patterns)
         rows = torch.arange(0, len(logits), COMPARED, device=logits.device)
         if self.detector is not None:

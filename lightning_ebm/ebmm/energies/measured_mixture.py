@@ -14,7 +14,7 @@ from lightning_ebm.detector import Detector
 from lightning_ebm.ebmm.recovery import Recovery
 from lightning_ebm.ebmm.rows import RowMixture, Rows, normalised
 from lightning_ebm.layers import SQUARE, SkipPerceptron, check_sides, cosine_matrix, cosines
-from lightning_ebm.memory import PatternSpec, covers_everything
+from lightning_ebm.memory import PatternSpec, informative
 from lightning_ebm.settings import Settings, setting
 
 RECOVERED = 2
@@ -185,7 +185,7 @@ class MeasuredMixture(RowMixture):
         Returns:
             (items,).
         """
-        soft_mask = (mask & ~covers_everything(mask)).to(patterns)  # as in reading, a mask of all values tells nothing
+        soft_mask = informative(mask).to(patterns)  # as in reading, a mask of all values tells nothing
         codes = self.features(patterns)
         gamma = self.log_gamma.exp().detach()  # sharper ones blend less but let patterns share rows, unseen here
         pulls = (gamma * codes @ codes.T).softmax(1)
