@@ -24,6 +24,7 @@ from torch import Tensor
 
 from lightning_ebm.config import build_choice, packaged
 from lightning_ebm.memory import AssociativeMemory, PatternSpec
+from lightning_ebm.quantization import levels
 from lightning_ebm.registry import did_you_mean, memories
 from lightning_ebm.signals import reason
 
@@ -177,8 +178,9 @@ def packed(parameters: Mapping[str, Tensor], dtype: str) -> dict[str, Tensor]:
     """Parameters as the file stores them.
 
     int8 rounds each row of a matrix to 255 levels. int4 rounds each `GROUP` values of a row of a large matrix to 15
-    levels, two values a byte, and the other matrices as int8 does. The rest is float32. So are matrices of fewer than
-    `FEW` values, such as rates, which differ by orders of magnitude within a row.
+    levels, two values a byte, and the other matrices as int8 does. Scales are those of `quantization.levels`. The rest
+    is float32. So are matrices of fewer than `FEW` values, such as rates, which differ by orders of magnitude within a
+    row.
     """
     tensors = {}
     for name, value in parameters.items():
@@ -188,13 +190,12 @@ def packed(parameters: Mapping[str, Tensor], dtype: str) -> dict[str, Tensor]:
             continue
         halves = dtype == "int4" and value.numel() >= LARGE and value.ndim == 2 and value.shape[1] % GROUP == 0
         rows, most = (value.view(-1, GROUP), 7) if halves else (value.flatten(1), 127)
-        scale = (rows.abs().amax(1) / most).to(torch.bfloat16 if halves else torch.float32)
-        levels = (rows / torch.where(scale > 0, scale, 1).float()[:, None]).round().to(torch.int8)
+        whole, scale = levels(rows, most, torch.bfloat16 if halves else torch.float32)
         if halves:
-            low, high = (levels + 8).to(torch.uint8).view(len(value), -1, 2).unbind(2)
+            low, high = (whole + 8).to(torch.uint8).view(len(value), -1, 2).unbind(2)
             tensors[name], tensors[name + SCALE] = low + 16 * high, scale
         else:
-            tensors[name], tensors[name + SCALE] = levels.view(value.shape), scale
+            tensors[name], tensors[name + SCALE] = whole.to(torch.int8).view(value.shape), scale
     return tensors
 
 
@@ -205,9 +206,9 @@ def unpacked(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if name + SCALE in tensors:
             scale = tensors[name + SCALE].float()[:, None]
             halves = value.dtype == torch.uint8
-            levels = torch.stack([value % 16, value // 16], -1).flatten(1).float() - 8 if halves else value.float()
-            rows = levels.view(-1, GROUP) if halves else levels.flatten(1)
-            parameters[name] = (rows * scale).view(levels.shape)
+            whole = torch.stack([value % 16, value // 16], -1).flatten(1).float() - 8 if halves else value.float()
+            rows = whole.view(-1, GROUP) if halves else whole.flatten(1)
+            parameters[name] = (rows * scale).view(whole.shape)
         elif not name.endswith(SCALE):
             parameters[name] = value.float()
     return parameters

@@ -87,9 +87,19 @@ def test_evidence_of_grey_values_is_a_gaussian_or_anything():
     logits = torch.randn(4, 64, dtype=torch.float64)
     off = queries.flatten(1)[:, None].numpy() - 1 / (1 + np.exp(-logits.numpy()))
     density = np.exp(-2 * off**2) * 2 / math.sqrt(2 * math.pi)  # of standard deviation 1/2
-    doubt = missing.flatten(1)[:, None].numpy()
+    doubt = missing.flatten(1)[:, None].clamp(max=0.95).numpy()  # no value is taken to be random for certain
     expected = np.log((1 - doubt) * density + doubt).sum(2)
     np.testing.assert_allclose(net.evidence(logits, queries, missing).detach().numpy(), expected)
+
+
+def test_values_that_are_all_unreliable_tell_rows_apart():
+    """Noise on every value of four grey images: the mask is everywhere, yet each belongs to the nearest row."""
+    net = build(DecodedMixture, SHAPE, real=True, code_dim=5, hidden=6)
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(4, *SHAPE, generator=generator)
+    queries = (images + 0.3 * torch.randn(images.shape, generator=generator)).clamp(0, 1)
+    evidence = net.evidence(images.flatten(1).logit(1e-3), queries, torch.ones_like(queries))
+    assert evidence.argmax(1).tolist() == [0, 1, 2, 3]
 
 
 def test_evidence_against_a_value_that_is_told_to_be_right_is_finite():

@@ -36,6 +36,8 @@ DOUBT = 0.02
 """How likely any decoded value is taken to be wrong, at least."""
 SURPRISE = 1e-4
 """How likely a value between 0 and 1 is random, at least: the density of one far off its mean may round to 0."""
+BELIEF = 0.05
+"""How likely such a value is not random, at least: noise may make all values unreliable, yet they tell rows apart."""
 CANDIDATES = 6
 """The likeliest rows, for each of which a query's mask is estimated again."""
 UNWRITTEN = 8.0
@@ -182,7 +184,7 @@ class DecodedMixture(RowMixture):
         else:
             beta, chance = self.log_beta.exp(), 1.0
             likely = (beta / (2 * math.pi)).sqrt() * (-beta / 2 * (queries - logits.sigmoid()).square()).exp()
-            soft_mask = soft_mask.clamp(min=SURPRISE)
+            soft_mask = soft_mask.clamp(SURPRISE, 1 - BELIEF)
         return torch.lerp(likely, torch.full_like(likely, chance), soft_mask.expand_as(likely)).log().sum(-1)
 
     def predict_mask(self, queries: Tensor) -> Tensor | None:
