@@ -41,7 +41,7 @@ class Choice:
         for entry in dataclasses.fields(self.config):
             value = getattr(self.config, entry.name)
             several = isinstance(value, list) and all(isinstance(one, Choice) for one in value)
-            words.append(f"{entry.name} {' or '.join(map(str, value)) if several else value}")
+            words.append(f"{entry.name} {' or '.join(dict.fromkeys(map(str, value))) if several else value}")
         return f"{self.name} ({', '.join(words)})" if words else self.name
 
 

@@ -439,8 +439,8 @@ def test_a_resolved_configuration_gives_itself_again():
 
 
 def test_a_list_of_choices_is_resolved_one_by_one():
-    config = resolved("distortion={name: any_of, of: [half, {name: block, size: [2, 5]}]}")
-    half, block = config.distortion.config.of
+    config = resolved("distortion={name: any_of, of: [half, {name: block, size: [2, 5]}, half]}")
+    half, block, _ = config.distortion.config.of
     assert (half.name, half.config.side, block.name, block.config.size) == ("half", "random", "block", [2, 5])
     assert resolve(load_yaml(to_yaml(config), "")) == resolve(yaml.safe_load(to_yaml(config))) == config
     assert str(config.distortion) == "any_of (of half (side random, fill noise) or block (size [2, 5], fill noise))"
