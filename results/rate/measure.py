@@ -72,7 +72,8 @@ def everything() -> Iterator[Row]:
         yield from rows(build(one.config), one.label, one.series, {"float32": ""})
     for name in PRETRAINED:
         saved = read(name)
-        config = resolve(merge(configuration(saved), parse_overrides([f"episodes.test={EPISODES}"])))
+        words = [f"episodes.test={EPISODES}", "distortion={name: block, size: 16}"]
+        config = resolve(merge(configuration(saved), parse_overrides(words)))
         run = dataclasses.replace(build(config), memory=saved.build())
         yield from rows(run, name, f"EBMM {name}", {"int8": ", 8 bits a value", "int4": ", 4 bits a value"})
 
