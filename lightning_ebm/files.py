@@ -70,7 +70,7 @@ def lock(path: Path, wait: bool = True, say: Callable[[str], object] = print) ->
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     held = FileLock(path, is_singleton=True, fallback_to_soft=False)
-    with warned_of_no_locks(path.parent):
+    try:
         try:
             held.acquire(timeout=0)
         except Timeout:
@@ -81,6 +81,11 @@ def lock(path: Path, wait: bool = True, say: Callable[[str], object] = print) ->
             held.acquire(poll_interval=0.2)
         with contextlib.suppress(OSError):  # Windows lets nobody write into a locked file
             path.write_text(f"process {os.getpid()} on {platform.node()}", encoding="utf-8")
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        without = f"its file system has no locks ({error.strerror})"
+        warnings.warn(f"{path.parent}: {without}; start only one process that writes there", stacklevel=3)
     try:
         yield
     finally:
@@ -93,20 +98,6 @@ def holder(path: Path) -> str:
         return path.read_text(encoding="utf-8")[:200] or "another process"
     except (OSError, ValueError):
         return "another process"
-
-
-@contextmanager
-def warned_of_no_locks(folder: Path) -> Iterator[None]:
-    """Turns the error of a file system that has no locks into a warning that names the folder."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in NO_LOCKS:
-            raise
-        warnings.warn(
-            f"{folder}: its file system has no locks ({error.strerror}); start only one process that writes there",
-            stacklevel=4,
-        )
 
 
 def slug(label: str) -> str:

@@ -27,12 +27,7 @@ def reason(error: BaseException, most: int = sys.maxsize) -> str:
 
 
 class Exit(SystemExit):
-    """The end of this process, which is told in one line.
-
-    Args:
-        code: the exit code.
-        words: the line.
-    """
+    """The end of this process with an exit code, which is told in one line, its `words`."""
 
     def __init__(self, code: int, words: str) -> None:
         super().__init__(code)
@@ -44,10 +39,7 @@ class Stopped(Exit):
 
     Uncaught, it ends the process with `REQUEUE`, or with 1 if something is lost; with 0 in a process that Lightning
     started, for Lightning kills them all when one of its own ends otherwise, and the exit code is that of the first.
-
-    Args:
-        number: the signal.
-        lost: why what was done since the last checkpoint could not be saved; empty if it was.
+    `lost` says why what was done since the last checkpoint could not be saved; it is empty if it was.
     """
 
     def __init__(self, number: int, lost: str = "") -> None:

@@ -72,13 +72,9 @@ class Strength:
 
 
 class Filled(Distortion):
-    """A distortion that fills a place of each pattern, as `config.fill` says, one of `FILLS`.
+    """A distortion that fills a place of each pattern, as `config.fill` says, one of `FILLS`."""
 
-    Attributes:
-        noise_everywhere: whether noise is drawn for whole patterns even if they are not binary.
-    """
-
-    noise_everywhere: ClassVar[bool] = False
+    noise_everywhere: ClassVar[bool] = False  # whether noise is drawn for whole patterns even if they are not binary
 
     def __init__(self, spec: PatternSpec, config: Any) -> None:
         self.fill, self.binary = config.fill, spec.binary

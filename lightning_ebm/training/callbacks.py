@@ -40,12 +40,8 @@ class Progress(pl.Callback):
     """Updates done, loss, the last validation's error in the units of the tables, time left; totals at the end.
 
     In a terminal it is one line that moves; elsewhere, as in a log file, a new line every so often. Where a budget of
-    seconds is spent faster than that of updates, what is shown is the share of the updates that it amounts to.
-
-    Args:
-        name: begins the line.
-        updates: updates in all.
-        path: a file for the parent process, to which the number of updates is written about once a second.
+    seconds is spent faster than that of updates, what is shown is the share of the updates that it amounts to. The
+    number of updates done is also written to the file `path`, for the parent process, about once a second.
     """
 
     def __init__(self, name: str, updates: int, path: Path) -> None:
@@ -139,11 +135,7 @@ def progress_as_in(console: Console) -> Iterator[None]:
 
 
 class Pictures(pl.Callback):
-    """A picture at each validation: pattern, query, and each read step, for a few patterns of the first episode.
-
-    Args:
-        folder: where `step-<update>.png` files are put.
-    """
+    """At each validation, `step-<update>.png`: pattern, query and each read step of a few patterns of one episode."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

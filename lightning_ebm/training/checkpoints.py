@@ -206,10 +206,10 @@ def newest(path: Path) -> tuple[Path, dict[str, Any]] | None:
 
 
 def load(memory: AssociativeMemory, checkpoint: Path) -> None:
-    """Gives a memory the parameters of a checkpoint; of the one before it, with a warning, if it is damaged.
+    """Gives a memory the parameters of a checkpoint.
 
     Raises:
-        ConfigError: if there is none that can be read, or it is of another memory.
+        ConfigError: if it cannot be read, or is of another memory.
     """
     take(memory, *saved_parameters(checkpoint))
 
@@ -218,11 +218,8 @@ def begin(memory: AssociativeMemory, source: str) -> None:
     """Gives a memory the parameters with which `training.start_from` has it begin; if that is empty, its own stay.
 
     The memory may have more write steps or read steps than the source, or the gradient term: what the source lacks
-    stays as it is. Rates that all write steps of the source share are taken for each of them.
-
-    Args:
-        memory: the memory.
-        source: a checkpoint (….ckpt), or a pretrained memory, by name or path (….safetensors); or empty.
+    stays as it is. Rates that all write steps of the source share are taken for each of them. The source is a
+    checkpoint (….ckpt), or a pretrained memory, by name or path (….safetensors).
 
     Raises:
         ConfigError: if there is no such file or name, or it is damaged, or of another memory.
@@ -258,11 +255,13 @@ def grown(old: Tensor, fresh: Tensor, axes: list[int]) -> Tensor:
 
 
 def saved_parameters(checkpoint: Path) -> tuple[str, dict[str, Tensor]]:
-    """What to call a checkpoint in an error, and its memory's `state_dict`; if damaged, those of the one before it."""
-    found = newest(checkpoint) if checkpoint.exists() else None
-    path, saved = found or (checkpoint, read_checkpoint(checkpoint))
-    mine = {name: value for name, value in saved["state_dict"].items() if name.startswith("memory.")}
-    return f"the checkpoint {path}", {name.removeprefix("memory."): value for name, value in mine.items()}
+    """What to call a checkpoint in an error, and its memory's `state_dict`.
+
+    If it is damaged, the one before it does not stand in: a table must not show another checkpoint than it says.
+    """
+    parameters = read_checkpoint(checkpoint)["state_dict"].items()
+    mine = {name: value for name, value in parameters if name.startswith("memory.")}
+    return f"the checkpoint {checkpoint}", {name.removeprefix("memory."): value for name, value in mine.items()}
 
 
 def take(memory: AssociativeMemory, where: str, parameters: dict[str, Tensor]) -> None:

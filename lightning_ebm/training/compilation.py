@@ -100,10 +100,8 @@ def is_compiled(config: RunConfig) -> bool:
 def compiler(cuda_graphs: bool = False) -> Compile:
     """Compiles functions of tensors as one graph each, for each shape of their arguments.
 
-    Random numbers are those that PyTorch draws without compiling.
-
-    Args:
-        cuda_graphs: whether kernels are launched as CUDA graphs, as with mode="reduce-overhead".
+    Random numbers are those that PyTorch draws without compiling. With `cuda_graphs`, kernels are launched as CUDA
+    graphs, as with mode="reduce-overhead".
     """
     options = {"fallback_random": True, "triton.cudagraphs": cuda_graphs}
     return partial(torch.compile, fullgraph=True, dynamic=False, options=options)
@@ -120,12 +118,8 @@ class CompiledLoss:
     number generators as they were: a resumed run equals an uninterrupted one.
 
     Attributes:
-        name: what messages call it.
-        eager: the loss.
-        compiled: the same, compiled.
         memory: whose parameters it is differentiated in.
         size: the number of patterns for which an episode of so many is compiled.
-        say: shows a line.
         judged: for which shapes the compiled gradients are known to be right or wrong; new ones are added.
         works: shapes that this process has called -> whether they run compiled.
     """

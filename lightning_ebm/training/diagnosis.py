@@ -26,14 +26,8 @@ def diagnose(
 ) -> dict[str, Tensor]:
     """What a state holds of its patterns. A reader that has learned to remove noise without remembering cannot pass.
 
-    Args:
-        memory: the memory.
-        spec: kind of the patterns.
-        state: what writing the patterns made.
-        patterns: (episodes, items, *shape).
-        queries: the same shape.
-        mask: as for `memory.read`.
-        corrupted: the same shape, bool, True where a query was corrupted.
+    The state is what writing the patterns (episodes, items, *shape) made, and the mask is as for `memory.read`. Of the
+    same shape, `corrupted`, bool, is True where a query was corrupted.
 
     Returns:
         Scalars, averaged over patterns.

@@ -60,13 +60,8 @@ class MetricsFile(CSVLogger):
 class Tracker(WandbLogger):
     """Lightning's logger of a W&B run, but no update is logged twice, and after an error nothing more is sent.
 
-    Only the first process of a run has one.
-
-    W&B shows a section of panels for each word before the slash in names of metrics: train, val and recall.
-
-    Args:
-        run: the W&B run.
-        logged: file with the last update that was logged, in the run's folder.
+    Only the first process of a run has one. The file `logged`, in the run's folder, has the last update that was
+    logged. W&B shows a section of panels for each word before the slash in names of metrics: train, val and recall.
     """
 
     def __init__(self, run: Any, logged: Path) -> None:

@@ -32,12 +32,9 @@ DISK |= dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "it cannot be wr
 
 
 class StopOnSignal(Checkpoint):
-    """After a signal of `STOP_SIGNALS` to any process, all finish the update, save, and raise `Stopped`.
+    """After a signal of `STOP_SIGNALS` to any process, all finish the update, save to `last`, and raise `Stopped`.
 
     It is a `Checkpoint` because Lightning calls those last, so that a validation's checkpoints are written before.
-
-    Args:
-        last: where the last checkpoint is kept.
     """
 
     def __init__(self, last: Path) -> None:

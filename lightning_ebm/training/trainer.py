@@ -150,10 +150,7 @@ def held(folder: Path) -> Iterator[None]:
     """Keeps other processes out of a run's folder; waits, with a message, for one that is in it.
 
     The first process of a group holds it for all. The others of a group that a launcher started do not see that it
-    waits, and would continue without it: such a group ends instead.
-
-    Raises:
-        Exit: in such a group.
+    waits, and would continue without it: such a group ends instead, by `Exit`.
     """
     try:
         with nullcontext() if rank() else lock(folder / "lock", wait=not launched()):

@@ -11,7 +11,13 @@ import pytest
 import torch
 
 from lightning_ebm.config import ConfigError
-from lightning_ebm.training.checkpoints import DurableCheckpoints, RandomStates, newest, read_checkpoint
+from lightning_ebm.training.checkpoints import (
+    DurableCheckpoints,
+    RandomStates,
+    newest,
+    read_checkpoint,
+    saved_parameters,
+)
 
 
 class PowerCut(BaseException):
@@ -106,6 +112,8 @@ def test_one_changed_bit_is_seen(tmp_path):
     (tmp_path / "last.ckpt").write_bytes(data)
     with pytest.raises(ConfigError, match=r"cannot read .*last\.ckpt: its SHA-256 is not in last\.sha256"):
         read_checkpoint(tmp_path / "last.ckpt")
+    with pytest.raises(ConfigError, match=r"take checkpoint=.*last\.previous\.ckpt"):  # but not silently
+        saved_parameters(tmp_path / "last.ckpt")
     with pytest.warns(UserWarning, match=r"last\.ckpt: its SHA"):
         path, saved = newest(tmp_path / "last.ckpt")
     assert (path.name, saved["global_step"]) == ("last.previous.ckpt", 1)
