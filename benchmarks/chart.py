@@ -12,19 +12,15 @@ from lightning_ebm.reporting.figures.style import COLOURS, FAINT, INK, new_figur
 from lightning_ebm.reporting.table import three_digits
 
 
-def time_bars(rows: Sequence[Row], dark: bool = False) -> Figure:
+def time_bars(rows: Sequence[Row]) -> Figure:
     """Median time of each contender over that of `ours`, one panel for each case and setting.
 
     Thin lines reach from the least to the greatest time. What was not timed is named with its status. Without
     `ours`, times are relative to the fastest.
-
-    Args:
-        rows: of all cases.
-        dark: whether it is shown on a dark background.
     """
     panels = groups(rows)
     counts = [len(group) for group in panels.values()]
-    with new_figure(6.4, 0.6 + 0.24 * sum(counts) + 0.55 * len(counts), dark) as figure:
+    with new_figure(6.4, 0.6 + 0.24 * sum(counts) + 0.55 * len(counts)) as figure:
         all_axes = figure.subplots(len(panels), 1, squeeze=False, sharex=True, height_ratios=counts)[:, 0]
         for axes, (title, group) in zip(all_axes, panels.items(), strict=True):
             unit = unit_of(group)
@@ -34,18 +30,18 @@ def time_bars(rows: Sequence[Row], dark: bool = False) -> Figure:
             for height, row in enumerate(group):
                 if not row.times:
                     axes.annotate(row.status, (0, height), (4, 0), textcoords="offset points", va="center",
-                                  fontsize=8, color=FAINT[dark])  # fmt: skip
+                                  fontsize=8, color=FAINT)  # fmt: skip
                     continue
-                colour = COLOURS[dark][0] if row.contender in OURS else COLOURS[dark][6]
+                colour = COLOURS[0] if row.contender in OURS else COLOURS[6]
                 ratio, most = row.median_s / unit, max(row.times) / unit
                 axes.barh(height, ratio, 0.7, color=colour, alpha=0.7)
-                axes.hlines(height, min(row.times) / unit, most, color=INK[dark], linewidth=1.2)
+                axes.hlines(height, min(row.times) / unit, most, color=INK, linewidth=1.2)
                 label = f"{ratio:.2f}  ({three_digits(1e3 * row.median_s)} ms)"
                 axes.annotate(label, (max(ratio, most), height), (4, 0), textcoords="offset points", va="center",
                               fontsize=8)  # fmt: skip
             axes.set_yticks(range(len(group)), [row.contender for row in group])
             axes.set_ylim(len(group) - 0.5, -0.5)
-            axes.axvline(1, color=FAINT[dark], linewidth=1)
+            axes.axvline(1, color=FAINT, linewidth=1)
         right = max(
             (max(row.times) / unit_of(group) for group in panels.values() for row in group if row.times), default=1
         )

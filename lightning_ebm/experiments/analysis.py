@@ -18,7 +18,7 @@ from lightning_ebm.config import ConfigError, Overrides, Source, to_yaml
 from lightning_ebm.data.episodes import Episode
 from lightning_ebm.experiments.experiment import name_of, run_experiments, test_loader
 from lightning_ebm.experiments.grid import grid, name_of_source
-from lightning_ebm.experiments.measure import Written, measure, per_episode, placed
+from lightning_ebm.experiments.measure import measure, per_episode, placed
 from lightning_ebm.launcher import rank
 from lightning_ebm.memory import PatternSpec, State
 from lightning_ebm.metrics import pattern_errors
@@ -48,8 +48,8 @@ class AnalysisResult:
     """Heads of the table."""
     rows: Sequence[Sequence[Any]]
     """Rows of the table; numbers at full precision."""
-    figure: Callable[[bool], Figure]
-    """Draws the figure, for a light (False) or a dark page."""
+    figure: Figure
+    """In the colours of a white page."""
 
     def table(self) -> Table:
         """Its table."""
@@ -97,30 +97,10 @@ def test_episodes(run: Run, items: int = 0, **changes: Any) -> Iterator[Iterator
         yield (batch.to(run.device) for batch in test_loader(run, items, **changes))
 
 
-def measure_run(
-    run: Run,
-    items: int = 0,
-    precision: str = "float32",
-    prior: bool = False,
-    *,
-    mask_known: bool = False,
-    written: Written | None = None,
-    **changes: Any,
-) -> Record:
-    """The run's memory on the episodes of `experiment.test_loader(run, items, **changes)`, see `measure`.
-
-    `prior` is its `nothing_written`.
-    """
-    return measure(
-        run.memory,
-        test_loader(run, items, **changes),
-        run.data.source.spec,
-        mask_known=mask_known,
-        nothing_written=prior,
-        precision=precision,
-        written=written,
-        device=run.device,
-    )
+def measure_run(run: Run, episodes: Iterable[Episode] | None = None, **options: Any) -> Record:
+    """The run's memory on its test episodes, or on others; `options` are those of `measure`."""
+    episodes = test_loader(run) if episodes is None else episodes
+    return measure(run.memory, episodes, run.data.source.spec, device=run.device, **options)
 
 
 def errors_by_group(run: Run, write: Callable[[Tensor], State], groups: Mapping[str, slice]) -> dict[str, list[float]]:
@@ -211,14 +191,12 @@ class ErrorAnalysis(Analysis):
                 curves.setdefault(label + found.line, {})[found.place] = point
                 exact = found.exact is not None
                 rows.append([label, *(found.cells or [found.place]), *point, *[found.exact] * exact])
-        unit, reference = error_unit(spec_of(runs)), self.reference(runs)
-
-        def figure(dark: bool) -> Figure:
-            if not self.axis:
-                return error_bars(curves, unit, dark)
+        unit = error_unit(spec_of(runs))
+        if self.axis:
             lines = {label: [(place, *point) for place, point in points.items()] for label, points in curves.items()}
-            return error_lines(lines | reference, self.axis, unit, dark, xscale=self.xscale)
-
+            figure = error_lines(lines | self.reference(runs), self.axis, unit, xscale=self.xscale)
+        else:
+            figure = error_bars(curves, unit)
         marks = "Lines are means, bands reach" if self.axis else "Bars are means, lines reach"
         return AnalysisResult(
             self.title,

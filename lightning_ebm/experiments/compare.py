@@ -17,7 +17,7 @@ from lightning_ebm.files import slug
 from lightning_ebm.reporting.comparison_tables import terminal_tables
 from lightning_ebm.reporting.figures.curves import read_curve
 from lightning_ebm.reporting.published import published
-from lightning_ebm.reporting.record import COLUMNS, QUERY, Comparison, Gallery, Recall, Record, pooled, row, write_cells
+from lightning_ebm.reporting.record import COLUMNS, QUERY, Comparison, Record, pooled, row, write_cells
 from lightning_ebm.reporting.report import read_findings, write_index, write_report
 from lightning_ebm.reporting.terminal import QUIET
 from lightning_ebm.schema import RunConfig
@@ -29,16 +29,11 @@ from lightning_ebm.training.trainer import provenance
 def compare(source: Source, overrides: Overrides = (), console: Console = QUIET) -> list[Record]:
     """Trains and measures every row of a configuration, and writes a report to `<output>/compare-<file>`.
 
-    What is done already is not done again, so the same call resumes where an interrupted one stopped.
-
-    Args:
-        source: the configuration: a YAML file or a mapping.
-        overrides: settings laid over it: key=value words or a mapping.
-        console: shows progress and the tables.
+    What is done already is not done again, so the same call resumes where an interrupted one stopped. Arguments are
+    those of `train`; the console shows the tables too.
 
     Returns:
-        A record for each experiment and test setting, seeds apart. Of several processes that a launcher has started,
-        the first one measures, and the others return nothing.
+        A record for each experiment and test setting, seeds apart; in all processes of a launcher but the first, none.
 
     Raises:
         ConfigError: if the configuration is wrong, or every experiment failed.
@@ -110,7 +105,7 @@ def comparison_of(name: str, config: RunConfig, results: list[Record], ending: s
         raise ConfigError("compare.precisions: without a state there is nothing to round; add float32")
     made = provenance(config)
     title = f"{name} on {config.data.name}, {distortion_in_test(config)}{ending}"
-    return Comparison(title, results[0].unit, results, None, made["command"], to_yaml(config), made)
+    return Comparison(title, results[0].unit, results, {}, made["command"], to_yaml(config), made)
 
 
 def together(experiments: Sequence[Experiment], failed: dict[str, str]) -> Comparison:
@@ -127,22 +122,11 @@ def together(experiments: Sequence[Experiment], failed: dict[str, str]) -> Compa
     made = comparison_of("Associative memories", first, results, variation)
     return replace(
         made,
-        gallery=gallery(shown) if first.compare.gallery else None,
+        gallery={one.label: found for one in shown if first.compare.gallery and (found := one.recall())},
         config="\n".join(f"# {name_of(one)}\n{to_yaml(one.config)}" for one in experiments),
         provenance={**made.provenance, "seed": seeds, "episode seed": str(first.episodes.seed)},
-        curves=[curve for one in shown if (curve := read_curve(one.label, one.folder)).points],
+        curves={one.label: curve for one in shown if (curve := read_curve(one.folder))},
         failed=failed,
         runs={one.folder.name: to_yaml(one.config) for one in experiments},
         published=published(first.compare.paper_results) if first.compare.paper_results else None,
-    )
-
-
-def gallery(experiments: Sequence[Experiment]) -> Gallery:
-    """What the memories recalled of the first test episode."""
-    recalls = {one.label: recall for one in experiments if (recall := one.recall())}
-    episode = next(iter(recalls.values()))
-    return Gallery(
-        episode["patterns"],
-        episode["queries"],
-        [Recall(label, saved["trajectory"], saved.get("energies")) for label, saved in recalls.items()],
     )

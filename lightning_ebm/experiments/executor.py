@@ -104,17 +104,11 @@ def run_jobs(
     ended: Callable[[Job, str], str],
     console: Console = QUIET,
 ) -> None:
-    """Runs jobs until there are none left. Stopping this process stops them; if it is killed, they end alone.
+    """Runs jobs, `total` of them, until there are none left; a ConfigError if a command or SLURM cannot be started.
 
-    Args:
-        executor: where and how many at a time, as `make_executor` says.
-        jobs: asked for the next one when there is room for it, so that it may depend on how others have ended.
-        total: how many there will be, for the table.
-        ended: called when a job ends, with the reason if it failed; returns its line in the log: "done", "failed: …".
-        console: shows a live table in a terminal, and a line for each job that ends, in a file too.
-
-    Raises:
-        ConfigError: if a command or SLURM cannot be started.
+    Each is asked for when there is room for it, so that it may depend on how others have ended. `ended` gets one that
+    has ended, with the reason if it failed, and returns its line in the log: "done", "failed: …". Stopping this process
+    stops all jobs; if it is killed, they end alone. A terminal also shows a live table.
     """
     running: list[Running] = []
     begun, count = time.monotonic(), 0
@@ -220,12 +214,7 @@ def wait_for_earlier(log: IO[bytes]) -> None:
 
 
 def make_executor(kind: str, workers: int, slurm: Mapping[str, Any]) -> Local | Slurm:
-    """The executor of a configuration.
-
-    Args:
-        kind: local or slurm.
-        workers: jobs at a time; 0: one for each GPU or, without, each core; with SLURM, all.
-        slurm: settings of sbatch, under submitit's names: partition, time (minutes), gpus_per_node and so on.
+    """The executor of `compare.executor`, `compare.jobs` and `compare.slurm`, or of the same settings of a sweep.
 
     Raises:
         ConfigError: if submitit is not installed.

@@ -14,9 +14,10 @@ import math
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any
 
 import numpy as np
 import yaml
@@ -36,14 +37,13 @@ from lightning_ebm.experiments.executor import Job, make_executor, run_jobs
 from lightning_ebm.experiments.measure import Written, measure, recall_first
 from lightning_ebm.files import atomic_write
 from lightning_ebm.memory import AssociativeMemory
-from lightning_ebm.reporting.record import CONTROL, EXACT, PRIOR, QUERY, Record
+from lightning_ebm.reporting.comparison_tables import mask_name, setting_name
+from lightning_ebm.reporting.record import CONTROL, EXACT, PRIOR, QUERY, Recall, Record
 from lightning_ebm.reporting.terminal import QUIET
 from lightning_ebm.schema import RunConfig
 from lightning_ebm.signals import FAILURES, reason
 from lightning_ebm.training.callbacks import progress_as_in
 from lightning_ebm.training.trainer import Run, build, commit, held, is_trainable, train, training_record, updates_left
-
-Kept = TypeVar("Kept")
 
 SPEAKS = (60.0, 300.0)
 """Seconds within which a process starts, and has imported what it needs: two minutes on a machine with seven processes
@@ -94,8 +94,7 @@ class Experiment:
         tested = {"test": episodes.test, "items": episodes.patterns_per_episode, "distortion": distortion}
         key = hashlib.sha256(json.dumps(tested, sort_keys=True).encode()).hexdigest()[:8]
         if isinstance(setting, Setting):
-            mask = "known" if setting.mask_known else "unknown"
-            setting = f"{setting.items}-{mask}-{setting.precision}"
+            setting = f"{setting.items}-{mask_name(setting.mask_known)}-{setting.precision}"
         return self.folder / "results" / f"{setting}-{key}"
 
     def missing(self) -> list[Setting]:
@@ -108,30 +107,27 @@ class Experiment:
 
     def read(self, setting: Setting) -> list[Record] | None:
         """What was measured in a setting; None, with a warning if its file is damaged, if that is still to be done."""
-
-        def read(file: BinaryIO) -> list[Record]:
-            rows = json.loads(file.read())
+        path = self.path(setting)
+        with warned_of_damage(path):
+            rows = json.loads(path.read_bytes())
             if not isinstance(rows, list):
                 raise TypeError(f"expected a list of records, got {type(rows).__name__}")
             records = [named(Record.from_plain(row), self.label, self.series) for row in rows]
             if not all(map(math.isfinite, (error for record in records for error in record.error))):
                 raise ValueError("an error is not finite")
             return [dataclasses.replace(record, cell=self.folder.name) for record in records]
-
-        return kept(self.path(setting), read)
+        return None
 
     def results(self) -> list[Record]:
         """All that was measured."""
         return [result for setting in self.settings() for result in self.read(setting) or []]
 
-    def recall(self) -> dict[str, np.ndarray] | None:
-        """The gallery's episode and what was recalled: `patterns`, `queries`, `trajectory`, as in `Gallery`."""
-
-        def read(file: BinaryIO) -> dict[str, np.ndarray]:
-            with np.load(file, allow_pickle=False) as saved:
-                return {name: saved[name] for name in {*saved, "patterns", "queries", "trajectory"}}
-
-        return kept(self.path("gallery.npz"), read)
+    def recall(self) -> Recall | None:
+        """What was recalled of the gallery's episode; None if that is still to be done."""
+        path = self.path("gallery.npz")
+        with warned_of_damage(path), np.load(path, allow_pickle=False) as saved:
+            return Recall(**saved)
+        return None
 
     def progress(self) -> float:
         """Share of the updates that its process last said were done."""
@@ -149,16 +145,15 @@ def named(record: Record, label: str, series: str, when: str = "") -> Record:
     return dataclasses.replace(record, label=label, series=series)
 
 
-def kept(path: Path, read: Callable[[BinaryIO], Kept]) -> Kept | None:
-    """What a file of results holds, as `read` finds it; None if it is missing or, with a warning, damaged."""
+@contextmanager
+def warned_of_damage(path: Path) -> Iterator[None]:
+    """Within it, a file of results that is missing, or damaged, which costs a warning, is no error."""
     try:
-        with path.open("rb") as file:
-            return read(file)
+        yield
     except FileNotFoundError:
-        return None
+        pass
     except Exception as error:  # damage can show as almost any
         warnings.warn(f"{path} is damaged ({type(error).__name__}: {error}) and measured again", stacklevel=2)
-        return None
 
 
 def name_of(experiment: Experiment, seed: bool = True) -> str:
@@ -170,12 +165,7 @@ def name_of(experiment: Experiment, seed: bool = True) -> str:
 def run_experiments(experiments: Sequence[Experiment], console: Console = QUIET) -> dict[int, str]:
     """Runs what is not done yet, in this process or by the executor, as the first one's `compare` says.
 
-    Args:
-        experiments: all of a comparison, at least one.
-        console: shows progress, and a line for each that ends.
-
-    Returns:
-        The error of each experiment that failed, by its place in `experiments`; a failure does not stop the others.
+    Returns the error of each experiment that failed, by its place in `experiments`; it does not stop the others.
     """
     config = experiments[0].config.compare
     waiting = {place: one for place, one in enumerate(experiments) if not one.is_done()}
@@ -245,7 +235,8 @@ def run_experiment(experiment: Experiment, say: Callable[[str], None]) -> None:
             atomic_write(experiment.path(setting), json.dumps([row.to_plain() for row in rows]).encode())
         if config.compare.gallery and experiment.recall() is None:
             episode, file = next(iter(test_loader(run, batch=1))), io.BytesIO()
-            np.savez(file, allow_pickle=False, **recall_first(run.memory, episode, config.compare.gallery))
+            found = recall_first(run.memory, episode, config.compare.gallery)._asdict()
+            np.savez(file, allow_pickle=False, **{name: part for name, part in found.items() if part is not None})
             atomic_write(experiment.path("gallery.npz"), file.getvalue())
 
 
@@ -253,9 +244,8 @@ def measured(run: Run, settings: Iterable[Setting], console: Console = QUIET) ->
     """Measures a memory in one setting after the other, see `rows_of`; it writes the episodes of each size once."""
     written: dict[int, Written] = {}
     for setting in settings:
-        mask, episodes = "known" if setting.mask_known else "unknown", run.config.episodes.test
-        what = f"{episodes} episodes of {setting.items} patterns, mask {mask}, {setting.precision}"
-        console.print(f"{run.config.name}: testing on {what}", soft_wrap=True)
+        what = f"{setting_name(setting.items, setting.mask_known)}, {setting.precision}"
+        console.print(f"{run.config.name}: testing on {run.config.episodes.test} episodes of {what}", soft_wrap=True)
         yield setting, rows_of(run, setting, written.setdefault(setting.items, []), console)
 
 

@@ -21,12 +21,8 @@ from lightning_ebm.schema import RunConfig
 def grid(source: Source, overrides: Overrides = ()) -> list[Experiment]:
     """All experiments, in the order of rows, sizes, variations and seeds: file < row < size < variation < command line.
 
-    A row of `compare.rows` may hold `sizes:`, label -> what makes a memory of that size; its points are joined by a
-    line. `compare.vary` maps axes, such as data or distortion, to label -> changes; each combination gives a table
-    of its own. `compare.seeds` repeats every experiment.
-
-    On the command line `memory=PATTERN`, a bare name or glob, keeps the rows whose label or memory matches;
-    in a file without rows it is the memory itself.
+    They are those of `schema.CompareConfig`. On the command line `memory=PATTERN`, a bare name or glob, keeps the rows
+    whose label or memory matches; in a file without rows it is the memory itself.
 
     Raises:
         ConfigError: if an experiment does not resolve, no row is left, or rows of one table differ in their test; the

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator
 from statistics import mean, median
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,7 +17,7 @@ from lightning_ebm.data.episodes import Episode
 from lightning_ebm.memory import AssociativeMemory, PatternSpec, State
 from lightning_ebm.metrics import pattern_errors, recalled, similarity, to_numpy, unit
 from lightning_ebm.quantization import rounded, state_bits
-from lightning_ebm.reporting.record import Record
+from lightning_ebm.reporting.record import Recall, Record
 
 T = TypeVar("T")
 Written = list[tuple[State, float]]
@@ -102,25 +101,18 @@ def measure(
     )
 
 
-def recall_first(
-    memory: AssociativeMemory, episode: Episode, shown: int, mask_known: bool = False
-) -> dict[str, np.ndarray]:
-    """Writes the first episode of a batch and reads its first `shown` queries, with the mask or without.
-
-    Returns:
-        `patterns` and `queries`, (shown, *shape); `trajectory`, (steps, shown, *shape); and, of a memory that has
-        energies, `energies` of pattern, query and each step, (2 + steps, shown).
-    """
+def recall_first(memory: AssociativeMemory, episode: Episode, shown: int, mask_known: bool = False) -> Recall:
+    """Writes the first episode of a batch and reads its first `shown` queries, with the mask or without."""
     patterns, queries = episode.patterns[:1], episode.queries[:1, :shown]
     mask = episode.mask[:1, :shown] if mask_known else None
     with torch.no_grad():
         state = memory.write(patterns)
         trajectory = memory.read(state, queries, mask)
-        found = {"patterns": patterns[0, :shown], "queries": queries[0], "trajectory": trajectory[:, 0]}
+        energies = None
         with contextlib.suppress(NotImplementedError):
             points = [patterns[:, :shown], queries, *trajectory]
-            found["energies"] = torch.stack([memory.energy(state, point)[0] for point in points])
-    return {name: to_numpy(values) for name, values in found.items()}
+            energies = to_numpy(torch.stack([memory.energy(state, point)[0] for point in points]))
+    return Recall(to_numpy(patterns[0, :shown]), to_numpy(queries[0]), to_numpy(trajectory[:, 0]), energies)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,6 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import yaml
@@ -42,10 +41,8 @@ CHANGEABLE = ("data.root", "data.download", "episodes.test", "trainer.threads")
 def wanted(source: Source, overrides: Overrides, row: str) -> Experiment:
     """The memory that `train` makes of a configuration or, if `row` is not empty, that of a row of its comparison.
 
-    A row is named by its label; of several variations or seeds, with these, as in "EBMM, halves, seed 1".
-
-    Raises:
-        ConfigError: if the row is none of the comparison's, or is several experiments of it.
+    A row is named by its label; of several variations or seeds, with these, as in "EBMM, halves, seed 1". A ConfigError
+    says if it is no experiment of the comparison, or several.
     """
     if not row:
         return Experiment.of(resolve(read(source, overrides)))
@@ -59,11 +56,7 @@ def wanted(source: Source, overrides: Overrides, row: str) -> Experiment:
 
 
 def place(name: str) -> Path:
-    """The file that `--as` names: a path if it ends in .safetensors, otherwise a name in the package.
-
-    Raises:
-        ConfigError: if nothing can be called so, or something is already.
-    """
+    """The file that `--as` names, a path or a name in the package; a ConfigError if none can be, or it exists."""
     path = Path(name) if name.endswith(SUFFIX) else FOLDER / f"{name}{SUFFIX}"
     if not NAME.fullmatch(path.stem if name.endswith(SUFFIX) else name):
         raise ConfigError(
@@ -76,15 +69,10 @@ def place(name: str) -> Path:
 
 
 def export(experiment: Experiment, path: Path, command: Sequence[str], dtype: str = "float32") -> Pretrained:
-    """Measures the best parameters of a trained memory, and writes both into a file.
+    """Measures the best parameters of a trained memory, and writes both into a file; an error names the `command`.
 
-    What is measured is the memory that was read back from the file's content, so that the file is known to give it.
-
-    Args:
-        experiment: which memory, and what it is tested with.
-        path: the file, as `place` gives it.
-        command: what trains the memory, for an error.
-        dtype: how the file stores the parameters, one of `schema.DTYPES`.
+    The parameters are stored as `dtype`, one of `schema.DTYPES`. What is measured is the memory that was read back from
+    the file's content, so that the file is known to give it.
 
     Raises:
         ConfigError: if the memory has nothing to train, was not trained, or a file of its run is missing or damaged.
@@ -144,10 +132,7 @@ def origin(run: Run) -> dict[str, str]:
 def reproduce(saved: Pretrained, words: Sequence[str] = (), console: Console = QUIET) -> tuple[Comparison, list[str]]:
     """Measures a pretrained memory on the test episodes that it is published with, or on the first of them.
 
-    Args:
-        saved: the memory's file.
-        words: key=value words; of `CHANGEABLE` only.
-        console: shows progress.
+    The key=value `words` may change `CHANGEABLE` only.
 
     Returns:
         Published and reproduced rows, with the controls of now; and a line for each error that was not reproduced.
@@ -160,7 +145,7 @@ def reproduce(saved: Pretrained, words: Sequence[str] = (), console: Console = Q
     for word in words:
         if word.partition("=")[0] not in CHANGEABLE:
             raise ConfigError(f"with --memory, only {', '.join(CHANGEABLE)} can be changed, got {word!r}")
-    config = resolve(merge(configuration(saved), parse_overrides(words)))
+    config = run_config(saved, words)
     there, count = published(saved), config.episodes.test
     if count > (least := min(len(result.error) for result in there)):
         raise ConfigError(f"episodes.test must be at most {least}, the published episodes, got {count}")
@@ -180,8 +165,8 @@ def reproduce(saved: Pretrained, words: Sequence[str] = (), console: Console = Q
     return comparison_of(saved.name, config, own + here, of), [line for pair in pairs for line in deviations(*pair)]
 
 
-def configuration(saved: Pretrained) -> dict[str, Any]:
-    """The plain configuration of the run that trained a memory.
+def run_config(saved: Pretrained, words: Sequence[str] = ()) -> RunConfig:
+    """The configuration of the run that trained a memory, with key=value words laid over it.
 
     Raises:
         PretrainedError: if it is not a YAML mapping, or could lead to an import.
@@ -192,12 +177,7 @@ def configuration(saved: Pretrained) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise PretrainedError(f"the configuration of the pretrained memory {saved.name} is not a YAML mapping")
     pretrained.refuse_imports(found, saved.name)
-    return found
-
-
-def run_config(saved: Pretrained) -> RunConfig:
-    """The same, checked."""
-    return resolve(configuration(saved))
+    return resolve(merge(found, parse_overrides(words)))
 
 
 def published(saved: Pretrained) -> list[Record]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from lightning_ebm.pretrained import Pretrained
 from lightning_ebm.registry import choice, datasets, distortions
 from lightning_ebm.reporting.figures.strips import read_path
 from lightning_ebm.reporting.figures.style import save
+from lightning_ebm.reporting.record import Recall
 from lightning_ebm.reporting.report import origin, picture, short, strip, write_page
 from lightning_ebm.reporting.table import write_rows
 from lightning_ebm.reporting.templates import render
@@ -114,9 +115,8 @@ def recall(saved: Pretrained, files: Sequence[Path], words: Sequence[str] = ()) 
     mask_known = config.mask == "known" if config.mask else first.mask_known
     memory = saved.build()
     found = recall_first(memory, episode, len(own), mask_known)
-    if not np.isfinite(found["trajectory"]).all():
+    if not np.isfinite(found.trajectory).all():
         raise ValueError(f"{saved.name} recalled values that are not finite")
-    energies = found.get("energies")
     columns = {"image": list(images)} | errors(saved.spec, Episode(*(part[:, : len(own)] for part in episode)), found)
     with_others = f", together with {len(stored)} patterns of {config.company}," if len(stored) else ""
     answer = AnalysisResult(
@@ -128,10 +128,10 @@ def recall(saved: Pretrained, files: Sequence[Path], words: Sequence[str] = ()) 
         ),
         columns=list(columns),
         rows=list(zip(*columns.values(), strict=True)),
-        figure=lambda dark: read_path(found["patterns"], found["queries"], found["trajectory"], dark, energies),
+        figure=read_path(found),
     )
-    steps = np.concatenate([found["patterns"][None], found["queries"][None], found["trajectory"]])
-    return Recalled(answer, images, steps, energies, config)
+    steps = np.concatenate([found.patterns[None], found.queries[None], found.trajectory])
+    return Recalled(answer, images, steps, found.energies, config)
 
 
 def company(saved: Pretrained, config: RecallConfig, count: int, random: np.random.Generator) -> np.ndarray:
@@ -148,35 +148,32 @@ def company(saved: Pretrained, config: RecallConfig, count: int, random: np.rand
     return np.asarray(source.draw("test", missing, random))
 
 
-def errors(spec: PatternSpec, episode: Episode, found: Mapping[str, np.ndarray]) -> dict[str, list[float]]:
+def errors(spec: PatternSpec, episode: Episode, found: Recall) -> dict[str, list[float]]:
     """Head of a column -> a number for each image of an episode, of which `found` was recalled."""
     patterns, queries, mask = episode
-    answer = torch.from_numpy(found["trajectory"][-1])[None]
+    answer = torch.from_numpy(found.trajectory[-1])[None]
     columns = {
         "error of the query": pattern_errors(queries, patterns, spec)[0].tolist(),
         "error on corrupted values": pattern_errors(answer, patterns, spec, mask)[0].tolist(),
         "error on all values": pattern_errors(answer, patterns, spec)[0].tolist(),
     }
-    if "energies" in found:
+    if found.energies is not None:
         heads = ("energy of the pattern", "of the query", "of the answer")
-        columns |= {head: found["energies"][step].tolist() for head, step in zip(heads, (0, 1, -1), strict=True)}
+        columns |= {head: found.energies[step].tolist() for head, step in zip(heads, (0, 1, -1), strict=True)}
     return columns
 
 
 def write_report(saved: Pretrained, found: Recalled) -> Path:
-    """Writes report.html, a page that needs no network, table.csv and recall.png to `<output>/recall-<name>-<hash>`.
+    """Writes report.html, table.csv and recall.png to `<output>/recall-<name>-<hash>`. Returns the page's path.
 
     The hash is that of images and settings, so that other images do not take the place of a report.
-
-    Returns:
-        The path of the page.
     """
     told = hashlib.sha256(json.dumps(plain(found.config)).encode() + found.steps[0].tobytes()).hexdigest()[:8]
     folder = Path(found.config.output) / f"recall-{saved.name}-{told}"
     table = found.answer.table()
     folder.mkdir(parents=True, exist_ok=True)
     write_rows(folder / "table.csv", found.answer.columns, found.answer.rows)
-    save(found.answer.figure(False), folder / "recall")
+    save(found.answer.figure, folder / "recall")
     command = " ".join(["lightning-ebm", *sys.argv[1:]])
     caption = "Each image as it was given; below it, what was stored, the corrupted copy, and every read step."
     if found.energies is not None:

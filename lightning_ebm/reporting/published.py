@@ -42,11 +42,9 @@ class Published:
 
 
 def published(name: str) -> Published:
-    """The numbers that `compare.paper_results` names.
+    """The numbers that `compare.paper_results` names: one of `NAMES`, or the path of a CSV file.
 
-    Args:
-        name: figure3-omniglot, figure3-cifar or table1 for those that come with the package, or the path of a CSV file
-            with the columns of the first (`SIZES`, of one data set) or of the last: memory, then numbers of patterns.
+    Its columns are `SIZES`, for one data set, or memory, then numbers of patterns.
 
     Raises:
         ConfigError: if there is no such name or file, or the file has other columns or holds no numbers.

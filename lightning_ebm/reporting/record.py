@@ -10,8 +10,9 @@ import math
 import typing
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -28,6 +29,7 @@ PRIOR = "prior state"
 EXACT = "exact slots"
 """Role of the control whose slots are filled without writing by gradient; it ends the label of such a row."""
 
+Key = TypeVar("Key")
 Measure = Literal["error_corrupted", "error"]
 MEASURES: dict[Measure, str] = {"error_corrupted": "error on corrupted values", "error": "error on all values"}
 
@@ -240,12 +242,17 @@ def students_t(freedom: int, probability: float = 0.95) -> float:
     return math.tan(low) * math.sqrt(freedom)
 
 
+def grouped(records: Iterable[Record], key: Callable[[Record], Key]) -> dict[Key, list[Record]]:
+    """The records of each key, in the order in which keys first occur."""
+    groups: dict[Key, list[Record]] = {}
+    for record in records:
+        groups.setdefault(key(record), []).append(record)
+    return groups
+
+
 def by_setting(records: Iterable[Record]) -> dict[tuple[int, bool], list[Record]]:
     """The records of each setting (items, mask_known), those without the mask first."""
-    groups: dict[tuple[int, bool], list[Record]] = {}
-    for record in sorted(records, key=lambda record: record.setting[::-1]):
-        groups.setdefault(record.setting, []).append(record)
-    return groups
+    return grouped(sorted(records, key=lambda one: one.setting[::-1]), lambda one: one.setting)
 
 
 def best(records: Iterable[Record]) -> list[Record]:
@@ -257,10 +264,8 @@ def best(records: Iterable[Record]) -> list[Record]:
 
 def size_lines(records: Iterable[Record]) -> dict[str, list[Record]]:
     """The memories that have a size, by the line they are points of, along it."""
-    lines: dict[str, list[Record]] = {}
-    for record in records:
-        if not record.is_control and record.floats:
-            lines.setdefault(record.series or record.label, []).append(record)
+    sized = (record for record in records if not record.is_control and record.floats)
+    lines = grouped(sized, lambda record: record.series or record.label)
     return {name: sorted(line, key=lambda record: record.floats) for name, line in lines.items()}
 
 
@@ -271,12 +276,9 @@ def has_size_sweep(records: Iterable[Record]) -> bool:
 
 def pooled(records: Iterable[Record]) -> list[Record]:
     """Records that differ only in their seed, as one: all episodes together, the mean of what is measured as float."""
-    groups: dict[tuple[object, ...], list[Record]] = {}
-    for record in records:
-        key = (record.label, record.memory, *record.setting, record.precision, record.data, record.distortion)
-        groups.setdefault((*key, record.episodes), []).append(record)
+    same = attrgetter("label", "memory", "setting", "precision", "data", "distortion", "episodes")
     together = []
-    for members in groups.values():
+    for members in grouped(records, same).values():
         changes: dict[str, Any] = {"seeds": len(members), "cell": " ".join(dict.fromkeys(one.cell for one in members))}
         for name, kind in KINDS.items():
             values = [getattr(member, name) for member in members]
@@ -357,37 +359,17 @@ def read_csv(path: Path) -> list[Record]:
     return records
 
 
-@dataclass(frozen=True)
-class Recall:
-    """What one memory recalled in the gallery's episode."""
-
-    label: str
-    """As in `Record`."""
-    trajectory: np.ndarray
-    """(steps, items, *shape), values in [0, 1]; the last step is the answer."""
-    energies: np.ndarray | None = None
-    """Of the stored pattern, the query and each step, (2 + steps, items); None without an energy."""
-
-
-@dataclass(frozen=True)
-class Gallery:
-    """One test episode (or its first patterns), and what each memory recalled."""
+class Recall(NamedTuple):
+    """What a memory recalled of a test episode, or of its first patterns. All but energies are values in [0, 1]."""
 
     patterns: np.ndarray
-    """(items, *shape), values in [0, 1]."""
+    """(items, *shape)."""
     queries: np.ndarray
     """The same, corrupted."""
-    recalls: list[Recall]
-
-
-@dataclass(frozen=True)
-class Curve:
-    """How a memory learned."""
-
-    label: str
-    """As in `Record`."""
-    points: list[tuple[int, float, float]]
-    """(update, seconds of training until then, error on the validation episodes in `Comparison.unit`)."""
+    trajectory: np.ndarray
+    """(steps, items, *shape); the last step is the answer."""
+    energies: np.ndarray | None = None
+    """Of pattern, query and each step, (2 + steps, items); None without an energy."""
 
 
 @dataclass(frozen=True)
@@ -400,16 +382,16 @@ class Comparison:
     """Of the errors, such as "wrong bits of 128"."""
     results: list[Record]
     """One for each memory, number of items, and mask setting."""
-    gallery: Gallery | None
-    """None where patterns cannot be shown as images."""
+    gallery: dict[str, Recall]
+    """Label -> what this row recalled of one test episode, the same for all; empty: nothing is shown."""
     command: str
     """The command line that made it."""
     config: str
     """The resolved configuration, as YAML text."""
     provenance: dict[str, str] = field(default_factory=dict)
     """Versions, commit, hardware, seed, date: name to value."""
-    curves: list[Curve] = field(default_factory=list)
-    """Of the rows that were trained."""
+    curves: dict[str, list[tuple[int, float, float]]] = field(default_factory=dict)
+    """How rows were trained: label -> (update, seconds until then, error on the validation episodes in `unit`)."""
     failed: dict[str, str] = field(default_factory=dict)
     """Rows that could not be finished, and why: label to message."""
     runs: dict[str, str] = field(default_factory=dict)

@@ -8,7 +8,7 @@ import io
 import json
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -25,8 +25,8 @@ from lightning_ebm.reporting.comparison_tables import items_table, main_table, s
 from lightning_ebm.reporting.figures.curves import learning_curves
 from lightning_ebm.reporting.figures.errors import error_against_items, error_against_size
 from lightning_ebm.reporting.figures.strips import mosaic, read_path, recall_gallery, shown_steps
-from lightning_ebm.reporting.figures.style import save, svg
-from lightning_ebm.reporting.record import METRICS, Comparison, Gallery, Measure, has_size_sweep, write_csv
+from lightning_ebm.reporting.figures.style import on_dark, save, svg
+from lightning_ebm.reporting.record import METRICS, Comparison, Measure, Recall, has_size_sweep, write_csv
 from lightning_ebm.reporting.table import Table, plain_table, write_rows
 from lightning_ebm.reporting.templates import render
 
@@ -43,18 +43,14 @@ class Finding:
     folder: Path
     table: Table
     command: str
-    light: str
-    dark: str
+    figure: str
 
 
 def write_report(comparison: Comparison, folder: Path, findings: Sequence[Finding] = (), others: str = "") -> Path:
     """Writes report.html, results.csv, table.md, config.yaml and the figures as PNG. Returns the page's path.
 
-    Args:
-        comparison: it has at least one result.
-        folder: it is made if it is not there.
-        findings: analyses of the same memories, each of which becomes a section.
-        others: address of the page that lists the reports of all variations; empty if there is none.
+    The comparison has at least one result. Each finding, of the same memories, becomes a section. `others` is the
+    address of the page that lists the reports of all variations; empty: there is none.
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(comparison.results, folder / "results.csv")
@@ -67,7 +63,7 @@ def write_report(comparison: Comparison, folder: Path, findings: Sequence[Findin
         ("Results", render("tables.html", tables=tables_of(comparison), command=command, note=note)),
         ("Figures", render("figures.html", figures=figures, command=command)),
     ]
-    if comparison.gallery is not None:
+    if comparison.gallery:
         save_strips(comparison.gallery, folder)
         caption = (
             "One test episode, or its first patterns: what was stored, the queries, and what each memory answered. All"
@@ -90,13 +86,9 @@ def write_report(comparison: Comparison, folder: Path, findings: Sequence[Findin
 def write_index(
     reports: Mapping[str, tuple[Path, Comparison]], missing: Sequence[str], folder: Path, findings: Sequence[Finding]
 ) -> Path:
-    """Writes index.html, the list of the reports of a comparison with several variations of the task.
+    """Writes index.html, which lists the reports of several variations of the task; `findings` as in `write_report`.
 
-    Args:
-        reports: variation -> its report, in a folder below `folder`, and what it reports; at least one.
-        missing: variations without a finished experiment.
-        folder: it exists.
-        findings: as in `write_report`.
+    `reports` are variation -> its page, below `folder`, and what it reports; `missing` have no finished experiment.
     """
     listed = []
     for variation, (path, comparison) in reports.items():
@@ -145,48 +137,40 @@ def tables_of(comparison: Comparison) -> list[Table]:
     return [*tables, main_table(comparison)]
 
 
-def plot(rank: int, caption: str, light: str, dark: str) -> dict[str, Any]:
-    """A figure of two SVGs, on white and on dark, as `macros.html` shows it."""
-    found = re.search(r'<svg[^>]* width="([\d.]+)pt"', light)
+def plot(rank: int, caption: str, figure: str) -> dict[str, Any]:
+    """A figure, an SVG on white, as `macros.html` shows it."""
+    found = re.search(r'<svg[^>]* width="([\d.]+)pt"', figure)
     narrow = bool(found and float(found[1]) < NARROW)
-    light, dark = (data_uri(image.encode(), "svg+xml") for image in (light, dark))
+    light, dark = (data_uri(image.encode(), "svg+xml") for image in (figure, on_dark(figure)))
     return {"rank": rank, "caption": caption, "light": light, "dark": dark, "narrow": narrow}
 
 
 def figures_of(comparison: Comparison, folder: Path, ranks: Iterator[int]) -> list[dict[str, Any]]:
     """The figures that have something to show; they are written to the folder too."""
     several_counts = len(comparison.counts) > 1
-    wanted: dict[str, tuple[str, Callable[[bool], Figure]]] = {}
+    wanted: dict[str, tuple[str, Figure]] = {}
     reach = "reach from the 5th to the 95th percentile of test episodes."
     if several_counts:
         caption = f"Error on corrupted values against the number of stored patterns. Lines are means, bands {reach}"
-        wanted["error_against_items"] = caption, lambda dark: error_against_items(comparison, dark)
+        wanted["error_against_items"] = caption, error_against_items(comparison)
     if not several_counts or has_size_sweep(comparison.results):
         caption = f"Error on corrupted values against the size of the state. Points are means, bars {reach}"
-        wanted["error_against_size"] = caption, lambda dark: error_against_size(comparison, dark)
+        wanted["error_against_size"] = caption, error_against_size(comparison)
     if comparison.published:
         against = error_against_size if comparison.published.axis == "floats" else error_against_items
         caption = (
             "Error on all values, which is what the published lines (thin, dashed) count. These are from"
             f" {comparison.published.source}; whether the mask was known is not stated."
         )
-        wanted["error_against_published"] = caption, lambda dark: against(comparison, dark, "error")
-    if any(curve.points for curve in comparison.curves):
+        wanted["error_against_published"] = caption, against(comparison, "error")
+    if comparison.curves:
         caption = "Error on validation episodes while training."
-        wanted["learning_curves"] = caption, lambda dark: learning_curves(comparison.curves, comparison.unit, dark)
-        points = ((curve.label, *point) for curve in comparison.curves for point in curve.points)
+        wanted["learning_curves"] = caption, learning_curves(comparison.curves, comparison.unit)
+        points = ((label, *point) for label, curve in comparison.curves.items() for point in curve)
         write_rows(folder / "learning_curves.csv", ("label", "update", "seconds", "error"), points)
-    plots = []
-    for name, (caption, drawn) in wanted.items():
-        plots.append(plot(next(ranks), caption, *draw(drawn, folder / name)))
-    return plots
-
-
-def draw(figure: Callable[[bool], Figure], path: Path) -> tuple[str, str]:
-    """Writes a figure as PNG, and returns it as SVG, on white and on dark; `path` is without an ending."""
-    light = figure(False)
-    save(light, path)
-    return svg(light), svg(figure(True))
+    for name, (_, figure) in wanted.items():
+        save(figure, folder / name)
+    return [plot(next(ranks), caption, svg(figure)) for caption, figure in wanted.values()]
 
 
 def analysis_sections(findings: Sequence[Finding], ranks: Iterator[int]) -> list[Section]:
@@ -196,7 +180,7 @@ def analysis_sections(findings: Sequence[Finding], ranks: Iterator[int]) -> list
             one.table.title,
             render(
                 "analysis.html",
-                figure=plot(next(ranks), one.table.caption, one.light, one.dark),
+                figure=plot(next(ranks), one.table.caption, one.figure),
                 anchor=f"{slug(one.table.title)}-table",
                 caption=f"The numbers of the figure. Also in {one.folder.name}/table.csv.",
                 command=one.command,
@@ -219,7 +203,7 @@ def read_findings(output: Path, config: str) -> list[Finding]:
                 with (path.parent / "table.csv").open(newline="", encoding="utf-8") as file:
                     columns, *rows = csv.reader(file)
                 table = plain_table(about["title"], about["caption"], columns, rows)
-                findings.append(Finding(path.parent, table, about["command"], about["light"], about["dark"]))
+                findings.append(Finding(path.parent, table, about["command"], about["light"]))
             except (OSError, ValueError, LookupError, TypeError, csv.Error) as error:
                 warnings.warn(f"skipped in the report: {path.parent} cannot be read: {error!r}", stacklevel=2)
     return findings
@@ -232,35 +216,36 @@ def write_markdown(folder: Path, table: Table, provenance: Mapping[str, str]) ->
     (folder / "table.md").write_text(text, encoding="utf-8")
 
 
-def write_finding(folder: Path, table: Table, provenance: Mapping[str, str], figure: Callable[[bool], Figure]) -> None:
+def write_finding(folder: Path, table: Table, provenance: Mapping[str, str], figure: Figure) -> None:
     """Writes table.md, figure.png and about.json, which `read_findings` reads with table.csv."""
     write_markdown(folder, table, provenance)
-    about = {"title": table.title, "caption": table.caption, "command": provenance["command"]}
-    about["light"], about["dark"] = draw(figure, folder / "figure")
+    save(figure, folder / "figure")
+    about = {"title": table.title, "caption": table.caption, "command": provenance["command"], "light": svg(figure)}
     (folder / "about.json").write_text(json.dumps(about), encoding="utf-8")
 
 
-def gallery_rows(gallery: Gallery) -> list[dict[str, Any]]:
+def gallery_rows(gallery: Mapping[str, Recall]) -> list[dict[str, Any]]:
     """Patterns, queries and answers, each row one picture in its own pixels; the read steps unfold below it."""
-    patterns = f"patterns 1 to {len(gallery.patterns)}"
-    stored = strip(gallery.patterns, f"What was stored: {patterns}")
-    queries = strip(gallery.queries, f"The queries: {patterns}, corrupted")
+    first = next(iter(gallery.values()))
+    patterns = f"patterns 1 to {len(first.patterns)}"
+    stored = strip(first.patterns, f"What was stored: {patterns}")
+    queries = strip(first.queries, f"The queries: {patterns}, corrupted")
     rows: list[dict[str, Any]] = [
         {"label": "pattern", "picture": stored, "steps": []},
         {"label": "query", "picture": queries, "steps": []},
     ]
-    for recall in gallery.recalls:
-        answer = strip(recall.trajectory[-1], f"What {recall.label} answered: {patterns}")
+    for label, recall in gallery.items():
+        answer = strip(recall.trajectory[-1], f"What {label} answered: {patterns}")
         steps = [] if recall.energies is None else [("pattern and its energy", stored, 0), ("query", queries, 1)]
         if len(recall.trajectory) > 1 or steps:
             for step in shown_steps(len(recall.trajectory)):
                 name = f"after read step {step + 1}"
-                steps.append((name, strip(recall.trajectory[step], f"{recall.label} {name}: {patterns}"), 2 + step))
+                steps.append((name, strip(recall.trajectory[step], f"{label} {name}: {patterns}"), 2 + step))
         walk = [
             {"name": name, "picture": image, "notes": [] if recall.energies is None else [short(recall.energies[row])]}
             for name, image, row in steps
         ]
-        rows.append({"label": recall.label, "picture": answer, "steps": walk})
+        rows.append({"label": label, "picture": answer, "steps": walk})
     return rows
 
 
@@ -269,17 +254,16 @@ def short(values: np.ndarray) -> list[str]:
     return [f"{value:.4g}" for value in values]
 
 
-def save_strips(gallery: Gallery, folder: Path) -> None:
+def save_strips(gallery: Mapping[str, Recall], folder: Path) -> None:
     """Pictures of what was recalled, and of the read trajectories of memories with several read steps."""
     save(recall_gallery(gallery), folder / "recall_gallery")
     taken: set[str] = set()
-    for rank, recall in enumerate(gallery.recalls):
+    for rank, (label, recall) in enumerate(gallery.items()):
         if len(recall.trajectory) > 1:
-            name = f"read_path_{slug(recall.label)[:80]}"  # names of files are short
+            name = f"read_path_{slug(label)[:80]}"  # names of files are short
             name = f"{name}-{rank}" if name in taken else name  # "a b" and "a-b"
             taken.add(name)
-            figure = read_path(gallery.patterns, gallery.queries, recall.trajectory, energies=recall.energies)
-            save(figure, folder / name)
+            save(read_path(recall), folder / name)
 
 
 def strip(patterns: np.ndarray, alt: str) -> dict[str, Any]:

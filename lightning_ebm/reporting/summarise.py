@@ -100,14 +100,9 @@ def pooled_rows(records: Sequence[Record], columns: str, measure: Measure) -> di
 
 
 def write_summary(paths: Sequence[Path], overrides: Overrides = ()) -> tuple[Path, list[Table]]:
-    """Writes summary.md and summary.tex.
+    """Writes summary.md and summary.tex, from at least one cells.csv or folder of a comparison.
 
-    Args:
-        paths: cells.csv files, or folders of comparisons; at least one.
-        overrides: fields of `SummaryConfig`: key=value words or a mapping.
-
-    Returns:
-        The folder, and the tables.
+    Overrides are fields of `SummaryConfig`. Returns the folder, and the tables.
 
     Raises:
         ConfigError: if a file or a setting is wrong, or they do not fit.

@@ -103,7 +103,7 @@ class Trial:
     def points(self) -> list[tuple[int, float, float]]:
         """Update, seconds and val/error of each validation so far; a NaN is the worst of all errors."""
         found = [path.parent for path in sorted(self.folder.glob("*/metrics"))]
-        points = read_curve(self.folder.name, found[0]).points if found else []
+        points = read_curve(found[0]) if found else []
         return [(update, seconds, math.inf if math.isnan(error) else error) for update, seconds, error in points]
 
     def errors(self) -> list[float]:
@@ -232,15 +232,8 @@ def from_json(path: Path, make: Callable[..., Made]) -> Made:
 def sweep(file: Path | str, overrides: Overrides = (), console: Console = QUIET) -> list[Trial]:
     """Runs the trials of a sweep's file that have not ended, and writes what was found to `<output>/sweep-<file>`.
 
-    Half-finished trials resume, failed ones run again, others are proposed again.
-
-    Args:
-        file: in the schema of W&B: a path, or the name of one in the package.
-        overrides: fields of `SweepConfig`: key=value words or a mapping.
-        console: shows progress and the ranking.
-
-    Returns:
-        All trials, by number; each has an outcome.
+    The file, a path or the name of one in the package, is in the schema of W&B; overrides are fields of `SweepConfig`.
+    Half-finished trials resume, failed ones run again. Returns all trials, by number; each has an outcome.
 
     Raises:
         ConfigError: if file or settings are wrong, or the folder holds another sweep.

@@ -65,5 +65,5 @@ def train(source: Source, overrides: Overrides = (), console: Console = QUIET) -
         what = ": training.max_steps=0" if trainer.is_trainable(run.memory) else " has no parameters to train"
         done = f"{run.config.memory.name}{what}; use evaluate or compare"
     console.print(done, markup=False, soft_wrap=True)
-    points = read_curve(run.config.name, run.folder).points
-    return TrainedRun(run.config, run.folder, run.data, run.memory, best, *trainer.training_record(run), points)
+    record, curve = trainer.training_record(run), read_curve(run.folder)
+    return TrainedRun(run.config, run.folder, run.data, run.memory, best, *record, curve)

@@ -14,10 +14,9 @@ from pathlib import Path
 
 import torch
 
-from lightning_ebm.config import merge, parse_overrides, resolve
 from lightning_ebm.experiments.experiment import test_loader
 from lightning_ebm.experiments.grid import grid
-from lightning_ebm.experiments.pretrained import configuration
+from lightning_ebm.experiments.pretrained import run_config
 from lightning_ebm.metrics import pattern_errors, recalled, unit
 from lightning_ebm.pretrained import read
 from lightning_ebm.quantization import rounded, state_bits
@@ -73,8 +72,7 @@ def everything() -> Iterator[Row]:
     for name in PRETRAINED:
         saved = read(name)
         words = [f"episodes.test={EPISODES}", "distortion={name: block, size: 16}"]
-        config = resolve(merge(configuration(saved), parse_overrides(words)))
-        run = dataclasses.replace(build(config), memory=saved.build())
+        run = dataclasses.replace(build(run_config(saved, words)), memory=saved.build())
         yield from rows(run, name, f"EBMM {name}", {"int8": ", 8 bits a value", "int4": ", 4 bits a value"})
 
 
@@ -122,13 +120,13 @@ def table(found: list[Row]) -> str:
 def draw(found: list[Row]) -> None:
     """A panel for each data set and mask; a band that reaches to 0 ends at the lower edge."""
     lines = list(dict.fromkeys(row.line for row in found))
-    with new_figure(9.2, 7.2, False) as figure:
+    with new_figure(9.2, 7.2) as figure:
         panels = figure.subplots(2, 2, sharex=True, sharey="row")
         for axes, (data, mask) in zip(panels.flat, product(DATA, ("unknown", "known")), strict=True):
             for rank, line in enumerate(lines):
                 own = [one for one in found if (one.data, one.mask, one.line) == (data, mask, line)]
                 if points := sorted((one.bits_a_pixel, *mean_and_band(one.corrupted)) for one in own):
-                    draw_line(axes, points, label=line, **look(rank, False))
+                    draw_line(axes, points, label=line, **look(rank))
             axes.set_title(f"{DATA[data]}, mask {mask}")
             axes.set_yscale("log")
             write_out_ticks(axes.yaxis)

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from lightning_ebm.reporting.record import PRIOR, QUERY, Comparison, Gallery, Recall, Record
+from lightning_ebm.reporting.record import PRIOR, QUERY, Comparison, Recall, Record
 
 NASTY = "<script>alert(\"1\")</script> & 'co'"
 
@@ -35,19 +35,19 @@ def controls(items: int = 16, mask_known: bool = False) -> list[Record]:
     ]
 
 
-def gallery(channels: int = 1, items: int = 3, steps: int = 4) -> Gallery:
+def gallery(channels: int = 1, items: int = 3, steps: int = 4) -> dict[str, Recall]:
     random = np.random.default_rng(channels)
     patterns = random.random((items, channels, 32, 32))
-    recalls = [Recall(label, random.random((steps, items, channels, 32, 32))) for label in ("EBMM", NASTY)]
-    return Gallery(patterns, 1 - patterns, recalls)
+    shape = (steps, items, channels, 32, 32)
+    return {label: Recall(patterns, 1 - patterns, random.random(shape)) for label in ("EBMM", NASTY)}
 
 
-def comparison(results: list[Record], pictures: Gallery | None = None) -> Comparison:
+def comparison(results: list[Record], pictures: dict[str, Recall] | None = None) -> Comparison:
     return Comparison(
         title=f"Fakes {NASTY}",
         unit="wrong <bits> of 128",
         results=results,
-        gallery=pictures,
+        gallery=pictures or {},
         command=f"lightning-ebm compare {NASTY}",
         config=f"name: {NASTY}\n",
         provenance={"commit": "abc", "date": "2026-01-02", f"key {NASTY}": f"value {NASTY}"},

@@ -1,5 +1,3 @@
-import dataclasses
-
 import numpy as np
 import torch
 
@@ -7,7 +5,6 @@ from lightning_ebm.data.episodes import Episode
 from lightning_ebm.experiments.controls import QueryItself
 from lightning_ebm.experiments.measure import recall_first
 from lightning_ebm.reporting.figures.strips import read_path
-from lightning_ebm.reporting.record import Recall
 from lightning_ebm.reporting.report import gallery_rows
 from lightning_ebm.reporting.templates import render
 from tests.experiments import fakes
@@ -34,30 +31,29 @@ def episode():
 
 def test_energies_of_pattern_query_and_every_step():
     found, made = recall_first(Distance(), episode(), 3), episode()
-    assert found["energies"].shape == (4, 3) and found["trajectory"].shape == (2, 3, 1, 4, 4)
+    assert found.energies.shape == (4, 3) and found.trajectory.shape == (2, 3, 1, 4, 4)
     first = made.patterns[0, 0]
     for row, points in enumerate((made.patterns[0, :3], made.queries[0, :3])):
         expected = [(point - first).abs().sum() for point in points]
-        np.testing.assert_allclose(found["energies"][row], expected, rtol=1e-6)
-    np.testing.assert_allclose(found["energies"][2], found["energies"][1] / 2, rtol=1e-5)
-    np.testing.assert_allclose(found["energies"][3], 0, atol=1e-6)
+        np.testing.assert_allclose(found.energies[row], expected, rtol=1e-6)
+    np.testing.assert_allclose(found.energies[2], found.energies[1] / 2, rtol=1e-5)
+    np.testing.assert_allclose(found.energies[3], 0, atol=1e-6)
 
 
 def test_a_memory_without_an_energy_has_none():
     found = recall_first(QueryItself(), episode(), 2)
-    assert set(found) == {"patterns", "queries", "trajectory"}
-    np.testing.assert_array_equal(found["trajectory"][-1], found["queries"])
+    assert found.energies is None
+    np.testing.assert_array_equal(found.trajectory[-1], found.queries)
 
 
 def with_energies(steps: int):
-    gallery = fakes.gallery(1, steps=steps)
     energies = np.arange(3.0 * (2 + steps)).reshape(2 + steps, 3) + 0.25
-    return dataclasses.replace(gallery, recalls=[Recall("EBMM", gallery.recalls[0].trajectory, energies)]), energies
+    return fakes.gallery(1, steps=steps)["EBMM"]._replace(energies=energies), energies
 
 
 def test_the_page_has_energies_below_pattern_query_and_steps():
-    gallery, energies = with_energies(4)
-    html = render("gallery.html", rows=gallery_rows(gallery), caption="", command="")
+    recall, energies = with_energies(4)
+    html = render("gallery.html", rows=gallery_rows({"EBMM": recall}), caption="", command="")
     shown = [part.split("</i>")[0] for part in html.split("<i>")[1:]]
     assert shown == [f"{energy:.4g}" for energy in energies.ravel()]
     assert html.count("<li>") == 6 and "pattern and its energy" in html
@@ -65,8 +61,8 @@ def test_the_page_has_energies_below_pattern_query_and_steps():
 
 
 def test_the_figure_has_them_too_and_leaves_out_the_same_steps():
-    gallery, energies = with_energies(12)
-    figure = read_path(gallery.patterns, gallery.queries, gallery.recalls[0].trajectory, energies=energies)
+    recall, energies = with_energies(12)
+    figure = read_path(recall)
     (axes,) = figure.axes
     texts = [text.get_text() for text in axes.texts]
     names = [label.get_text() for label in axes.get_xticklabels()]

@@ -10,7 +10,6 @@ import pytest
 from lightning_ebm.reporting.figures.errors import error_lines
 from lightning_ebm.reporting.figures.style import svg
 from lightning_ebm.reporting.published import published
-from lightning_ebm.reporting.record import Curve, Recall
 from lightning_ebm.reporting.report import Finding, write_index, write_report
 from lightning_ebm.reporting.table import plain_table
 from tests.experiments import fakes
@@ -32,12 +31,11 @@ def full(results, name):
     """A comparison with everything that a report can show."""
     made = fakes.comparison([dataclasses.replace(r, cell="ebmm-0123abcd ebmm-4567cdef") for r in results])
     gallery = fakes.gallery(1, items=4)
-    ebmm = gallery.recalls[0]
-    energies = np.random.default_rng(0).normal(size=(2 + len(ebmm.trajectory), 4)) * 1000
-    gallery = dataclasses.replace(gallery, recalls=[Recall("EBMM", ebmm.trajectory, energies), gallery.recalls[1]])
-    curve = Curve("EBMM", [(100, 1.0, 30.0), (200, 2.0, 10.0), (300, 3.0, 4.0)])
+    energies = np.random.default_rng(0).normal(size=(2 + len(gallery["EBMM"].trajectory), 4)) * 1000
+    gallery["EBMM"] = gallery["EBMM"]._replace(energies=energies)
+    curves = {"EBMM": [(100, 1.0, 30.0), (200, 2.0, 10.0), (300, 3.0, 4.0)]}
     return dataclasses.replace(
-        made, title="Associative memories on fakes", gallery=gallery, curves=[curve], published=published(name),
+        made, title="Associative memories on fakes", gallery=gallery, curves=curves, published=published(name),
         runs={"ebmm-0123abcd": "name: ebmm\n" * 40}, failed={"Storkey": "ran out of memory"},
     )  # fmt: skip
 
@@ -47,13 +45,12 @@ def pages(tmp_path_factory):
     """Pages by name: with sizes, with numbers of patterns, and the index of the two."""
     folder = tmp_path_factory.mktemp("pages")
     lines = {"EBMM": [(16.0, 1.0, 0.5, 2.0), (32.0, 2.0, 1.0, 4.0)]}
-    light, dark = (svg(error_lines(lines, "patterns", "wrong bits", dark)) for dark in (False, True))
     rows = [["EBMM", "16", "1"], ["MANN", "32", "12.5"], ["EBMM", "32", ""]]
     columns = ["memory", "patterns", "error"]
     table = plain_table("More patterns", "Error.", columns, rows)
-    finding = Finding(folder, table, "lightning-ebm analyse", light, dark)
+    finding = Finding(folder, table, "lightning-ebm analyse", svg(error_lines(lines, "patterns", "wrong bits")))
     sizes, counts = full(fakes.sizes(), "figure3-omniglot"), full(fakes.counts(), "table1")
-    counts = dataclasses.replace(counts, curves=[], gallery=None)
+    counts = dataclasses.replace(counts, curves={}, gallery={})
     made = {
         "sizes": write_report(sizes, folder / "sizes", [finding]),
         "counts": write_report(counts, folder / "counts", others="../index.html"),

@@ -17,7 +17,7 @@ from lightning_ebm.reporting.figures.strips import (
     recall_gallery,
     shown_steps,
 )
-from lightning_ebm.reporting.record import has_size_sweep
+from lightning_ebm.reporting.record import Recall, has_size_sweep
 from tests.experiments import fakes
 
 
@@ -114,9 +114,8 @@ def test_one_panel_for_each_setting():
     assert titles == [f"{n} patterns, mask {mask}" for n in (16, 32) for mask in ("unknown", "known")]
 
 
-@pytest.mark.parametrize("dark", [False, True])
-def test_error_against_items_follows_each_label(dark):
-    figure = error_against_items(fakes.comparison(fakes.counts()), dark)
+def test_error_against_items_follows_each_label():
+    figure = error_against_items(fakes.comparison(fakes.counts()))
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["mask unknown", "mask known"]
     for axes in figure.axes:
         drawn = lines(axes)
@@ -138,7 +137,8 @@ def test_gallery_shows_patterns_queries_and_answers(channels):
     names = [label.get_text() for label in axes.get_yticklabels()]
     assert names == ["pattern", "query", "EBMM", fakes.NASTY]
     step = (picture.shape[0] + 2) // len(names)
-    for row, values in enumerate((gallery.patterns, gallery.queries, gallery.recalls[0].trajectory[-1])):
+    first = gallery["EBMM"]
+    for row, values in enumerate((first.patterns, first.queries, first.trajectory[-1])):
         shown = picture[row * step : row * step + 32, :32, :3]
         np.testing.assert_allclose(shown, np.broadcast_to(np.moveaxis(values[0], 0, -1), (32, 32, 3)))
 
@@ -146,7 +146,7 @@ def test_gallery_shows_patterns_queries_and_answers(channels):
 def test_read_path_has_a_column_for_each_step_up_to_eight():
     random = np.random.default_rng(0)
     patterns, trajectory = random.random((2, 128)), random.random((12, 2, 128))
-    (axes,) = read_path(patterns, 1 - patterns, trajectory, dark=True).axes
+    (axes,) = read_path(Recall(patterns, 1 - patterns, trajectory)).axes
     names = [label.get_text() for label in axes.get_xticklabels()]
     assert names[:3] == ["pattern", "query", "read 1"] and names[-1] == "read 12" and len(names) == 10
     picture = axes.get_images()[0].get_array()
@@ -186,12 +186,12 @@ def test_files_are_valid_and_reproducible(tmp_path):
 def test_themes_differ_and_leave_no_trace():
     before = dict(matplotlib.rcParams)
     made = fakes.comparison(fakes.sizes())
-    light, dark = error_against_size(made), error_against_size(made, dark=True)
+    light = style.svg(error_against_size(made))
     assert dict(matplotlib.rcParams) == before
-    assert light.get_facecolor() != dark.get_facecolor()
-    for figure, theme in ((light, False), (dark, True)):
-        label = figure.axes[0].get_xticklabels()[0]
-        assert matplotlib.colors.to_hex(label.get_color()) == style.INK[theme]
+    dark = style.on_dark(light)
+    for colour, other in style.ON_DARK.items():
+        assert dark.count(other) == light.count(colour) and colour not in dark
+    assert style.BACKGROUND in light and style.INK in light and style.COLOURS[0] in light
 
 
 @pytest.mark.parametrize("results", [fakes.controls(), [dataclasses.replace(fakes.sizes()[5])]])
@@ -210,7 +210,7 @@ def test_a_contact_sheet_has_a_row_of_queries_below_each_row_of_patterns():
 
 
 def test_no_two_memories_look_alike_even_where_colours_come_again():
-    styles = looks([(f"row {i}", f"memory {i}") for i in range(18)], dark=False).values()
+    styles = looks([(f"row {i}", f"memory {i}") for i in range(18)]).values()
     assert len({(style["color"], style["marker"]) for style in styles}) == 18
 
 

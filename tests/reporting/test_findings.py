@@ -27,7 +27,7 @@ def test_the_analyses_of_one_config_are_found(findings):
     assert finding.folder.name == "analysis-debug-read_trajectory" and finding.table.title == "Along the read path"
     assert [column.head for column in finding.table.columns[:2]] == ["memory", "step"]
     assert [cell.text for cell in finding.table.rows[0].cells[:2]] == ["EBMM", "query"]
-    assert finding.command.startswith("lightning-ebm") and "#15171b" in finding.dark and "#ffffff" in finding.light
+    assert finding.command.startswith("lightning-ebm") and "#ffffff" in finding.figure
 
 
 def test_a_damaged_analysis_is_named_and_left_out(tmp_path):
@@ -36,7 +36,7 @@ def test_a_damaged_analysis_is_named_and_left_out(tmp_path):
         (tmp_path / f"analysis-debug-{name}" / "about.json").write_text(content)
     cut = tmp_path / "analysis-debug-capacity"  # a kill came while its table was written again
     cut.mkdir()
-    (cut / "about.json").write_text('{"title": "a", "caption": "b", "command": "c", "light": "", "dark": ""}')
+    (cut / "about.json").write_text('{"title": "a", "caption": "b", "command": "c", "light": ""}')
     (cut / "table.csv").write_text("memory,stored,error\nEBMM,4")
     with pytest.warns(UserWarning, match=r"analysis-debug-read_trajectory cannot be read") as warned:
         assert read_findings(tmp_path, "debug") == []

@@ -105,10 +105,9 @@ def test_ratios_to_the_published_are_read_off_unless_an_error_is_zero():
     assert axes.get_yscale() == "linear" and axes.get_ylim()[0] < 0
 
 
-@pytest.mark.parametrize("dark", [False, True])
-def test_lines_over_numbers_of_patterns(dark):
+def test_lines_over_numbers_of_patterns():
     comparison = with_published(fakes.counts(), "table1")
-    figure = error_against_items(comparison, dark, "error")
+    figure = error_against_items(comparison, "error")
     assert {"EBMM", "EBMM, published"} <= {text.get_text() for text in figure.legends[0].get_texts()}
     for axes in figure.axes:
         lines = [line for line in axes.get_lines() if list(line.get_xdata()) == [16, 32, 48, 64, 96]]

@@ -179,9 +179,10 @@ def test_gallery_pictures_are_exact_pixels(one_setting, several_settings, channe
     page = (one_setting if channels == 1 else several_settings)[0]
     gallery = fakes.gallery(channels)
     strips = [image for image in page.all("img") if str(image["src"]).startswith("data:image/png")]
-    assert len(strips) == 2 + len(gallery.recalls) * (1 + 4)
+    assert len(strips) == 2 + len(gallery) * (1 + 4)
     assert all(image["alt"] for image in page.all("img"))
-    shown = [gallery.patterns, gallery.queries, gallery.recalls[0].trajectory[-1], *gallery.recalls[0].trajectory]
+    first = gallery["EBMM"]
+    shown = [first.patterns, first.queries, first.trajectory[-1], *first.trajectory]
     for image, values in zip(strips, shown, strict=False):
         pixels = np.array(Image.open(io.BytesIO(base64.b64decode(str(image["src"]).partition(",")[2]))))
         assert (str(pixels.shape[1]), str(pixels.shape[0])) == (image["width"], image["height"])
@@ -207,9 +208,8 @@ def test_a_report_without_gallery_or_memories(tmp_path):
 
 
 def test_labels_that_are_long_or_alike_have_files_of_their_own(tmp_path):
-    gallery = fakes.gallery(1)
-    recalls = [dataclasses.replace(gallery.recalls[0], label=label) for label in ("a b", "A-b", "x" * 300)]
-    save_strips(dataclasses.replace(gallery, recalls=recalls), tmp_path)
+    recall = fakes.gallery(1)["EBMM"]
+    save_strips(dict.fromkeys(("a b", "A-b", "x" * 300), recall), tmp_path)
     names = {path.stem for path in tmp_path.iterdir()}
     assert names == {"recall_gallery", "read_path_a-b", "read_path_a-b-1", "read_path_" + "x" * 80}
 

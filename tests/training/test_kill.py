@@ -87,9 +87,9 @@ def test_killed_at_random_moments_and_started_again_it_ends_as_if_nothing_had_be
         for name in ("best.ckpt", "last.ckpt"):
             assert (killed / "checkpoints" / name).exists()
         assert metrics(killed) == metrics(whole)
-        points = read_curve("", killed).points
+        points = read_curve(killed)
         assert [update for update, *_ in points] == list(range(4, 61, 4))
-        assert [error for *_, error in points] == [error for *_, error in read_curve("", whole).points]
+        assert [error for *_, error in points] == [error for *_, error in read_curve(whole)]
         seconds = [second for _, second, _ in points]
         assert seconds == sorted(seconds)
     print(f"\n{sum(moments.values())} kills in {runs} runs of {duration:.1f} s: {dict(moments)}; last saved: {updates}")

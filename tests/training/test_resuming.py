@@ -156,19 +156,19 @@ def test_files_that_a_kill_cut_off_do_not_disturb(tmp_path):
     (rows,) = run.folder.glob("metrics/*/metrics.csv")
     content = rows.read_bytes()
     rows.write_bytes(content[:-9])
-    assert [update for update, *_ in read_curve("", run.folder).points] == [2]
+    assert [update for update, *_ in read_curve(run.folder)] == [2]
     rows.write_bytes(content.replace(b",1,", b",\xff,"))
     for name in ("provenance.yaml", "progress"):
         (run.folder / name).write_text("a: b\nc")
     (run.folder / "config.yaml").write_bytes(b"")
     again = training.build(config(tmp_path, *SHORT))
     with pytest.warns(UserWarning, match=r"metrics\.csv is damaged"):
-        read_curve("", run.folder)
+        read_curve(run.folder)
     training.train(again)
     assert (run.folder / "config.yaml").stat().st_size > 100
     assert (run.folder / "provenance.yaml").read_text().startswith("a: b\nc\n---\ncommand: ")
     rows.unlink()
-    assert [update for update, *_ in read_curve("", run.folder).points] == [6]
+    assert [update for update, *_ in read_curve(run.folder)] == [6]
 
 
 @pytest.mark.parametrize("content", [b"", b"[{", b"{}", b'[{"role": ""}]', b"PK\x03\x04", b"\xff"])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from lightning_ebm.data.distortions import Pixels, PixelsConfig
 from lightning_ebm.experiments.analysis import Condition, ErrorAnalysis, measure_run
+from lightning_ebm.experiments.experiment import test_loader
 from lightning_ebm.settings import setting
 from lightning_ebm.training.trainer import Run
 
@@ -28,5 +29,6 @@ class Basin(ErrorAnalysis):
 
     def conditions(self, run: Run) -> Iterator[Condition]:
         for share in sorted(self.shares):
-            found = measure_run(run, distortion=Pixels(run.data.source.spec, PixelsConfig(share)))
+            distortion = Pixels(run.data.source.spec, PixelsConfig(share))
+            found = measure_run(run, test_loader(run, distortion=distortion))
             yield Condition(share, found.error, exact=found.exact)

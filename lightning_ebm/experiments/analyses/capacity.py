@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lightning_ebm.experiments.analysis import Condition, ErrorAnalysis, measure_run
+from lightning_ebm.experiments.experiment import test_loader
 from lightning_ebm.settings import setting
 from lightning_ebm.training.trainer import Run
 
@@ -24,6 +25,6 @@ class Capacity(ErrorAnalysis):
 
     def conditions(self, run: Run) -> Iterator[Condition]:
         for items in sorted(self.patterns_per_episode):
-            found = measure_run(run, items)
+            found = measure_run(run, test_loader(run, items))
             cells = [run.config.episodes.patterns_per_episode, items]
             yield Condition(items, found.error_corrupted, cells, found.exact)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lightning_ebm.experiments.analysis import Condition, ErrorAnalysis, measure_run
+from lightning_ebm.experiments.experiment import test_loader
 from lightning_ebm.settings import setting
 from lightning_ebm.training.trainer import Run
 
@@ -23,6 +24,6 @@ class Correlated(ErrorAnalysis):
 
     def conditions(self, run: Run) -> Iterator[Condition]:
         for classes in self.classes:
-            found = measure_run(run, classes=classes)
+            found = measure_run(run, test_loader(run, classes=classes))
             kind = f"of {classes} class{'es' if classes > 1 else ''}" if classes else "of all classes"
             yield Condition(kind, found.error_corrupted, exact=found.exact)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -36,7 +35,7 @@ class Energies(Analysis):
             " and of foreign ones. AUROC: the chance that a stored pattern has less energy than one of the other kind.",
             ["memory", "patterns", "mean energy", "5th percentile", "95th percentile", "AUROC against stored"],
             rows,
-            partial(histograms, found),
+            histograms(found),
         )
 
 
@@ -74,14 +73,14 @@ def auroc(stored: np.ndarray, others: np.ndarray) -> float:
     return float((ranks[len(stored) :].sum() - len(others) * (len(others) + 1) / 2) / pairs)
 
 
-def histograms(found: Mapping[str, Mapping[str, np.ndarray]], dark: bool) -> Figure:
+def histograms(found: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
     """One panel for each memory, one outline for each kind of pattern."""
-    with new_figure(6.4, 0.7 + 2.2 * len(found), dark) as figure:
+    with new_figure(6.4, 0.7 + 2.2 * len(found)) as figure:
         panels = figure.subplots(len(found), squeeze=False)[:, 0]
         for axes, (label, kinds) in zip(panels, found.items(), strict=True):
             edges = np.histogram_bin_edges(np.concatenate(list(kinds.values())), 60)
             for rank, (kind, values) in enumerate(kinds.items()):
-                colour = COLOURS[dark][rank]
+                colour = COLOURS[rank]
                 axes.hist(values, edges, density=True, histtype="stepfilled", alpha=0.25, color=colour)
                 axes.hist(values, edges, density=True, histtype="step", color=colour, label=kind)
             axes.set_title(label)

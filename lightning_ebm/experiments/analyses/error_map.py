@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -36,7 +35,7 @@ class ErrorMap(Analysis):
             " of the corrupted region, within two pixels of it, and further away (table). The mask is unknown.",
             ["memory", "inside", "within two pixels", "further away"],
             rows,
-            partial(error_maps, images),
+            error_maps(images),
         )
 
 
@@ -60,10 +59,10 @@ def maps(run: Run) -> tuple[np.ndarray, dict[str, float]]:
     return total / count, {name: error / places if places else np.nan for name, (error, places) in sums.items()}
 
 
-def error_maps(images: Mapping[str, np.ndarray], dark: bool) -> Figure:
+def error_maps(images: Mapping[str, np.ndarray]) -> Figure:
     """One map for each memory, on one scale."""
     highest = max(float(image.max()) for image in images.values()) or 1.0
-    with new_figure(1.2 + 2.0 * len(images), 2.6, dark) as figure:
+    with new_figure(1.2 + 2.0 * len(images), 2.6) as figure:
         panels = figure.subplots(1, len(images), squeeze=False)[0]
         for axes, (label, image) in zip(panels, images.items(), strict=True):
             shown = axes.imshow(image, vmin=0, vmax=highest, cmap="magma")

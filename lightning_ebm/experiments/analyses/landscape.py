@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -46,7 +45,7 @@ class Landscape(Analysis):
             " projected.",
             ["memory", "writing", "x of the minimum", "y of the minimum", "energy there"],
             rows,
-            partial(planes, found),
+            planes(found),
         )
 
     def slice(self, run: Run) -> dict[str, np.ndarray]:
@@ -95,9 +94,9 @@ class Landscape(Analysis):
             }
 
 
-def planes(found: Mapping[str, dict[str, np.ndarray]], dark: bool) -> Figure:
+def planes(found: Mapping[str, dict[str, np.ndarray]]) -> Figure:
     """Two panels for each memory; the read path is drawn where it belongs, in the written energy."""
-    with new_figure(8.4, 0.4 + 3.3 * len(found), dark) as figure:
+    with new_figure(8.4, 0.4 + 3.3 * len(found)) as figure:
         panels = figure.subplots(len(found), 2, squeeze=False)
         for row, (label, plane) in zip(panels, found.items(), strict=True):
             for axes, when in zip(row, ("before", "after"), strict=True):
@@ -105,8 +104,8 @@ def planes(found: Mapping[str, dict[str, np.ndarray]], dark: bool) -> Figure:
                 figure.colorbar(shown, ax=axes)
                 axes.grid(False)
                 axes.set_title(f"{label}, {when} writing")
-                axes.plot(0, 0, "s", color="white", markeredgecolor="black")
-                axes.plot(1, 0, "o", color="white", markeredgecolor="black")
-                axes.plot(*plane["other"], "^", color="white", markeredgecolor="black")
-            row[1].plot(*plane["path"].T, ".-", color=COLOURS[dark][1])
+                axes.plot(0, 0, "s", color="whitesmoke", markeredgecolor="black")
+                axes.plot(1, 0, "o", color="whitesmoke", markeredgecolor="black")
+                axes.plot(*plane["other"], "^", color="whitesmoke", markeredgecolor="black")
+            row[1].plot(*plane["path"].T, ".-", color=COLOURS[1])
     return figure

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 
 from lightning_ebm.experiments.analysis import Analysis, AnalysisResult, spec_of, test_episodes
 from lightning_ebm.metrics import pattern_errors, unit
@@ -26,20 +25,16 @@ class ReadTrajectory(Analysis):
         for label, (errors, energies, original) in found.items():
             for step, (error, energy) in enumerate(zip(errors, energies, strict=True)):
                 rows.append([label, "query" if step == 0 else step, float(error), float(energy), float(original)])
-
-        def figure(dark: bool) -> Figure:
-            with new_figure(9.2, 3.4, dark) as drawn:
-                panels = drawn.subplots(1, 2)
-                for rank, (label, (errors, energies, original)) in enumerate(found.items()):
-                    colour = COLOURS[dark][rank % len(COLOURS[dark])]
-                    panels[0].plot(errors, marker="o", color=colour, label=label)
-                    panels[1].plot(energies - original, marker="o", color=colour)
-                panels[1].axhline(0, linewidth=0.8, color="grey", linestyle="dashed")
-                panels[0].set(xlabel="read step (0: the query)", ylabel=f"error on corrupted values\n({unit(spec)})")
-                panels[1].set(xlabel="read step (0: the query)", ylabel="energy above that of\nthe stored pattern")
-                legend(drawn)
-            return drawn
-
+        with new_figure(9.2, 3.4) as figure:
+            panels = figure.subplots(1, 2)
+            for rank, (label, (errors, energies, original)) in enumerate(found.items()):
+                colour = COLOURS[rank % len(COLOURS)]
+                panels[0].plot(errors, marker="o", color=colour, label=label)
+                panels[1].plot(energies - original, marker="o", color=colour)
+            panels[1].axhline(0, linewidth=0.8, color="grey", linestyle="dashed")
+            panels[0].set(xlabel="read step (0: the query)", ylabel=f"error on corrupted values\n({unit(spec)})")
+            panels[1].set(xlabel="read step (0: the query)", ylabel="energy above that of\nthe stored pattern")
+            legend(figure)
         return AnalysisResult(
             "Along the read path",
             f"Left: error on corrupted values ({unit(spec)}) of the query and after each read step. Right: energy above"

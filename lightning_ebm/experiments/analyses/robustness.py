@@ -21,20 +21,12 @@ from lightning_ebm.training.trainer import Run
 
 
 class Setting(NamedTuple):
-    """How a memory is tested, but for the distortion."""
+    """How a memory is tested, but for the distortion; of no portions, nothing is written."""
 
     items: int
-    """Patterns in an episode."""
     portions: int
-    """In how many portions patterns are written; 0: nothing is written."""
     precision: str
-    """Of the state between writing and reading."""
     mask: str
-    """unknown or known."""
-
-    def cells(self) -> list[Any]:
-        """As in the table."""
-        return [self.items, self.portions or "nothing", self.precision, self.mask]
 
 
 @dataclass(frozen=True)
@@ -66,16 +58,17 @@ class Robustness(ErrorAnalysis):
         spec = run.data.source.spec
         kinds = {str(choice): distortions.build(choice, spec) for choice in self.distortions} or usual(spec)
         settings, written = self.settings(run), dict[tuple[int, int], Written]()
+        shown = [[value or "nothing" for value in one] for one in settings]
         for kind, distortion in kinds.items():
             query_errors = {
                 items: measure(QueryItself(), test_loader(run, items, distortion=distortion), spec).mean("error")
                 for items in {one.items for one in settings}
             }
-            for one in settings:
+            for one, cells in zip(settings, shown, strict=True):
                 found = measured(run, one, distortion, written)
-                cells = [kind, *one.cells(), query_errors[one.items]]
-                changes = [str(new) for new, old in zip(one.cells(), settings[0].cells(), strict=True) if new != old]
-                yield Condition(kind, found.error, cells, found.exact, line="".join(f", {new}" for new in changes))
+                changes = "".join(f", {new}" for new, old in zip(cells, shown[0], strict=True) if new != old)
+                row = [kind, *cells, query_errors[one.items]]
+                yield Condition(kind, found.error, row, found.exact, line=changes)
 
     def settings(self, run: Run) -> list[Setting]:
         """The first setting, and those that differ from it in one respect."""
@@ -96,12 +89,17 @@ class Robustness(ErrorAnalysis):
 
 def measured(run: Run, one: Setting, distortion: Distortion, written: dict[tuple[int, int], Written]) -> Record:
     """What a memory recalls in a setting. `written` keeps states by numbers of patterns and of portions."""
-    known, states = one.mask == "known", written.setdefault((one.items, one.portions), [])
+    states = written.setdefault((one.items, one.portions), [])
     if one.portions > 1 and not states:
         with test_episodes(run, one.items) as episodes:
             states += [(write_in_portions(run.memory, batch.patterns, one.portions), 0.0) for batch in episodes]
     return measure_run(
-        run, one.items, one.precision, not one.portions, mask_known=known, written=states, distortion=distortion
+        run,
+        test_loader(run, one.items, distortion=distortion),
+        mask_known=one.mask == "known",
+        nothing_written=not one.portions,
+        precision=one.precision,
+        written=states,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from lightning_ebm.data.episodes import PatternSource
 from lightning_ebm.experiments.analysis import Condition, ErrorAnalysis, measure_run
+from lightning_ebm.experiments.experiment import test_loader
 from lightning_ebm.registry import choices, datasets
 from lightning_ebm.reporting.record import PRIOR
 from lightning_ebm.training.trainer import Run
@@ -38,5 +39,5 @@ class Transfer(ErrorAnalysis):
             if source.spec != spec:
                 raise ValueError(f"analysis.data: {name} has patterns of {source.spec}, training had {spec}")
             for state, line in (("written", ""), (PRIOR, f", {PRIOR}")):
-                found = measure_run(run, prior=state == PRIOR, source=source)
+                found = measure_run(run, test_loader(run, source=source), nothing_written=state == PRIOR)
                 yield Condition(name, found.error_corrupted, [state, own, name], found.exact, line)

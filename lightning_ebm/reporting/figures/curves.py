@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import csv
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from lightning_ebm.reporting.figures.style import legend, look, new_figure, write_out_ticks
-from lightning_ebm.reporting.record import Curve
 
 
-def read_curve(label: str, folder: Path) -> Curve:
-    """The learning curve of a run, from the metrics that each of its starts left in its folder; empty without any."""
+def read_curve(folder: Path) -> list[tuple[int, float, float]]:
+    """Update, seconds and val/error of each validation, from the metrics that all starts of a run left."""
     points: dict[int, tuple[float, float]] = {}
     starts = sorted(folder.glob("metrics/version_*/metrics.csv"), key=lambda path: int(path.parent.name.split("_")[1]))
     for path in starts:
@@ -26,23 +25,22 @@ def read_curve(label: str, folder: Path) -> Curve:
                     points[int(line["step"]) + 1] = float(line["train/seconds"]), float(line["val/error"])
                 except ValueError:
                     warnings.warn(f"{path} is damaged: its curve lacks points", stacklevel=2)
-    return Curve(label, [(update, *points[update]) for update in sorted(points)])
+    return [(update, *points[update]) for update in sorted(points)]
 
 
-def learning_curves(curves: Sequence[Curve], unit: str, dark: bool = False) -> Figure:
+def learning_curves(curves: Mapping[str, Sequence[tuple[int, float, float]]], unit: str) -> Figure:
     """The error on validation episodes against updates (left) and seconds of training (right), all axes logarithmic.
 
-    Curves without points are skipped. Errors of zero are drawn at a tenth of the smallest error above zero.
+    Errors of zero are drawn at a tenth of the smallest error above zero.
     """
-    curves = [curve for curve in curves if curve.points]
-    floor = min((error for curve in curves for *_, error in curve.points if error > 0), default=1.0) / 10
-    with new_figure(9.8, 4.0 + 0.16 * len(curves), dark) as figure:
+    floor = min((error for points in curves.values() for *_, error in points if error > 0), default=1.0) / 10
+    with new_figure(9.8, 4.0 + 0.16 * len(curves)) as figure:
         panels = figure.subplots(1, 2, sharey=True)
-        for rank, curve in enumerate(curves):
-            updates, seconds, errors = zip(*curve.points, strict=True)
+        for rank, (label, points) in enumerate(curves.items()):
+            updates, seconds, errors = zip(*points, strict=True)
             for axes, axis in zip(panels, (updates, seconds), strict=True):
                 heights = [max(floor, error) for error in errors]
-                axes.plot(axis, heights, label=curve.label, **look(rank, dark) | {"marker": "."})
+                axes.plot(axis, heights, label=label, **look(rank) | {"marker": "."})
         for axes, name in zip(panels, ("updates", "seconds of training"), strict=True):
             axes.set(xscale="log", yscale="log", xlabel=name)
             for axis in (axes.xaxis, axes.yaxis):

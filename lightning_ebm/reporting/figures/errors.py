@@ -38,6 +38,7 @@ from lightning_ebm.reporting.record import (
     Measure,
     Record,
     by_setting,
+    grouped,
     size_lines,
 )
 
@@ -52,21 +53,18 @@ Lines = dict[str, list[tuple[float, float, float, float]]]
 """Label -> points: place on the axis; mean, 5th, 95th percentile of what is measured there."""
 
 
-def error_against_items(comparison: Comparison, dark: bool = False, measure: Measure = "error_corrupted") -> Figure:
+def error_against_items(comparison: Comparison, measure: Measure = "error_corrupted") -> Figure:
     """Error against the number of stored patterns, one panel for each mask setting, one line for each label.
 
     Lines are means, bands reach from 5th to 95th percentile of the test episodes. Controls are dashed: of the prior
     states of all memories, only the best is shown.
     """
     masks = comparison.masks
-    lines: dict[str, list[Record]] = {}
-    for record in comparison.results:
-        if not record.is_control:
-            lines.setdefault(record.label, []).append(record)
+    lines = grouped((one for one in comparison.results if not one.is_control), lambda one: one.label)
     published = comparison.published_lines("items", measure)
     counts = {*comparison.counts, *(count for points in published.values() for count, *_ in points)}
-    styles = looks(((label, records[0].memory) for label, records in lines.items()), dark)
-    with new_figure(6.4 if len(masks) == 1 else 9.8, 4.2 + 0.08 * len(lines), dark) as figure:
+    styles = looks(((label, records[0].memory) for label, records in lines.items()))
+    with new_figure(6.4 if len(masks) == 1 else 9.8, 4.2 + 0.08 * len(lines)) as figure:
         panels = figure.subplots(1, len(masks), squeeze=False, sharex=True, sharey=True)
         for mask_known, axes in zip(masks, panels.flat, strict=True):
             axes.set_title(f"mask {mask_name(mask_known)}")
@@ -77,15 +75,15 @@ def error_against_items(comparison: Comparison, dark: bool = False, measure: Mea
                     draw_line(axes, points, label=label, zorder=3, **styles[label])
                 elif points:
                     items, means, *_ = zip(*points, strict=True)
-                    axes.plot(items, means, label=label, color=FAINT[dark], linestyle=DASHES[1 + rank], linewidth=1.1)
-            draw_published(axes, published, dark)
+                    axes.plot(items, means, label=label, color=FAINT, linestyle=DASHES[1 + rank], linewidth=1.1)
+            draw_published(axes, published)
             from_zero(axes)
         name_axes(panels, "patterns stored", comparison.unit, measure)
         legend(figure)
     return figure
 
 
-def error_against_size(comparison: Comparison, dark: bool = False, measure: Measure = "error_corrupted") -> Figure:
+def error_against_size(comparison: Comparison, measure: Measure = "error_corrupted") -> Figure:
     """Error against the size of the state, one panel for each setting.
 
     Points are means, bars reach from the 5th to the 95th percentile of the test episodes. The sizes of one row are
@@ -99,13 +97,13 @@ def error_against_size(comparison: Comparison, dark: bool = False, measure: Meas
     if len(lines) > MANY:
         lines = {name: line for name, line in lines.items() if line[0].precision == "float32"}
     published = comparison.published_lines("floats", measure)
-    styles = looks(((name, records[0].memory) for name, records in lines.items()), dark)
+    styles = looks(((name, records[0].memory) for name, records in lines.items()))
     drawn = [(record.floats, *record.band(measure)) for records in lines.values() for record in records]
     means = [error for _, error, *_ in drawn if math.isfinite(error)]
     ratios = min(means, default=0.0) > 0 and (bool(published) or max(means) > WIDE * min(means))
     positive = [value for _, *values in drawn for value in values if value > 0]
     sizes = [size for size, *_ in drawn] + [size for points in published.values() for size, *_ in points]
-    with new_figure(6.4 if len(masks) == 1 else 9.2, 1.2 + 3.4 * len(items), dark) as figure:
+    with new_figure(6.4 if len(masks) == 1 else 9.2, 1.2 + 3.4 * len(items)) as figure:
         panels = figure.subplots(len(items), len(masks), squeeze=False, sharex=True, sharey=True)
         size_axis(panels[0, 0], sizes)
         for (row, column), axes in np.ndenumerate(panels):
@@ -120,8 +118,8 @@ def error_against_size(comparison: Comparison, dark: bool = False, measure: Meas
                     alone.append(points[0][0])
                 if points:
                     draw_bars(figure, axes, points, {"label": name, **styles[name]}, rank)
-            draw_controls(axes, here, dark, measure)
-            draw_published(axes, published, dark)
+            draw_controls(axes, here, measure)
+            draw_published(axes, published)
             if ratios:
                 axes.set_yscale("log")
                 axes.set_ylim(bottom=min(positive) / 1.5)
@@ -135,19 +133,14 @@ def error_against_size(comparison: Comparison, dark: bool = False, measure: Meas
 
 def controls(records: list[Record], measure: Measure) -> dict[str, list[Record]]:
     """The controls by role; of each, the best per setting."""
-    found: dict[str, list[Record]] = {}
-    for members in by_setting(records).values():
-        best: dict[str, Record] = {}
-        for record in members:
-            drawn = record.is_control and record.role != EXACT  # it has a size, as the memories have
-            if drawn and not best.setdefault(record.role, record).mean(measure) <= record.mean(measure):
-                best[record.role] = record
-        for role, record in best.items():
-            found.setdefault(role, []).append(record)
-    return found
+    drawn = (one for one in records if one.is_control and one.role != EXACT)  # it has a size, as the memories have
+    return {
+        role: [min(members, key=lambda one: one.mean(measure)) for members in by_setting(found).values()]
+        for role, found in grouped(drawn, lambda one: one.role).items()
+    }
 
 
-def looks(lines: Iterable[tuple[str, str]], dark: bool) -> dict[str, dict[str, Any]]:
+def looks(lines: Iterable[tuple[str, str]]) -> dict[str, dict[str, Any]]:
     """Colour and marker by memory, its further lines dashed and hollow; if all are one memory, by line."""
     pairs = list(lines)
     one_memory = len({memory for _, memory in pairs}) == 1
@@ -158,13 +151,13 @@ def looks(lines: Iterable[tuple[str, str]], dark: bool) -> dict[str, dict[str, A
     for name, kind in kinds.items():
         rank, variant = ranks.index(kind), variants[kind] % 4
         variants[kind] += 1
-        rounds, hue = divmod(rank, len(COLOURS[dark]))
-        colour = COLOURS[dark][hue]
+        rounds, hue = divmod(rank, len(COLOURS))
+        colour = COLOURS[hue]
         styles[name] = {
             "color": colour,
             "marker": MARKERS[(rank + rounds) % len(MARKERS)],  # a colour that comes again has another marker
-            "markerfacecolor": BACKGROUND[dark] if variant == 1 else colour,
-            "markerfacecoloralt": BACKGROUND[dark],
+            "markerfacecolor": BACKGROUND if variant == 1 else colour,
+            "markerfacecoloralt": BACKGROUND,
             "fillstyle": ("full", "full", "left", "bottom")[variant],
             "linestyle": DASHES[variant],
         }
@@ -179,12 +172,12 @@ def name_axes(panels: np.ndarray, horizontal: str, unit: str, measure: Measure) 
         axes.set_ylabel(f"{MEASURES[measure]}\n({unit})")
 
 
-def draw_published(axes: Axes, lines: Mapping[str, Sequence[Point]], dark: bool) -> None:
+def draw_published(axes: Axes, lines: Mapping[str, Sequence[Point]]) -> None:
     """A paper's lines, thin, dashed and grey; no bands, which would hide one's own."""
     for (label, points), marker in zip(lines.items(), cycle(MARKERS), strict=False):
         places, means, *_ = zip(*points, strict=True)
         axes.plot(
-            places, means, label=label, color=FAINT[dark], linestyle=(0, (3, 2)), linewidth=0.9, zorder=1.5,
+            places, means, label=label, color=FAINT, linestyle=(0, (3, 2)), linewidth=0.9, zorder=1.5,
             marker=marker, markersize=3,
         )  # fmt: skip
 
@@ -201,18 +194,18 @@ def draw_bars(figure: Figure, axes: Axes, points: Sequence[Point], look: dict[st
     axes.plot(sizes, means, zorder=3, transform=place, **look)
 
 
-def draw_controls(axes: Axes, records: list[Record], dark: bool, measure: Measure) -> None:
+def draw_controls(axes: Axes, records: list[Record], measure: Measure) -> None:
     """Dashed horizontals; the highest is named above its line and others below, so that names do not meet."""
     without_size = {role: record for role, (record,) in controls(records, measure).items()}
     without_size |= {record.label: record for record in records if not record.is_control and not record.floats}
     levels = sorted(((record.mean(measure), label) for label, record in without_size.items()), reverse=True)
     for rank, (level, label) in enumerate(levels):
-        axes.axhline(level, color=FAINT[dark], linestyle=(0, (4, 3)), linewidth=1.1)
+        axes.axhline(level, color=FAINT, linestyle=(0, (4, 3)), linewidth=1.1)
         axes.annotate(
-            label, (1 - 0.34 * (rank // 2), level), (0, -3 if rank else 3), fontsize=8, color=FAINT[dark],
+            label, (1 - 0.34 * (rank // 2), level), (0, -3 if rank else 3), fontsize=8, color=FAINT,
             xycoords=axes.get_yaxis_transform(), textcoords="offset points",
             ha="right", va="top" if rank else "bottom", zorder=4,
-            path_effects=[withStroke(linewidth=2.5, foreground=BACKGROUND[dark])],  # read where lines run through it
+            path_effects=[withStroke(linewidth=2.5, foreground=BACKGROUND)],  # read where lines run through it
         )  # fmt: skip
 
 
@@ -227,17 +220,17 @@ def size_axis(axes: Axes, sizes: list[int]) -> None:
         axes.set_xlim(min(sizes) / 1.35, max(sizes) * 1.35)
 
 
-def error_lines(lines: Lines, horizontal: str, unit: str, dark: bool = False, xscale: str = "linear") -> Figure:
+def error_lines(lines: Lines, horizontal: str, unit: str, xscale: str = "linear") -> Figure:
     """Means as lines, bands around them, over a horizontal axis; errors are in `unit`.
 
     With `xscale="log"` the horizontal axis has a tick at each point, or at 1 and 3 of each power of ten where that
     would be too many.
     """
-    with new_figure(6.4, 4.2 + 0.12 * len(lines), dark) as figure:
+    with new_figure(6.4, 4.2 + 0.12 * len(lines)) as figure:
         axes = figure.subplots()
         for rank, (label, points) in enumerate(lines.items()):
             crowded = {"marker": ""} if len(points) > MANY else {}
-            draw_line(axes, points, label=label, **look(rank, dark) | crowded)
+            draw_line(axes, points, label=label, **look(rank) | crowded)
         axes.set(xlabel=horizontal, ylabel=f"error ({unit})", xscale=xscale)
         if xscale == "log":
             ticks = well_apart(place for points in lines.values() for place, *_ in points)
@@ -256,17 +249,17 @@ def well_apart(places: Iterable[float]) -> list[float]:
     return found
 
 
-def error_bars(bars: Mapping[str, Mapping[str, tuple[float, float, float]]], unit: str, dark: bool = False) -> Figure:
+def error_bars(bars: Mapping[str, Mapping[str, tuple[float, float, float]]], unit: str) -> Figure:
     """Means as bars, bands as lines, of label -> kind of test -> mean, 5th, 95th percentile of the error in `unit`."""
     kinds = list(dict.fromkeys(kind for of_label in bars.values() for kind in of_label))
     height = 0.8 / len(bars)
-    with new_figure(6.8, 1.2 + 0.28 * len(kinds) * (1 + 0.5 * len(bars)), dark) as figure:
+    with new_figure(6.8, 1.2 + 0.28 * len(kinds) * (1 + 0.5 * len(bars))) as figure:
         axes = figure.subplots()
         for rank, (label, of_label) in enumerate(bars.items()):
             places = [kinds.index(kind) + (rank - (len(bars) - 1) / 2) * height for kind in of_label]
             means, lows, highs = (list(values) for values in zip(*of_label.values(), strict=True))
-            axes.barh(places, means, height, color=look(rank, dark)["color"], label=label)
-            axes.hlines(places, lows, highs, color=INK[dark], linewidth=1)
+            axes.barh(places, means, height, color=look(rank)["color"], label=label)
+            axes.hlines(places, lows, highs, color=INK, linewidth=1)
         axes.set_yticks(np.arange(len(kinds)), kinds)
         axes.invert_yaxis()
         axes.grid(True, axis="x")

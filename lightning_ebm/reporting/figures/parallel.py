@@ -45,13 +45,13 @@ class Axis:
 
 def parallel_coordinates(axes: Sequence[Axis], labels: Sequence[str]) -> Figure:
     """A line for each trial through its values on axes from left to right; labels, and colours, the best first."""
-    with new_figure(1.1 + 1.3 * len(axes), 4.0, dark=False) as figure:
+    with new_figure(1.1 + 1.3 * len(axes), 4.0) as figure:
         panel = figure.subplots()
         for rank, label in reversed(list(enumerate(labels))):
             best = rank < BEST
             panel.plot(
                 [axis.height(axis.values[rank]) for axis in axes],
-                color=COLOURS[False][rank] if best else FAINT[False],
+                color=COLOURS[rank] if best else FAINT,
                 alpha=1.0 if best else 0.35,
                 linewidth=1.8 if best else 0.9,
                 zorder=2 + best,

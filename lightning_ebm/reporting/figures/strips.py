@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from lightning_ebm.reporting.figures.style import new_figure
-from lightning_ebm.reporting.record import Gallery
+from lightning_ebm.reporting.record import Recall
 
 
-def recall_gallery(gallery: Gallery) -> Figure:
-    """What each memory recalled: one column a pattern; rows pattern, query, and each memory's answer."""
-    answers = {recall.label: recall.trajectory[-1] for recall in gallery.recalls}
-    values = np.stack([gallery.patterns, gallery.queries, *answers.values()])
+def recall_gallery(gallery: Mapping[str, Recall]) -> Figure:
+    """What each memory, by label, recalled: one column a pattern; rows pattern, query, and each memory's answer."""
+    first = next(iter(gallery.values()))
+    values = np.stack([first.patterns, first.queries, *(recall.trajectory[-1] for recall in gallery.values())])
     columns = [str(1 + item) for item in range(values.shape[1])]
-    return _picture_table(values, ["pattern", "query", *answers], columns)
+    return _picture_table(values, ["pattern", "query", *gallery], columns)
 
 
 def contact_sheet(patterns: np.ndarray, queries: np.ndarray, title: str) -> Figure:
@@ -33,30 +34,23 @@ def contact_sheet(patterns: np.ndarray, queries: np.ndarray, title: str) -> Figu
     return figure
 
 
-def read_path(
-    patterns: np.ndarray,
-    query: np.ndarray,
-    trajectory: np.ndarray,
-    dark: bool = False,
-    energies: np.ndarray | None = None,
-) -> Figure:
+def read_path(recall: Recall) -> Figure:
     """How reading walks from query to answer: one row an item; columns pattern, query, and at most eight read steps.
 
-    Patterns and queries are (items, *shape) in [0, 1], the trajectory (steps, items, *shape). Energies of patterns,
-    query and each step, (2 + steps, items), stand below the pictures, as in figure 2 of the EBMM paper.
+    Energies, if there are any, stand below the pictures, as in figure 2 of the EBMM paper.
     """
-    steps = shown_steps(len(trajectory))
-    values = np.stack([patterns, query, *(trajectory[step] for step in steps)], axis=1)
+    steps = shown_steps(len(recall.trajectory))
+    values = np.stack([recall.patterns, recall.queries, *recall.trajectory[steps]], axis=1)
     columns = ["pattern", "query", *(f"read {1 + step}" for step in steps)]
     notes = None
-    if energies is not None:
-        shown = energies[[0, 1, *(2 + step for step in steps)]]
+    if recall.energies is not None:
+        shown = recall.energies[[0, 1, *(2 + step for step in steps)]]
         notes = [[f"{energy:.4g}" for energy in row] for row in shown.T]
-    return _picture_table(values, [str(1 + item) for item in range(len(patterns))], columns, dark, notes)
+    return _picture_table(values, [str(1 + item) for item in range(len(values))], columns, notes)
 
 
 def _picture_table(
-    values: np.ndarray, rows: list[str], columns: list[str], dark: bool = False, notes: list[list[str]] | None = None
+    values: np.ndarray, rows: list[str], columns: list[str], notes: list[list[str]] | None = None
 ) -> Figure:
     """Patterns (rows, columns, *shape) with names: one image, as drawing hundreds of axes is slow.
 
@@ -66,7 +60,7 @@ def _picture_table(
     height, width = picture.shape[0] / len(rows), picture.shape[1] / len(columns)
     cell = 0.75  # inches
     names = 0.5 + 0.075 * max(map(len, rows))  # the longest name at the font size of ticks
-    with new_figure(cell * len(columns) + names, cell * len(rows) * height / width + 0.4, dark) as figure:
+    with new_figure(cell * len(columns) + names, cell * len(rows) * height / width + 0.4) as figure:
         axes = figure.subplots()
         axes.imshow(picture, interpolation="none")  # which keeps pixels sharp in SVG too
         axes.set_xticks((np.arange(len(columns)) + 0.5) * width - 0.5, columns)

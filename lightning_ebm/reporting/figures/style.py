@@ -16,31 +16,28 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, Locator, LogLocator, NullLocator
 
-# After Okabe and Ito: distinguishable with any colour vision, and in print. On dark, the dim ones are lifted.
-COLOURS = {
-    False: ("#0072B2", "#D55E00", "#009E73", "#AA4499", "#B07D00", "#56A4D9", "#5B5B5B", "#882255"),
-    True: ("#56B4E9", "#F0803C", "#2FC79A", "#DD8AC4", "#E0B040", "#9CCBF0", "#BDBDBD", "#D4668E"),
-}
+# After Okabe and Ito: distinguishable with any colour vision, and in print.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#aa4499", "#b07d00", "#56a4d9", "#5b5b5b", "#882255")
+BACKGROUND, INK, FAINT = "#ffffff", "#24272c", "#71767f"  # those of the report's page
+LIFTED = ("#56b4e9", "#f0803c", "#2fc79a", "#dd8ac4", "#e0b040", "#9ccbf0", "#bdbdbd", "#d4668e")
+ON_DARK = dict(zip((*COLOURS, BACKGROUND, INK, FAINT), (*LIFTED, "#15171b", "#d9dce1", "#979ca6"), strict=True))
+"""Colour -> what it is on a dark page, as matplotlib writes both into an SVG."""
 MARKERS = "osD^vPX*"
 DASHES = ("solid", (0, (5, 1.5)), (0, (1.5, 1.5)), (0, (6, 1.5, 1.5, 1.5)))
-BACKGROUND = {False: "#ffffff", True: "#15171b"}  # those of the report's page
-INK = {False: "#24272c", True: "#d9dce1"}
-FAINT = {False: "#71767f", True: "#979ca6"}
 
 
 @contextmanager
-def new_figure(width: float, height: float, dark: bool) -> Iterator[Figure]:
+def new_figure(width: float, height: float) -> Iterator[Figure]:
     """A figure with Matplotlib's defaults, regardless of the user's settings, in the colours of the page."""
-    ink, faint, background = INK[dark], FAINT[dark], BACKGROUND[dark]
     theme = {
         "font.size": 9, "axes.titlesize": 9.5, "axes.titlelocation": "left", "axes.titlepad": 9,
         "legend.frameon": False, "lines.markersize": 5, "lines.linewidth": 1.5,
         "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True,
         "axes.grid": True, "axes.grid.axis": "y",
-        "grid.linewidth": 0.6, "grid.alpha": 0.35, "grid.color": faint,
-        "text.color": ink, "axes.labelcolor": ink, "xtick.labelcolor": ink, "ytick.labelcolor": ink,
-        "axes.edgecolor": faint, "xtick.color": faint, "ytick.color": faint,
-        "figure.facecolor": background, "axes.facecolor": background,
+        "grid.linewidth": 0.6, "grid.alpha": 0.35, "grid.color": FAINT,
+        "text.color": INK, "axes.labelcolor": INK, "xtick.labelcolor": INK, "ytick.labelcolor": INK,
+        "axes.edgecolor": FAINT, "xtick.color": FAINT, "ytick.color": FAINT,
+        "figure.facecolor": BACKGROUND, "axes.facecolor": BACKGROUND,
         "text.parse_math": False,  # "$x_1$" in a label is text
     }  # fmt: skip
     with matplotlib.style.context(theme, after_reset=True):
@@ -49,10 +46,10 @@ def new_figure(width: float, height: float, dark: bool) -> Iterator[Figure]:
         yield figure
 
 
-def look(rank: int, dark: bool) -> dict[str, Any]:
+def look(rank: int) -> dict[str, Any]:
     """Colour, marker and dashes of the line of this rank; dashes change where colours come again."""
     marker, dashes = MARKERS[rank % len(MARKERS)], DASHES[rank // 8 % len(DASHES)]
-    return {"color": COLOURS[dark][rank % 8], "marker": marker, "linestyle": dashes}
+    return {"color": COLOURS[rank % 8], "marker": marker, "linestyle": dashes}
 
 
 def draw_line(axes: Axes, points: Iterable[tuple[float, float, float, float]], **settings: Any) -> None:
@@ -80,13 +77,18 @@ def legend(figure: Figure, columns: int = 3) -> None:
 
 
 def svg(figure: Figure) -> str:
-    """The figure as SVG, byte for byte the same for the same data."""
+    """The figure as SVG on white, byte for byte the same for the same data."""
     text = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "lightning_ebm"}):
         figure.savefig(text, format="svg", bbox_inches="tight", metadata={"Date": None})
     # The text was laid out in a wide font, so that the reader's own one fits.
     own = "font-family: system-ui, Arial, sans-serif"
     return re.sub(r"font-family: 'DejaVu Sans'[^;\"]*", own, text.getvalue())
+
+
+def on_dark(image: str) -> str:
+    """An SVG of `svg` in the colours of a dark page."""
+    return re.sub("|".join(ON_DARK), lambda found: ON_DARK[found[0]], image)
 
 
 def save(figure: Figure, path: Path) -> None:

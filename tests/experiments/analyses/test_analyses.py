@@ -59,7 +59,7 @@ def test_hopfields_error_is_that_of_a_comparison_and_grows():
     assert few[3] == 0 and few[6] == 1  # two patterns of 32 bits are recalled exactly
     assert many[3] > 2 and many[6] < 0.5
     assert many[4] <= many[3] <= many[5]
-    (axes,) = answer.figure(False).axes
+    (axes,) = answer.figure.axes
     (line,) = axes.get_lines()
     np.testing.assert_allclose(line.get_xydata(), [[2, few[3]], [16, many[3]]])
 
@@ -237,7 +237,7 @@ def test_writing_digs_a_minimum_at_the_pattern():
     assert before[4] == 0  # without weights there is no energy
     assert after[4] < -1
     assert abs(after[2]) < 0.7 and abs(after[3]) < 0.7
-    assert len(answer.figure(False).axes) == 4  # two planes, two scales
+    assert len(answer.figure.axes) == 4  # two planes, two scales
 
 
 def test_rates_count_bits_and_their_bound_is_shannons():
