@@ -25,10 +25,6 @@ class NearestPattern(SlotMemory):
     def __init__(self, spec: PatternSpec, config: Settings = Settings()) -> None:
         super().__init__(spec, None, spec.size)
 
-    def rows(self, patterns: Tensor) -> Tensor:
-        """All values, flattened."""
-        return patterns.flatten(2)
-
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
         """Finds the nearest pattern. Where nothing was written, the query is the answer."""
         check_patterns(queries, "queries", self.shape)

@@ -42,9 +42,9 @@ class SlotMemory(AssociativeMemory):
         # An empty buffer, so that .to() and .double() decide where and in which precision a state begins.
         self.register_buffer("reference", torch.empty(0), persistent=False)
 
-    @abstractmethod
     def rows(self, patterns: Tensor) -> Tensor:
-        """What is stored of patterns (episodes, items, *shape) in [0, 1]: (episodes, items, width)."""
+        """What is stored of patterns (episodes, items, *shape) in [0, 1], here all values: (episodes, items, width)."""
+        return patterns.flatten(2)
 
     def initial_state(self, episodes: int) -> State:
         """Empty slots; a single one if the state grows."""

@@ -126,13 +126,9 @@ def layers(source: Source, overrides: Overrides) -> tuple[dict[str, Any], dict[s
 
 
 def shipped(word: str, folder: str, key: str, beside: Path = Path()) -> Path:
-    """The file that a word names: a path, or the name of one in the package, such as `demo`.
+    """The file that a word names: a path from the folder `beside`, or one of a folder of the package, such as `demo`.
 
-    Args:
-        word: a path, which has a suffix or exists, or a name.
-        folder: where the package has such files: configs or sweeps.
-        key: names the word in an error.
-        beside: the folder that a path is relative to.
+    A path has a suffix or exists. An error calls the word `key`.
     """
     path = beside / expanded(word, key)
     if path.suffix or path.exists():

@@ -59,10 +59,7 @@ def lock(path: Path, wait: bool = True, say: Callable[[str], object] = print) ->
     A file system without locks costs a warning. filelock would put up a marker there instead, but one that a killed
     process left on another machine would keep everybody out for ever.
 
-    Args:
-        path: the lock's file, which stays and names the last holder.
-        wait: whether to wait for another process, or to raise.
-        say: called with a message that names the process it waits for.
+    The lock's file stays and names the last holder. `say` is called with the process it waits for.
 
     Raises:
         LockedError: if another process holds it and `wait` is false.

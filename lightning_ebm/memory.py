@@ -13,6 +13,7 @@ module. So a state can be counted, rounded, saved, moved, or handed to another p
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -68,6 +69,12 @@ class AssociativeMemory(nn.Module, ABC):
     citation: ClassVar[str]
     order_invariant: bool = False
     bookkeeping: ClassVar[frozenset[str]] = frozenset()
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        """Has `update`, `read` and `energy` of every memory refuse a state of more or fewer episodes."""
+        super().__init_subclass__(**arguments)
+        for name in {"update", "read", "energy"} & vars(cls).keys():
+            setattr(cls, name, of_same_episodes(vars(cls)[name]))
 
     @classmethod
     def from_config(cls, config: Any, spec: PatternSpec) -> Self:
@@ -159,6 +166,27 @@ class AssociativeMemory(nn.Module, ABC):
             NotImplementedError: if the memory has none.
         """
         raise NotImplementedError(f"{type(self).__name__} has no objective of single patterns")
+
+
+def of_same_episodes(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method of a state and of patterns, queries or masks that first checks that all are of as many episodes.
+
+    Raises:
+        ValueError: if they are not: a state of one episode would be taken for that of each.
+    """
+
+    @functools.wraps(method)
+    def checked(memory: AssociativeMemory, state: State, *given: Any, **named: Any) -> Any:
+        for written in state.values():
+            for one in (*given, *named.values()):
+                if isinstance(one, Tensor) and one.shape[:1] != written.shape[:1]:
+                    raise ValueError(
+                        "patterns, queries and mask must have shape (episodes, items, *shape) with the episodes of the"
+                        f" state, {len(written)}, got {tuple(one.shape)}"
+                    )
+        return method(memory, state, *given, **named)
+
+    return checked
 
 
 def reading_error(trajectory: Tensor, patterns: Tensor) -> Tensor:

@@ -25,15 +25,12 @@ class UnknownNameError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """A class, chosen by name, and its settings.
-
-    Attributes:
-        name: registered name or import path.
-        config: an instance of the class's `config` dataclass.
-    """
+    """A class, chosen by name, and its settings."""
 
     name: str
+    """Registered name or import path."""
     config: Any
+    """An instance of the class's `config` dataclass."""
 
     def __str__(self) -> str:
         """The name with all settings, as titles say it: `block (size 16, fill noise)`."""
@@ -54,12 +51,9 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 class Registry:
-    """The classes of one kind, by name.
+    """The classes of one kind, which are entry points of `lightning_ebm.<group>`, by name.
 
-    Args:
-        kind: what is registered, in the singular; the entry-point group is `lightning_ebm.<group>`.
-        group: the plural that ends the entry-point group.
-        renamed: former name -> its replacement, for error messages.
+    `renamed` has the replacements of former names, for error messages.
     """
 
     def __init__(self, kind: str, group: str, renamed: Mapping[str, str] = MappingProxyType({})) -> None:
@@ -71,10 +65,7 @@ class Registry:
         return sorted(registered(self.group).names)
 
     def load(self, name: str) -> Any:
-        """The class behind a name.
-
-        Args:
-            name: a registered name, or `package.module:Class`.
+        """The class behind a registered name, or `package.module:Class`.
 
         Raises:
             UnknownNameError: if nothing is registered under the name, or the import path leads nowhere.

@@ -189,6 +189,19 @@ class MemoryContract:
         with pytest.raises(ValueError, match=message):
             memory.read(memory.write(patterns), spoil(queries))
 
+    def test_a_state_of_other_episodes_is_refused(self, memory, episode):
+        patterns, queries, mask = episode
+        state = memory.write(patterns[:1])
+        if not state:
+            pytest.skip("this memory keeps nothing")
+        told = rf"with the episodes of the state, 1, got \({EPISODES}, "
+        for work in (memory.read, memory.update, memory.energy):
+            if hasattr(work, "__wrapped__"):  # the memory has it
+                with pytest.raises(ValueError, match=told):
+                    work(state, queries)
+        with pytest.raises(ValueError, match=told):
+            memory.read(state, queries[:1], mask=mask)
+
     def test_it_cites_its_paper(self, memory):
         assert memory.citation.strip()
 

@@ -118,15 +118,10 @@ class EBMM(AssociativeMemory):
     def write_steps(
         self, patterns: Tensor, features: Any, state: State, rates: Tensor, counted: Tensor | None = None
     ) -> State:
-        """One write step for each entry of `rates`, from the weights of a state.
+        """Writes patterns (episodes, items, *shape) into a state, as `Writing` does, in a step for each of the `rates`.
 
-        Args:
-            patterns: (episodes, items, *shape).
-            features: what `energy_net.features` returns for the patterns of each episode; None: not known yet. The
-                compiler drops what is found again here and not used.
-            state: the weights to write into, as `update` takes them.
-            rates: (steps, layers or parameters, terms), some of those of `writing.rates()`.
-            counted: (items,), 1 for each pattern to be written and 0 for one that only fills up; None: all are written.
+        The features are those of `energy_net.features` for each episode; None: not known yet. The compiler drops what
+        is found again here and not used.
         """
 
         def write_episode(patterns: Tensor, features: Any, weights: Weights) -> Weights:
@@ -186,14 +181,7 @@ class EBMM(AssociativeMemory):
     ) -> tuple[Tensor, Tensor]:
         """One read step for each step size: the iterates (steps, episodes, items, *shape), and the last velocity.
 
-        Args:
-            x: where these steps start, (episodes, items, *shape).
-            velocity: the same shape.
-            moves: the same shape, which values may move: the given mask; None: all.
-            context: as `read_start` returns it.
-            state: what was written.
-            step_sizes: (steps,), some of those of `reading.schedule()`.
-            momenta: the same.
+        As `Reading.descend` for all episodes, each with its state; `context` is as `read_start` returns it.
         """
 
         def read_episode(

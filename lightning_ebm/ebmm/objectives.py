@@ -23,7 +23,7 @@ None of these objectives is from the EBMM paper. They need an energy and its mem
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -53,13 +53,13 @@ def key_loss(memory: EBMM, patterns: Tensor, queries: Tensor, mask: Tensor) -> T
     cheapest start: one derivative of the energy, and no writing or reading. It fits memory layers whose input is the
     pattern or close to it, since it assumes that a recalled input moves x towards the pattern.
 
-    Arguments as of `Objective.loss`; the mask is not used. The energy's parameters get gradients, writing and reading
+    Arguments as of an `Objective`; the mask is not used. The energy's parameters get gradients, writing and reading
     do not. The loss lies in [0, 2]; it is 0 if every query recalls its own pattern alone.
 
     Raises:
         UncalledLayerError: if a memory layer is used without being called, so that its output is not seen.
     """
-    keys_of_queries, keys_of_patterns = (keys(memory, x) for x in (queries, patterns))
+    keys_of_queries, keys_of_patterns = (inputs_and_keys(memory, x)[1] for x in (queries, patterns))
     target = centred(patterns)
     recalled = keys_of_queries @ keys_of_patterns.mT @ target
     return 1 - F.cosine_similarity(recalled, target, dim=-1).mean()
@@ -77,21 +77,19 @@ def recall_loss(memory: EBMM, patterns: Tensor, queries: Tensor, mask: Tensor) -
 
     plus `alignment_loss`, which hardly starts a deep net without these. It costs second derivatives only.
 
-    Arguments as of `Objective.loss`. The energy's parameters and the write rates get gradients, read steps do not. The
+    Arguments as of an `Objective`. The energy's parameters and the write rates get gradients, read steps do not. The
     loss is at least 0.
 
     Raises:
         UncalledLayerError: if a memory layer is used without being called, so that its input is not seen.
     """
-    items = patterns.shape[:2]
-    x = queries.flatten(0, 1).detach().requires_grad_()
-    written, asked = layer_passes(memory, patterns.flatten(0, 1)), layer_passes(memory, x)
-    found, stored = (F.normalize(joined_keys(passes).unflatten(0, items), dim=-1) for passes in (asked, written))
-    values = [one.input.unflatten(0, items) for one in written]
-    own = [(value - value.mean(1, keepdim=True)).flatten(0, 1) for value in values]
-    move = torch.autograd.grad([one.input for one in asked], x, own, create_graph=True)[0].unflatten(0, items)
+    x = queries.detach().requires_grad_()
+    (values, stored), (inputs, found) = inputs_and_keys(memory, patterns), inputs_and_keys(memory, x)
+    cosines = F.normalize(found, dim=-1) @ F.normalize(stored, dim=-1).mT
+    own = [value - value.mean(1, keepdim=True) for value in values]
+    move = torch.autograd.grad(inputs, x, own, create_graph=True)[0]
     values_missed = misdirection(move.flatten(2), centred(patterns), mask.flatten(2))
-    return contrast(found @ stored.mT) + values_missed + alignment_loss(memory, patterns, queries, mask)
+    return contrast(cosines) + values_missed + alignment_loss(memory, patterns, queries, mask)
 
 
 def alignment_loss(memory: EBMM, patterns: Tensor, queries: Tensor, mask: Tensor) -> Tensor:
@@ -110,7 +108,7 @@ def alignment_loss(memory: EBMM, patterns: Tensor, queries: Tensor, mask: Tensor
     change that copies them finds the own pattern whatever was written. It fits memory layers of any kind at any depth,
     and costs second derivatives (third ones with the gradient term of the writing loss).
 
-    Arguments as of `Objective.loss`. The energy's parameters and the write rates get gradients, read steps do not. The
+    Arguments as of an `Objective`. The energy's parameters and the write rates get gradients, read steps do not. The
     loss is at least 0.
     """
     prior = slope(memory, memory.initial_state(len(patterns)), queries).flatten(2)
@@ -121,57 +119,19 @@ def alignment_loss(memory: EBMM, patterns: Tensor, queries: Tensor, mask: Tensor
     return found + misdirection(change, target, corrupted) + reading_missed
 
 
-class Objective(NamedTuple):
-    """What training may begin with.
-
-    Attributes:
-        loss: a scalar, of a memory; patterns (episodes, items, *shape), values in [0, 1]; queries of the same shape, of
-            which query i is a corrupted pattern i; and a mask, the same shape, bool, True where a query was corrupted.
-        writes: whether it writes patterns, and so trains the write rates.
-    """
-
-    loss: Callable[[EBMM, Tensor, Tensor, Tensor], Tensor]
-    writes: bool
+Objective = Callable[[EBMM, Tensor, Tensor, Tensor], Tensor]
+"""A scalar, of a memory; patterns (episodes, items, *shape), values in [0, 1]; queries of the same shape, query i being
+a corrupted pattern i; and a mask, the same shape, bool, True where a query was corrupted."""
+OBJECTIVES: dict[str, Objective] = {"keys": key_loss, "recall": recall_loss, "alignment": alignment_loss}
+"""What training may begin with, by the name that a configuration gives it."""
 
 
-OBJECTIVES = {
-    "keys": Objective(key_loss, writes=False),
-    "recall": Objective(recall_loss, writes=True),
-    "alignment": Objective(alignment_loss, writes=True),
-}
-"""By the name that a configuration gives them."""
-
-
-def keys(memory: EBMM, x: Tensor) -> Tensor:
-    """The energy's gradient in the outputs of the memory layers, at the prior weights.
-
-    Args:
-        memory: the memory.
-        x: (episodes, items, *shape).
+def inputs_and_keys(memory: EBMM, x: Tensor) -> tuple[list[Tensor], Tensor]:
+    """What the memory layers see of x (episodes, items, *shape), and under which keys, at the prior weights.
 
     Returns:
-        (episodes, items, values), all outputs of all memory layers, differentiable in the energy's parameters.
-
-    Raises:
-        UncalledLayerError: if a memory layer is used without being called, so that its output is not seen.
-    """
-    return joined_keys(layer_passes(memory, x.flatten(0, 1))).unflatten(0, x.shape[:2])
-
-
-class LayerPass(NamedTuple):
-    """What a memory layer did while the energy of some items was computed, at the prior weights.
-
-    Attributes:
-        input: φ, its input, (items, ...).
-        key: g, the gradient of the items' energies in its output, (items, ...), differentiable.
-    """
-
-    input: Tensor
-    key: Tensor
-
-
-def layer_passes(memory: EBMM, x: Tensor) -> list[LayerPass]:
-    """The passes of all memory layers for items x (items, *shape), in the order in which the energy calls them.
+        The input φ of each layer, (episodes, items, ...), in the order in which the energy calls them; and the keys g,
+        the energy's gradient in the outputs of all layers, side by side: (episodes, items, values), differentiable.
 
     Raises:
         UncalledLayerError: if a memory layer is used without being called, so that its output is not seen.
@@ -185,7 +145,7 @@ def layer_passes(memory: EBMM, x: Tensor) -> list[LayerPass]:
     ]
     try:
         with torch.enable_grad():
-            energy = net(x).sum()
+            energy = net(x.flatten(0, 1)).sum()
     finally:
         for hook in hooks:
             hook.remove()
@@ -195,12 +155,8 @@ def layer_passes(memory: EBMM, x: Tensor) -> list[LayerPass]:
             " to take keys from: choose the objective alignment"
         )
     gradients = torch.autograd.grad(energy, [output for *_, output in calls], create_graph=True)
-    return [LayerPass(phi, key) for (_, phi, _), key in zip(calls, gradients, strict=True)]
-
-
-def joined_keys(passes: list[LayerPass]) -> Tensor:
-    """The keys of items in all memory layers, flattened and side by side: (items, values)."""
-    return torch.cat([one.key.flatten(1) for one in passes], 1)
+    keys = torch.cat([gradient.flatten(1) for gradient in gradients], 1)
+    return [phi.unflatten(0, x.shape[:2]) for _, phi, _ in calls], keys.unflatten(0, x.shape[:2])
 
 
 def slope(memory: EBMM, state: State, x: Tensor) -> Tensor:

@@ -12,7 +12,6 @@ state. What shows it is that reading errs more from the state of another episode
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,20 +24,6 @@ WRITE_RATES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 
 STEPS = (0.03, 0.1, 0.3, 1.0, 3.0)
 """Step sizes over `step_unit`."""
-
-
-class GridErrors(NamedTuple):
-    """Errors of all pairs, (write rates, step sizes).
-
-    They are squared, summed over a pattern's values, averaged over patterns, and infinite where they are not numbers.
-
-    Attributes:
-        own: reading from the state in which the patterns were written.
-        other: from the state of another episode, or, if there is one episode, from the prior state.
-    """
-
-    own: Tensor
-    other: Tensor
 
 
 @torch.no_grad()
@@ -60,17 +45,24 @@ def grid_errors(
     mask: Tensor | None,
     write_rates: Sequence[float],
     step_sizes: Sequence[float],
-) -> GridErrors:
+) -> Tensor:
     """The recall errors of each pair of write rate and read step size.
 
+    The memory is left with the last pair; all other rates, decays and momenta stay as they are.
+
     Args:
-        memory: the memory, left with the last pair; all other rates, decays and momenta stay as they are.
+        memory: the memory.
         patterns: (episodes, items, *shape), values in [0, 1].
         queries: the same shape.
         mask: as for `memory.read`.
         write_rates: initial rates of the energy term, the same for all layers and write steps, above 0; empty: one
             row, with the rates that the memory has.
         step_sizes: γ₁, above 0.
+
+    Returns:
+        Squared errors, summed over a pattern's values, averaged over patterns, infinite where they are not numbers, of
+        reading from the own state and from that of another episode, or, of a single one, from the prior state:
+        (2, write rates, step sizes).
     """
     errors = patterns.new_empty(2, max(1, len(write_rates)), len(step_sizes))
     prior = memory.initial_state(len(patterns))
@@ -83,29 +75,20 @@ def grid_errors(
             memory.reading.set_step_size(step_size)
             for place, state in enumerate((own, other)):
                 errors[place, row, column] = reading_error(memory.read(state, queries, mask)[-1:], patterns)
-    return GridErrors(*errors.nan_to_num(torch.inf, torch.inf))
+    return errors.nan_to_num(torch.inf, torch.inf)
 
 
 def set_best(
-    memory: EBMM,
-    errors: GridErrors,
-    query_error: float,
-    write_rates: Sequence[float],
-    step_sizes: Sequence[float],
+    memory: EBMM, errors: Tensor, query_error: float, write_rates: Sequence[float], step_sizes: Sequence[float]
 ) -> None:
     """Gives the memory the pair that recalls the most: the largest `min(other, query_error) / own`.
 
     So of pairs that recall nothing from the state of another episode, the one with the least error is taken. What such
-    a state spoils beyond the query's error does not count: a write rate that is too high spoils the most.
-
-    Args:
-        memory: the memory whose write rate and read step size are set.
-        errors: what `grid_errors` returned for the same grid.
-        query_error: the error of the queries themselves.
-        write_rates: its rows; empty: the rates stay.
-        step_sizes: its columns.
+    a state spoils beyond the error of the queries themselves does not count: a write rate that is too high spoils the
+    most. The errors are those of `grid_errors` for the same grid.
     """
-    best = (errors.other.clamp(max=query_error) / errors.own.clamp(min=TINY)).argmax()
+    own, other = errors
+    best = (other.clamp(max=query_error) / own.clamp(min=TINY)).argmax()
     row, column = divmod(int(best), len(step_sizes))
     if write_rates:
         memory.writing.set_rate(write_rates[row])

@@ -117,23 +117,18 @@ class Writing(nn.Module):
         rates: Tensor,
         counted: Tensor | None = None,
     ) -> Weights:
-        """Writes the patterns of one episode, in one step for each entry of `rates`.
-
-        What lies below the memory layers in the energy does not change while writing. So it is run once, by
-        the caller, and writing starts from its outputs.
+        """The weights of one episode, by name, after one step for each entry of `rates`.
 
         Args:
             energy: maps weights and the features of all patterns to energies (items,).
             start: the weights to write into, by name: the prior's, or those that hold earlier patterns.
             prior: the meta-learned weights θ̄, by name.
-            features: what the patterns become below the memory layers: a tensor (items, ...), or several.
+            features: what patterns become below the memory layers, which writing does not change: a tensor (items, ...)
+                or several.
             items: number of patterns.
             pullback: maps a gradient in the features to the gradient in the patterns, (items, *shape).
-            rates: of these steps, (steps, layers or parameters, terms): some of what `rates()` returns.
+            rates: (steps, layers or parameters, terms), some of what `rates()` returns.
             counted: (items,), 1 for each pattern to be written and 0 for one that only fills up; None: all are written.
-
-        Returns:
-            The written weights, by name, shaped as before.
         """
 
         def energies(weights: Weights, features: Any) -> Tensor:

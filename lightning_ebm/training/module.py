@@ -17,7 +17,7 @@ from lightning_ebm.config import ConfigError, build
 from lightning_ebm.data.episodes import Episode
 from lightning_ebm.ebmm.memory import EBMM
 from lightning_ebm.ebmm.objectives import OBJECTIVES, UncalledLayerError
-from lightning_ebm.ebmm.rate_search import STEPS, WRITE_RATES, GridErrors, grid_errors, set_best, step_unit
+from lightning_ebm.ebmm.rate_search import STEPS, WRITE_RATES, grid_errors, set_best, step_unit
 from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, as_is, reading_error
 from lightning_ebm.metrics import RecallError
 from lightning_ebm.pretrained import built, refuse_imports
@@ -66,7 +66,7 @@ class MetaTraining(pl.LightningModule):
         self.losses: dict[str, Loss] = {"meta_loss": lambda x, queries, mask: memory.meta_loss(x, queries, mask, keep)}
         if config.pretrain_steps or config.auxiliary_weight:
             start = OBJECTIVES.get(objective)
-            self.losses[objective] = partial(start.loss, self.ebmm) if start else memory.auxiliary_loss  # type: ignore[arg-type]
+            self.losses[objective] = partial(start, self.ebmm) if start else memory.auxiliary_loss  # type: ignore[arg-type]
         self.keep = keep
         self.seconds = 0.0
         self.updated = self.said_not_started = False  # whether this start has made an update, and has warned
@@ -277,8 +277,8 @@ class MetaTraining(pl.LightningModule):
         mean = partial(self.trainer.strategy.reduce, reduce_op="mean")
         unit = float(mean(step_unit(self.ebmm, patterns, queries)))
         step_sizes = [unit * step for step in STEPS]
-        write_rates = () if OBJECTIVES[self.config.pretrain_objective].writes else WRITE_RATES
-        errors = GridErrors(*map(mean, grid_errors(self.ebmm, patterns, queries, mask, write_rates, step_sizes)))
+        write_rates = WRITE_RATES if self.config.pretrain_objective == "keys" else ()  # the others train them
+        errors = mean(grid_errors(self.ebmm, patterns, queries, mask, write_rates, step_sizes))
         query_error = mean(reading_error(queries, patterns))
         set_best(self.ebmm, errors, float(query_error), write_rates, step_sizes)
 

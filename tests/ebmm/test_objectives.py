@@ -13,12 +13,11 @@ from lightning_ebm.ebmm.energies.base import Energy
 from lightning_ebm.ebmm.objectives import (
     OBJECTIVES,
     alignment_loss,
+    inputs_and_keys,
     key_loss,
-    keys,
-    layer_passes,
     recall_loss,
 )
-from lightning_ebm.ebmm.rate_search import GridErrors, grid_errors, set_best, step_unit
+from lightning_ebm.ebmm.rate_search import grid_errors, set_best, step_unit
 from tests.ebmm.energies import SMALL, small_energy
 
 
@@ -46,9 +45,9 @@ def small(name):
 )
 def test_gradients_agree_with_finite_differences(objective, name):
     memory, *episode, generator = small(name)
-    loss, writes = OBJECTIVES[objective]
+    loss = OBJECTIVES[objective]
     loss(memory, *episode).backward()
-    assert (memory.writing.learned_rates.grad is not None) == writes
+    assert (memory.writing.learned_rates.grad is not None) == (objective != "keys")
     parameters = [*memory.energy_net.parameters(), *memory.writing.parameters()]
     starts = [parameter.data.clone() for parameter in parameters]
     directions = [torch.randn(p.shape, generator=generator, dtype=torch.float64) for p in parameters]
@@ -90,7 +89,7 @@ def known_keys():
 def test_a_net_with_known_keys():
     """Keys and kernel sum in closed form, in NumPy."""
     memory, a, patterns, queries = known_keys()
-    found = keys(memory, queries).detach().numpy()
+    found = inputs_and_keys(memory, queries)[1].detach().numpy()
     expected_losses = []
     for p, q, k in zip(patterns.numpy(), queries.numpy(), found, strict=True):
         np.testing.assert_allclose(k, np.tanh(q @ a.T), rtol=1e-12)
@@ -171,8 +170,9 @@ def test_all_memory_layers_are_seen():
     memory, patterns, *_ = small("resnet_conv")
     layers = [memory.energy_net.get_submodule(name) for name in memory.energy_net.memory_layers]
     assert len(layers) > 1
-    for layer, one in zip(layers, layer_passes(memory, patterns.flatten(0, 1)), strict=True):
-        assert layer(one.input).shape == one.key.shape
+    inputs, keys = inputs_and_keys(memory, patterns)
+    outputs = [layer(one.flatten(0, 1)).flatten(1) for layer, one in zip(layers, inputs, strict=True)]
+    assert keys.flatten(0, 1).shape == torch.cat(outputs, 1).shape
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
@@ -182,7 +182,7 @@ def test_episodes_count_by_themselves(objective):
     memory = EBMM(KnownKeys(nn.Linear(5, 4, bias=False), 4).double())
     patterns, queries = torch.rand(2, 4, 3, 5, dtype=torch.float64)
     mask = torch.rand(4, 3, 5) < 0.5
-    loss = OBJECTIVES[objective].loss
+    loss = OBJECTIVES[objective]
     apart = [loss(memory, *(x[i : i + 1] for x in (patterns, queries, mask))).item() for i in range(4)]
     assert loss(memory, patterns, queries, mask).item() == pytest.approx(np.mean(apart), rel=1e-12)
 
@@ -247,17 +247,17 @@ def test_the_search_finds_the_best_of_a_known_grid(rates, per_step):
     grid = dict(write_rates=(0.01, 0.05, 0.2), step_sizes=(0.1, 0.5, 0.6))
     errors = grid_errors(memory, patterns, queries, None, **grid)
     expected = [[4 * max(0.0, 0.5 - 2 * 2 * a * g) ** 2 for g in grid["step_sizes"]] for a in grid["write_rates"]]
-    np.testing.assert_allclose(errors.own, expected, atol=1e-5)
-    np.testing.assert_allclose(errors.other, 1.0, atol=1e-5)  # the prior state has no slope, so queries stay
-    errors.other[2, 2] = errors.own[2, 2]  # the least error, but whatever was written
-    errors.other[0, 0] = 9999.0  # what was written spoils other episodes the most, but hardly helps its own
+    np.testing.assert_allclose(errors[0], expected, atol=1e-5)
+    np.testing.assert_allclose(errors[1], 1.0, atol=1e-5)  # the prior state has no slope, so queries stay
+    errors[1, 2, 2] = errors[0, 2, 2]  # the least error, but whatever was written
+    errors[1, 0, 0] = 9999.0  # what was written spoils other episodes the most, but hardly helps its own
     set_best(memory, errors, 1.0, **grid)
     assert memory.writing.rates()[:, :, 0].tolist() == [[pytest.approx(0.2)]] * 2
     assert memory.reading.schedule()[0].tolist() == [pytest.approx(0.5)]
     memory.writing.set_rate(0.05)
     grid["write_rates"] = ()  # the rates as they are
     errors = grid_errors(memory, patterns, queries, None, **grid)
-    np.testing.assert_allclose(errors.own, expected[1:2], atol=1e-5)
+    np.testing.assert_allclose(errors[0], expected[1:2], atol=1e-5)
     set_best(memory, errors, 1.0, **grid)
     assert memory.writing.rates()[:, :, 0].tolist() == [[pytest.approx(0.05)]] * 2
 
@@ -268,8 +268,8 @@ def test_the_search_compares_with_the_state_of_another_episode():
     queries = torch.full_like(patterns, 0.5)
     errors = grid_errors(memory, patterns, queries, None, (0.05,), (1.0,))
     towards, away = (0.5 - 2 * 0.05) ** 2, (0.5 + 2 * 0.05) ** 2
-    np.testing.assert_allclose(errors.own, 4 * towards, rtol=1e-5)
-    np.testing.assert_allclose(errors.other, 2 * towards + 2 * away, rtol=1e-5)
+    np.testing.assert_allclose(errors[0], 4 * towards, rtol=1e-5)
+    np.testing.assert_allclose(errors[1], 2 * towards + 2 * away, rtol=1e-5)
 
 
 def test_the_unit_of_step_sizes_moves_queries_by_their_distance_to_the_patterns():
@@ -286,7 +286,7 @@ def test_a_pair_that_diverges_or_is_worse_than_the_query_is_not_chosen():
     own = torch.tensor([[math.inf, 3.0], [math.nan, 4.0]]).nan_to_num(math.inf, math.inf)
     other = torch.tensor([[math.inf, 3.5], [9.0, 9.0]])
     for query_error, rate in ((5.0, 2.0), (3.9, 1.0), (1.0, 1.0)):  # in the last, none is better: the least error
-        set_best(memory, GridErrors(own, other), query_error, (1.0, 2.0), (0.1, 0.2))
+        set_best(memory, torch.stack([own, other]), query_error, (1.0, 2.0), (0.1, 0.2))
         assert memory.writing.rates()[0, 0, 0].item() == pytest.approx(rate)
         assert memory.reading.schedule()[0][0].item() == pytest.approx(0.2)
 

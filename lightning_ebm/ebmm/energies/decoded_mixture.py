@@ -151,15 +151,11 @@ class DecodedMixture(RowMixture):
         return (x - end).flatten(1).square().sum(1) / 2 - torch.logsumexp(evidence, 1)
 
     def written(self) -> Tensor:
-        """Log-probability −log(1 + exp(`UNWRITTEN` + b)) that a row of bias b, which writing lowers, was written.
-
-        Returns:
-            (rows,), up to a constant.
-        """
+        """Log-probability (rows,) that a row was written, −log(1 + exp(`UNWRITTEN` + b)). Writing lowers its bias b."""
         return -F.softplus(UNWRITTEN + self.memory.bias)
 
     def evidence(self, logits: Tensor, queries: Tensor, soft_mask: Tensor) -> Tensor:
-        """Log-likelihood of queries given each row, (items, rows), in nats.
+        """Log-likelihood e (items, rows), in nats, of queries q given each row's image, logits (rows, values).
 
         A value comes from the row's image with probability 1 − m, and is random otherwise,
 
@@ -167,12 +163,7 @@ class DecodedMixture(RowMixture):
 
         where p is a Bernoulli distribution and u = 1/2 for binary patterns; for others p is a Gaussian of precision β
         and u = 1. Values of a binary query between 0 and 1 count as expected likelihoods. Unlike masked squared
-        distances, the sum is finite where the mask is wrong.
-
-        Args:
-            logits: of the rows' images, (rows, values).
-            queries: (items, *shape), in [0, 1].
-            soft_mask: m, the same shape.
+        distances, the sum is finite where the mask is wrong. Queries and soft mask m are (items, *shape), in [0, 1].
         """
         return self.likelihood(logits, queries.flatten(1)[:, None], soft_mask.flatten(1)[:, None])
 
@@ -214,13 +205,7 @@ class DecodedMixture(RowMixture):
 
         Those of binary images include what the query tells, log ((1 − m) q + m / 2) − log ((1 − m) (1 − q) + m / 2),
         the log-odds of a value that is right with probability 1 − m and random otherwise. Without `recovery`, that is
-        the one step.
-
-        Args:
-            recalled: logits, (items, *shape).
-            codes: (items, code).
-            queries: (items, *shape), in [0, 1].
-            soft_mask: the same shape.
+        the one step. Recalled logits, queries and soft mask are (items, *shape), codes (items, code).
         """
 
         def lacking(image: Tensor, gain: Tensor) -> Tensor:
@@ -248,10 +233,7 @@ class DecodedMixture(RowMixture):
         The codes get noise, as writing many patterns and keeping a state in few bits add it, so that decoding does not
         depend on digits that are lost. Their common part is penalised, because patterns whose codes point the same way
         would share rows. The convolutions cost the most, so their losses are taken of one pattern in `COMPARED`. Half
-        of the images get the true mask, the others the estimated one.
-
-        Returns:
-            (items,).
+        of the images get the true mask, the others the estimated one. Returns (items,).
         """
         codes = self.features(patterns)
         shared = codes.mean(0).square().sum()
@@ -269,12 +251,8 @@ class DecodedMixture(RowMixture):
         Noise on all values tells none apart. Binary values are recovered from it anyway, see `recover`, and its mask
         counts as empty. Of others, the mask says how much to trust each value: the answer's error trains it as well.
 
-        Args:
-            codes: of the rows, (rows, code); every `COMPARED`-th is that of a pattern.
-            logits: of the images decoded from them, (rows, *shape).
-            patterns: (items, *shape).
-            queries: the same shape.
-            mask: the same shape, bool.
+        Codes (rows, code) and the logits (rows, *shape) decoded from them are of the rows; every `COMPARED`-th is one
+        of the patterns (items, *shape), whose shape queries and mask have.
         """
         everywhere = covers_everything(mask)
         soft_mask, loss = informative(mask).to(patterns), logits.new_zeros(())
@@ -310,14 +288,7 @@ class DecodedMixture(RowMixture):
 
     @torch.no_grad()
     def rivals(self, logits: Tensor, queries: Tensor, soft_mask: Tensor, own: Tensor) -> Tensor:
-        """For each query the likeliest row but its own, (items,).
-
-        Args:
-            logits: of the images of the rows, (rows, *shape).
-            queries: (items, *shape).
-            soft_mask: the same shape.
-            own: the queries' own rows, (items,).
-        """
+        """For each query (items, *shape) the likeliest row but its own, both (items,); logits are (rows, *shape)."""
         evidence = self.evidence(logits.flatten(1), queries, soft_mask)
         return evidence.scatter(1, own[:, None], -torch.inf).argmax(1)
 

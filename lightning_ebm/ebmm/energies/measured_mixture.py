@@ -181,9 +181,7 @@ class MeasuredMixture(RowMixture):
 
         Codes are blurred as writing blurs rows: towards similar codes, weighted by responsibility, and by noise.
         Recovery costs the most, so its loss is the cross-entropy of the missing values of one pattern in `RECOVERED`.
-
-        Returns:
-            (items,).
+        Returns (items,).
         """
         soft_mask = informative(mask).to(patterns)  # as in reading, a mask of all values tells nothing
         codes = self.features(patterns)
