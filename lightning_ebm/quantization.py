@@ -55,13 +55,14 @@ def levels(rows: Tensor, most: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]
         The multiples (rows, values), in the dtype of the rows, and the scales (rows,).
     """
     largest = rows.abs().amax(1)
-    least = torch.full_like(largest, torch.inf)
-    best, best_scale = torch.zeros_like(rows), torch.zeros_like(largest, dtype=dtype)
+    least = torch.full_like(largest, torch.inf, dtype=torch.float64)  # squares of large float32 values overflow
+    # a row that is not finite has no error below infinity, and stays NaN, so that it is seen
+    best, best_scale = torch.full_like(rows, torch.nan), torch.full_like(largest, torch.nan, dtype=dtype)
     for share in SHARES:
         scale = (largest * share / most).to(dtype)
         step = scale.to(rows)[:, None]
         whole = (rows / torch.where(step > 0, step, 1)).round().clamp(-most, most)
-        error = (whole * step - rows).square().sum(1)
+        error = (whole * step - rows).double().square().sum(1)
         better = error < least
         best, best_scale = torch.where(better[:, None], whole, best), torch.where(better, scale, best_scale)
         least = torch.minimum(error, least)

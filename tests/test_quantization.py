@@ -48,6 +48,19 @@ def test_what_was_rounded_is_not_rounded_again(precision):
     assert all(len(row.unique()) > 2 for row in once["w"])
 
 
+@pytest.mark.parametrize("precision", ["int8", "int4"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_state_that_is_not_finite_does_not_become_zero(precision, value):
+    kept = rounded({"w": torch.tensor([[value, 1.0], [2.0, 1.0]])}, precision)["w"]
+    assert kept.isfinite().all(1).tolist() == [False, True]
+
+
+def test_large_values_are_rounded_as_small_ones_are():
+    values = torch.randn(2, 100, generator=torch.Generator().manual_seed(0))
+    large = rounded({"w": values * 2.0**100}, "int4")["w"]  # whose squares are infinite in float32
+    assert torch.equal(large, rounded({"w": values}, "int4")["w"] * 2.0**100)
+
+
 def test_floats_and_counters():
     state = {"w": torch.tensor([[1 / 3]], dtype=torch.float64), "n": torch.tensor([[2**40 + 1]])}
     assert rounded(state, "float16")["w"].item() == 0.333251953125  # 1365 / 4096
