@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from baselines.restoration import Restoration, RestorationConfig, answer
 from lightning_ebm.layers import ImageDecoder, ImageEncoder, SkipPerceptron, cosines, he_init
 from lightning_ebm.memory import check_patterns, informative
+from lightning_ebm.restoration import Restoration, RestorationConfig, answer
 from lightning_ebm.settings import Settings, setting
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from baselines.restoration import Restoration, RestorationConfig, answer
 from baselines.slots import SIMILARITIES, SlotMemory
 from lightning_ebm.memory import PatternSpec, State, check_patterns, informative
+from lightning_ebm.restoration import Restoration, RestorationConfig, answer
 from lightning_ebm.settings import setting
 
 SURE = 1e-3

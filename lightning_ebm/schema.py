@@ -261,7 +261,6 @@ RENAMED = {
     "memory.writing.rate": "memory.writing.write_rate",
     "memory.energy.memory": "memory.energy.written_units",
     "memory.energy.code": "memory.energy.code_dim",
-    "memory.energy.completion": "memory.energy.recovery",
     "memory.energy.period": "memory.energy.block_size",
     "memory.energy.address": "memory.energy.address_dim",
     "memory.energy.rows": "memory.energy.slots",

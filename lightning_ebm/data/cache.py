@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import json
 import math
 import os
 import shutil
-import tempfile
-import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import DTypeLike
+
+from lightning_ebm.files import atomic_write, lock
 
 Arrays = dict[str, np.ndarray]
 Allocate = Callable[[str, tuple[int, ...], DTypeLike], np.ndarray]
@@ -25,15 +24,13 @@ Allocate = Callable[[str, tuple[int, ...], DTypeLike], np.ndarray]
 MANIFEST = "manifest.json"
 CHECKED = 2**26
 """Bytes of a file whose checksum is verified at each opening; of a larger one, size and header are."""
-ABANDONED = 24 * 3600
-"""Seconds after which an unfinished folder is one that a killed process left."""
 
 
 def cached(name: str, key: Mapping[str, object], build: Callable[[], Arrays]) -> Arrays:
     """What `build` returns, kept for the next process: read-only and memory-mapped, so that processes share it.
 
     A cache never stops a run: damaged files are rebuilt, and where nothing can be written, everything stays in memory,
-    with a warning. Of processes that build the same at once, the first to finish counts.
+    with a warning. One process builds; others that want the same wait for it.
 
     Args:
         name: the start of the folder's name, for people.
@@ -56,22 +53,18 @@ def filled(name: str, key: Mapping[str, object], fill: Callable[[Allocate], None
     """
     text = json.dumps(dict(key), sort_keys=True)
     path = folder() / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
-    found, arrays = opened(path), Arrays()
-    if found is not None:
-        return found
+    found = opened(path)
     try:
-        with new_folder(path) as unfinished:
-            fill(lambda label, *of: arrays.setdefault(label, claim(unfinished / f"{label}.npy", *of)))
-            record(unfinished, arrays)
-            publish(unfinished, path)
-        found = opened(path)
+        if not found:
+            with lock(path.with_suffix(".lock")):
+                found = opened(path) or rebuild(path, fill)
     except OSError as error:
         warnings.warn(
             f"{path.parent} cannot be written ({error.strerror or error}): every process"
             " decodes data sets again and keeps them in memory. Make room, or set XDG_CACHE_HOME to another folder",
             stacklevel=2,
         )
-    if found is None:
+    if not found:
         found = Arrays()
         fill(lambda label, *of: found.setdefault(label, np.empty(*of)))
     return found
@@ -101,19 +94,23 @@ def opened(path: Path) -> Arrays | None:
     return arrays
 
 
-@contextlib.contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder next to `path`, so that nobody reads half a file. Removes what killed processes left."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob("*.unfinished"):
-        with contextlib.suppress(OSError):
-            if time.time() - left.stat().st_mtime > ABANDONED:
-                shutil.rmtree(left)
-    unfinished = Path(tempfile.mkdtemp(".unfinished", f"{path.name}.", path.parent))
+def rebuild(path: Path, fill: Callable[[Allocate], None]) -> Arrays | None:
+    """Fills a folder of the cache, in place of what may be there; its manifest, written last, makes it complete."""
+    remove(path)
     try:
-        yield unfinished
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        path.mkdir()
+        arrays = Arrays()
+        fill(lambda label, *of: arrays.setdefault(label, claim(path / f"{label}.npy", *of)))
+        record(path, arrays)
+    except BaseException:
+        remove(path)
+        raise
+    return opened(path)
+
+
+def remove(path: Path) -> None:
+    """Removes a file or folder, if it is there; who has mapped a file of it keeps that."""
+    path.unlink() if path.is_file() else shutil.rmtree(path, ignore_errors=True)
 
 
 def claim(file: Path, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
@@ -128,28 +125,16 @@ def claim(file: Path, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
     return array
 
 
-def record(unfinished: Path, arrays: Arrays) -> None:
+def record(path: Path, arrays: Arrays) -> None:
     """Writes everything to disk, with the fingerprint that `opened` compares."""
     manifest = {}
     for label, array in arrays.items():
         if isinstance(array, np.memmap):
             array.flush()
-        file = unfinished / f"{label}.npy"
+        file = path / f"{label}.npy"
         header = {"shape": [*array.shape], "dtype": array.dtype.str}
         manifest[label] = header | {"bytes": file.stat().st_size, "sha256": digest(file)}
-    (unfinished / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
-
-
-def publish(unfinished: Path, path: Path) -> None:
-    """Gives a finished folder its name, unless another process was first. Something damaged there is taken away."""
-    with contextlib.suppress(OSError):
-        os.rename(unfinished, path)
-        return
-    if opened(path) is None:
-        if path.exists():
-            with new_folder(path) as damaged:
-                os.rename(path, damaged / "damaged")
-        os.rename(unfinished, path)
+    atomic_write(path / MANIFEST, json.dumps(manifest).encode())
 
 
 def digest(file: Path) -> str:

@@ -20,6 +20,7 @@ from lightning_ebm.memory import (
     check_patterns,
     covers_everything,
     is_to_be_estimated,
+    keep_known,
 )
 from lightning_ebm.registry import choice, energies
 from lightning_ebm.settings import Settings, setting
@@ -143,7 +144,18 @@ class EBMM(AssociativeMemory):
         check_patterns(queries, "queries")
         self.check_state(state)
         start, context = self.read_start(queries, mask, state)
-        return self.read_steps(start, torch.zeros_like(start), mask, context, state, *self.reading.schedule())[0]
+        iterates, _ = self.read_steps(start, torch.zeros_like(start), mask, context, state, *self.reading.schedule())
+        return self.completed(iterates, mask, context)
+
+    def completed(self, iterates: Tensor, mask: Tensor | None, context: Context | None) -> Tensor:
+        """The iterates (steps, episodes, items, *shape), and the answer that the energy completes from the last one."""
+        if context is None:
+            return iterates
+        soft_mask, queries = context
+        answer = self.energy_net.complete(*(x.flatten(0, 1) for x in (iterates[-1], soft_mask, queries)))
+        if answer is None:
+            return iterates
+        return torch.cat([iterates, keep_known(answer.view_as(queries), queries, mask)[None]])
 
     def read_start(self, queries: Tensor, mask: Tensor | None, state: State) -> tuple[Tensor, Context | None]:
         """Where reading starts, (episodes, items, *shape), and the soft mask and the queries, each of this shape.

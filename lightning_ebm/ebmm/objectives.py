@@ -119,6 +119,22 @@ def alignment_loss(memory: EBMM, patterns: Tensor, queries: Tensor, mask: Tensor
     return found + misdirection(change, target, corrupted) + reading_missed
 
 
+def start_loss(
+    objective: Objective, memory: EBMM, known: bool, patterns: Tensor, queries: Tensor, mask: Tensor
+) -> Tensor:
+    """An objective, at the points where reading starts; plus the energy's own objective of single patterns, if any.
+
+    `known` says whether reading gets the mask. The other arguments are those of an `Objective`.
+    """
+    with torch.no_grad():
+        start, _ = memory.read_start(queries, mask if known else None, memory.initial_state(len(queries)))
+    loss = objective(memory, patterns, start, mask)
+    try:
+        return loss + memory.auxiliary_loss(patterns, queries, mask)
+    except NotImplementedError:
+        return loss
+
+
 Objective = Callable[[EBMM, Tensor, Tensor, Tensor], Tensor]
 """A scalar, of a memory; patterns (episodes, items, *shape), values in [0, 1]; queries of the same shape, query i being
 a corrupted pattern i; and a mask, the same shape, bool, True where a query was corrupted."""

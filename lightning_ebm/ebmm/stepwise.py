@@ -40,6 +40,7 @@ class Stepwise:
         self.write_step = compiler(memory.write_steps)
         self.read_start = compiler(memory.read_start)
         self.read_step = compiler(memory.read_steps)
+        self.completed = compiler(memory.completed)
 
     def size(self, items: int) -> int:
         """The number to which so many patterns are filled up: a multiple of a `SIZES`-th of the most."""
@@ -72,8 +73,8 @@ class Stepwise:
         velocity, iterates = torch.zeros_like(x, requires_grad=True), []
         for sizes in zip(*(rates.split(1) for rates in self.memory.reading.schedule()), strict=True):
             (x,), velocity = self.read_step(x, velocity, moves, context, state, *(size.clone() for size in sizes))
-            iterates.append(x[:, : queries.shape[1]])
-        return torch.stack(iterates)
+            iterates.append(x)
+        return self.completed(torch.stack(iterates), moves, context)[:, :, : queries.shape[1]]
 
     def meta_loss(self, patterns: Tensor, queries: Tensor, mask: Tensor | None = None, keep: Keep = as_is) -> Tensor:
         """As `AssociativeMemory.meta_loss`."""

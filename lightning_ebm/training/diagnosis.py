@@ -31,9 +31,9 @@ def diagnose(
 
     Returns:
         Scalars, averaged over patterns.
-        write_cosine: cosine between what writing changed in the descent direction at a query and the query's own
-            pattern (minus the patterns' mean), both within the corrupted values: elsewhere a change that copies the
-            query has a cosine too, whatever was written.
+        write_cosine: cosine between what writing changed in the descent direction where reading starts and the
+            query's own pattern (minus the patterns' mean), both within the corrupted values: elsewhere a change that
+            copies the query has a cosine too, whatever was written.
         write_top1: share of queries whose own pattern has the largest cosine, by chance 1 / items.
         error_prior: error of reading the prior state, in which nothing is written, in the unit of `val/error`.
         write_rate: mean rate of the energy term over layers and steps.
@@ -41,7 +41,8 @@ def diagnose(
         held: of binary patterns, share of the values of stored patterns at which descent does not lead away from them.
     """
     prior = memory.initial_state(len(patterns))
-    change = (slope(memory, prior, queries) - slope(memory, state, queries)).flatten(2)
+    start, _ = memory.read_start(queries, mask, prior)
+    change = (slope(memory, prior, start) - slope(memory, state, start)).flatten(2)
     cosines = cosines_within(change, centred(patterns), corrupted.flatten(2).to(change))
     own = torch.arange(cosines.shape[2], device=cosines.device)
     answer = memory.read(prior, queries, mask)[-1]

@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from lightning_ebm.config import ConfigError, build
 from lightning_ebm.data.episodes import Episode
 from lightning_ebm.ebmm.memory import EBMM
-from lightning_ebm.ebmm.objectives import OBJECTIVES, UncalledLayerError
+from lightning_ebm.ebmm.objectives import OBJECTIVES, UncalledLayerError, start_loss
 from lightning_ebm.ebmm.rate_search import STEPS, WRITE_RATES, grid_errors, set_best, step_unit
 from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, as_is, reading_error
 from lightning_ebm.metrics import RecallError
@@ -65,8 +65,10 @@ class MetaTraining(pl.LightningModule):
         # by name, so that `Compilation` can put compiled ones in their place
         self.losses: dict[str, Loss] = {"meta_loss": lambda x, queries, mask: memory.meta_loss(x, queries, mask, keep)}
         if config.pretrain_steps or config.auxiliary_weight:
-            start = OBJECTIVES.get(objective)
-            self.losses[objective] = partial(start, self.ebmm) if start else memory.auxiliary_loss  # type: ignore[arg-type]
+            start: Any = OBJECTIVES.get(objective)
+            self.losses[objective] = memory.auxiliary_loss
+            if start:
+                self.losses[objective] = partial(start_loss, start, self.ebmm, config.mask)  # type: ignore[arg-type]
         self.keep = keep
         self.seconds = 0.0
         self.updated = self.said_not_started = False  # whether this start has made an update, and has warned
@@ -275,7 +277,9 @@ class MetaTraining(pl.LightningModule):
         assert self.ebmm
         patterns, queries, mask = batch.patterns, batch.queries, batch.mask if self.config.mask else None
         mean = partial(self.trainer.strategy.reduce, reduce_op="mean")
-        unit = float(mean(step_unit(self.ebmm, patterns, queries)))
+        with torch.no_grad():
+            start, _ = self.ebmm.read_start(queries, mask, self.ebmm.initial_state(len(queries)))
+        unit = float(mean(step_unit(self.ebmm, patterns, start)))
         step_sizes = [unit * step for step in STEPS]
         write_rates = WRITE_RATES if self.config.pretrain_objective == "keys" else ()  # the others train them
         errors = mean(grid_errors(self.ebmm, patterns, queries, mask, write_rates, step_sizes))

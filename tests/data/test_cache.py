@@ -36,8 +36,13 @@ def read(build, **key):
     assert arrays["names"].tolist() == ["a", "bcd"]
 
 
+def entries():
+    """What the cache holds, without its locks."""
+    return [path for path in folder().iterdir() if path.suffix != ".lock"]
+
+
 def only_folder():
-    (found,) = folder().iterdir()
+    (found,) = entries()
     return found
 
 
@@ -70,7 +75,7 @@ def test_another_key_is_another_folder(home):
     read(build)
     read(build, size=4)
     read(build, format=2)
-    assert build.calls == len(list(folder().iterdir())) == 3
+    assert build.calls == len(entries()) == 3
 
 
 def flip(path):
@@ -163,7 +168,7 @@ class TestNoPlace:
 
         monkeypatch.setattr(place, step, full)
         self.check()
-        assert list(folder().iterdir()) == []
+        assert entries() == []
 
     def test_a_limit_that_the_system_sets(self, home):
         """The second array is larger than any file may be: a true error of the system, in a process of its own."""
@@ -176,7 +181,7 @@ class TestNoPlace:
         process.start()
         process.join(30)
         assert process.exitcode == 0
-        assert list(folder().iterdir()) == []
+        assert entries() == []
 
     def check_large(self):
         with pytest.warns(UserWarning, match="cannot be written"):
@@ -189,34 +194,50 @@ def test_errors_of_the_builder_are_not_hidden_and_leave_nothing(home):
         cached("thing", {}, lambda: {"numbers": np.array(1 // 0)})
     with pytest.raises(OSError, match="of the data set"):
         filled("thing", {}, lambda allocate: (allocate("numbers", (3,), np.uint8), fail())[0])
-    assert list(folder().iterdir()) == []
+    assert entries() == []
 
 
 def fail():
     raise OSError("a damaged file of the data set")
 
 
-def test_what_a_killed_process_left_is_removed_after_a_day(home):
-    folder().mkdir()
-    for name, age in [("old", 25 * 3600), ("new", 60)]:
-        left = folder() / f"thing-{name}.unfinished"
-        left.mkdir()
-        os.utime(left, (time.time() - age,) * 2)
-    read(Builder())
-    assert sorted(path.suffixes[-1:] for path in folder().iterdir()) == [[], [".unfinished"]]
-    assert (folder() / "thing-new.unfinished").exists()
+def killed_while_building(barrier):
+    def fill(allocate):
+        allocate("numbers", (100_000,), np.int64)
+        barrier.wait()
+        time.sleep(60)
+
+    filled("thing", {}, fill)
+
+
+def test_another_process_takes_over_from_a_killed_one(home):
+    context = multiprocessing.get_context("fork")
+    barrier = context.Barrier(2)
+    process = context.Process(target=killed_while_building, args=(barrier,))
+    process.start()
+    barrier.wait(30)
+    process.kill()
+    process.join(30)
+    assert (only_folder() / "numbers.npy").exists()
+    arrays = cached("thing", {}, lambda: {"other": np.arange(3)})
+    assert arrays["other"].tolist() == [0, 1, 2]
+    assert sorted(file.name for file in only_folder().iterdir()) == ["manifest.json", "other.npy"]
 
 
 def build_together(barrier, queue, number):
+    built = []
+
     def fill(allocate):
-        barrier.wait()  # all have found nothing, and build
+        built.append(number)
+        time.sleep(0.5)  # the others come while this one builds
         allocate("numbers", (100_000,), np.int64)[...] = np.arange(100_000)
 
+    barrier.wait()
     arrays = filled("thing", {}, fill)
-    queue.put((number, int(arrays["numbers"].sum()), str(arrays["numbers"].filename)))
+    queue.put((len(built), int(arrays["numbers"].sum()), str(arrays["numbers"].filename)))
 
 
-def test_several_processes_together(home):
+def test_of_several_processes_together_one_builds(home):
     context = multiprocessing.get_context("fork")
     barrier, queue = context.Barrier(4), context.Queue()
     processes = [context.Process(target=build_together, args=(barrier, queue, number)) for number in range(4)]
@@ -225,5 +246,6 @@ def test_several_processes_together(home):
     results = [queue.get(timeout=30) for _ in processes]
     for process in processes:
         process.join(30)
+    assert sorted(built for built, _, _ in results) == [0, 0, 0, 1]
     assert {total for _, total, _ in results} == {4_999_950_000}
     assert {name for _, _, name in results} == {str(only_folder() / "numbers.npy")}

@@ -18,12 +18,14 @@ from tests.contract import build
 
 BITS, GREY, COLOUR = (6,), (1, 8, 8), (3, 8, 8)
 LARGE = dict(written_units=2, channels=[4], inner=4, width=6, head=5)
+RESTORED = dict(written_units=3, channels=[3], code_dim=5, hidden=6, hops=2, head=4, detector=3, completion=3)
 DECODED = dict(slots=4, code_dim=5, hidden=6, layers=2, detector=3, revision=3, recovery=3, steps=2)
 MEASURED = dict(slots=4, code_dim=7, address_dim=2, block_size=4, hidden=5, detector=3, recovery=3, steps=2)
 
 SMALL = {
     "gated_rnn": (BITS, GatedRNN, dict(hidden=7, written_units=3, hops=2)),
     "resnet_fc": (GREY, ResNetFC, dict(written_units=3, channels=[3, 4], code_dim=6, hidden=7, hops=2, head=5)),
+    "resnet_fc_restored": (GREY, ResNetFC, RESTORED),
     "resnet_conv": (COLOUR, ResNetConv, LARGE | dict(strides=[1, 2], hops=2)),
     "resnet_conv_large": (GREY, ResNetConv, LARGE | dict(strides=[2, 2], hops=1)),
     "mixture": (BITS, Mixture, dict(slots=4, beta=0.5)),

@@ -10,6 +10,7 @@ from tests.ebmm.energies import SMALL, small_energy
 from tests.marks import fast, slow
 
 STEPS = 2
+MASKED = ("decoded_mixture", "measured_mixture", "resnet_fc_restored")
 
 
 def small(name, writing_rate=0.02, step_size=0.02, gradient_term=True, **writing):
@@ -101,8 +102,8 @@ def loop_meta_loss(memory, patterns, queries):
     return total / len(patterns)
 
 
-# these write by a loss of their own and estimate masks: test_decoded_mixture.py, test_measured_mixture.py
-@pytest.mark.parametrize("name", [name for name in SMALL if name not in ("decoded_mixture", "measured_mixture")])
+# the others estimate masks: test_decoded_mixture.py, test_measured_mixture.py, test_restored.py
+@pytest.mark.parametrize("name", [name for name in SMALL if name not in MASKED])
 @pytest.mark.parametrize("gradient_term", [True, False])
 def test_agrees_with_an_autograd_loop(name, gradient_term):
     # large steps, from anywhere in [0, 1]: the clip is at work

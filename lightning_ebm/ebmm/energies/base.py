@@ -68,6 +68,13 @@ class Energy(ABC, nn.Module):  # in this order, which libraries that derive from
         """
         return None
 
+    def complete(self, recalled: Tensor, soft_mask: Tensor, queries: Tensor) -> Tensor | None:
+        """The answer, (items, *shape) in [0, 1], from the last iterate of reading; None: that is the answer.
+
+        Called with a soft mask and queries as `forward` is, all (items, *shape).
+        """
+        return None
+
     def auxiliary_loss(self, patterns: Tensor, queries: Tensor, mask: Tensor) -> Tensor:
         """An objective of single patterns, (items,), without any memory; see `AssociativeMemory.auxiliary_loss`.
 

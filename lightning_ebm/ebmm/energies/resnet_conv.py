@@ -9,14 +9,15 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from lightning_ebm.ebmm.energies.base import Energy
+from lightning_ebm.ebmm.energies.restored import RestoredEnergy
 from lightning_ebm.layers import LayerNorm, ResBlock, gated_hops, he_init, image_grid
 from lightning_ebm.memory import PatternSpec, image_shape
-from lightning_ebm.settings import Settings, setting
+from lightning_ebm.restoration import RestorationConfig
+from lightning_ebm.settings import setting
 
 
 @dataclass(frozen=True)
-class ResNetConvConfig(Settings):
+class ResNetConvConfig(RestorationConfig):
     """Settings of `ResNetConv`; the defaults are the paper's for 32x32 images.
 
     Its large form for 64x64 images: channels [64, 128], inner 128, width 256, strides [2, 2].
@@ -69,7 +70,7 @@ class Bottleneck(nn.Module):
         return y + self.shortcut(x)
 
 
-class ResNetConv(Energy):
+class ResNetConv(RestoredEnergy):
     """Energy of an image: ResBlocks, bottlenecks with written channels, convolutional gated hops.
 
     With r the bottlenecks' output, each hop computes on z = [r, state]
@@ -100,6 +101,7 @@ class ResNetConv(Energy):
         self.head = nn.Linear(width * grid[0] * grid[1], config.head)
         self.output = nn.Linear(config.head, 1, bias=False)  # a bias would never get a gradient
         he_init(self)
+        self.restore(spec, config)
 
     def features(self, x: Tensor) -> Tensor:
         """What writing leaves unchanged: the ResBlocks' output."""

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from lightning_ebm.ebmm.energies.base import Energy
+from lightning_ebm.ebmm.energies.restored import RestoredEnergy
 from lightning_ebm.layers import ImageEncoder, LayerNorm, gated_hops, he_init
 from lightning_ebm.memory import PatternSpec, image_shape
-from lightning_ebm.settings import Settings, setting
+from lightning_ebm.restoration import RestorationConfig
+from lightning_ebm.settings import setting
 
 
 @dataclass(frozen=True)
-class ResNetFCConfig(Settings):
+class ResNetFCConfig(RestorationConfig):
     """Settings of `ResNetFC`; the defaults are the paper's."""
 
     written_units: int = setting(32, at_least=1, below="hidden")
@@ -31,7 +32,7 @@ class ResNetFCConfig(Settings):
     """Width of the layer before the energy."""
 
 
-class ResNetFC(Energy):
+class ResNetFC(RestoredEnergy):
     """Energy of an image: convolutional encoder, a written linear layer, gated hops.
 
     With e = encoder(x) and r = tanh([memory(e), static(e)]), each hop computes on z = [r, state]
@@ -56,6 +57,7 @@ class ResNetFC(Energy):
         self.head = nn.Linear(hidden, config.head)
         self.output = nn.Linear(config.head, 1, bias=False)  # a bias would never get a gradient
         he_init(self)
+        self.restore(spec, config)
 
     def features(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """What writing leaves unchanged: the code and what the static layer makes of it."""

@@ -7,9 +7,9 @@ from torch.nn import functional as F
 from baselines.coders import CodersConfig
 from baselines.memory_network import MemoryNetwork, MemoryNetworkConfig
 from baselines.modern_hopfield import ModernHopfield, ModernHopfieldConfig
-from baselines.restoration import Completion
 from lightning_ebm.memory import PatternSpec
 from lightning_ebm.registry import memories
+from lightning_ebm.restoration import Completion
 from tests.contract import MemoryContract, build, check_meta_gradient
 from tests.ebmm.energies import convolved
 
