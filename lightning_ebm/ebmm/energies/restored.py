@@ -44,7 +44,7 @@ class RestoredEnergy(Energy):
     @property
     def mean_pattern(self) -> Tensor | None:
         """t, (*shape), if there is any."""
-        return self.typical
+        return None if self.typical is None else self.typical.clamp(0, 1)  # learned, so it may leave the range
 
     def predict_mask(self, queries: Tensor) -> Tensor | None:
         """How likely each value of queries (items, *shape) is corrupted, in [0, 1]; None without a detector."""
