@@ -1,7 +1,5 @@
 """Encoder and decoder that all learned comparators share: patterns to codes and back (EBMM paper, appendix B)."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The dense associative memory: a Hopfield network with a steeper energy, updated bit by bit; nothing is learned."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -1,7 +1,5 @@
 """The dynamic Kanerva machine: addresses are found by least squares in the memory itself; reading is an attractor."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Fast weights: a small net from keys to values, written by a few gradient steps with learned rates."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

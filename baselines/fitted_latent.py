@@ -1,7 +1,5 @@
 """Fitted latents: each pattern as a few numbers, found by gradient steps through a decoder that all patterns share."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from itertools import pairwise

@@ -7,8 +7,6 @@ algebra of this belief; none inverts U. They take, with any leading axes, `mean`
 and `noise` σ², a scalar.
 """
 
-from __future__ import annotations
-
 import math
 from abc import abstractmethod
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """The generative pseudo-inverse memory: patterns are written and read by least squares, in closed form."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -1,7 +1,5 @@
 """GradMem: memory vectors, written by gradient steps on how well a small transformer reconstructs the patterns."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

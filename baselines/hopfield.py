@@ -1,7 +1,5 @@
 """The classical Hopfield network with its learning rules: what a memory of d(d-1)/2 weights can do unlearned."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial

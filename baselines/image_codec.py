@@ -1,7 +1,5 @@
 """Image codec, a bound: the patterns as WebP, JPEG or AVIF files that share a number of bytes."""
 
-from __future__ import annotations
-
 import io
 import math
 from bisect import bisect_left

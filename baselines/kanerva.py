@@ -1,7 +1,5 @@
 """The Kanerva machine: patterns are written to learned addresses by Bayesian linear regression."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """LSTM: patterns are written one after another into the hidden state and the cell of a recurrent net."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

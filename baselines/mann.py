@@ -1,7 +1,5 @@
 """Memory-augmented neural network: an LSTM controller that writes to the least recently used slot."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

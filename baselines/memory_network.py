@@ -1,7 +1,5 @@
 """Memory network: one slot for each pattern, read by several hops of meta-trained soft attention."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

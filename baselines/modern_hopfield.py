@@ -1,7 +1,5 @@
 """The modern continuous Hopfield network, as one of a family: similarity to the stored patterns, then separation."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Nearest pattern, a bound: the stored pattern nearest to the query, of all patterns, kept as they are."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """What memories share whose state is the weights of a small net from keys to values, written by gradient steps."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """No memory, a bound: a denoising network that never sees the patterns of the episode."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from baselines.coders import AutoencoderMixin, Coders, CodeSettings

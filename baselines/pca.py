@@ -1,7 +1,5 @@
 """Principal components, a bound: each pattern as a few numbers in a meta-trained basis."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

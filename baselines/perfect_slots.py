@@ -1,7 +1,5 @@
 """Perfect slots, a bound: the best that a memory can do which keeps S whole patterns."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -1,7 +1,5 @@
 """Differentiable plasticity: a recurrent net each of whose connections has a learned plastic part."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """What memories with a row for each pattern share: slots, which of them is overwritten, and which is nearest."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 
 import torch

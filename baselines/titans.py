@@ -1,7 +1,5 @@
 """Titans: a deep net from keys to values, written pattern by pattern with surprise, momentum and forgetting."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -8,8 +8,6 @@ What a notebook needs is here, and imported when it is first asked for. Only `tr
 Matplotlib with them.
 """
 
-from __future__ import annotations
-
 import importlib
 from typing import TYPE_CHECKING, Any
 

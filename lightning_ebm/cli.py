@@ -1,7 +1,5 @@
 """The command line: `lightning-ebm VERB CONFIG key=value …`. Verbs import what they need, so that `--help` is fast."""
 
-from __future__ import annotations
-
 import argparse
 import logging
 import os

@@ -5,8 +5,6 @@
 Keys come from the schema file of the package, so that no class is imported while the user waits.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 from collections.abc import Callable, Iterable, Iterator

@@ -15,8 +15,6 @@ All values are read as text, and only the schema says what they are: a name may 
 Every mistake in a configuration is a `ConfigError`, from whichever of these functions finds it.
 """
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import dataclasses

@@ -1,7 +1,5 @@
 """Predicts which values of a query are corrupted, for reading when the mask is unknown."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

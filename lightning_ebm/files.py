@@ -1,7 +1,5 @@
 """Files that several processes share: written whole or not at all, and locked while in use."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import os

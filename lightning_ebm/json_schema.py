@@ -6,8 +6,6 @@ Types, bounds, defaults and meanings are those of the settings classes. Two thin
 is another key, and the settings of a class that is chosen by its import path.
 """
 
-from __future__ import annotations
-
 import ast
 import contextlib
 import dataclasses

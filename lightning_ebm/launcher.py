@@ -5,8 +5,6 @@ all variables of a launcher are there and agree. Others are removed, since Light
 this process for the second of several, and wait for the first.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 import warnings

@@ -4,8 +4,6 @@ The meta-gradient of EBMM is a third mixed derivative (EBMM paper, eq. 3 and 4),
 and nothing uses a fused kernel whose higher derivatives are wrong.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise

@@ -1,7 +1,5 @@
 """What can be chosen by name, with a line and the paper of each: `lightning-ebm list`."""
 
-from __future__ import annotations
-
 import inspect
 import itertools
 import re

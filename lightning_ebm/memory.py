@@ -11,8 +11,6 @@ State in, state out: everything that an episode writes is in the returned dict o
 module. So a state can be counted, rounded, saved, moved, or handed to another process.
 """
 
-from __future__ import annotations
-
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable

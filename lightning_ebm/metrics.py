@@ -9,8 +9,6 @@ those of torchmetrics, whose images have one leading axis:
     psnr.update(answer.flatten(0, 1), patterns.flatten(0, 1))
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor

@@ -7,8 +7,6 @@ The header of the file holds everything but the parameters, as JSON. A file may 
 and it may name registered classes only.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

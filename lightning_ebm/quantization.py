@@ -1,7 +1,5 @@
 """What a state costs in bits: kept at lower precision, and counted."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

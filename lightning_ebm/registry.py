@@ -5,8 +5,6 @@ path of a class, `package.module:Class`. Either way the class carries its settin
 and `from_config` builds it from them.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import difflib
 import functools

@@ -1,7 +1,5 @@
 """What any memory may have before and behind it: which values of a query are corrupted, and an answer that fits it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The schema of a configuration: every key, its type, its default and its bounds."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import dataclass
 from typing import Any

@@ -8,8 +8,6 @@
 The fields are the keys of a configuration file. Bounds hold however an instance is made, from a file or in a notebook.
 """
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 import operator

@@ -1,7 +1,5 @@
 """Stop signals: how a run is asked to stop and save, and its exit code."""
 
-from __future__ import annotations
-
 import signal
 import sys
 from collections.abc import Iterator

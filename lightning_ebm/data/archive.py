@@ -1,7 +1,5 @@
 """Files of data sets: where they lie, and how folders and zips of unknown origin are read without trust."""
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import os

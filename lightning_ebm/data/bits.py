@@ -1,7 +1,5 @@
 """Random bits: patterns without any structure, so that a memory can only remember, not guess."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A folder for what is slow to read, memory-mapped when it is read again. Nothing is lost when it is deleted."""
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import json

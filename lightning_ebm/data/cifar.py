@@ -1,7 +1,5 @@
 """CIFAR-10: 60,000 small colour photographs of ten kinds of things; read from the authors' python batches."""
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 import math

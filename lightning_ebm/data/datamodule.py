@@ -1,7 +1,5 @@
 """The one LightningDataModule: an endless stream of training episodes, fixed validation and test episodes."""
 
-from __future__ import annotations
-
 import atexit
 import multiprocessing
 import signal

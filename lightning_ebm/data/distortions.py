@@ -5,8 +5,6 @@ those of Bartunov et al., "Meta-Learning Deep Energy-Based Memory Models", ICLR 
 pixels of noise, half of which become wrong on average, for random binary patterns.
 """
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self

@@ -4,8 +4,6 @@ Pooch would do most of this, but begins again at the first byte after a cut, whi
 two processes that start together would both fetch.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import http.client

@@ -1,7 +1,5 @@
 """Folder: the images of a user's own folder or zip."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath

@@ -5,8 +5,6 @@ come from the DejaVu font that matplotlib installs. A glyph is thinned to its ce
 random distortion of that line and a pen to trace it with.
 """
 
-from __future__ import annotations
-
 import functools
 import unicodedata
 from dataclasses import dataclass

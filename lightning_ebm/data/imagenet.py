@@ -1,7 +1,5 @@
 """ImageNet, or any tree of images with a folder for each class: random crops for training, centre crops for testing."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
 from pathlib import PurePosixPath

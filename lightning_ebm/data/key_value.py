@@ -1,7 +1,5 @@
 """Key-value pairs of tokens: associative recall, as models of sequences are tested on it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

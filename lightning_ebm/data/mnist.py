@@ -1,7 +1,5 @@
 """MNIST: handwritten digits, for testing what a memory trained on other writing carries over; read from idx files."""
 
-from __future__ import annotations
-
 import contextlib
 import gzip
 import hashlib

@@ -1,7 +1,5 @@
 """Omniglot: 1,623 characters of 50 alphabets, each drawn by 20 people; read from the authors' zips."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 

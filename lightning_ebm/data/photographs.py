@@ -1,7 +1,5 @@
 """Photographs: small crops of the colour photographs that scikit-image and scikit-learn install: no download."""
 
-from __future__ import annotations
-
 import hashlib
 import importlib.util
 from dataclasses import dataclass

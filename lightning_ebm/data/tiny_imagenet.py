@@ -1,7 +1,5 @@
 """Tiny ImageNet: 64x64 photographs of 200 classes of ImageNet, read from the zip of Stanford's course CS231n."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 

@@ -9,8 +9,6 @@ A low error alone does not show that a pair lets the memory work, since a reader
 state. What shows it is that reading errs more from the state of another episode.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """Reading: projected gradient descent on the energy, from the query (EBMM paper, section 2 and appendix A)."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The missing part of an image from the rest of it and from the code of the whole."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """What mixtures whose components are codes of patterns share: the written rows, and where a query is corrupted."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -1,7 +1,5 @@
 """An EBMM whose single write step and read step are compiled, instead of all steps as one graph."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

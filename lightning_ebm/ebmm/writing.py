@@ -1,6 +1,6 @@
 """Writing: a few gradient steps turn N patterns into minima of the energy (EBMM paper, eq. 3 and 4)."""
 
-from __future__ import annotations
+from __future__ import annotations  # torch.compile cannot evaluate those of the function within `forward`
 
 import math
 from collections.abc import Callable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Questions about trained memories: `lightning-ebm analyse CONFIG analysis=NAME`."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """The comparison: all experiments of a grid are run and put together, one table and one report for each variation."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path

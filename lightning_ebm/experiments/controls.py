@@ -1,7 +1,5 @@
 """Controls of a table: the query itself, which a memory has to improve on, and slots that are filled exactly."""
 
-from __future__ import annotations
-
 from typing import Self
 
 from torch import Tensor

@@ -1,7 +1,5 @@
 """The grid of a comparison: memories x their sizes x variations of the task x seeds, as a list of experiments."""
 
-from __future__ import annotations
-
 import dataclasses
 import fnmatch
 import functools

@@ -1,7 +1,5 @@
 """Measures a memory: test episodes in, errors, sizes and times out; and what it recalls of one episode."""
 
-from __future__ import annotations
-
 import contextlib
 import math
 import time

@@ -1,7 +1,5 @@
 """Pretrained memories and their published rows: `export` measures and writes one, `reproduce` measures it again."""
 
-from __future__ import annotations
-
 import contextlib
 import math
 import shlex

@@ -1,7 +1,5 @@
 """A user's own images, stored in a pretrained memory and recalled: `lightning-ebm recall --memory NAME IMAGES…`."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import sys

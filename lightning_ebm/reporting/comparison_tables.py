@@ -1,7 +1,5 @@
 """The tables of a comparison, and its summary in words, which stands above them in a report."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Iterable, Sequence

@@ -1,7 +1,5 @@
 """Published numbers, laid over those of a comparison: `compare.paper_results`."""
 
-from __future__ import annotations
-
 import csv
 import math
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The reports: HTML pages that need no network, with figures and tables as files in the same folder."""
 
-from __future__ import annotations
-
 import base64
 import csv
 import io

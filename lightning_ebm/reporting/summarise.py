@@ -1,7 +1,5 @@
 """Tables for a paper, from the cells of one or several comparisons: `lightning-ebm summarise`."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """A table, and its four renderers: terminal, Markdown, HTML and LaTeX. Labels are text in all of them, never markup."""
 
-from __future__ import annotations
-
 import csv
 import math
 from collections.abc import Iterable, Iterator, Sequence

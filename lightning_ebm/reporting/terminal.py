@@ -1,7 +1,5 @@
 """Where the command line prints: text as it is, whole lines in files, and no encoding that stops a run."""
 
-from __future__ import annotations
-
 import codecs
 import sys
 from typing import Any

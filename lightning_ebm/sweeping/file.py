@@ -1,7 +1,5 @@
 """A sweep's file, in the schema of Weights & Biases: its keys, its parameters, and the command of a trial."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import math

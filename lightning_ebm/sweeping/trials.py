@@ -4,8 +4,6 @@ Bayesian search is Optuna's Gaussian process, the method of W&B's `bayes`. Early
 judges the best error so far among the trials at a bracket; Optuna's pruners judge the last error.
 """
 
-from __future__ import annotations
-
 import csv
 import itertools
 import json

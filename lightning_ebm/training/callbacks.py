@@ -1,7 +1,5 @@
 """What is seen during training: a progress line, and pictures of recall."""
 
-from __future__ import annotations
-
 import io
 import math
 import time

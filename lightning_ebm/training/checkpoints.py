@@ -1,7 +1,5 @@
 """Checkpoints: one is whole on the disk before the one before it goes, and none is trusted unchecked."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import math

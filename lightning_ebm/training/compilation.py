@@ -1,7 +1,5 @@
 """Training through `torch.compile`: what is compiled, when, and what happens where that fails."""
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Does an energy-based memory remember at all? What tells, besides the error."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

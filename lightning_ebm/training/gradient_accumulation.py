@@ -1,7 +1,5 @@
 """The meta-loss of many episodes in the memory of a few: their gradients are taken chunk by chunk, and added up."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Sequence
 

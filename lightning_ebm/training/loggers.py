@@ -1,7 +1,5 @@
 """What a run logs: metrics as CSV, without losing a row, and Weights & Biases as a view of them."""
 
-from __future__ import annotations
-
 import os
 import sys
 import warnings

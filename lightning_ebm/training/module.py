@@ -1,7 +1,5 @@
 """The one LightningModule: meta-trains any memory that has parameters."""
 
-from __future__ import annotations
-
 import time
 from functools import partial
 from pathlib import Path

@@ -1,7 +1,5 @@
 """How a run ends before its time: it is asked to, one of its processes dies, or memory, disk or a worker fails."""
 
-from __future__ import annotations
-
 import errno
 import os
 import signal

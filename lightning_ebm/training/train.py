@@ -1,7 +1,5 @@
 """Training as one call: a configuration in, a trained memory out."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

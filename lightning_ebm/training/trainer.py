@@ -1,7 +1,5 @@
 """From a configuration to a trained memory: build, fit, and a run folder that says all about it."""
 
-from __future__ import annotations
-
 import os
 import platform
 import subprocess

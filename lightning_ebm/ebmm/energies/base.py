@@ -1,7 +1,5 @@
 """What every energy is: a smooth net from patterns to energies, some of whose layers are written."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, Self

@@ -1,7 +1,5 @@
 """A mixture energy for images with any damage: a slow net decodes its components from written codes."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

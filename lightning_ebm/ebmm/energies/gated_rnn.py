@@ -1,7 +1,5 @@
 """The paper's energy for binary vectors: a gated recurrent net (appendix B.1)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -1,7 +1,5 @@
 """A mixture energy for images with missing blocks: its components are a few linear measurements of each pattern."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

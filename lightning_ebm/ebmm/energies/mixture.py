@@ -1,7 +1,5 @@
 """An energy with one basin for each written component: a dense associative memory, written by gradient steps."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

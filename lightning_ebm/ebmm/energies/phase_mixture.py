@@ -1,7 +1,5 @@
 """The mixture energy with written phases: cosine and sine of each number are values of two components."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

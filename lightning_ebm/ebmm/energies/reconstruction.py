@@ -1,7 +1,5 @@
 """An energy that asks how well a pattern is reconstructed from its own keys."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

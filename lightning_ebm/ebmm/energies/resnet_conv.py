@@ -1,7 +1,5 @@
 """The paper's energy for images with convolutional memory layers (appendix B.3 and B.4)."""
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from dataclasses import dataclass
 from itertools import pairwise

@@ -1,7 +1,5 @@
 """The paper's energy for small images with a fully connected memory layer (appendix B.2)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

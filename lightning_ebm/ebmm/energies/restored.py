@@ -1,7 +1,5 @@
 """The energy of images of which reading moves only what is likely corrupted, and which are completed in the end."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -1,7 +1,5 @@
 """How far from a pattern a query may lie and still be led to it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

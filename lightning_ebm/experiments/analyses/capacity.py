@@ -1,7 +1,5 @@
 """More patterns than a memory was trained on: the error against the number stored."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

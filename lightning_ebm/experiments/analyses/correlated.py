@@ -1,7 +1,5 @@
 """Correlated episodes: all patterns of few classes, such as alphabets or scripts."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The energy of stored, corrupted, unseen and foreign patterns: does it know what it holds?"""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Where in the image the error is."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Writing in portions (online) against writing all patterns at once."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """A two-dimensional slice of the energy, before and after writing, with a read path drawn in."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

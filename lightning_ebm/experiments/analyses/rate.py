@@ -1,7 +1,5 @@
 """Error against bits: what each memory recalls when its state is kept at lower precision."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Energy and error along the read path."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

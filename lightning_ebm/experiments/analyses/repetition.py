@@ -1,7 +1,5 @@
 """Patterns that are stored several times: are they remembered better, and at whose cost?"""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial

@@ -1,7 +1,5 @@
 """Other kinds of noise than that of training, and other strengths."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """More or fewer steps than a memory was trained with: does reading stay at what it reached, does writing improve?"""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Other data than in training: Omniglot to MNIST, CIFAR to ImageNet."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property

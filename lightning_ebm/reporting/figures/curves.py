@@ -1,7 +1,5 @@
 """Learning curves: the validation error against updates and against seconds."""
 
-from __future__ import annotations
-
 import csv
 import warnings
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """The error figures of a comparison, and the lines and bars that most analyses end in."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence

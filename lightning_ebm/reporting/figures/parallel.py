@@ -1,7 +1,5 @@
 """Parallel coordinates: what each trial of a sweep was given, and the error that it reached."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

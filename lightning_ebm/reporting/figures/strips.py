@@ -1,7 +1,5 @@
 """Patterns of any shape as pixels, and figures of them: what a memory recalled, and how reading got there."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 

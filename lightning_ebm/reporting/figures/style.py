@@ -1,7 +1,5 @@
 """How all figures look, on white and on dark, and how they are saved. They need no backend and leave no trace."""
 
-from __future__ import annotations
-
 import io
 import re
 from collections.abc import Iterable, Iterator

@@ -1,7 +1,5 @@
 """The report's pages as Jinja templates. Whatever is put into them is escaped: it is text, never markup."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
