@@ -194,21 +194,21 @@ def parse_overrides(overrides: Overrides) -> dict[str, Any]:
         key, equals, text = word.partition("=")
         if not equals or not key or word.startswith("-"):
             raise ConfigError(f"{word!r} is not of the form key=value")
-        one: Any = parse_value(text)
+        one: Any = parse_value(text, key)
         for part in reversed(key.split(".")):
             one = {part: one}
         parsed = merge(parsed, one)
     return with_recipe(parsed)
 
 
-def parse_value(text: str) -> Any:
-    """The value of a word of the command line: a list or mapping in YAML's braces, otherwise the text itself."""
-    if not text.startswith(("[", "{")):
+def parse_value(text: str, key: str) -> Any:
+    """The value of a word of the command line: a list or mapping in YAML's braces, otherwise the text itself.
+
+    A ConfigError that begins with the key if there is a mistake within the braces.
+    """
+    if not (text.startswith("[") and text.endswith("]") or text.startswith("{") and text.endswith("}")):
         return text
-    try:
-        loaded = load_yaml(text, "")
-    except ConfigError:
-        return text
+    loaded = load_yaml(text, key)
     value = ListWord(loaded) if isinstance(loaded, list) else MappingWord(loaded)
     value.word = text
     return value

@@ -124,7 +124,7 @@ class TrainerConfig(Settings):
     matmul_precision: str = setting("highest", one_of=("highest", "high", "medium"))
     """Of float32 matrix products and convolutions on a GPU: highest (float32), high (TensorFloat-32) or medium
     (products in bfloat16), as in `torch.set_float32_matmul_precision`."""
-    threads: int = setting(0, at_least=0)
+    threads: int = setting(0, at_least=0, at_most=1024)
     """Threads per process on a CPU; 0: torch's default."""
     compile: str = setting("false", one_of=("true", "false", "auto"))
     """Whether updates are compiled by `torch.compile`, and on a GPU launched as CUDA graphs; auto: on a GPU, and on a

@@ -153,6 +153,8 @@ def test_nested_choice_and_import_path():
         ("test_distortion=haf", "test_distortion: there is no distortion called 'haf'.*Did you mean 'half'"),
         ("distortion=", "distortion.name must be one of any_of"),
         ("distortion={name: any_of, of: half}", "distortion.of must be a list of distortion names"),
+        ("memory={name: mann, name: lstm}", "memory, line 1: 'name' is given twice"),
+        ("compare.rows={a: [}", "compare.rows, line 1: "),
         ("distortion={name: any_of, of: [half, haf]}", r"distortion.of\[1\]: .*Did you mean 'half'"),
         (
             "distortion={name: any_of, of: [{name: half, sied: left}]}",
