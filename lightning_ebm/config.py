@@ -206,7 +206,7 @@ def parse_value(text: str, key: str) -> Any:
 
     A ConfigError that begins with the key if there is a mistake within the braces.
     """
-    if not (text.startswith("[") and text.endswith("]") or text.startswith("{") and text.endswith("}")):
+    if text[:1] + text[-1:] not in ("[]", "{}"):
         return text
     loaded = load_yaml(text, key)
     value = ListWord(loaded) if isinstance(loaded, list) else MappingWord(loaded)
