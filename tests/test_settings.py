@@ -62,14 +62,14 @@ def beyond(schema, field):
         name: schema.__dataclass_fields__[bound].default if isinstance(bound, str) else bound
         for name, bound in field.metadata["bounds"].items()
     }
-    whole = "float" not in field.type
+    whole = "float" not in str(field.type)
     outside = {"at_least": (-1, -math.inf), "at_most": (1, math.inf), "above": None, "below": None}
     values = [math.nan] if bounds else []
     for name, bound in bounds.items():
         step = outside[name]
         values.append(bound if step is None else bound + step[0] if whole else math.nextafter(bound, step[1]))
     values += ["no such word"] if field.metadata["one_of"] else []
-    if "list" in field.type:
+    if "list" in str(field.type):
         values = [[value] for value in values] + [[]] * bool(field.metadata["min_length"])
     return values
 
@@ -97,9 +97,9 @@ def test_no_count_of_a_memory_or_energy_may_be_negative():
     """Whatever it counts, and whether its own bound says so or that of another setting."""
     for schema in schemas().values():
         for field in dataclasses.fields(schema):
-            if "int" in field.type:
+            if "int" in str(field.type):
                 with pytest.raises(ValueError, match=" must be "):
-                    schema(**{field.name: [-1] if "list" in field.type else -1})
+                    schema(**{field.name: [-1] if "list" in str(field.type) else -1})
 
 
 def test_settings_are_frozen_and_what_each_means_is_beneath_it():
