@@ -202,13 +202,18 @@ def parse_overrides(overrides: Overrides) -> dict[str, Any]:
 
 
 def parse_value(text: str, key: str) -> Any:
-    """The value of a word of the command line: a list or mapping in YAML's braces, otherwise the text itself.
+    """The value of a word of the command line: a YAML list or mapping in brackets or braces, or else its text.
 
-    A ConfigError that begins with the key if there is a mistake within the braces.
+    A ConfigError that begins with the key if there is a mistake within braces. Text in brackets need not be YAML.
     """
-    if text[:1] + text[-1:] not in ("[]", "{}"):
+    if not text.startswith(("[", "{")):
         return text
-    loaded = load_yaml(text, key)
+    try:
+        loaded = load_yaml(text, key)
+    except ConfigError:
+        if text[0] + text.rstrip()[-1] == "{}":
+            raise
+        return text
     value = ListWord(loaded) if isinstance(loaded, list) else MappingWord(loaded)
     value.word = text
     return value

@@ -7,9 +7,11 @@ The header of the file holds everything but the parameters, as JSON. A file may 
 and it may name registered classes only.
 """
 
+import base64
 import hashlib
 import json
 import re
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +41,8 @@ LARGE = 2**16
 """Values from which int4 rounds a matrix to 15 levels."""
 GROUP = 32
 """Values of a row that share a scale in int4."""
+MOST = 2**24
+"""Bytes of a file's rows, decompressed; further ones are not read."""
 SCALE = "::scale"
 """Ends the name of the tensor that holds the scales of another."""
 
@@ -91,7 +95,7 @@ class Pretrained:
     def content(self) -> bytes:
         """The file."""
         tensors = packed(self.parameters, self.dtype)
-        about = {"format": FORMAT} | {key: getattr(self, key) for key in KINDS}
+        about = {"format": FORMAT} | {key: getattr(self, key) for key in KINDS} | {"rows": compressed(self.rows)}
         return safetensors.torch.save(tensors, {"about": json.dumps(about | {"sha256": digest(tensors, about)})})
 
 
@@ -158,6 +162,8 @@ def parse(content: bytes, where: str) -> Pretrained:
         raise PretrainedError(f"{where} is not a pretrained memory of format {FORMAT}")
     if about.pop("sha256", "") != digest(tensors, about):
         raise PretrainedError(f"{where} is damaged: its checksum does not match its content")
+    if isinstance(about.get("rows"), str):  # a list in older files
+        about["rows"] = decompressed(about["rows"], where)
     for key, kind in KINDS.items():
         if type(about.get(key)) is not kind:
             raise PretrainedError(f"{where} is not a pretrained memory: {key} must be a {kind.__name__}")
@@ -170,6 +176,19 @@ def parse(content: bytes, where: str) -> Pretrained:
         raise PretrainedError(f"{where}: shape must be whole numbers above 0, got {found.shape}")
     refuse_imports(found.memory, where)
     return found
+
+
+def compressed(rows: list[dict[str, Any]]) -> str:
+    """Rows as text. They hold the errors of every episode: as JSON, they can take more room than the parameters."""
+    return base64.b85encode(zlib.compress(json.dumps(rows).encode(), 9)).decode()
+
+
+def decompressed(text: str, where: str) -> Any:
+    """What `compressed` has made text, from a file called `where` in errors."""
+    try:
+        return json.loads(zlib.decompressobj().decompress(base64.b85decode(text), MOST))
+    except (ValueError, zlib.error, RecursionError) as error:
+        raise PretrainedError(f"{where} is damaged: its rows cannot be read ({reason(error)})") from error
 
 
 def packed(parameters: Mapping[str, Tensor], dtype: str) -> dict[str, Tensor]:
