@@ -17,7 +17,18 @@ from lightning_ebm import pretrained
 from lightning_ebm.config import build_choice
 from lightning_ebm.ebmm import EBMM
 from lightning_ebm.memory import PatternSpec
-from lightning_ebm.pretrained import Pretrained, PretrainedError, load, names, packed, parse, read, unpacked
+from lightning_ebm.pretrained import (
+    Pretrained,
+    PretrainedError,
+    compressed,
+    digest,
+    load,
+    names,
+    packed,
+    parse,
+    read,
+    unpacked,
+)
 from lightning_ebm.registry import memories
 
 SETTINGS = {
@@ -180,6 +191,38 @@ def test_what_is_no_memory_is_refused(changes, message):
     for other in ({}, {"about": "[]"}, {"about": json.dumps({"format": 1})}):
         with pytest.raises(PretrainedError, match="not a pretrained memory of format 3"):
             parse(safetensors.torch.save({"a": torch.ones(2)}, other), "x")
+
+
+def with_rows(rows):
+    """The file of `tiny`, with something else in the place of its rows."""
+    content = tiny().content()
+    tensors = safetensors.torch.load(content)
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    about = json.loads(header["__metadata__"]["about"]) | {"rows": rows}
+    del about["sha256"]
+    return safetensors.torch.save(tensors, {"about": json.dumps(about | {"sha256": digest(tensors, about)})})
+
+
+def test_rows_are_compressed_and_older_files_have_them_as_they_are():
+    rows = [{"error": [0.0, 0.0625] * 100}] * 3
+    content = tiny(rows=rows).content()
+    assert parse(content, "x").rows == parse(with_rows(rows), "x").rows == rows
+    assert len(content) < len(with_rows(rows)) - len(json.dumps(rows)) / 2
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("[]", "is damaged: its rows cannot be read"),
+        (compressed(list(range(1000)))[:-20], "is damaged: its rows cannot be read"),
+        (compressed([0] * pretrained.MOST), "is damaged: its rows cannot be read"),
+        (compressed({"error": []}), "rows must be a list"),
+    ],
+    ids=["not base 85", "cut off", "too many", "no list"],
+)
+def test_damaged_rows_are_refused(rows, message):
+    with pytest.raises(PretrainedError, match=rf"^x [^\n]*{message}[^\n]*$"):
+        parse(with_rows(rows), "x")
 
 
 @pytest.mark.parametrize("energy", ["ran_when_imported:Energy", {"name": "ran_when_imported:Energy"}, "${oc.env:HOME}"])
