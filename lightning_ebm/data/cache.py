@@ -107,8 +107,11 @@ def rebuild(path: Path, fill: Callable[[Allocate], None]) -> Arrays | None:
 
 
 def remove(path: Path) -> None:
-    """Removes a file or folder, if it is there; who has mapped a file of it keeps that."""
-    path.unlink() if path.is_file() else shutil.rmtree(path, ignore_errors=True)
+    """Removes a file or folder, if it is there. A process that has mapped a file of it keeps what it has mapped."""
+    if path.is_file():
+        path.unlink()
+    else:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def claim(file: Path, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:

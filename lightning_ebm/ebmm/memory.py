@@ -139,7 +139,7 @@ class EBMM(AssociativeMemory):
         """K steps of projected descent on the energy; where the mask is given, known values stay.
 
         An energy with a mean pattern starts from it where a query is masked; where the mask is not given, the energy
-        may predict it from the query and the state.
+        may predict it from the query and the state. What an energy completes is one more step, the last.
         """
         check_patterns(queries, "queries")
         self.check_state(state)

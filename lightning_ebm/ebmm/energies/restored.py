@@ -1,4 +1,4 @@
-"""The energy of images of which reading moves only what is likely corrupted, and which are completed in the end."""
+"""Energies of images with a detector and a completion: reading moves only what is likely corrupted."""
 
 import torch
 from torch import Tensor, nn
