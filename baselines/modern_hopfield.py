@@ -8,11 +8,8 @@ from torch import Tensor, nn
 
 from baselines.slots import SIMILARITIES, SlotMemory
 from lightning_ebm.memory import PatternSpec, State, check_patterns, informative
-from lightning_ebm.restoration import Restoration, RestorationConfig, answer
+from lightning_ebm.restoration import SURE, Restoration, RestorationConfig, answer
 from lightning_ebm.settings import setting
-
-SURE = 1e-3
-"""How close to 0 and 1 the values are whose logits are completed."""
 
 
 @dataclass(frozen=True)

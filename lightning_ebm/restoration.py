@@ -12,6 +12,8 @@ from lightning_ebm.layers import SQUARE, SquareConvolutions, check_sides
 from lightning_ebm.memory import covers_everything, informative, is_to_be_estimated, keep_known
 from lightning_ebm.settings import Settings, setting
 
+SURE = 1e-3
+"""Recalled values are taken to lie within [SURE, 1 - SURE], so that their logits are finite."""
 LAYERS = 5
 """Convolutions of the completion."""
 COMPLETED = 4

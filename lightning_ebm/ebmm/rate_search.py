@@ -25,13 +25,16 @@ STEPS = (0.03, 0.1, 0.3, 1.0, 3.0)
 
 
 @torch.no_grad()
-def step_unit(memory: EBMM, patterns: Tensor, queries: Tensor) -> Tensor:
+def step_unit(memory: EBMM, patterns: Tensor, queries: Tensor, mask: Tensor | None = None) -> Tensor:
     """The step size, a scalar, that moves queries by their root-mean-square distance to the patterns.
 
-    The slope is that of the prior state. Both arguments are (episodes, items, *shape).
+    Distance and slope are those where reading starts from the prior state. Patterns and queries are
+    (episodes, items, *shape), and the mask is as for `memory.read`.
     """
-    away = slope(memory, memory.initial_state(len(queries)), queries)
-    distance, length = (x.square().mean().sqrt().clamp(min=TINY) for x in (queries - patterns, away))
+    prior = memory.initial_state(len(queries))
+    start, _ = memory.read_start(queries, mask, prior)
+    away = slope(memory, prior, start)
+    distance, length = (x.square().mean().sqrt().clamp(min=TINY) for x in (start - patterns, away))
     return distance / length
 
 

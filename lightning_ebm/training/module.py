@@ -275,9 +275,7 @@ class MetaTraining(pl.LightningModule):
         assert self.ebmm
         patterns, queries, mask = batch.patterns, batch.queries, batch.mask if self.config.mask else None
         mean = partial(self.trainer.strategy.reduce, reduce_op="mean")
-        with torch.no_grad():
-            start, _ = self.ebmm.read_start(queries, mask, self.ebmm.initial_state(len(queries)))
-        unit = float(mean(step_unit(self.ebmm, patterns, start)))
+        unit = float(mean(step_unit(self.ebmm, patterns, queries, mask)))
         step_sizes = [unit * step for step in STEPS]
         write_rates = WRITE_RATES if self.config.pretrain_objective == "keys" else ()  # the others train them
         errors = mean(grid_errors(self.ebmm, patterns, queries, mask, write_rates, step_sizes))

@@ -5,10 +5,7 @@ from torch import Tensor, nn
 
 from lightning_ebm.ebmm.energies.base import Energy
 from lightning_ebm.memory import PatternSpec
-from lightning_ebm.restoration import Restoration, RestorationConfig
-
-SURE = 1e-3
-"""Recalled values are taken to lie within (SURE, 1 - SURE), so that their logits are finite."""
+from lightning_ebm.restoration import SURE, Restoration, RestorationConfig
 
 
 class RestoredEnergy(Energy):
