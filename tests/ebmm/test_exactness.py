@@ -10,7 +10,7 @@ from tests.ebmm.energies import SMALL, small_energy
 from tests.marks import fast, slow
 
 STEPS = 2
-MASKED = ("decoded_mixture", "measured_mixture", "resnet_fc_restored")
+MASKED = ("decoded_mixture", "measured_mixture", "resnet_fc_restored", "reconstruction_restored")
 
 
 def small(name, writing_rate=0.02, step_size=0.02, gradient_term=True, **writing):

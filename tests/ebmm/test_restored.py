@@ -6,7 +6,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from lightning_ebm.ebmm import EBMM, EBMMConfig, ReadingConfig, WritingConfig
-from lightning_ebm.ebmm.energies import ResNetConv, ResNetFC
+from lightning_ebm.ebmm.energies import Reconstruction, ResNetConv, ResNetFC
 from lightning_ebm.ebmm.objectives import OBJECTIVES, start_loss
 from tests.contract import build
 from tests.ebmm.energies import small_energy
@@ -16,6 +16,7 @@ SMALLER = dict(written_units=2, channels=[3], head=4)
 NETS = {
     "resnet_fc": (ResNetFC, SMALLER | dict(code_dim=5, hidden=6)),
     "resnet_conv": (ResNetConv, SMALLER | dict(inner=3, width=5, strides=[1])),
+    "reconstruction": (Reconstruction, dict(keys=3, code_dim=7, hidden=2, slow=3)),
 }
 
 

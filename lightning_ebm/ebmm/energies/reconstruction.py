@@ -7,14 +7,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lightning_ebm.ebmm.energies.base import Energy
+from lightning_ebm.ebmm.energies.restored import RestoredEnergy
 from lightning_ebm.layers import LayerNorm, cosines
 from lightning_ebm.memory import PatternSpec
-from lightning_ebm.settings import Settings, setting
+from lightning_ebm.restoration import RestorationConfig
+from lightning_ebm.settings import setting
 
 
 @dataclass(frozen=True)
-class ReconstructionConfig(Settings):
+class ReconstructionConfig(RestorationConfig):
     """Settings of `Reconstruction`."""
 
     keys: int = setting(31, at_least=1)
@@ -27,7 +28,7 @@ class ReconstructionConfig(Settings):
     """Hidden units of the energy term that is not written."""
 
 
-class Reconstruction(Energy):
+class Reconstruction(RestoredEnergy):
     """Energy of a pattern: the logistic loss of reconstructing it through a written layer, plus a slow prior.
 
     With x in ±1, features f(x), keys k(x) and a basis B whose columns span what can be stored,
@@ -62,6 +63,7 @@ class Reconstruction(Energy):
             self.memory.weight.mul_(0.1)  # what is not written should recall next to nothing
             self.basis.weight.copy_(cosines(shape, code) if images else torch.eye(size, code))
             self.basis.bias.zero_()
+        self.restore(spec, config)
 
     def features(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What writing leaves unchanged: keys (items, keys), pattern in ±1 (items, size), slow term (items,)."""
