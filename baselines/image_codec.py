@@ -11,7 +11,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from baselines.slots import nearest, pick
+from baselines.slots import nearest
 from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, check_patterns, image_shape, keep_known
 from lightning_ebm.settings import Settings, setting
 
@@ -102,7 +102,7 @@ class ImageCodec(AssociativeMemory):
                 if file.strip(b"\0"):
                     decoded[episode, held] = self.decode(file, tiles).to(q).flatten(1)
                     filled[episode, 0, held] = True
-        found = pick(decoded, nearest(queries, decoded, filled, mask))
+        found = decoded.take_along_dim(nearest(queries, decoded, filled, mask), 1)
         answer = torch.where(filled.any(-1, keepdim=True), found, q).view_as(queries)
         return keep_known(answer, queries, mask)[None]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from baselines.slots import SlotMemory, nearest, pick
+from baselines.slots import SlotMemory, nearest
 from lightning_ebm.memory import PatternSpec, State, check_patterns, keep_known
 from lightning_ebm.settings import Settings, setting
 
@@ -58,6 +58,6 @@ class PerfectSlots(SlotMemory):
             return queries[None]
         all_count = torch.ones(1, 1, seen, dtype=torch.bool, device=queries.device)
         item = nearest(queries, everything, all_count, mask)
-        kept, lost = pick(state["slots"].to(queries), item % room), item < seen - room
-        answer = torch.where(lost[:, :, None], queries.flatten(2), kept).view_as(queries)
+        kept = state["slots"].to(queries).take_along_dim(item % room, 1)
+        answer = torch.where(item < seen - room, queries.flatten(2), kept).view_as(queries)
         return keep_known(answer, queries, mask)[None]

@@ -66,7 +66,7 @@ class SlotMemory(AssociativeMemory):
         # Several patterns may be meant for one slot: the last of them stays. Places beyond the slots are dropped.
         last = torch.full((len(rows), slots + 1), -1, device=rows.device)
         last = last.scatter_reduce(1, place.clamp(max=slots), items.expand_as(place), "amax")[:, :-1, None]
-        new = rows.to(old).gather(1, last.clamp(min=0).expand(-1, -1, self.width))
+        new = rows.to(old).take_along_dim(last.clamp(min=0), 1)
         return {"slots": torch.where(last >= 0, new, old), "written": state["written"] + patterns.shape[1]}
 
     def filled(self, state: State) -> Tensor:
@@ -90,7 +90,7 @@ class CodeMemory(SlotMemory):
         """Decodes all slots and finds the nearest. Empty slots hold the pattern of code 0."""
         check_patterns(queries, "queries", self.shape)
         decoded = self.decode(state["slots"].to(queries))
-        found = pick(decoded, nearest(queries, decoded, self.filled(state), mask)).view_as(queries)
+        found = decoded.take_along_dim(nearest(queries, decoded, self.filled(state), mask), 1).view_as(queries)
         return keep_known(found.clamp(0, 1), queries, mask)[None]
 
     def meta_loss(self, patterns: Tensor, queries: Tensor, mask: Tensor | None = None, keep: Keep = as_is) -> Tensor:
@@ -149,7 +149,7 @@ True where a value counts (None: everywhere), to (episodes, items, slots): more 
 
 
 def nearest(queries: Tensor, stored: Tensor, filled: Tensor, mask: Tensor | None = None) -> Tensor:
-    """The slot (episodes, items), int64, whose pattern has the least squared distance to each query.
+    """The slot (episodes, items, 1), int64, whose pattern has the least squared distance to each query.
 
     Queries and mask are (episodes, items, *shape), stored patterns (episodes, slots, d). Only slots that are `filled`,
     (episodes, 1, slots), count; of an episode with none, the first is returned. Values that the mask says were
@@ -157,9 +157,4 @@ def nearest(queries: Tensor, stored: Tensor, filled: Tensor, mask: Tensor | None
     """
     known = None if mask is None else ~informative(mask, 2).flatten(2)
     scores = euclidean(queries.flatten(2).double(), stored.double(), known)  # two squares that nearly cancel
-    return scores.masked_fill(~filled, -torch.inf).argmax(-1)
-
-
-def pick(stored: Tensor, index: Tensor) -> Tensor:
-    """Rows (episodes, items, d) of stored patterns (episodes, slots, d) at index (episodes, items)."""
-    return stored.gather(1, index[:, :, None].expand(-1, -1, stored.shape[-1]))
+    return scores.masked_fill(~filled, -torch.inf).argmax(-1, keepdim=True)

@@ -24,7 +24,7 @@ import math
 import os
 import types
 import typing
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,15 @@ NULLS = ("", "~", "null", "none")  # of YAML, and W&B's word for it
 
 class ConfigError(ValueError):
     """A mistake in a configuration; the message names the file or the key."""
+
+
+@contextlib.contextmanager
+def naming(place: str) -> Iterator[None]:
+    """Puts a key of the configuration, or a file, in front of what errors within it say."""
+    try:
+        yield
+    except ValueError as error:
+        raise ConfigError(f"{place}: {error}") from None
 
 
 class TypedLoader(yaml.SafeLoader):

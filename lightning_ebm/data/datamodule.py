@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_convert
 
+from lightning_ebm.config import naming
 from lightning_ebm.data.episodes import (
     Distortion,
     Episode,
@@ -62,10 +63,8 @@ class EpisodeDataModule(pl.LightningDataModule):
         """
         distortion = self.test_distortion if split == "test" else self.distortion
         for items in counts:
-            try:
+            with naming(key):
                 EpisodeDataset(self.source, distortion, items, split, self.episodes.seed, self.sampling)[0]
-            except ValueError as error:
-                raise ValueError(f"{key}: {error}") from None
 
     def train_dataloader(self) -> DataLoader[Episode]:
         """Batches without end; an epoch begins with the episode after the last one that an update has used."""
@@ -91,7 +90,7 @@ class EpisodeDataModule(pl.LightningDataModule):
             batch_sampler=EpisodeSampler(
                 config.batch, stop=stop, rank=rank, world=world, used=self.used if split == "train" else None
             ),
-            collate_fn=hand_on,
+            collate_fn=default_convert,  # the batch as it is: the dataset assembles whole ones
             num_workers=config.workers,
             timeout=WORKER_TIMEOUT if config.workers else 0,
             worker_init_fn=leave_signals,
@@ -172,8 +171,3 @@ def leave_signals(worker: int) -> None:
     """
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-
-
-def hand_on(batch: Any) -> Any:
-    """The batch as it is: the dataset assembles whole batches, so that nothing is left to collate."""
-    return batch

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from lightning_ebm.config import naming
 from lightning_ebm.data.episodes import Distortion
 from lightning_ebm.memory import PatternSpec
 from lightning_ebm.registry import choices, distortions
@@ -263,10 +264,8 @@ class AnyOf(Distortion):
             raise ValueError("distortion.of must name distortions, such as [half, pixels], got []")
         self.of: list[Distortion] = []
         for number, one in enumerate(config.of):
-            try:
+            with naming(f"distortion.of[{number}]"):
                 self.of.append(distortions.build(one, spec))
-            except ValueError as error:
-                raise ValueError(f"distortion.of[{number}]: {error}") from None
 
     def __call__(self, patterns: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """See `Distortion.__call__`."""

@@ -160,9 +160,7 @@ def cached_splits(
 
     def arrays() -> Arrays:
         return {
-            f"{split}_{kind}": array
-            for split, part in build().items()
-            for kind, array in (("images", part.images), ("labels", part.labels))
+            f"{split}_{kind}": getattr(part, kind) for split, part in build().items() for kind in ("images", "labels")
         }
 
     return splits_of(cached(name, key, arrays))

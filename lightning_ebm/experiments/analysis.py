@@ -10,7 +10,6 @@ from typing import Any, ClassVar, Self, TypeVar
 import torch
 from matplotlib.figure import Figure
 from rich.console import Console
-from torch import Tensor
 
 from lightning_ebm.config import ConfigError, Overrides, Source, to_yaml
 from lightning_ebm.data.episodes import Episode
@@ -101,15 +100,17 @@ def measure_run(run: Run, episodes: Iterable[Episode] | None = None, **options: 
     return measure(run.memory, episodes, run.data.source.spec, device=run.device, **options)
 
 
-def errors_by_group(run: Run, write: Callable[[Tensor], State], groups: Mapping[str, slice]) -> dict[str, list[float]]:
+def errors_by_group(
+    run: Run, groups: Mapping[str, slice], write: Callable[..., State], *how: Any
+) -> dict[str, list[float]]:
     """Errors on corrupted values of each test episode, by group of its items.
 
-    `write` writes patterns (episodes, items, *shape); the run's memory reads.
+    `write(memory, patterns, *how)` writes patterns (episodes, items, *shape); the run's memory reads.
     """
     errors: dict[str, list[float]] = {name: [] for name in groups}
     with test_episodes(run) as episodes:
         for batch in episodes:
-            answer = run.memory.read(write(batch.patterns), batch.queries)[-1]
+            answer = run.memory.read(write(run.memory, batch.patterns, *how), batch.queries)[-1]
             each = pattern_errors(answer, batch.patterns, run.data.source.spec, batch.mask)
             for name, items in groups.items():
                 errors[name] += per_episode(each[:, items])
@@ -142,7 +143,7 @@ class Condition:
 
     place: Any
     """Where it is drawn: a number on the horizontal axis of lines, or the name of a bar."""
-    errors: Sequence[float]
+    errors: list[float]
     """Error of each test episode."""
     cells: Sequence[Any] = ()
     """What the table says of the condition; empty: its place."""
@@ -181,18 +182,17 @@ class ErrorAnalysis(Analysis):
 
     def result(self, runs: Mapping[str, Run]) -> AnalysisResult:
         """Table and figure of the `conditions` of every memory."""
-        curves: dict[str, dict[Any, tuple[float, float, float]]] = {}
+        curves: dict[str, list[tuple[Any, float, float, float]]] = {}
         rows, exact = [], False
         for label, conditions in ask(runs, lambda run: list(self.conditions(run)), self.needs).items():
             for found in conditions:
-                point = mean_and_band(list(found.errors))
-                curves.setdefault(label + found.line, {})[found.place] = point
+                point = mean_and_band(found.errors)
+                curves.setdefault(label + found.line, []).append((found.place, *point))
                 exact = found.exact is not None
                 rows.append([label, *(found.cells or [found.place]), *point, *[found.exact] * exact])
         unit = error_unit(spec_of(runs))
         if self.axis:
-            lines = {label: [(place, *point) for place, point in points.items()] for label, points in curves.items()}
-            figure = error_lines(lines | self.reference(runs), self.axis, unit, xscale=self.xscale)
+            figure = error_lines(curves | self.reference(runs), self.axis, unit, xscale=self.xscale)
         else:
             figure = error_bars(curves, unit)
         marks = "Lines are means, bands reach" if self.axis else "Bars are means, lines reach"

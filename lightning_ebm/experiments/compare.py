@@ -78,11 +78,9 @@ def write_reports(comparisons: Mapping[str, Comparison], missing: Sequence[str],
     findings = read_findings(folder.parent, folder.name.removeprefix("compare-"))
     if list(comparisons) == [""]:
         return write_report(comparisons[""], folder, findings)
-    reports = {
-        variation: (write_report(comparison, folder / slug(variation), others="../index.html"), comparison)
-        for variation, comparison in comparisons.items()
-    }
-    return write_index(reports, list(missing), folder, findings)
+    for variation, comparison in comparisons.items():
+        write_report(comparison, folder / slug(variation), others="../index.html")
+    return write_index(comparisons, missing, folder, findings)
 
 
 def evaluate(source: Source, overrides: Overrides = (), console: Console = QUIET) -> Comparison:
@@ -101,22 +99,21 @@ def comparison_of(name: str, config: RunConfig, results: list[Record], ending: s
     """Rows of one memory, to be shown as a table: its name, what it was measured with, and what ends the title."""
     if not results:
         raise ConfigError("compare.precisions: without a state there is nothing to round; add float32")
-    made = provenance(config)
     title = f"{name} on {config.data.name}, {distortion_in_test(config)}{ending}"
-    return Comparison(title, results[0].unit, results, {}, made["command"], to_yaml(config), made)
+    return Comparison(title, results[0].unit, results, {}, to_yaml(config), provenance(config))
 
 
 def together(experiments: Sequence[Experiment], failed: dict[str, str]) -> Comparison:
     """What the experiments of one table found, at least one, seeds pooled; `failed`: label and error of the others."""
     first = experiments[0].config
     results = [result for one in experiments for result in one.results()]
-    queries = {(r.items, r.mask_known): r for r in reversed(results) if r.label == QUERY}  # the same in all
+    queries = {r.setting: r for r in reversed(results) if r.label == QUERY}  # the same in all
     results = pooled(r for r in results if r.label != QUERY) + list(queries.values())
     firsts = {one.label: one for one in reversed(experiments)}  # of several seeds, the first one is shown
     shown = [firsts[label] for label in dict.fromkeys(one.label for one in experiments)]
     seeds = ", ".join(map(str, sorted({one.config.seed for one in experiments})))
     variation = f", {experiments[0].variation}" if experiments[0].variation else ""
-    results = sorted(results, key=lambda result: (result.mask_known, result.items))
+    results = sorted(results, key=lambda result: result.setting[::-1])
     made = comparison_of("Associative memories", first, results, variation)
     return replace(
         made,

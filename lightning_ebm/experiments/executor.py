@@ -20,7 +20,7 @@ from typing import IO, Any
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from lightning_ebm.config import ConfigError
@@ -172,9 +172,8 @@ def table(running: Sequence[Running], count: int, total: int, seconds: float) ->
     words = f"{count} of {total} ended, {len(running)} running"
     if finished:
         words += f"; about {max(0.0, total - finished) * seconds / finished / 60:.0f} min left"
-    view = Table(box=None, pad_edge=False)
-    for name in ("job", "done", "seconds"):
-        view.add_column(name, justify="left" if name == "job" else "right", overflow="fold")
+    numbers = (Column(name, justify="right") for name in ("done", "seconds"))
+    view = Table(Column("job", overflow="fold"), *numbers, box=None, pad_edge=False)
     for one in running[:SHOWN]:
         view.add_row(Text(one.job.name), f"{one.job.progress():.0%}", f"{one.seconds():.0f}")
     return Group(Text(words), view)

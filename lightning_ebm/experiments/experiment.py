@@ -38,7 +38,7 @@ from lightning_ebm.experiments.measure import Written, measure, recall_first
 from lightning_ebm.files import atomic_write
 from lightning_ebm.memory import AssociativeMemory
 from lightning_ebm.reporting.comparison_tables import mask_name, setting_name
-from lightning_ebm.reporting.record import CONTROL, EXACT, PRIOR, QUERY, Recall, Record
+from lightning_ebm.reporting.record import CONTROL, EXACT, PRIOR, QUERY, Recall, Record, grouped
 from lightning_ebm.reporting.terminal import QUIET
 from lightning_ebm.schema import RunConfig
 from lightning_ebm.signals import FAILURES, reason
@@ -181,9 +181,7 @@ def run_experiments(experiments: Sequence[Experiment], console: Console = QUIET)
                     failed[place] = reason(error)
                     console.print(Text(f"{one.label}: failed: {failed[place]}", style="red"))
         return failed
-    places: dict[Path, list[int]] = {}
-    for place, one in waiting.items():
-        places.setdefault(one.folder, []).append(place)
+    places = grouped(waiting, lambda place: waiting[place].folder)
 
     def ended(job: Job, error: str) -> str:
         error = error or "it ended without all of its results"
@@ -259,18 +257,18 @@ def rows_of(run: Run, setting: Setting, written: Written, console: Console = QUI
     stateless = is_trainable(run.memory) and not run.memory.initial_state(1)
     if stateless and setting.precision != "float32":
         return []
-    roles: dict[str, tuple[AssociativeMemory, str]] = {"": (run.memory, run.config.memory.name)}
+    roles: dict[str, AssociativeMemory] = {"": run.memory}
     if setting.precision == "float32":  # rounding has nothing to do with the controls
         if is_trainable(run.memory) and not stateless:  # without a state, it is its own control
-            roles[PRIOR] = run.memory, CONTROL
+            roles[PRIOR] = run.memory
         if isinstance(run.memory, EBMM) and isinstance(run.memory.energy_net, RowMixture):
-            roles[EXACT] = ExactSlots(run.memory), CONTROL
-        roles[QUERY] = QueryItself(), CONTROL
+            roles[EXACT] = ExactSlots(run.memory)
+        roles[QUERY] = QueryItself()
     rows = []
-    for role, (memory, name) in roles.items():
+    for role, memory in roles.items():
         record = measure(
             memory,
-            track(test_loader(run, setting.items), role or name, console=console, transient=True),
+            track(test_loader(run, setting.items), role or run.config.memory.name, console=console, transient=True),
             run.data.source.spec,
             mask_known=setting.mask_known,
             nothing_written=role == PRIOR,
@@ -281,7 +279,7 @@ def rows_of(run: Run, setting: Setting, written: Written, console: Console = QUI
         row = dataclasses.replace(
             record,
             role=role,
-            memory=name,
+            memory=CONTROL if role else run.config.memory.name,
             updates=0 if role == QUERY else updates,
             train_seconds=0.0 if role == QUERY else seconds,
             parameters=sum(p.numel() for p in memory.parameters() if p.requires_grad),
@@ -295,21 +293,15 @@ def rows_of(run: Run, setting: Setting, written: Written, console: Console = QUI
 
 
 def test_loader(
-    run: Run,
-    items: int = 0,
-    batch: int = 8,
-    source: PatternSource | None = None,
-    distortion: Distortion | None = None,
-    **episodes: Any,
+    run: Run, items: int = 0, source: PatternSource | None = None, distortion: Distortion | None = None, **episodes: Any
 ) -> DataLoader[Episode]:
     """The run's test episodes, in batches of the same size for every memory.
 
     `items` patterns in an episode (0: as configured) come from the run's `source` or another, corrupted by its
     `distortion` or another; `episodes` are other changes to its `EpisodesConfig`.
     """
-    for_training: dict[str, Any] = {"train_patterns_per_episode": [], "curriculum": 0}
-    items = items or run.config.episodes.patterns_per_episode
-    changes = {"batch": batch, "workers": 0, "patterns_per_episode": items, **for_training, **episodes}
-    config = dataclasses.replace(run.config.episodes, **changes)
+    same: dict[str, Any] = {"batch": 8, "workers": 0, "train_patterns_per_episode": [], "curriculum": 0}
+    own = {"patterns_per_episode": items or run.config.episodes.patterns_per_episode, **episodes}
+    config = dataclasses.replace(run.config.episodes, **(same | own))
     data = EpisodeDataModule(source or run.data.source, distortion or run.data.test_distortion, config)
     return data.test_dataloader()

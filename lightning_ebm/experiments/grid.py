@@ -5,7 +5,6 @@ import fnmatch
 import functools
 import itertools
 from collections.abc import Iterator, Mapping
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -87,23 +86,21 @@ def variations(vary: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]
 
 def check_tests(found: list[Experiment]) -> None:
     """Refuses a table whose rows are not tested on the same episodes, with the row and the key."""
-    firsts: dict[str, RunConfig] = {}
+    firsts: dict[str, dict[str, Any]] = {}
     for one in found:
-        first = firsts.setdefault(one.variation, one.config)
-        for key in ("data", "episodes.seed", "episodes.test"):
-            if tested(one.config, key) != tested(first, key):
+        own = tested(one.config)
+        for key, value in firsts.setdefault(one.variation, own).items():
+            if own[key] != value:
                 raise ConfigError(f"compare.rows.{one.label}: {key} must be the same in all rows of one table")
-        if distortion_in_test(one.config) != distortion_in_test(first):
-            key = "test_distortion (if empty, distortion)"
-            raise ConfigError(f"compare.rows.{one.label}: {key} must be the same in all rows of one table")
 
 
-def tested(config: RunConfig, key: str) -> Any:
-    """The value at a dotted key, without settings of the data that images of the test split never see."""
-    value = attrgetter(key)(config)
-    if isinstance(value, Choice) and hasattr(value.config, "augment"):
-        return Choice(value.name, dataclasses.replace(value.config, augment=False))
-    return value
+def tested(config: RunConfig) -> dict[str, Any]:
+    """What decides on the test episodes, by key, without settings of the data that their images never see."""
+    data, episodes, distortion = config.data, config.episodes, distortion_in_test(config)
+    if hasattr(data.config, "augment"):
+        data = Choice(data.name, dataclasses.replace(data.config, augment=False))
+    same = {"data": data, "episodes.seed": episodes.seed, "episodes.test": episodes.test}
+    return same | {"test_distortion (if empty, distortion)": distortion}
 
 
 def name_of_source(source: Source) -> str:

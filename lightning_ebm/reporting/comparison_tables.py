@@ -18,6 +18,7 @@ from lightning_ebm.reporting.record import (
     Record,
     best,
     by_setting,
+    grouped,
     spread,
 )
 from lightning_ebm.reporting.table import NONE, Cell, Column, Kind, Row, Table, decimal, decimals, number, words
@@ -79,12 +80,11 @@ def items_table(
 
     A brief one lacks the names of the runs.
     """
-    lines: dict[str, Line] = {}
-    records: dict[str, list[Record]] = {}
-    for record in comparison.results:
-        if record.mask_known == mask_known:
-            lines.setdefault(record.label, (kind_of(record), {}))[1][record.items] = record.by_seed(measure)
-            records.setdefault(record.label, []).append(record)
+    records = grouped((one for one in comparison.results if one.mask_known == mask_known), lambda one: one.label)
+    lines: dict[str, Line] = {
+        label: (kind_of(members[0]), {one.items: one.by_seed(measure) for one in members})
+        for label, members in records.items()
+    }
     counts = {items for _, line in lines.values() for items in line}
     published = comparison.published_lines("items", measure)
     for label, points in published.items():

@@ -8,7 +8,7 @@ import dataclasses
 import importlib
 import math
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
@@ -29,6 +29,7 @@ PRIOR = "prior state"
 EXACT = "exact slots"
 """Role of the control whose slots are filled without writing by gradient; it ends the label of such a row."""
 
+Item = TypeVar("Item")
 Key = TypeVar("Key")
 Measure = Literal["error_corrupted", "error"]
 MEASURES: dict[Measure, str] = {"error_corrupted": "error on corrupted values", "error": "error on all values"}
@@ -55,11 +56,6 @@ class Metric:
 def metric(default: Any, *shown: Any, **more: Any) -> Any:
     """A field of `Record` that tables show: its default, then the fields of `Metric`."""
     return field(default=default, metadata={"metric": Metric(*shown, **more)})
-
-
-def of_state(value: Callable[[Record], float]) -> Callable[[Record], float]:
-    """A value of memories only: a control has no state."""
-    return lambda record: math.nan if record.is_control else value(record)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +101,7 @@ class Record:
     floats: int = metric(
         0, "floats", "Values of 32 bits in the written state, the only path from an episode to reading. The strict "
         "count, given where it differs from the literature's, adds everything else that reading needs per episode.",
-        value=of_state(lambda record: record.floats), brief=True,
+        value=lambda record: math.nan if record.is_control else record.floats, brief=True,
         note=lambda record: "" if record.floats_strict == record.floats or record.is_control
         else f"(strict {record.floats_strict:,})",
     )  # fmt: skip
@@ -114,7 +110,7 @@ class Record:
     """The same, of everything in that state."""
     bits: int = metric(
         0, "bits per\npattern", "Bits of the written state, at the precision it was kept in, divided by the number of "
-        "stored patterns.", value=of_state(lambda record: record.bits_per_pattern),
+        "stored patterns.", value=lambda record: math.nan if record.is_control else record.bits_per_pattern,
     )  # fmt: skip
     """Bits of the state of one episode, as the literature counts, at `precision`."""
     write_ms: float = metric(0.0, "write\nms", "Median milliseconds to write one episode.", three_digits)
@@ -242,11 +238,11 @@ def students_t(freedom: int, probability: float = 0.95) -> float:
     return math.tan(low) * math.sqrt(freedom)
 
 
-def grouped(records: Iterable[Record], key: Callable[[Record], Key]) -> dict[Key, list[Record]]:
-    """The records of each key, in the order in which keys first occur."""
-    groups: dict[Key, list[Record]] = {}
-    for record in records:
-        groups.setdefault(key(record), []).append(record)
+def grouped(items: Iterable[Item], key: Callable[[Item], Key]) -> dict[Key, list[Item]]:
+    """The items of each key, in the order in which keys first occur."""
+    groups: dict[Key, list[Item]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
     return groups
 
 
@@ -319,9 +315,8 @@ def write_csv(records: Iterable[Record], path: Path) -> None:
     write_rows(path, COLUMNS, (row(record).values() for record in records))
 
 
-def write_cells(records: Iterable[Record], folder: Path) -> None:
+def write_cells(records: Sequence[Record], folder: Path) -> None:
     """Writes every record of every cell, seeds apart: cells.csv, and cells.parquet where PyArrow is installed."""
-    records = list(records)
     write_csv(records, folder / "cells.csv")
     with contextlib.suppress(ModuleNotFoundError):
         arrow, parquet = (importlib.import_module(name) for name in ("pyarrow", "pyarrow.parquet"))
@@ -384,12 +379,10 @@ class Comparison:
     """One for each memory, number of items, and mask setting."""
     gallery: dict[str, Recall]
     """Label -> what this row recalled of one test episode, the same for all; empty: nothing is shown."""
-    command: str
-    """The command line that made it."""
     config: str
     """The resolved configuration, as YAML text."""
-    provenance: dict[str, str] = field(default_factory=dict)
-    """Versions, commit, hardware, seed, date: name to value."""
+    provenance: dict[str, str]
+    """Command line, versions, commit, hardware, seed, date: name to value."""
     curves: dict[str, list[tuple[int, float, float]]] = field(default_factory=dict)
     """How rows were trained: label -> (update, seconds until then, error on the validation episodes in `unit`)."""
     failed: dict[str, str] = field(default_factory=dict)

@@ -54,7 +54,7 @@ def write_report(comparison: Comparison, folder: Path, findings: Sequence[Findin
     write_csv(comparison.results, folder / "results.csv")
     write_markdown(folder, main_table(comparison), comparison.provenance)
     (folder / "config.yaml").write_text(comparison.config, encoding="utf-8")
-    command, ranks = comparison.command, count(1)
+    command, ranks = comparison.provenance["command"], count(1)
     note = " Click a heading to sort. Each row names its runs and links to their configuration."
     figures = figures_of(comparison, folder, ranks)
     sections = [
@@ -82,23 +82,24 @@ def write_report(comparison: Comparison, folder: Path, findings: Sequence[Findin
 
 
 def write_index(
-    reports: Mapping[str, tuple[Path, Comparison]], missing: Sequence[str], folder: Path, findings: Sequence[Finding]
+    comparisons: Mapping[str, Comparison], missing: Sequence[str], folder: Path, findings: Sequence[Finding]
 ) -> Path:
     """Writes index.html, which lists the reports of several variations of the task; `findings` as in `write_report`.
 
-    `reports` are variation -> its page, below `folder`, and what it reports; `missing` have no finished experiment.
+    `comparisons` are variation -> what its report, in `folder / slug(variation)`, is of; `missing` have no finished
+    experiment.
     """
     listed = []
-    for variation, (path, comparison) in reports.items():
+    for variation, comparison in comparisons.items():
         failed = f" Not finished: {', '.join(comparison.failed)}." if comparison.failed else ""
-        listed.append((variation, path.relative_to(folder).as_posix(), " ".join(summary(comparison)) + failed))
+        listed.append((variation, f"{slug(variation)}/report.html", " ".join(summary(comparison)) + failed))
     listed += [(name, "", "Nothing was finished.") for name in missing]
-    first = next(iter(reports.values()))[1]
+    first = next(iter(comparisons.values()))
     beside = "cells.csv, in the folder of this page, has the numbers of every run of every report."
     sections = [
         ("Reports", render("terms.html", terms=listed)),
         *analysis_sections(findings, count(1)),
-        origin(first.command, {}, {}, beside),
+        origin(first.provenance["command"], {}, {}, beside),
     ]
     title = f"Associative memories on {len(listed)} variations of a task"
     return write_page(folder / "index.html", title, kicker(first), [], sections)

@@ -8,7 +8,7 @@ from pathlib import Path
 from lightning_ebm.config import ConfigError, Overrides, build, parse_overrides
 from lightning_ebm.reporting.comparison_tables import Line, error_table, kind_of, mask_name
 from lightning_ebm.reporting.published import published
-from lightning_ebm.reporting.record import MEASURES, QUERY, Measure, Record, has_size_sweep, read_csv
+from lightning_ebm.reporting.record import MEASURES, QUERY, Measure, Record, grouped, has_size_sweep, read_csv
 from lightning_ebm.reporting.table import Table
 from lightning_ebm.settings import Settings, setting
 
@@ -48,16 +48,16 @@ def summarise(records: Sequence[Record], config: SummaryConfig) -> list[Table]:
     if laid_over and laid_over.axis != columns:
         raise ConfigError(f"paper_results={config.paper_results} needs columns={laid_over.axis}, got {columns}")
     measure = ERRORS[config.error or ("all" if laid_over else "corrupted")]
-    tasks: dict[tuple[object, ...], list[Record]] = {}
-    for record in records:
-        task = (record.unit, record.data, record.distortion, record.mask_known)
-        tasks.setdefault((*task, 0 if columns == "items" else record.items), []).append(record)
+
+    def task(one: Record) -> tuple[str, str, str, bool, int]:
+        return one.unit, one.data, one.distortion, one.mask_known, 0 if columns == "items" else one.items
+
     tables = []
-    for (unit, data, distortion, mask_known, items), members in tasks.items():
+    for (unit, data, distortion, mask_known, items), members in grouped(records, task).items():
         rows = pooled_rows(members, columns, measure)
         stored = f", {items:,} patterns" if items else ""
         caption = (
-            f"{data}, {distortion}{stored}, mask {mask_name(bool(mask_known))}: {MEASURES[measure]} ({unit}), mean over"
+            f"{data}, {distortion}{stored}, mask {mask_name(mask_known)}: {MEASURES[measure]} ({unit}), mean over"
             " test episodes"
         )
         if any(len(errors) > 1 for _, line in rows.values() for errors in line.values()):

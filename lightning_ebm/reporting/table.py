@@ -16,6 +16,8 @@ from rich.padding import Padding
 from rich.table import Table as Grid
 from rich.text import Text
 
+from lightning_ebm.reporting.templates import render
+
 NONE = "—"
 """What is shown where a row has no such number."""
 GAP = 2
@@ -151,8 +153,6 @@ class Table:
 
     def html(self) -> Markup:
         """As a report shows it: sortable by every column; title and caption are left to the page."""
-        from lightning_ebm.reporting.templates import render
-
         return render("table.html", table=self)
 
 

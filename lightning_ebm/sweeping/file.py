@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
-from lightning_ebm.config import ConfigError, TypedLoader, build, load_yaml
+from lightning_ebm.config import ConfigError, TypedLoader, build, load_yaml, naming
 from lightning_ebm.registry import did_you_mean
 from lightning_ebm.settings import Settings, setting
 
@@ -190,10 +190,8 @@ def read_sweep(path: Path) -> Search:
     except OSError as error:
         raise ConfigError(f"cannot read the sweep {path}: {error.strerror}") from None
     plain = load_yaml(content, str(path), TypedLoader)  # a sweep's values keep their types, as W&B reads them
-    try:
+    with naming(str(path)):
         return checked(path, plain)
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
 
 
 def checked(path: Path, plain: Any) -> Search:

@@ -57,6 +57,6 @@ def diagnose(
     return found
 
 
-def has_started(error: float, error_prior: float, write_top1: float, items: int) -> bool:
+def has_started(error: float, error_prior: float, write_top1: float, items: float) -> bool:
     """Whether writing helps: what is written lowers the error by 2 %, or finds patterns twice as often as chance."""
     return error < 0.98 * error_prior or write_top1 > 2 / items

@@ -72,12 +72,12 @@ class Tracker(WandbLogger):
         except (OSError, ValueError) as error:
             warnings.warn(f"{logged} is damaged ({reason(error)}) and is rebuilt", stacklevel=2)
 
-    def attempt(self, work: Callable[..., None], *arguments: Any) -> None:
+    def attempt(self, work: Callable[..., None], *arguments: Any, **options: Any) -> None:
         """Does something that may fail without stopping the run; a warning the first time, nothing from then on."""
         if self.works:
             try:
                 with staged_in(self.logged.parent):
-                    work(*arguments)
+                    work(*arguments, **options)
             except Exception as error:  # any error of wandb: logging must not stop a run
                 self.works = False
                 warnings.warn(f"W&B stopped working and gets nothing more of this run ({reason(error)})", stacklevel=2)
@@ -91,7 +91,7 @@ class Tracker(WandbLogger):
 
     def log_image(self, key: str, images: list[Any], step: int | None = None, **options: Any) -> None:
         """Logs pictures."""
-        self.attempt(lambda: super(Tracker, self).log_image(key, images, step, **options))
+        self.attempt(super().log_image, key, images, step, **options)
 
     def log_line(self, key: str, x: str, y: str, points: Iterable[tuple[float, float]], step: int) -> None:
         """Logs a line plot, with the table of its points; of several runs, W&B draws a line each.

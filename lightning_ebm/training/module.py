@@ -59,15 +59,13 @@ class MetaTraining(pl.LightningModule):
         self.memory, self.spec, self.config = memory, spec, config
         self.check()
         precision, objective = config.state_precision, config.pretrain_objective
-        keep = as_is if precision == "float32" else partial(straight_through, precision=precision)
+        self.keep = as_is if precision == "float32" else partial(straight_through, precision=precision)
         # by name, so that `Compilation` can put compiled ones in their place
-        self.losses: dict[str, Loss] = {"meta_loss": lambda x, queries, mask: memory.meta_loss(x, queries, mask, keep)}
+        self.losses: dict[str, Loss] = {"meta_loss": partial(memory.meta_loss, keep=self.keep)}
         if config.pretrain_steps or config.auxiliary_weight:
-            start: Any = OBJECTIVES.get(objective)
             self.losses[objective] = memory.auxiliary_loss
-            if start:
-                self.losses[objective] = partial(start_loss, start, self.ebmm, config.mask)  # type: ignore[arg-type]
-        self.keep = keep
+            if objective in OBJECTIVES:
+                self.losses[objective] = partial(start_loss, OBJECTIVES[objective], self.ebmm, config.mask)  # type: ignore[arg-type]
         self.seconds = 0.0
         self.updated = self.said_not_started = False  # whether this start has made an update, and has warned
         self.meta_loss_since = config.pretrain_steps
@@ -222,8 +220,7 @@ class MetaTraining(pl.LightningModule):
         if not self.ebmm or self.said_not_started or updates < PATIENCE:
             return
         values = {key.removeprefix("val/"): float(value) for key, value in self.trainer.callback_metrics.items()}
-        needed = ("error", "error_prior", "write_top1", "items")
-        if not has_started(*(values[name] for name in needed)):  # type: ignore[arg-type]
+        if not has_started(values["error"], values["error_prior"], values["write_top1"], values["items"]):
             self.said_not_started = True
             rank_zero_warn(
                 f"after {updates} updates of the meta-loss the memory has not started: its error is"

@@ -20,7 +20,7 @@ from pytorch_lightning.callbacks import Callback, EMAWeightAveraging
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from lightning_ebm.config import ConfigError, distortion_in_test, identity, plain, run_folder, to_yaml
+from lightning_ebm.config import ConfigError, distortion_in_test, identity, naming, plain, run_folder, to_yaml
 from lightning_ebm.data.datamodule import EpisodeDataModule
 from lightning_ebm.data.episodes import DataError
 from lightning_ebm.files import LockedError, atomic_write, lock
@@ -83,29 +83,20 @@ def build(config: RunConfig) -> Run:
     torch.set_float32_matmul_precision(config.trainer.matmul_precision)
     torch.backends.cudnn.allow_tf32 = config.trainer.matmul_precision != "highest"  # convolutions too
     source = datasets.build(config.data)
-    with named("distortion"):
+    with naming("distortion"):
         distortion = distortions.build(config.distortion, source.spec)
-    with named("test_distortion"):
+    with naming("test_distortion"):
         test_distortion = distortions.build(distortion_in_test(config), source.spec)
     data = EpisodeDataModule(source, distortion, config.episodes, test_distortion)
     data.check("test", config.compare.patterns_per_episode, "compare.patterns_per_episode")
     pl.seed_everything(config.seed, verbose=False)
-    with named("memory"):
+    with naming("memory"):
         memory = memories.build(config.memory, source.spec)
         if not isinstance(memory, AssociativeMemory):
             raise ValueError(f"{config.memory.name} must be a subclass of lightning_ebm.AssociativeMemory")
     if config.training.max_steps == 0 and is_trainable(memory):  # else `fit` does, unless it resumes
         begin(memory, config.training.start_from)
     return Run(config, run_folder(config), data, memory)
-
-
-@contextmanager
-def named(key: str) -> Iterator[None]:
-    """Puts a key of the configuration in front of errors of what it has chosen."""
-    try:
-        yield
-    except ValueError as error:
-        raise ConfigError(f"{key}: {error}") from None
 
 
 def is_trainable(memory: AssociativeMemory) -> bool:

@@ -5,10 +5,9 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_convert
 
 from lightning_ebm.data.bits import RandomBits, RandomBitsConfig
-from lightning_ebm.data.datamodule import hand_on
 from lightning_ebm.data.distortions import Pixels, PixelsConfig
 from lightning_ebm.data.episodes import Episode, EpisodeDataset, EpisodeSampler, episode_random
 from tests.data.roots import same
@@ -63,7 +62,7 @@ class TestLoading:
     @pytest.mark.parametrize("workers", [0, 2])
     def test_workers_make_no_difference(self, workers):
         sampler = EpisodeSampler(batch=4, stop=16)
-        loader = DataLoader(episodes(), batch_sampler=sampler, collate_fn=hand_on, num_workers=workers)
+        loader = DataLoader(episodes(), batch_sampler=sampler, collate_fn=default_convert, num_workers=workers)
         loaded = list(loader)
         assert len(loaded) == 4
         for step, episode in enumerate(loaded):

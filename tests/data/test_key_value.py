@@ -6,10 +6,10 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_convert
 
 from baselines.nearest_pattern import NearestPattern
-from lightning_ebm.data.datamodule import EpisodeDataModule, hand_on
+from lightning_ebm.data.datamodule import EpisodeDataModule
 from lightning_ebm.data.distortions import Half, HalfConfig
 from lightning_ebm.data.episodes import EpisodeDataset, EpisodeSampler, Sampling, episode_random
 from lightning_ebm.data.key_value import KeyValue, KeyValueConfig
@@ -87,7 +87,7 @@ def test_workers_processes_and_restarts_make_no_difference():
     source = small()
     sampler = EpisodeSampler(batch=4, stop=8)
     loaded = [
-        list(DataLoader(dataset(source), batch_sampler=sampler, collate_fn=hand_on, num_workers=workers))
+        list(DataLoader(dataset(source), batch_sampler=sampler, collate_fn=default_convert, num_workers=workers))
         for workers in (0, 2)
     ]
     assert len(loaded[0]) == 2

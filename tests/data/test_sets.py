@@ -6,10 +6,10 @@ from itertools import islice
 
 import numpy as np
 import pytest
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_convert
 
 from lightning_ebm.data.bits import RandomBits, RandomBitsConfig
-from lightning_ebm.data.datamodule import EpisodeDataModule, hand_on
+from lightning_ebm.data.datamodule import EpisodeDataModule
 from lightning_ebm.data.distortions import Block, BlockConfig
 from lightning_ebm.data.episodes import EpisodeDataset, EpisodeSampler, Sampling, episode_random
 from lightning_ebm.registry import Choice, datasets
@@ -53,7 +53,7 @@ class TestExactness:
     def test_workers_make_no_difference(self, source):
         sampler = EpisodeSampler(batch=4, stop=16)
         loaded = [
-            list(DataLoader(dataset(source), batch_sampler=sampler, collate_fn=hand_on, num_workers=workers))
+            list(DataLoader(dataset(source), batch_sampler=sampler, collate_fn=default_convert, num_workers=workers))
             for workers in (0, 4)
         ]
         assert len(loaded[0]) == 4

@@ -32,7 +32,11 @@ SMALL = {
     "phase_mixture": (BITS, PhaseMixture, dict(slots=3, beta=0.5)),
     "reconstruction_vector": (BITS, Reconstruction, dict(keys=3, code_dim=5, hidden=4, slow=3)),
     "reconstruction_image": (COLOUR, Reconstruction, dict(keys=3, code_dim=7, hidden=2, slow=3)),
-    "reconstruction_restored": (GREY, Reconstruction, dict(keys=3, code_dim=7, hidden=2, slow=3, detector=3, completion=3)),
+    "reconstruction_restored": (
+        GREY,
+        Reconstruction,
+        dict(keys=3, code_dim=7, hidden=2, slow=3, detector=3, completion=3),
+    ),
     "decoded_mixture": (GREY, DecodedMixture, DECODED),
     "measured_mixture": (GREY, MeasuredMixture, MEASURED),
 }

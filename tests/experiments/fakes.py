@@ -48,9 +48,13 @@ def comparison(results: list[Record], pictures: dict[str, Recall] | None = None)
         unit="wrong <bits> of 128",
         results=results,
         gallery=pictures or {},
-        command=f"lightning-ebm compare {NASTY}",
         config=f"name: {NASTY}\n",
-        provenance={"commit": "abc", "date": "2026-01-02", f"key {NASTY}": f"value {NASTY}"},
+        provenance={
+            "command": f"lightning-ebm compare {NASTY}",
+            "commit": "abc",
+            "date": "2026-01-02",
+            f"key {NASTY}": f"value {NASTY}",
+        },
     )
 
 

@@ -53,10 +53,9 @@ def pages(tmp_path_factory):
     counts = dataclasses.replace(counts, curves={}, gallery={})
     made = {
         "sizes": write_report(sizes, folder / "sizes", [finding]),
-        "counts": write_report(counts, folder / "counts", others="../index.html"),
+        "counts": write_report(counts, folder / "counts-more", others="../index.html"),
     }
-    reports = {"sizes": (made["sizes"], sizes), "counts & more": (made["counts"], counts)}
-    return made | {"index": write_index(reports, ["<lost>"], folder, [finding])}
+    return made | {"index": write_index({"sizes": sizes, "counts & more": counts}, ["<lost>"], folder, [finding])}
 
 
 @pytest.fixture(scope="module")

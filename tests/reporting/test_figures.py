@@ -210,7 +210,7 @@ def test_a_contact_sheet_has_a_row_of_queries_below_each_row_of_patterns():
 
 
 def test_no_two_memories_look_alike_even_where_colours_come_again():
-    styles = looks([(f"row {i}", f"memory {i}") for i in range(18)]).values()
+    styles = looks({f"row {i}": [fakes.result(f"row {i}", f"memory {i}", 1.0)] for i in range(18)}).values()
     assert len({(style["color"], style["marker"]) for style in styles}) == 18
 
 

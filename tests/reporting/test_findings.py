@@ -57,7 +57,7 @@ def test_they_are_sections_of_the_report(findings, tmp_path):
 def test_several_variations_have_a_page_that_lists_them(findings, tmp_path):
     comparison = dataclasses.replace(fakes.comparison(fakes.sizes()), failed={"Storkey": "no"})
     report = write_report(comparison, tmp_path / "a-b", others="../index.html")
-    page = Page(write_index({"a <b>": (report, comparison)}, ["c"], tmp_path, findings).read_text(encoding="utf-8"))
+    page = Page(write_index({"a <b>": comparison}, ["c"], tmp_path, findings).read_text(encoding="utf-8"))
     links = [str(link["href"]) for link in page.all("a")]
     assert "a-b/report.html" in links and (tmp_path / "a-b/report.html").exists()
     assert page.texts["a"].startswith("Reports") and "a <b>" in page.texts["a"] and "c" in page.texts["dt"]

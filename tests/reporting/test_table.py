@@ -115,7 +115,7 @@ def test_labels_are_text_in_figures():
         errors.error_against_size(made),
         errors.error_against_items(made),
         errors.error_lines({label: [(1.0, 1.0, 0.0, 2.0)] for label in LABELS}, "$x$", "$u$"),
-        errors.error_bars({label: {"$k$": (1.0, 0.0, 2.0)} for label in LABELS}, "$u$"),
+        errors.error_bars({label: [("$k$", 1.0, 0.0, 2.0)] for label in LABELS}, "$u$"),
     ):
         drawn = figure.findobj(matplotlib.text.Text)
         assert set(LABELS) <= {text.get_text() for text in drawn}

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 
 from torch import Tensor
 
@@ -38,8 +37,7 @@ class IncrementalWriting(ErrorAnalysis):
                 "first portion": slice(math.ceil(items / portions)),
                 "last portion": slice(-(items // portions), None),
             }
-            write = partial(write_in_portions, run.memory, portions=portions)
-            for group, errors in errors_by_group(run, write, groups).items():
+            for group, errors in errors_by_group(run, groups, write_in_portions, portions).items():
                 yield Condition(portions, errors, [portions, group], line="" if group == "all" else f", {group}")
 
 

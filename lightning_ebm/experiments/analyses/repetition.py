@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -34,8 +33,7 @@ class Repetition(ErrorAnalysis):
         count = max(1, round(self.share * run.config.episodes.patterns_per_episode))
         groups = {"repeated": slice(count), "once": slice(count, None)}
         for times in sorted(self.times):
-            write = partial(write_repeated, run.memory, count=count, times=times)
-            for kind, errors in errors_by_group(run, write, groups).items():
+            for kind, errors in errors_by_group(run, groups, write_repeated, count, times).items():
                 yield Condition(times, errors, [times, kind], line=f", {kind}")
 
 

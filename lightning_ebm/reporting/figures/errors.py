@@ -61,7 +61,7 @@ def error_against_items(comparison: Comparison, measure: Measure = "error_corrup
     lines = grouped((one for one in comparison.results if not one.is_control), lambda one: one.label)
     published = comparison.published_lines("items", measure)
     counts = {*comparison.counts, *(count for points in published.values() for count, *_ in points)}
-    styles = looks(((label, records[0].memory) for label, records in lines.items()))
+    styles = looks(lines)
     with new_figure(6.4 if len(masks) == 1 else 9.8, 4.2 + 0.08 * len(lines)) as figure:
         panels = figure.subplots(1, len(masks), squeeze=False, sharex=True, sharey=True)
         for mask_known, axes in zip(masks, panels.flat, strict=True):
@@ -95,7 +95,7 @@ def error_against_size(comparison: Comparison, measure: Measure = "error_corrupt
     if len(lines) > MANY:
         lines = {name: line for name, line in lines.items() if line[0].precision == "float32"}
     published = comparison.published_lines("floats", measure)
-    styles = looks(((name, records[0].memory) for name, records in lines.items()))
+    styles = looks(lines)
     drawn = [(record.floats, *record.band(measure)) for records in lines.values() for record in records]
     means = [error for _, error, *_ in drawn if math.isfinite(error)]
     ratios = min(means, default=0.0) > 0 and (bool(published) or max(means) > WIDE * min(means))
@@ -138,11 +138,11 @@ def controls(records: list[Record], measure: Measure) -> dict[str, list[Record]]
     }
 
 
-def looks(lines: Iterable[tuple[str, str]]) -> dict[str, dict[str, Any]]:
+def looks(lines: Mapping[str, list[Record]]) -> dict[str, dict[str, Any]]:
     """Colour and marker by memory, its further lines dashed and hollow; if all are one memory, by line."""
-    pairs = list(lines)
-    one_memory = len({memory for _, memory in pairs}) == 1
-    kinds = {name: name if one_memory else memory for name, memory in pairs}
+    kinds = {name: records[0].memory for name, records in lines.items()}
+    if len({*kinds.values()}) == 1:
+        kinds = {name: name for name in lines}
     ranks = sorted(dict.fromkeys(kinds.values()), key=lambda kind: kind != "ebmm")  # EBMM has always the first
     styles: dict[str, dict[str, Any]] = {}
     variants: Counter[str] = Counter()
@@ -247,15 +247,15 @@ def well_apart(places: Iterable[float]) -> list[float]:
     return found
 
 
-def error_bars(bars: Mapping[str, Mapping[str, tuple[float, float, float]]], unit: str) -> Figure:
-    """Means as bars, bands as lines, of label -> kind of test -> mean, 5th, 95th percentile of the error in `unit`."""
-    kinds = list(dict.fromkeys(kind for of_label in bars.values() for kind in of_label))
+def error_bars(bars: Mapping[str, Sequence[tuple[str, float, float, float]]], unit: str) -> Figure:
+    """Means as bars, bands as lines, of label -> kind of test; mean, 5th, 95th percentile of the error in `unit`."""
+    kinds = list(dict.fromkeys(kind for of_label in bars.values() for kind, *_ in of_label))
     height = 0.8 / len(bars)
     with new_figure(6.8, 1.2 + 0.28 * len(kinds) * (1 + 0.5 * len(bars))) as figure:
         axes = figure.subplots()
         for rank, (label, of_label) in enumerate(bars.items()):
-            places = [kinds.index(kind) + (rank - (len(bars) - 1) / 2) * height for kind in of_label]
-            means, lows, highs = (list(values) for values in zip(*of_label.values(), strict=True))
+            names, means, lows, highs = (list(values) for values in zip(*of_label, strict=True))
+            places = [kinds.index(kind) + (rank - (len(bars) - 1) / 2) * height for kind in names]
             axes.barh(places, means, height, color=look(rank)["color"], label=label)
             axes.hlines(places, lows, highs, color=INK, linewidth=1)
         axes.set_yticks(np.arange(len(kinds)), kinds)

@@ -45,14 +45,14 @@ def parallel_coordinates(axes: Sequence[Axis], labels: Sequence[str]) -> Figure:
     """A line for each trial through its values on axes from left to right; labels, and colours, the best first."""
     with new_figure(1.1 + 1.3 * len(axes), 4.0) as figure:
         panel = figure.subplots()
-        for rank, label in reversed(list(enumerate(labels))):
+        for rank, label in enumerate(labels):
             best = rank < BEST
             panel.plot(
                 [axis.height(axis.values[rank]) for axis in axes],
                 color=COLOURS[rank] if best else FAINT,
                 alpha=1.0 if best else 0.35,
                 linewidth=1.8 if best else 0.9,
-                zorder=2 + best,
+                zorder=2 + best - rank / len(labels),  # the best in front
                 marker="o",
                 markersize=3.5,
                 label=label if best else None,
@@ -67,6 +67,5 @@ def parallel_coordinates(axes: Sequence[Axis], labels: Sequence[str]) -> Figure:
         panel.set_xticks(range(len(axes)), [axis.name for axis in axes])
         panel.set(yticks=[], ylim=(-0.05, 1.08), xlim=(-0.1, len(axes) - 0.65))
         panel.spines["left"].set_visible(False)
-        handles, names = panel.get_legend_handles_labels()
-        figure.legend(handles[::-1], names[::-1], loc="outside lower left", fontsize=8)
+        figure.legend(loc="outside lower left", fontsize=8)
     return figure
