@@ -304,6 +304,8 @@ def build(schema: type, node: Any, path: str) -> Any:
             values[key] = convert(types[key], node[key], place)
             if entry.metadata.get("path"):
                 values[key] = expanded(values[key], place)
+        elif entry.default is dataclasses.MISSING and entry.default_factory is dataclasses.MISSING:
+            raise ConfigError(f"{place} must be given, as it has no default")
     try:
         return schema(**values)
     except ValueError as error:  # it begins with the name of the field that is out of bounds
@@ -331,6 +333,8 @@ def convert(kind: Any, value: Any, path: str) -> Any:
         if not isinstance(value, Mapping):
             raise ConfigError(f"{path} must hold keys and values, got {shown(value)}")
         return dict(value)
+    if kind not in NAMES:
+        raise ConfigError(f"{path}: a setting must be of type bool, int, float, str, list or dict, not {kind}")
     found: Any = str(value) if kind is str and isinstance(value, str | int | float) else None
     if kind is bool:
         found = value if isinstance(value, bool) else BOOLEANS.get(str(value).strip().lower())

@@ -12,6 +12,7 @@ module. So a state can be counted, rounded, saved, moved, or handed to another p
 """
 
 import functools
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -69,10 +70,10 @@ class AssociativeMemory(nn.Module, ABC):
     bookkeeping: ClassVar[frozenset[str]] = frozenset()
 
     def __init_subclass__(cls, **arguments: Any) -> None:
-        """Has `update`, `read` and `energy` of every memory refuse a state of more or fewer episodes."""
+        """Has `write`, `update`, `read` and `energy` of every memory keep to the contract, see `checked`."""
         super().__init_subclass__(**arguments)
-        for name in {"update", "read", "energy"} & vars(cls).keys():
-            setattr(cls, name, of_same_episodes(vars(cls)[name]))
+        for name in {"write", "update", "read", "energy"} & vars(cls).keys():
+            setattr(cls, name, checked(vars(cls)[name]))
 
     @classmethod
     def from_config(cls, config: Any, spec: PatternSpec) -> Self:
@@ -166,25 +167,70 @@ class AssociativeMemory(nn.Module, ABC):
         raise NotImplementedError(f"{type(self).__name__} has no objective of single patterns")
 
 
-def of_same_episodes(method: Callable[..., Any]) -> Callable[..., Any]:
-    """A method of a state and of patterns, queries or masks that first checks that all are of as many episodes.
+def checked(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A memory's `write`, `update`, `read` or `energy` that refuses arguments and results that it may not have.
+
+    Tensors of other shapes would often be broadcast, and a memory trained and measured on the wrong thing. Compiled
+    code is not checked; it has run uncompiled before.
 
     Raises:
-        ValueError: if they are not: a state of one episode would be taken for that of each.
+        ValueError: if a tensor has the wrong type or shape, patterns or queries are changed in place, or the method
+            does not take the contract's arguments. The message names the class and the method where these are wrong.
     """
+    name, signature = method.__name__, inspect.signature(method)
 
     @functools.wraps(method)
-    def checked(memory: AssociativeMemory, state: State, *given: Any, **named: Any) -> Any:
-        for written in state.values():
-            for one in (*given, *named.values()):
-                if isinstance(one, Tensor) and one.shape[:1] != written.shape[:1]:
-                    raise ValueError(
-                        "patterns, queries and mask must have shape (episodes, items, *shape) with the episodes of the"
-                        f" state, {len(written)}, got {tuple(one.shape)}"
-                    )
-        return method(memory, state, *given, **named)
+    def call(memory: AssociativeMemory, *given: Any, **named: Any) -> Any:
+        if torch.compiler.is_compiling():
+            return method(memory, *given, **named)
+        where = f"{type(memory).__name__}.{name}"
+        try:
+            arguments = [*signature.bind(memory, *given, **named).arguments.values()][1:]
+        except TypeError as error:
+            raise ValueError(f"{where}: {error}") from None
+        state = {} if name == "write" else arguments.pop(0)
+        x, mask = arguments[0], arguments[1] if name == "read" and len(arguments) > 1 else None
+        check_arguments(state, x, mask)
+        version = 0 if x.is_inference() else x._version
+        found = method(memory, *given, **named)
+        if version != (0 if x.is_inference() else x._version):
+            raise ValueError(f"{where} must not change the patterns or queries that it is given: take a copy")
+        if name in ("write", "update"):
+            if not isinstance(found, dict) or any(shape_of(one)[:1] != x.shape[:1] for one in found.values()):
+                got = {key: shape_of(one) for key, one in found.items()} if isinstance(found, dict) else shape_of(found)
+                raise ValueError(f"{where} must return a dict of tensors of {len(x)} episodes each, got {got}")
+        elif name == "energy" and shape_of(found) != x.shape[:2]:
+            raise ValueError(f"{where} must return energies of shape {tuple(x.shape[:2])}, got {shape_of(found)}")
+        elif name == "read" and (shape_of(found)[1:] != x.shape or not len(found)):
+            wanted = ", ".join(map(str, x.shape))
+            raise ValueError(f"{where} must return a trajectory of shape (steps, {wanted}), got {shape_of(found)}")
+        return found
 
-    return checked
+    return call
+
+
+def check_arguments(state: State, x: Any, mask: Any) -> None:
+    """Refuses patterns or queries x that are no tensor, and a state or mask that is not theirs.
+
+    A state of one episode would be taken for that of each, and a mask of bytes inverted bit by bit.
+    """
+    if not isinstance(x, Tensor):
+        raise ValueError(f"patterns and queries must be tensors, got {type(x).__name__}: use torch.as_tensor")
+    for one in (x, *([mask] if isinstance(mask, Tensor) else [])):
+        for written in state.values():
+            if one.shape[:1] != written.shape[:1]:
+                raise ValueError(
+                    "patterns, queries and mask must have shape (episodes, items, *shape) with the episodes of the"
+                    f" state, {len(written)}, got {tuple(one.shape)}"
+                )
+    if mask is not None and not (isinstance(mask, Tensor) and mask.dtype == torch.bool and mask.shape == x.shape):
+        got = f"{getattr(mask, 'dtype', '')} {shape_of(mask)}".strip()
+        raise ValueError(f"mask must be torch.bool of the queries' shape, {tuple(x.shape)}, got {got}")
+
+
+def shape_of(value: Any) -> tuple[Any, ...]:
+    """The shape of a tensor; of anything else, its type."""
+    return tuple(value.shape) if isinstance(value, Tensor) else (type(value).__name__,)
 
 
 def reading_error(trajectory: Tensor, patterns: Tensor) -> Tensor:

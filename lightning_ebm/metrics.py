@@ -40,11 +40,18 @@ def value_errors(answer: Tensor, patterns: Tensor, spec: PatternSpec) -> Tensor:
             nothing; others count the squared difference.
 
     Returns:
-        (episodes, items, *shape), not negative, float32 or float64: sums of bfloat16 lose what they count.
+        (episodes, items, *shape), not negative, float32 or float64: sums of bfloat16 lose what they count. NaN where
+        the answer is.
+
+    Raises:
+        ValueError: if the shapes differ.
     """
+    if answer.shape != patterns.shape:
+        raise ValueError(f"answer and patterns must have one shape, got {tuple(answer.shape)}, {tuple(patterns.shape)}")
     answer, patterns = (x if x.dtype == torch.float64 else x.float() for x in (answer, patterns))
     if spec.binary:
-        return ((answer - 0.5).sign() - (patterns - 0.5).sign()).abs() / 2
+        errors = ((answer - 0.5).sign() - (patterns - 0.5).sign()).abs() / 2
+        return errors.masked_fill(answer.isnan(), torch.nan)  # whose sign is 0
     return (answer - patterns).square()
 
 
@@ -53,8 +60,13 @@ def pattern_errors(answer: Tensor, patterns: Tensor, spec: PatternSpec, where: T
 
     Returns:
         (episodes, items), in `unit(spec)`.
+
+    Raises:
+        ValueError: if the shapes differ.
     """
     errors = value_errors(answer, patterns, spec)
+    if where is not None and where.shape != errors.shape:
+        raise ValueError(f"the mask must have the patterns' shape, {tuple(errors.shape)}, got {tuple(where.shape)}")
     return (errors if where is None else errors * where).flatten(2).sum(2)
 
 

@@ -9,6 +9,7 @@ import dataclasses
 import difflib
 import functools
 import importlib
+import inspect
 import os
 import sys
 from collections.abc import Iterable, Mapping
@@ -83,10 +84,15 @@ class Registry:
             raise UnknownNameError(
                 f"the {self.kind} {name!r} cannot be imported: {str(error) or type(error).__name__}"
             ) from error
-        if not dataclasses.is_dataclass(getattr(loaded, "config", None)) or not hasattr(loaded, "from_config"):
+        config = getattr(loaded, "config", None)
+        if not isinstance(config, type) or not dataclasses.is_dataclass(config) or not hasattr(loaded, "from_config"):
             raise TypeError(
                 f"{self.kind} {name!r} needs a class attribute `config` that is a dataclass, and `from_config`, as"
                 " the base class has it"
+            )
+        if forgotten := set(inspect.get_annotations(config)) - {entry.name for entry in dataclasses.fields(config)}:
+            raise TypeError(
+                f"{self.kind} {name!r}: {config.__name__} has {min(forgotten)}, but lacks @dataclass(frozen=True)"
             )
         return loaded
 

@@ -189,11 +189,37 @@ class EpisodeDataset(Dataset[Episode]):
         mask = np.empty(shape, np.bool_)
         for row, index in enumerate(indices):
             random = episode_random(self.seed, self.split, index)
-            patterns[row] = self.source.draw(self.split, count, random, self.sampling)
-            queries[row], mask[row] = self.distortion(patterns[row], random)
+            drawn = self.source.draw(self.split, count, random, self.sampling)
+            patterns[row] = checked(self.source, "patterns", drawn, shape[1:], self.source.spec.binary)
+            found = self.distortion(patterns[row].copy(), random)  # a copy: one's own may work in place
+            if not isinstance(found, tuple) or len(found) != 2:
+                raise ValueError(f"{type(self.distortion).__name__} must return queries and their mask")
+            queries[row] = checked(self.distortion, "queries", found[0], shape[1:])
+            mask[row] = checked(self.distortion, "a mask", found[1], shape[1:])
         return from_arrays(patterns, queries, mask)
 
     __getitems__ = batch  # a DataLoader asks for a whole batch at once; its `collate_fn` only hands it on
+
+
+def checked(maker: object, kind: str, made: Any, shape: tuple[int, ...], binary: bool = False) -> np.ndarray:
+    """What a data set or distortion, perhaps of the user's own, has made; NumPy would repeat what is too small to fit.
+
+    Raises:
+        ValueError: if patterns, queries or a mask, as `kind` says, have another shape; if a mask is not bool, binary
+            patterns are not 0 and 1, or others or queries leave [0, 1]. The message names the class.
+    """
+    made = np.asarray(made)
+    if made.shape != shape:
+        raise ValueError(f"{type(maker).__name__} must make {kind} of shape {shape}, got {made.shape}")
+    if kind == "a mask":
+        right, allowed = made.dtype == np.bool_, "of bool"
+    elif binary:
+        right, allowed = bool(((made == 0) | (made == 1)).all()), "of 0 and 1, as spec.binary says"
+    else:
+        right, allowed = bool(((made >= 0) & (made <= 1)).all()), "within [0, 1]"  # NaN is not
+    if not right:
+        raise ValueError(f"{type(maker).__name__} must make {kind} {allowed}")
+    return made
 
 
 class EpisodeSampler(Sampler[list[int]]):

@@ -25,6 +25,8 @@ from lightning_ebm.memory import (
 from lightning_ebm.registry import choice, energies
 from lightning_ebm.settings import Settings, setting
 
+UNFIT = (nn.modules.batchnorm._NormBase, nn.LayerNorm)
+"""Layers that no energy can have."""
 Context = tuple[Tensor, Tensor]
 """What reading knows beyond the point it has reached: the soft mask and the queries."""
 
@@ -61,7 +63,8 @@ class EBMM(AssociativeMemory):
         memory_layers: in place of `config.memory_layers`.
 
     Raises:
-        ValueError: if a name leads to no layer, a layer has no parameters, or none is named.
+        ValueError: if a name leads to no layer, a layer has no parameters, or none is named; if the energy has a layer
+            of `UNFIT`.
 
     Reference: S. Bartunov, J. W. Rae, S. Osindero, T. P. Lillicrap. Meta-Learning Deep Energy-Based Memory
     Models. ICLR 2020. arXiv:1910.02720.
@@ -70,11 +73,19 @@ class EBMM(AssociativeMemory):
     config = EBMMConfig
     citation = "Bartunov, Rae, Osindero, Lillicrap: Meta-Learning Deep Energy-Based Memory Models. ICLR 2020."
     order_invariant = True
+    shape: tuple[int, ...] | None = None
+    """Shape of a pattern; None, which any fits, for a memory around an energy that was passed in."""
     writing_net: Method
     mask_net: Method
 
     def __init__(self, energy: nn.Module, config: EBMMConfig = EBMMConfig(), memory_layers: Sequence[str] = ()) -> None:
         super().__init__()
+        for name, module in energy.named_modules():
+            if isinstance(module, UNFIT):
+                raise ValueError(
+                    f"energy: {name} is a {type(module).__name__}; batch normalisation mixes patterns, and torch's"
+                    " LayerNorm has wrong third derivatives: use lightning_ebm.layers.LayerNorm"
+                )
         named = memory_layers or config.memory_layers or getattr(energy, "memory_layers", ())
         layers = written_parameters(energy, named)
         if not isinstance(energy, Energy):
@@ -94,7 +105,9 @@ class EBMM(AssociativeMemory):
     @classmethod
     def from_config(cls, config: EBMMConfig, spec: PatternSpec) -> Self:
         """Builds the energy for patterns of `spec`, and the memory around it."""
-        return cls(energies.build(config.energy, spec), config)
+        memory = cls(energies.build(config.energy, spec), config)
+        memory.shape = spec.shape
+        return memory
 
     def prior(self) -> Weights:
         """The meta-learned weights θ̄ from which every episode is written, by parameter name."""
@@ -106,15 +119,21 @@ class EBMM(AssociativeMemory):
 
     def update(self, state: State, patterns: Tensor) -> State:
         """Writes more patterns into a state, which degrades those it already holds; the paper writes all at once."""
-        check_patterns(patterns)
-        self.check_state(state)
+        self.check(state, patterns)
         return self.write_steps(patterns, None, state, self.writing.rates())
 
-    def check_state(self, state: State) -> None:
-        """A ValueError if a state is not of this memory: weights that it lacks would be the prior's."""
+    def check(self, state: State, x: Tensor, what: str = "patterns") -> None:
+        """A ValueError if patterns or queries are not of this memory's kind, or a state is not of this memory.
+
+        Weights that a state lacks would be the prior's.
+        """
+        check_patterns(x, what, self.shape)
         if set(state) != set(self.written):
             found = ", ".join(state) or "nothing"
             raise ValueError(f"the state must hold {', '.join(self.written)}, as write() returns it; it holds {found}")
+        dtype = next(iter(state.values())).dtype
+        if x.dtype != dtype and not torch.is_autocast_enabled(x.device.type):
+            raise ValueError(f"{what} must be {dtype}, as the state is, got {x.dtype}")
 
     def write_steps(
         self, patterns: Tensor, features: Any, state: State, rates: Tensor, counted: Tensor | None = None
@@ -141,8 +160,7 @@ class EBMM(AssociativeMemory):
         An energy with a mean pattern starts from it where a query is masked; where the mask is not given, the energy
         may predict it from the query and the state. What an energy completes is one more step, the last.
         """
-        check_patterns(queries, "queries")
-        self.check_state(state)
+        self.check(state, queries, "queries")
         start, context = self.read_start(queries, mask, state)
         iterates, _ = self.read_steps(start, torch.zeros_like(start), mask, context, state, *self.reading.schedule())
         return self.completed(iterates, mask, context)
@@ -209,8 +227,7 @@ class EBMM(AssociativeMemory):
 
     def energy(self, state: State, patterns: Tensor) -> Tensor:
         """Energies (episodes, items) of patterns (episodes, items, *shape)."""
-        check_patterns(patterns)
-        self.check_state(state)
+        self.check(state, patterns)
         return vmap(self._energy)(state, patterns)
 
     def auxiliary_loss(self, patterns: Tensor, queries: Tensor, mask: Tensor) -> Tensor:

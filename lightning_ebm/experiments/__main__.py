@@ -11,8 +11,8 @@ print(f"started as process {os.getpid()}", flush=True)  # before imports, which 
 from pathlib import Path  # noqa: E402
 
 from lightning_ebm.config import load_yaml, resolve  # noqa: E402
-from lightning_ebm.experiments.experiment import Experiment, run_experiment  # noqa: E402
-from lightning_ebm.signals import FAILURES, Exit, reason, stops_on_signal  # noqa: E402
+from lightning_ebm.experiments.experiment import Experiment, run_experiment, told  # noqa: E402
+from lightning_ebm.signals import Exit, stops_on_signal  # noqa: E402
 
 print("imported everything", flush=True)
 errors: dict[str, None] = {}
@@ -21,8 +21,8 @@ try:
         for values in load_yaml(Path(sys.argv[1]).read_bytes(), sys.argv[1]):
             try:
                 run_experiment(Experiment(**values | {"config": resolve(values["config"])}), print)
-            except FAILURES as error:  # the others may succeed
-                errors[reason(error)] = None
+            except Exception as error:  # the others may succeed
+                errors[told(error)] = None
 except Exit as end:
     print(end.words, flush=True)
     sys.exit(end.code)

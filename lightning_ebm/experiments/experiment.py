@@ -12,6 +12,7 @@ import io
 import json
 import math
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -177,8 +178,8 @@ def run_experiments(experiments: Sequence[Experiment], console: Console = QUIET)
             for place, one in waiting.items():
                 try:
                     run_experiment(one, console.print)
-                except FAILURES as error:
-                    failed[place] = reason(error)
+                except Exception as error:  # one's own class may raise any
+                    failed[place] = told(error)
                     console.print(Text(f"{one.label}: failed: {failed[place]}", style="red"))
         return failed
     places = grouped(waiting, lambda place: waiting[place].folder)
@@ -192,6 +193,14 @@ def run_experiments(experiments: Sequence[Experiment], console: Console = QUIET)
     jobs = (job_of([waiting[place] for place in members]) for members in places.values())
     run_jobs(make_executor(config.executor, config.jobs, config.slurm), jobs, len(places), ended, console)
     return failed
+
+
+def told(error: Exception) -> str:
+    """An error in one line, with its kind, and a traceback on stderr, where it is a mistake of the code."""
+    if isinstance(error, FAILURES):
+        return reason(error)
+    traceback.print_exception(error)
+    return f"{type(error).__name__}: {reason(error)}"
 
 
 def job_of(experiments: Sequence[Experiment]) -> Job:

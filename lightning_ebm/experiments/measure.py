@@ -103,7 +103,7 @@ def recall_first(memory: AssociativeMemory, episode: Episode, shown: int, mask_k
     """Writes the first episode of a batch and reads its first `shown` queries, with the mask or without."""
     patterns, queries = episode.patterns[:1], episode.queries[:1, :shown]
     mask = episode.mask[:1, :shown] if mask_known else None
-    with torch.no_grad():
+    with torch.no_grad(), placed(memory, CPU):
         state = memory.write(patterns)
         trajectory = memory.read(state, queries, mask)
         energies = None
@@ -115,12 +115,13 @@ def recall_first(memory: AssociativeMemory, episode: Episode, shown: int, mask_k
 
 @contextlib.contextmanager
 def placed(memory: AssociativeMemory, device: torch.device) -> Iterator[None]:
-    """The memory is on this device in the block, and on the CPU after it."""
+    """In the block, the memory is on this device and in evaluation mode; after it, on the CPU and in its own mode."""
+    trains = memory.training
     try:
-        memory.to(device)
+        memory.to(device).eval()
         yield
     finally:
-        memory.to(CPU)
+        memory.to(CPU).train(trains)
 
 
 def count_floats(memory: AssociativeMemory, state: State) -> tuple[int, int]:

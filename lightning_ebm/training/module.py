@@ -263,21 +263,32 @@ class MetaTraining(pl.LightningModule):
     def set_learning_rate(self, update: int) -> None:
         """Sets the learning rate of this update, as the schedule has it now."""
         schedule: Any = self.lr_schedulers()
+        if schedule is None:  # an optimiser of a subclass's own
+            return
         groups = schedule.optimizer.param_groups
         for group, base, share in zip(groups, schedule.base_lrs, schedule.lr_lambdas, strict=True):
             group["lr"] = base * share(update)
 
     def search_rates(self, batch: Episode) -> None:
-        """Finds an EBMM's read step size, and a write rate if none was trained, on a batch or those of all devices."""
+        """Finds an EBMM's read step size, and a write rate if none was trained, on the episodes of all processes.
+
+        Each process searches on all of them, so that what is found does not depend on how they are shared out.
+        """
         assert self.ebmm
-        patterns, queries, mask = batch.patterns, batch.queries, batch.mask if self.config.mask else None
-        mean = partial(self.trainer.strategy.reduce, reduce_op="mean")
-        unit = float(mean(step_unit(self.ebmm, patterns, queries, mask)))
+        patterns, queries, corrupted = (self.of_all_processes(part) for part in batch)
+        mask = corrupted if self.config.mask else None
+        unit = float(step_unit(self.ebmm, patterns, queries, mask))
         step_sizes = [unit * step for step in STEPS]
         write_rates = WRITE_RATES if self.config.pretrain_objective == "keys" else ()  # the others train them
-        errors = mean(grid_errors(self.ebmm, patterns, queries, mask, write_rates, step_sizes))
-        query_error = mean(reading_error(queries, patterns))
-        set_best(self.ebmm, errors, float(query_error), write_rates, step_sizes)
+        errors = grid_errors(self.ebmm, patterns, queries, mask, write_rates, step_sizes)
+        set_best(self.ebmm, errors, float(reading_error(queries, patterns)), write_rates, step_sizes)
+
+    def of_all_processes(self, part: Tensor) -> Tensor:
+        """A part of this step's episodes (episodes, ...), in the order in which a single process would have them."""
+        if self.trainer.world_size == 1:
+            return part
+        gathered: Any = self.all_gather(part)  # (processes, episodes, ...); each takes every `processes`-th of them
+        return gathered.transpose(0, 1).flatten(0, 1)
 
     def on_train_batch_end(self, outputs: Any, batch: Episode, batch_index: int) -> None:
         """Stops it, and training when the seconds are spent. Validation does not count as training."""
@@ -300,6 +311,8 @@ class MetaTraining(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """AdamW, warmed up for each loss; the rate of the first falls to that of the second, then to zero."""
         config = self.config
+        if not any(parameter.requires_grad for parameter in self.memory.parameters()):
+            raise ConfigError(f"{type(self.memory).__name__} has no parameters to train")
         first = (config.pretrain_steps and config.pretrain_learning_rate) or config.learning_rate
         highest = max(first, config.learning_rate)
         groups: list[dict[str, Any]] = [{"params": list(self.memory.parameters())}]
@@ -314,7 +327,7 @@ class MetaTraining(pl.LightningModule):
             coding = update < self.meta_loss_since
             since = update if coding else update - self.meta_loss_since
             rising = (since + 1) / config.warmup_steps if config.warmup_steps else 1.0
-            falling = (config.max_steps - position) / max(1.0, config.cooldown_fraction * config.max_steps)
+            falling = max(0.0, config.max_steps - position) / max(1.0, config.cooldown_fraction * config.max_steps)
             left = 1 - position / config.pretrain_steps if coding else 0.0
             rate = config.learning_rate + left * (first - config.learning_rate)
             return rate / highest * min(1.0, rising, falling if config.cooldown_fraction else 1.0) if highest else 0.0

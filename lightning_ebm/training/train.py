@@ -36,7 +36,7 @@ def restore(config: RunConfig, checkpoint: str = "") -> trainer.Run:
     """
     run = trainer.build(config)
     if trainer.is_trainable(run.memory) and (checkpoint or config.training.max_steps):
-        load(run.memory, Path(checkpoint or run.checkpoints / "best.ckpt"))
+        load(run.memory.eval(), Path(checkpoint or run.checkpoints / "best.ckpt"))
     return run
 
 

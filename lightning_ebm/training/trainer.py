@@ -105,7 +105,7 @@ def is_trainable(memory: AssociativeMemory) -> bool:
 
 
 def train(run: Run) -> Path | None:
-    """Meta-trains the run's memory, from where it stopped, and leaves it with the best parameters found.
+    """Meta-trains the run's memory, from where it stopped; leaves it in evaluation mode with the best parameters found.
 
     Returns:
         The best checkpoint (least error on validation episodes); None if the memory has nothing to train.
@@ -129,7 +129,7 @@ def train(run: Run) -> Path | None:
             if updates_left(run):  # else another process has made them meanwhile
                 record_run(run)
                 fit(run, last[0] if last else None)
-    run.memory.float()  # 64-true and bf16-true have changed it; patterns are float32
+    run.memory.eval().float()  # 64-true and bf16-true have changed it; patterns are float32
     load(run.memory, run.checkpoints / "best.ckpt")
     return run.checkpoints / "best.ckpt"
 

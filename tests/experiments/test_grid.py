@@ -88,6 +88,16 @@ def test_rows_sizes_and_variations_may_name_a_recipe(tmp_path):
             {"rows": {"a": {"sizes": {"b": {"analysis": "basin"}}}}},
             r"compare\.rows\.a\.sizes\.b must not hold analysis",
         ),
+        ({"vary": {"noise": {}}}, r"compare\.vary\.noise must map labels to keys and values, got \{\}"),
+        ({"vary": {"noise": {"b": {"analysis": "basin"}}}}, r"compare\.vary\.noise must not hold analysis"),
+        ({"rows": {"a": {"seed": 3}}}, r"compare\.rows\.a: seed must not be given, as compare\.seeds has"),
+        ({"vary": {"v": {"b": {"seed": 3}}}}, r"seed must not be given, as compare\.seeds has"),
+        (
+            {"rows": {"a": {"sizes": {"b": {}}}, "a, b": {"memory": "hopfield"}}},
+            r"compare\.rows: two rows are called 'a, b'",
+        ),
+        ({"rows": {"query itself": {}}}, r"compare\.rows: 'query itself' is the name of a control"),
+        ({"rows": {"a, prior state": {}}}, r"compare\.rows: 'a, prior state' is the name of a control"),
         ({"seeds": [0, -1]}, r"compare\.seeds must be at least 0 and at most 4294967295, got \[0, -1\]"),
         ({"precisions": ["int5"]}, r"compare\.precisions must be one of float32, float16, int8, int4, got \['int5'\]"),
         ({"jobs": -1}, r"compare\.jobs must be at least 0"),
@@ -97,6 +107,18 @@ def test_rows_sizes_and_variations_may_name_a_recipe(tmp_path):
 def test_mistakes_are_named(tmp_path, compare, message):
     with pytest.raises(ConfigError, match=message):
         grid(small(tmp_path, **compare))
+
+
+def test_seeds_and_variations_without_rows(tmp_path):
+    vary = {"bits": {"few": {"distortion": {"amount": 2}}, "many": {"distortion": {"amount": 12}}}}
+    found = grid(small(tmp_path, rows={}, vary=vary), {"memory": "hopfield"})
+    assert [(one.label, one.variation, one.config.seed) for one in found] == [
+        ("hopfield", variation, seed) for variation in ("few", "many") for seed in (0, 1)
+    ]
+    (alone,) = grid(small(tmp_path, rows={}, seeds=[]), {"memory": "hopfield", "name": "mine"})
+    assert alone.config == resolve(read(small(tmp_path, rows={}, seeds=[]), {"memory": "hopfield", "name": "mine"}))
+    with pytest.raises(ConfigError, match=r"^seed must not be given"):
+        grid(small(tmp_path, rows={}), {"seed": 3})
 
 
 def test_what_is_done_is_not_done_again(tmp_path, monkeypatch):
@@ -112,8 +134,7 @@ def test_what_is_done_is_not_done_again(tmp_path, monkeypatch):
     assert [one.results() for one in experiments] == found
     lost = experiments[0].path(experiments[0].settings()[1])
     lost.unlink()
-    with pytest.raises(AssertionError, match="redone"):
-        run_experiments(experiments)
+    assert run_experiments(experiments) == {0: "AssertionError: redone"}
 
 
 def test_records_floats_equal_a_recount_and_bits_know_the_precision(tmp_path, capsys):

@@ -65,7 +65,8 @@ def second_of(first, folder):
     return second
 
 
-FIVE = ("training.max_steps=5", "training.validate_every=5", "compare.gallery=0", "trainer.precision=64-true")
+SEARCH = "compare.rows.EBMM.training={pretrain_steps: 2, pretrain_objective: keys}"  # then rates are searched
+FIVE = ("training.max_steps=5", "training.validate_every=5", "compare.gallery=0", "trainer.precision=64-true", SEARCH)
 
 
 @pytest.fixture(scope="module")

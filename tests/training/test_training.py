@@ -90,7 +90,7 @@ def test_a_loss_that_is_not_finite_stops_training_and_keeps_the_last_checkpoint(
     monkeypatch.setattr(
         type(run.memory),
         "meta_loss",
-        lambda self, *a: original(self, *a) * (float("nan") if len(calls.append(1) or calls) == 4 else 1),
+        lambda self, *a, **b: original(self, *a, **b) * (float("nan") if len(calls.append(1) or calls) == 4 else 1),
     )
     calls = []
     with pytest.raises(NonFiniteLossError, match=r"nan at update 3.*training\.learning_rate.*training\.clip"):
