@@ -235,7 +235,7 @@ class RunConfig(Settings):
 
 NOT_TRAINING = (
     *("recipe", "output", "resume", "checkpoint", "compare", "analysis", "trainer", "wandb", "test_distortion"),
-    *("episodes.test", "episodes.workers", "training.episodes_per_backward", "training.log_images"),
+    *("episodes.test", "episodes.workers", "training.episodes_per_backward", "training.log_images", "data.download"),
 )
 """Keys that do not affect what is learned: runs that differ only in these resume one another."""
 

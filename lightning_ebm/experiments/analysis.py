@@ -20,7 +20,7 @@ from lightning_ebm.launcher import rank
 from lightning_ebm.memory import PatternSpec, State
 from lightning_ebm.metrics import pattern_errors
 from lightning_ebm.metrics import unit as error_unit
-from lightning_ebm.registry import analyses
+from lightning_ebm.registry import analyses, datasets
 from lightning_ebm.reporting.figures.errors import Lines, error_bars, error_lines
 from lightning_ebm.reporting.record import Record, mean_and_band
 from lightning_ebm.reporting.report import write_finding
@@ -219,6 +219,8 @@ def analyse(source: Source, overrides: Overrides = (), console: Console = QUIET)
     """
     experiments = grid(source, overrides)
     config = experiments[0].config
+    if len({datasets.build(one.config.data).spec for one in experiments}) > 1:
+        raise ConfigError("compare.vary: the patterns of an analysis must be of one shape and kind")
     folder = Path(config.output) / f"analysis-{name_of_source(source)}-{config.analysis.name}"
     for place, error in run_experiments(experiments, console).items():
         raise ConfigError(f"compare.rows.{experiments[place].label}: {error}")

@@ -7,11 +7,13 @@ from pathlib import Path
 from rich.console import Console
 
 from lightning_ebm import launcher
-from lightning_ebm.config import ConfigError, Overrides, Source, distortion_in_test, read, resolve, to_yaml
+from lightning_ebm.config import ConfigError, Overrides, Source, distortion_in_test, naming, read, resolve, to_yaml
 from lightning_ebm.experiments.executor import UnfinishedError
 from lightning_ebm.experiments.experiment import Experiment, measured, name_of, named, run_experiments
 from lightning_ebm.experiments.grid import grid, name_of_source
 from lightning_ebm.files import slug
+from lightning_ebm.metrics import unit
+from lightning_ebm.registry import datasets
 from lightning_ebm.reporting.comparison_tables import terminal_tables
 from lightning_ebm.reporting.figures.curves import read_curve
 from lightning_ebm.reporting.published import published
@@ -40,7 +42,9 @@ def compare(source: Source, overrides: Overrides = (), console: Console = QUIET)
     experiments = grid(source, overrides)
     first = experiments[0].config
     if first.compare.paper_results:
-        published(first.compare.paper_results)  # a mistake is found before anything is trained
+        for config in {one.variation: one.config for one in experiments}.values():  # before anything is trained
+            with naming("compare.paper_results"):
+                published(first.compare.paper_results).check(unit(datasets.build(config.data).spec))
     failed = run_experiments(experiments, console)
     if launcher.rank():
         return []
@@ -107,8 +111,8 @@ def together(experiments: Sequence[Experiment], failed: dict[str, str]) -> Compa
     """What the experiments of one table found, at least one, seeds pooled; `failed`: label and error of the others."""
     first = experiments[0].config
     results = [result for one in experiments for result in one.results()]
-    queries = {r.setting: r for r in reversed(results) if r.label == QUERY}  # the same in all
-    results = pooled(r for r in results if r.label != QUERY) + list(queries.values())
+    queries = {r.setting: r for r in reversed(results) if r.role == QUERY}  # the same in all
+    results = pooled(r for r in results if r.role != QUERY) + list(queries.values())
     firsts = {one.label: one for one in reversed(experiments)}  # of several seeds, the first one is shown
     shown = [firsts[label] for label in dict.fromkeys(one.label for one in experiments)]
     seeds = ", ".join(map(str, sorted({one.config.seed for one in experiments})))

@@ -6,15 +6,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from lightning_ebm.config import ConfigError
+from lightning_ebm.memory import PatternSpec
+from lightning_ebm.metrics import unit
 
 FOLDER = Path(__file__).parent.parent / "published"
 PAPER = "Bartunov et al., Meta-Learning Deep Energy-Based Memory Models, ICLR 2020"
 NAMES = {
-    "figure3-omniglot": ("figure3.csv", "omniglot", f"{PAPER}, figure 3: 64 Omniglot images, wrong pixels of 32x32"),
-    "figure3-cifar": ("figure3.csv", "cifar", f"{PAPER}, figure 3: 64 CIFAR images, squared error, summed"),
-    "table1": ("table1.csv", "", f"{PAPER}, table 1: wrong bits of 128"),
+    "figure3-omniglot": (
+        "figure3.csv",
+        "omniglot",
+        f"{PAPER}, figure 3: 64 Omniglot images",
+        PatternSpec((1, 32, 32), True),
+    ),
+    "figure3-cifar": ("figure3.csv", "cifar", f"{PAPER}, figure 3: 64 CIFAR images", PatternSpec((3, 32, 32), False)),
+    "table1": ("table1.csv", "", f"{PAPER}, table 1", PatternSpec((128,), True)),
 }
+"""Name -> its file, the data set there, where the numbers are from, and the kind of the patterns."""
 SIZES = ["dataset", "memory", "memory_size", "error_mean", "error_p5", "error_p95"]
 
 Point = tuple[int, float, float, float]
@@ -33,6 +40,13 @@ class Published:
     """Memory -> points along the axis. What is not published is NaN."""
     items: int = 0
     """Stored patterns of all points where the axis is floats; 0 where that is not known."""
+    unit: str = ""
+    """What errors count, as `metrics.unit` says it; empty where that is not known."""
+
+    def check(self, unit: str) -> None:
+        """A ValueError if errors of this unit are no errors of the same patterns."""
+        if self.unit and self.unit != unit:
+            raise ValueError(f"its errors are {self.unit}, and these are {unit}")
 
     def named(self) -> dict[str, list[Point]]:
         """The lines, under names that distinguish them from one's own."""
@@ -40,16 +54,18 @@ class Published:
 
 
 def published(name: str) -> Published:
-    """The numbers that `compare.paper_results` names: one of `NAMES`, or the path of a CSV file.
+    """The numbers that a setting `paper_results` names: one of `NAMES`, or the path of a CSV file.
 
     Its columns are `SIZES`, for one data set, or memory, then numbers of patterns.
 
     Raises:
-        ConfigError: if there is no such name or file, or the file has other columns or holds no numbers.
+        ValueError: if there is no such name or file, or the file has other columns or holds no numbers.
     """
     if name not in NAMES and not name.endswith(".csv"):
-        raise ConfigError(f"compare.paper_results must be one of {', '.join(NAMES)}, or a CSV file, got {name!r}")
-    file, dataset, source = NAMES.get(name, (name, "", Path(name).name))
+        raise ValueError(f"must be one of {', '.join(NAMES)}, or a CSV file, got {name!r}")
+    file, dataset, source, spec = NAMES.get(name, (name, "", Path(name).name, None))
+    counted = unit(spec) if spec else ""
+    source += f": {counted}" if counted else ""
     path = FOLDER / file if name in NAMES else Path(file)
     try:
         with path.open(newline="", encoding="utf-8") as opened:
@@ -65,17 +81,15 @@ def published(name: str) -> Published:
                     raise ValueError(f"memory_size must be at least 1, got {size}")
                 lines.setdefault(memory, []).append((int(size), mean, low, high))
             along = {memory: sorted(points) for memory, points in lines.items()}
-            return Published(source, "floats", along, 64 if name in NAMES else 0)
+            return Published(source, "floats", along, 64 if name in NAMES else 0, counted)
         if head[:1] == ["memory"] and len(head) > 1 and all(count.isdigit() for count in head[1:]):
             counts = [int(count) for count in head[1:]]
             cells = {row[0]: zip(counts, row[1:], strict=True) for row in rows}
             lines = {label: [(n, value(text), math.nan, math.nan) for n, text in row] for label, row in cells.items()}
-            return Published(source, "items", lines)
+            return Published(source, "items", lines, unit=counted)
     except (OSError, ValueError, IndexError, csv.Error) as error:
-        raise ConfigError(f"compare.paper_results: cannot read {path}: {error}") from None
-    raise ConfigError(
-        f"compare.paper_results: the columns of {path} must be {','.join(SIZES)}, or memory and numbers of patterns"
-    )
+        raise ValueError(f"cannot read {path}: {error}") from None
+    raise ValueError(f"the columns of {path} must be {','.join(SIZES)}, or memory and numbers of patterns")
 
 
 def value(text: str) -> float:

@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
-from lightning_ebm.config import ConfigError
+from lightning_ebm.config import BOOLEANS, ConfigError
 from lightning_ebm.reporting.published import Point, Published
 from lightning_ebm.reporting.table import count, three_digits, write_rows
 
@@ -345,7 +345,13 @@ def read_csv(path: Path) -> list[Record]:
                 if name in PREFIXES:
                     values[name] = [float(line[f"{PREFIXES[name]}_mean"])]
                 elif name in line:
-                    values[name] = line[name] == "True" if kind is bool else kind(line[name])
+                    values[name] = BOOLEANS.get(line[name].lower()) if kind is bool else kind(line[name])
+                    if values[name] is None:
+                        raise ValueError(f"{name} must be true or false, got {line[name]!r}")
+            if values["items"] < 1 or values["floats"] < 0:
+                raise ValueError(
+                    f"items must be at least 1 and floats at least 0, got {line['items']}, {line['floats']}"
+                )
         except ValueError as error:
             raise ConfigError(f"{path}, line {number}: {error}") from None
         if values["memory"] == CONTROL and not values.get("role"):

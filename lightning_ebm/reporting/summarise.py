@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightning_ebm.config import ConfigError, Overrides, build, parse_overrides
+from lightning_ebm.config import ConfigError, Overrides, build, naming, parse_overrides
 from lightning_ebm.reporting.comparison_tables import Line, error_table, kind_of, mask_name
 from lightning_ebm.reporting.published import published
 from lightning_ebm.reporting.record import MEASURES, QUERY, Measure, Record, grouped, has_size_sweep, read_csv
@@ -42,17 +42,25 @@ def summarise(records: Sequence[Record], config: SummaryConfig) -> list[Table]:
     Raises:
         ConfigError: if published numbers are over the other kind of columns, or two runs of one seed share a label.
     """
-    laid_over = published(config.paper_results) if config.paper_results else None
+    laid_over = None
+    if config.paper_results:
+        with naming("paper_results"):
+            laid_over = published(config.paper_results)
     columns = config.columns or (laid_over.axis if laid_over else "")
     columns = columns or ("floats" if has_size_sweep(records) and len({one.items for one in records}) == 1 else "items")
     if laid_over and laid_over.axis != columns:
         raise ConfigError(f"paper_results={config.paper_results} needs columns={laid_over.axis}, got {columns}")
+    for one in records if laid_over else ():
+        with naming(f"paper_results={config.paper_results}"):
+            laid_over.check(one.unit)
     measure = ERRORS[config.error or ("all" if laid_over else "corrupted")]
 
     def task(one: Record) -> tuple[str, str, str, bool, int]:
         return one.unit, one.data, one.distortion, one.mask_known, 0 if columns == "items" else one.items
 
     tables = []
+    if laid_over and laid_over.items and laid_over.items not in {one.items for one in records}:
+        raise ConfigError(f"paper_results={config.paper_results} needs results of {laid_over.items} patterns")
     for (unit, data, distortion, mask_known, items), members in grouped(records, task).items():
         rows = pooled_rows(members, columns, measure)
         stored = f", {items:,} patterns" if items else ""
@@ -63,7 +71,7 @@ def summarise(records: Sequence[Record], config: SummaryConfig) -> list[Table]:
         if any(len(errors) > 1 for _, line in rows.values() for errors in line.values()):
             caption += " ± half the 95 % interval over seeds"
         caption += ". Controls are in italics." if any(kind == "control" for kind, _ in rows.values()) else "."
-        if laid_over:
+        if laid_over and laid_over.items in (0, items):
             for label, points in laid_over.named().items():
                 rows[label] = "published", {place: [mean] for place, mean, *_ in points if not math.isnan(mean)}
             caption += f" Published, in italics: {laid_over.source}; mask not stated."

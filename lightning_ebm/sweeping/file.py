@@ -125,25 +125,27 @@ class Parameter:
         return ".".join(self.path)
 
     @property
-    def values(self) -> list[Any]:
-        """The values that a grid goes through; empty if they are not a list."""
+    def values(self) -> Sequence[Any]:
+        """The values that a grid goes through, which may be billions; empty if they are not a list."""
         if self.distribution == "int_uniform":
-            return list(range(self.settings["min"], self.settings["max"] + 1))
+            return range(self.settings["min"], self.settings["max"] + 1)
         return list(self.settings.get("values", [self.settings["value"]] if "value" in self.settings else []))
 
     @property
     def ends(self) -> list[float]:
-        """Cumulative probabilities of `values`, from 0."""
-        shares = self.settings.get("probabilities") or [1 / len(self.values)] * len(self.values)
-        return [0.0, *itertools.accumulate(shares)]
+        """Cumulative probabilities of `values`, from 0; empty if all are equally likely."""
+        return [0.0, *itertools.accumulate(shares)] if (shares := self.settings.get("probabilities")) else []
 
     def rank(self, quantile: float) -> int:
         """Which of `values` a quantile falls on."""
-        return next((rank for rank, end in enumerate(self.ends[1:]) if quantile < end), len(self.values) - 1)
+        last = len(self.values) - 1
+        if not self.ends:
+            return min(int(quantile * len(self.values)), last)
+        return next((rank for rank, end in enumerate(self.ends[1:]) if quantile < end), last)
 
     def centre(self, rank: int) -> float:
         """The middle of all quantiles that fall on one of `values`."""
-        return (self.ends[rank] + self.ends[rank + 1]) / 2
+        return sum(self.ends[rank : rank + 2]) / 2 if self.ends else (rank + 0.5) / len(self.values)
 
     def at(self, quantile: float) -> Any:
         """The value at a quantile of the distribution, from 0 to below 1; whole where `q` is."""
@@ -237,14 +239,14 @@ def parameter(path: tuple[str, ...], settings: Any, where: str) -> Parameter:
         name = "categorical"
     elif not name and {"min", "max"} <= given.keys():
         name = "int_uniform" if isinstance(given["min"], int) and isinstance(given["max"], int) else "uniform"
-    if name not in DISTRIBUTIONS:
+    if not isinstance(name, str) or name not in DISTRIBUTIONS:
         raise ConfigError(f"{where}.distribution must be one of {', '.join(DISTRIBUTIONS)}, got {name!r}")
     known(given, DISTRIBUTIONS[name], f"{where} ({name})")
     complete = {**DISTRIBUTIONS[name], **given}
     for key in complete.keys() - {"value", "values", "probabilities"}:
         value = complete[key]
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ConfigError(f"{where}.{key} must be a number, got {value!r}; write 1.0e-3 instead of 1e-3")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < math.inf:
+            raise ConfigError(f"{where}.{key} must be a finite number, got {value!r}; write 1.0e-3 instead of 1e-3")
         if name == "int_uniform" and not isinstance(value, int):
             raise ConfigError(f"{where}.{key} must be a whole number, got {value!r}")
         if (key in ("q", "sigma") or (key == "min" and "log" in name)) and value <= 0:
@@ -257,11 +259,19 @@ def parameter(path: tuple[str, ...], settings: Any, where: str) -> Parameter:
             raise ConfigError(f"{where}.values must be a list with at least one value, got {values!r}")
         if None in values:
             raise ConfigError(f"{where}: null cannot be passed to a command, where it would become the word None")
+        for value in values:
+            if not isinstance(value, bool | int | float | str | list | dict):
+                raise ConfigError(f"{where}: {value!r} is a {type(value).__name__}; quote it to make it text")
         shares = complete.get("probabilities") or [1 / len(values)] * len(values)
         numbers = isinstance(shares, list) and all(isinstance(share, int | float) and share >= 0 for share in shares)
         if not numbers or len(shares) != len(values) or abs(sum(shares) - 1) > 1e-6:
             raise ConfigError(f"{where}.probabilities must be one for each value and sum to 1, got {shares!r}")
-    return Parameter(path, name, complete)
+    found = Parameter(path, name, complete)
+    try:
+        found.at(1 - 1e-12)
+    except OverflowError:
+        raise ConfigError(f"{where}: its largest values are too large for a float") from None
+    return found
 
 
 def known(node: Any, allowed: Iterable[str], where: str) -> None:

@@ -156,7 +156,9 @@ def modelled(varied: Sequence[Parameter], done: Done, seed: int) -> list[float]:
 
     kinds: dict[str, Any] = {}
     for one in varied:
-        ordered = all(isinstance(value, int | float) for value in one.values) and one.values == sorted(one.values)
+        ordered = isinstance(one.values, range) or (
+            all(isinstance(value, int | float) for value in one.values) and one.values == sorted(one.values)
+        )
         if not one.values:
             kinds[one.name] = FloatDistribution(0.0, 1.0)
         elif ordered:

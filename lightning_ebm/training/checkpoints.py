@@ -4,6 +4,7 @@ import hashlib
 import io
 import math
 import os
+import pickle
 import random
 import warnings
 from pathlib import Path
@@ -136,10 +137,16 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         data = path.read_bytes()
         if not is_known(data, hashes(path)):
             raise ValueError(f"its SHA-256 is not in {hashes(path).name} (without that file, it is not compared)")
-        saved = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        try:
+            saved = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError:  # whose message advises to load it unsafely
+            raise ValueError("it is damaged, no checkpoint, or holds code, which is not run") from None
         check(saved)
     except FileNotFoundError:
-        anew = f"; if it was trained, remove {path.parent}" if is_of_a_run(path) else ", or check the path"
+        anew = ", or check the path"
+        if is_of_a_run(path):
+            anew = " with the same settings, for which the folder's name stands"
+            anew = f"; if it was trained, remove {path.parent}" if path.parent.exists() else anew
         raise ConfigError(f"there is no checkpoint {path}: train this configuration first{anew}") from None
     except Exception as error:  # damage can show as almost any
         words = [f"cannot read the checkpoint {path}: {reason(error, 300)}"]

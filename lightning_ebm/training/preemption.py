@@ -156,9 +156,9 @@ def explained(config: RunConfig, folder: Path) -> Iterator[None]:
         yield
     except Exception as error:
         if why := known_failure(error, config, folder):
-            raise TrainingFailureError(
-                f"{why}; the last checkpoint is kept, and the same command resumes from it"
-            ) from error
+            kept = any(folder.glob("checkpoints/last*.ckpt"))
+            resumes = "; the last checkpoint is kept, and the same command resumes from it" if kept else ""
+            raise TrainingFailureError(why + resumes) from error
         raise
 
 
@@ -189,7 +189,8 @@ def known_failure(error: Exception, config: RunConfig, folder: Path) -> str:
             f" update out; a smaller episodes.batch (now {config.episodes.batch}), episodes.patterns_per_episode (now"
             f" {config.episodes.patterns_per_episode}) or memory makes it smaller, as another run"
         )
-    trouble = DISK.get(number, "the folder is gone" if number == errno.ENOENT and not folder.exists() else "")
+    gone = "the folder is gone, or cannot be made" if number == errno.ENOENT and not folder.exists() else ""
+    trouble = DISK.get(number, gone)
     if trouble:
         where = f" ({error.filename})" if isinstance(error, OSError) and error.filename else ""
         return f"{folder}: {trouble}{where}; make room, or choose another output=…"

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from lightning_ebm.config import ConfigError
+from lightning_ebm.experiments.compare import compare
 from lightning_ebm.reporting.comparison_tables import items_table, main_table, terminal_tables
 from lightning_ebm.reporting.figures.errors import error_against_items, error_against_size
 from lightning_ebm.reporting.published import FOLDER, NAMES, published
@@ -64,14 +65,12 @@ def test_wrong_files_are_named(tmp_path, content, message):
     file = tmp_path / "other.csv"
     if content is not None:
         file.write_text(content)
-    with pytest.raises(ConfigError, match=f"compare.paper_results.*{message}"):
+    with pytest.raises(ValueError, match=message):
         published(str(file))
 
 
 def test_a_wrong_name_lists_the_right_ones():
-    with pytest.raises(
-        ConfigError, match=r"compare\.paper_results must be one of figure3-omniglot, figure3-cifar, table1"
-    ):
+    with pytest.raises(ValueError, match=r"must be one of figure3-omniglot, figure3-cifar, table1"):
         published("figure4")
     assert Path(FOLDER / "README.md").read_text().count("arXiv:1910.02720") == 1 and len(NAMES) == 3
 
@@ -145,3 +144,25 @@ def test_rows_of_the_html_tables():
     found = next(row for row in rows if row[0][1] == "EBMM conv, published")
     assert [value for value, _ in found[:3]] == ["EBMM conv, published", "64", "not stated"]
     assert {len(row) for row in rows} == {len(rows[0])}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"paper_results": "figure4"}, "^compare.paper_results: must be one of figure3-omniglot"),
+        (
+            {"paper_results": "figure3-omniglot"},
+            "^compare.paper_results: its errors are wrong pixels of 1024, and these are wrong bits of 16$",
+        ),
+    ],
+)
+def test_numbers_of_other_patterns_are_not_laid_over(tmp_path, changes, message):
+    """A mistake, found before anything is trained."""
+    task = {
+        "output": str(tmp_path),
+        "data": {"name": "bits", "size": "16"},
+        "distortion": {"name": "pixels", "amount": "8"},
+    }
+    with pytest.raises(ConfigError, match=message):
+        compare({**task, "memory": "hopfield", "compare": changes})
+    assert not list(tmp_path.iterdir())

@@ -120,7 +120,9 @@ def test_all_published_results_can_be_read():
         (b"", r"must be a cells\.csv"),
         (b"\xff\xfe\x00", "cannot read"),
         ("cut", r"must be a cells\.csv"),
-        ("items", r"cells\.csv, line 3: invalid literal for int\(\) with base 10: 'many'"),
+        ("items=many", r"cells\.csv, line 3: invalid literal for int\(\) with base 10: 'many'"),
+        ("items=-3", r"cells\.csv, line 3: items must be at least 1 and floats at least 0, got -3"),
+        ("mask_known=maybe", r"cells\.csv, line 3: mask_known must be true or false, got 'maybe'"),
     ],
 )
 def test_files_that_are_none_are_named(tmp_path, content, message):
@@ -128,19 +130,32 @@ def test_files_that_are_none_are_named(tmp_path, content, message):
     write_csv(fakes.controls(), path)
     if content == "cut":
         path.write_bytes(path.read_bytes()[:-40])
-    elif content == "items":
-        lines = list(csv.DictReader(path.read_text().splitlines()))
-        lines[1]["items"] = "many"
-        with path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS)
-            writer.writeheader()
-            writer.writerows(lines)
+    elif isinstance(content, str):
+        change(path, *content.split("="))
     elif content is None:
         path.unlink()
     else:
         path.write_bytes(content)
     with pytest.raises(ConfigError, match=message):
         read_csv(path)
+
+
+def change(path, column, text):
+    """Writes text into a column of the second record."""
+    lines = list(csv.DictReader(path.read_text().splitlines()))
+    lines[1][column] = text
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(lines)
+
+
+@pytest.mark.parametrize("text", ["TRUE", "true", "yes", "1"])
+def test_a_spreadsheet_may_write_true_in_its_way(tmp_path, text):
+    path = tmp_path / "cells.csv"
+    write_csv(fakes.controls(), path)
+    change(path, "mask_known", text)
+    assert [record.mask_known for record in read_csv(path)][1]
 
 
 def test_settings_put_the_unknown_mask_first():

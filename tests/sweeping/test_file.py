@@ -1,6 +1,7 @@
 """Sweep files: what is read, drawn and refused, and that every one that we give fits our schema and W&B's agent."""
 
 import copy
+import datetime
 import math
 import subprocess
 import sys
@@ -120,12 +121,17 @@ PARAMETER_MISTAKES = {
     "parameters.a.distribution must be one of": {"distribution": "log_uniform", "min": 0, "max": 1},
     "parameters.a.min must be below its max": {"min": 2, "max": 1},
     "parameters.a.min must be above 0": {"distribution": "log_uniform_values", "min": 0, "max": 1},
-    "parameters.a.max must be a number, got '1e-3'": {"min": 0, "max": "1e-3"},
+    "parameters.a.max must be a finite number, got '1e-3'": {"min": 0, "max": "1e-3"},
     "parameters.a.q must be above 0": {"distribution": "q_uniform", "min": 0, "max": 1, "q": 0},
     "unknown key 'maximum' in parameters.a": {"min": 0, "maximum": 1},
     "unknown key 'mu' in parameters.a (uniform)": {"distribution": "uniform", "mu": 0, "min": 0, "max": 1},
     "parameters.a.values must be a list": {"values": []},
     "parameters.a.probabilities must be one for each": {"values": [1, 2], "probabilities": [0.5, 0.4]},
+    "parameters.a.max must be a finite number, got inf": {"min": 0.0, "max": math.inf},
+    "parameters.a.distribution must be one of constant": {"distribution": ["uniform"], "min": 0, "max": 1},
+    "parameters.a: its largest values are too large": {"distribution": "log_normal", "mu": 1000, "sigma": 1},
+    "parameters.a: datetime.date(2026, 1, 1) is a date": {"values": [datetime.date(2026, 1, 1)]},
+    "parameters.a: b'a' is a bytes": {"value": b"a"},
     "null cannot be passed": {"values": [1, None]},
     "parameters.a must hold keys and values": 3,
 }
@@ -142,6 +148,14 @@ def test_mistakes_name_file_and_key(message, tmp_path):
     with pytest.raises(ConfigError) as error:
         read_sweep(path)
     assert message in str(error.value) and "mine.yaml" in str(error.value)
+
+
+def test_a_range_of_billions_is_not_made(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(SMALLEST | {"parameters": {"seed": {"min": 0, "max": 2**32 - 1}}}))
+    (one,) = read_sweep(path).parameters
+    assert [one.at(quantile) for quantile in (0, 0.5, 1 - 1e-12)] == [0, 2**31, 2**32 - 1]
+    assert one.rank(one.centre(123456789)) == 123456789
 
 
 def test_files_that_cannot_be_read(tmp_path):
