@@ -412,6 +412,19 @@ def plain(config: Any) -> Any:
     return config
 
 
+def chosen(config: Any) -> Iterator[Choice]:
+    """All classes that a resolved configuration names, those within the settings of others too."""
+    if isinstance(config, Choice):
+        yield config
+        yield from chosen(config.config)
+    elif dataclasses.is_dataclass(config):
+        for entry in dataclasses.fields(config):
+            yield from chosen(getattr(config, entry.name))
+    elif isinstance(config, list):
+        for one in config:
+            yield from chosen(one)
+
+
 def to_yaml(config: RunConfig) -> str:
     """The resolved configuration as a YAML file that gives it again."""
     return yaml.safe_dump(plain(config), sort_keys=False)

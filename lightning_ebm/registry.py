@@ -8,12 +8,14 @@ and `from_config` builds it from them.
 import dataclasses
 import difflib
 import functools
+import hashlib
 import importlib
 import inspect
 import os
 import sys
 from collections.abc import Iterable, Mapping
 from importlib.metadata import EntryPoints, entry_points
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -112,6 +114,14 @@ class Registry:
                 raise
             words = f"{type(error).__name__}: {error}"
             raise ValueError(f"the {self.kind} {choice.name!r} cannot be built: {words}") from error
+
+
+def digest_of_file(path: str) -> str:
+    """SHA-256 of the file in which an import path's class is written; empty where there is none, as in a notebook."""
+    try:
+        return hashlib.sha256(Path(inspect.getfile(imported(path))).read_bytes()).hexdigest()
+    except (OSError, TypeError):
+        return ""
 
 
 @functools.cache

@@ -1,6 +1,8 @@
 """A memory of one's own that breaks the contract: refused in one line that names it, and never measured wrongly."""
 
+import warnings
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -150,11 +152,24 @@ def test_a_memory_of_patterns_of_a_kind_refuses_others():
         memory.write(PATTERNS.double())
 
 
+class Sum(nn.Module):
+    def forward(self, x):
+        return x.sum()
+
+
 @pytest.mark.parametrize("layer", [nn.BatchNorm1d(4), nn.LayerNorm(4)])
 def test_an_energy_without_the_layers_that_break_it(layer):
     net = nn.Sequential(nn.Linear(4, 4), layer, nn.Linear(4, 1), nn.Flatten(0))
     with pytest.raises(ValueError, match=f"energy: 1 is a {type(layer).__name__}"):
         EBMM(net, memory_layers=["0"])
+
+
+@pytest.mark.parametrize(("last", "got"), [(nn.Identity(), r"\(3, 1\)"), (Sum(), r"\(\)")])
+def test_an_energy_of_another_shape(last, got):
+    net = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 1), last)
+    memory = EBMM(net, memory_layers=["0"])
+    with pytest.raises(ValueError, match=f"energy: it must return 3 energies of 3 patterns, got {got}"):
+        memory.read(memory.initial_state(2), PATTERNS)
 
 
 class Bits(PatternSource):
@@ -255,28 +270,44 @@ def test_a_memory_without_parameters_cannot_be_trained():
         MetaTraining(memories.build("hopfield", SPEC), SPEC, TrainingConfig()).configure_optimizers()
 
 
-def test_a_row_that_raises_anything_does_not_stop_the_others(tmp_path, capfd):
-    def row(memory, name):
-        return resolve(
-            {
-                "name": name,
-                "output": str(tmp_path),
-                "data": {"name": "bits", "size": "4"},
-                "distortion": {"name": "pixels", "amount": "2"},
-                "episodes": {"patterns_per_episode": "2", "test": "2", "val": "2", "batch": "2"},
-                "training": {"max_steps": "0"},
-                "compare": {"gallery": "0"},
-                "memory": memory,
-            }
-        )
+def task(folder, memory, name):
+    """The configuration of a memory that is measured on two small episodes, untrained."""
+    return resolve(
+        {
+            "name": name,
+            "output": str(folder),
+            "data": {"name": "bits", "size": "4"},
+            "distortion": {"name": "pixels", "amount": "2"},
+            "episodes": {"patterns_per_episode": "2", "test": "2", "val": "2", "batch": "2"},
+            "training": {"max_steps": "0"},
+            "compare": {"gallery": "0"},
+            "memory": memory,
+        }
+    )
 
+
+def test_a_row_that_raises_anything_does_not_stop_the_others(tmp_path, capfd):
     rows = [
-        Experiment(name, name, "", row(memory, name))
+        Experiment(name, name, "", task(tmp_path, memory, name))
         for memory, name in ((f"{__name__}:Raises", "bad"), ("hopfield", "good"))
     ]
     failed = run_experiments(rows)
     assert failed == {0: "KeyError: 'oops'"} and rows[1].is_done()
     assert "Traceback" in capfd.readouterr().err
+
+
+def test_a_change_of_one_s_own_class_is_told(tmp_path, monkeypatch):
+    """What is done is of the old code, and is not done again."""
+    monkeypatch.chdir(tmp_path)
+    Path("mine_changing.py").write_text("from tests.test_checked import Last\n\n\nclass Mine(Last):\n    pass\n")
+    rows = [Experiment("mine", "mine", "", task(tmp_path, "mine_changing:Mine", "mine"))]
+    with warnings.catch_warnings(action="error"):
+        assert run_experiments(rows) == {} == run_experiments(rows)
+    Path("mine_changing.py").write_text("from tests.test_checked import Last\n\n\nclass Mine(Last):\n    a = 1\n")
+    with pytest.warns(
+        UserWarning, match="the code of mine_changing:Mine has changed since .*mine-[0-9a-f]{8} was begun"
+    ):
+        assert run_experiments(rows) == {}
 
 
 @dataclass(frozen=True)

@@ -236,6 +236,9 @@ class EBMM(AssociativeMemory):
 
     def _energy(self, weights: Weights, *arguments: Tensor) -> Tensor:
         energy: Tensor = functional_call(self.energy_net, weights, arguments)
+        if energy.shape != arguments[0].shape[:1]:
+            items = len(arguments[0])
+            raise ValueError(f"energy: it must return {items} energies of {items} patterns, got {tuple(energy.shape)}")
         return energy
 
     def _writing_energy(self, weights: Weights, features: Any) -> Tensor:

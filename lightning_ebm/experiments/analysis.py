@@ -1,5 +1,6 @@
 """Questions about trained memories: `lightning-ebm analyse CONFIG analysis=NAME`."""
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -118,7 +119,7 @@ def errors_by_group(
 
 
 def ask(runs: Mapping[str, Run], question: Callable[[Run], Answer], needs: str = "") -> dict[str, Answer]:
-    """The answer of each memory, by label; a memory that lacks what the question `needs` is skipped.
+    """The answer of each memory, by label; a memory that lacks what the question `needs` is skipped, with a warning.
 
     It lacks that if the question raises NotImplementedError.
 
@@ -132,6 +133,7 @@ def ask(runs: Mapping[str, Run], question: Callable[[Run], Answer], needs: str =
         except NotImplementedError:
             if not needs:
                 raise
+            warnings.warn(f"{label} is skipped: not every memory {needs}", stacklevel=2)
     if not answers:
         raise ValueError(f"analysis: none of these memories {needs}")
     return answers

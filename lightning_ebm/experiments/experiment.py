@@ -44,7 +44,17 @@ from lightning_ebm.reporting.terminal import QUIET
 from lightning_ebm.schema import RunConfig
 from lightning_ebm.signals import FAILURES, reason
 from lightning_ebm.training.callbacks import progress_as_in
-from lightning_ebm.training.trainer import Run, build, commit, held, is_trainable, train, training_record, updates_left
+from lightning_ebm.training.trainer import (
+    Run,
+    build,
+    commit,
+    held,
+    is_trainable,
+    train,
+    training_record,
+    updates_left,
+    warn_of_changed_code,
+)
 
 SPEAKS = (60.0, 300.0)
 """Seconds within which a process starts, and has imported what it needs: two minutes on a machine with seven processes
@@ -169,6 +179,9 @@ def run_experiments(experiments: Sequence[Experiment], console: Console = QUIET)
     Returns the error of each experiment that failed, by its place in `experiments`; it does not stop the others.
     """
     config = experiments[0].config.compare
+    for one in experiments:
+        if one.is_done():  # else training says it
+            warn_of_changed_code(one.config, one.folder)
     waiting = {place: one for place, one in enumerate(experiments) if not one.is_done()}
     # training on several devices restarts its command, which must then run this experiment only
     several = any(one.config.trainer.devices > 1 for one in waiting.values())

@@ -50,9 +50,10 @@ def summarise(records: Sequence[Record], config: SummaryConfig) -> list[Table]:
     columns = columns or ("floats" if has_size_sweep(records) and len({one.items for one in records}) == 1 else "items")
     if laid_over and laid_over.axis != columns:
         raise ConfigError(f"paper_results={config.paper_results} needs columns={laid_over.axis}, got {columns}")
-    for one in records if laid_over else ():
+    if laid_over:
         with naming(f"paper_results={config.paper_results}"):
-            laid_over.check(one.unit)
+            for one in records:
+                laid_over.check(one.unit)
     measure = ERRORS[config.error or ("all" if laid_over else "corrupted")]
 
     def task(one: Record) -> tuple[str, str, str, bool, int]:

@@ -46,6 +46,9 @@ def train(source: Source, overrides: Overrides = (), console: Console = QUIET) -
         run = lebm.train("demo", {"seed": 1})
         state = run.memory.write(patterns)
 
+    The random generators of Python, NumPy and torch are seeded with `seed`, and settings of torch that `trainer` has,
+    such as the number of threads, stay as it sets them.
+
     Args:
         source: the configuration: a YAML file, the name of one in the package, or a mapping.
         overrides: settings laid over it: key=value words or a mapping.

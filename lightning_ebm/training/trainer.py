@@ -1,10 +1,12 @@
 """From a configuration to a trained memory: build, fit, and a run folder that says all about it."""
 
+import json
 import os
 import platform
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -20,13 +22,13 @@ from pytorch_lightning.callbacks import Callback, EMAWeightAveraging
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from lightning_ebm.config import ConfigError, distortion_in_test, identity, naming, plain, run_folder, to_yaml
+from lightning_ebm.config import ConfigError, chosen, distortion_in_test, identity, naming, plain, run_folder, to_yaml
 from lightning_ebm.data.datamodule import EpisodeDataModule
 from lightning_ebm.data.episodes import DataError
 from lightning_ebm.files import LockedError, atomic_write, lock
 from lightning_ebm.launcher import check, launched, rank
 from lightning_ebm.memory import AssociativeMemory
-from lightning_ebm.registry import datasets, distortions, memories
+from lightning_ebm.registry import datasets, digest_of_file, distortions, memories
 from lightning_ebm.schema import RunConfig
 from lightning_ebm.signals import Exit, reason
 from lightning_ebm.training.callbacks import ErrorByReadStep, Pictures, Progress
@@ -117,6 +119,7 @@ def train(run: Run) -> Path | None:
         Stopped: if a signal of `STOP_SIGNALS` came; a checkpoint of the last update is made.
         Exit: see `held`.
     """
+    warn_of_changed_code(run.config, run.folder)
     if not is_trainable(run.memory) or run.config.training.max_steps == 0:
         return None
     if updates_left(run) or run.config.resume == "never":
@@ -237,6 +240,28 @@ def updates_left(run: Run) -> int:
     training, (updates, seconds) = run.config.training, training_record(run)
     spent = training.max_seconds and seconds >= training.max_seconds
     return 0 if spent or not is_trainable(run.memory) else max(0, training.max_steps - updates)
+
+
+def warn_of_changed_code(config: RunConfig, folder: Path) -> None:
+    """Warns if the file of a class of the user's own has changed since the run began, whose results are of the old one.
+
+    The configuration names such a class, but does not hold its code. The first call keeps what the files are then.
+    """
+    digests = {one.name: digest_of_file(one.name) for one in chosen(config) if ":" in one.name}
+    path = folder / "code.json"
+    if not digests or rank():
+        return
+    try:
+        kept = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        atomic_write(path, json.dumps(digests).encode())
+        return
+    if changed := [name for name, digest in digests.items() if kept.get(name) != digest]:
+        warnings.warn(
+            f"the code of {', '.join(changed)} has changed since {folder} was begun; what is there is of the old code:"
+            " choose another name=…, or remove the folder",
+            stacklevel=2,
+        )
 
 
 def record_run(run: Run) -> None:

@@ -8,6 +8,8 @@ import pytest
 
 from lightning_ebm.config import ConfigError
 from lightning_ebm.experiments.compare import compare
+from lightning_ebm.memory import PatternSpec
+from lightning_ebm.metrics import unit
 from lightning_ebm.reporting.comparison_tables import items_table, main_table, terminal_tables
 from lightning_ebm.reporting.figures.errors import error_against_items, error_against_size
 from lightning_ebm.reporting.published import FOLDER, NAMES, published
@@ -166,3 +168,15 @@ def test_numbers_of_other_patterns_are_not_laid_over(tmp_path, changes, message)
     with pytest.raises(ConfigError, match=message):
         compare({**task, "memory": "hopfield", "compare": changes})
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "spec"),
+    [
+        ("figure3-omniglot", PatternSpec((1, 32, 32), True)),
+        ("figure3-cifar", PatternSpec((3, 32, 32), False)),
+        ("table1", PatternSpec((128,), True)),
+    ],
+)
+def test_units_are_those_of_such_patterns(name, spec):
+    assert published(name).unit == unit(spec)

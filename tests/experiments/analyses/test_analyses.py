@@ -208,6 +208,9 @@ def test_stored_patterns_of_hebbs_rule_have_less_energy():
     assert scores["unseen"] > 0.95 and scores["foreign"] > 0.95 and scores["distorted"] > 0.8
     with pytest.raises(ValueError, match="none of these memories has an energy"):
         Energies().result({"query": bits_run(QUERY)})
+    with pytest.warns(UserWarning, match="^query is skipped: not every memory has an energy$"):
+        both = Energies().result({"Hopfield": bits_run("hopfield"), "query": bits_run(QUERY)})
+    assert set(column(both, both.columns[0])) == {"Hopfield"}
 
 
 def test_the_read_path_begins_at_the_query_and_ends_at_the_answer():
