@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_ebm.layers import ImageDecoder, ImageEncoder, SkipPerceptron, cosines, he_init
-from lightning_ebm.memory import check_patterns, informative
+from lightning_ebm.memory import AssociativeMemory, PatternSpec, informative
 from lightning_ebm.restoration import Restoration, RestorationConfig, answer
 from lightning_ebm.settings import Settings, setting
 
@@ -90,8 +90,7 @@ class Coders(nn.Module):
             self.decoder = nn.Sequential(identity(self.width, config.code_dim), image_decoder)
 
     def encode(self, patterns: Tensor) -> Tensor:
-        """Codes (episodes, items, width) of patterns (episodes, items, *shape) in [0, 1], which are checked."""
-        check_patterns(patterns, "patterns", self.shape)
+        """Codes (episodes, items, width) of patterns (episodes, items, *shape) in [0, 1]."""
         # ±1: the overlap of random bits is then 0
         codes = self.encoder(2 * (patterns.flatten(0, 1) - self.mean_pattern))
         return codes.unflatten(0, patterns.shape[:2])
@@ -105,10 +104,12 @@ class Coders(nn.Module):
         return self.decoder(codes.flatten(0, 1)).unflatten(0, codes.shape[:2])
 
 
-class AutoencoderMixin:
-    """What memories of codes share, named before the base class: looking at queries, and a loss of their coders."""
+class AutoencoderMemory(AssociativeMemory):
+    """Base class of memories of codes: encoder and decoder `coders`, looking at queries, and a loss of the coders."""
 
-    coders: Coders  # encoder and decoder
+    def __init__(self, spec: PatternSpec, width: int | None, config: CodersConfig) -> None:
+        super().__init__()
+        self.shape, self.coders = spec.shape, Coders(spec.shape, width, config)
 
     def after_memory(self, codes: Tensor) -> Tensor:
         """What would reach the decoder, for codes (episodes, items, width), if the memory lost nothing."""
@@ -135,7 +136,6 @@ class AutoencoderMixin:
         With `blank`, values that the mask says were corrupted enter as the mean pattern even where `Restoration` has no
         net; otherwise the mask then serves the answer alone. A mask of all values blanks none.
         """
-        check_patterns(queries, "queries", self.coders.shape)
         restoration = self.coders.restoration
         soft_mask = restoration.soft_mask(queries, mask)
         blanked = informative(mask, 2).to(queries) if blank and mask is not None else soft_mask

@@ -52,13 +52,13 @@ class DenseAssociativeMemory(SlotMemory):
 
     def rows(self, patterns: Tensor) -> Tensor:
         """Units ±1, flattened."""
-        return to_units(patterns, "patterns", self.shape)
+        return to_units(patterns)
 
     @torch.no_grad()
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
         """Updates unit after unit until a sweep changes nothing, or for `max_sweeps`, and gives the last bits alone."""
         stored = self.stored(state)
-        units = to_units(queries, "queries", self.shape).to(stored)
+        units = to_units(queries).to(stored)
         free = torch.ones_like(units, dtype=torch.bool) if mask is None else mask.flatten(2)
         units = settle(lambda units: self.sweep(stored, units, free), units, self.max_sweeps)
         answer = (units > 0).to(queries).reshape(queries.shape)

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from baselines.coders import AutoencoderMixin, Coders, CodeSettings
-from lightning_ebm.memory import AssociativeMemory, Keep, PatternSpec, State, as_is
+from baselines.coders import AutoencoderMemory, CodeSettings
+from lightning_ebm.memory import Keep, PatternSpec, State, as_is
 from lightning_ebm.settings import setting
 
 FLOOR = 1e-6
@@ -70,7 +70,7 @@ class GaussianMemoryConfig(CodeSettings):
     memory R0, the papers' yardstick."""
 
 
-class GaussianMemory(AutoencoderMixin, AssociativeMemory):
+class GaussianMemory(AutoencoderMemory):
     """Base class of Kanerva machines; a subclass says how codes become latents, and latents weights.
 
     Reading repeats code z = enc(x), latent y of z, of size `latents`, weights w of y, x ← σ(dec(R'w)). Of binary
@@ -83,8 +83,7 @@ class GaussianMemory(AutoencoderMixin, AssociativeMemory):
     bookkeeping = frozenset({"covariance"})
 
     def __init__(self, spec: PatternSpec, config: GaussianMemoryConfig, latents: int) -> None:
-        super().__init__()
-        self.coders = Coders(spec.shape, config.width, config.coders)
+        super().__init__(spec, config.width, config.coders)
         self.rows, self.width, self.steps = config.slots, self.coders.width, config.steps
         self.objective, self.written, self.binary = config.objective, config.written, spec.binary
         self.prior_mean = nn.Parameter(config.prior * nn.init.trunc_normal_(torch.empty(self.rows, self.width)))  # R0

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from baselines.coders import AutoencoderMixin, Coders, CodeSettings
-from lightning_ebm.memory import AssociativeMemory, PatternSpec, State
+from baselines.coders import AutoencoderMemory, CodeSettings
+from lightning_ebm.memory import PatternSpec, State
 from lightning_ebm.settings import setting
 
 
@@ -22,7 +22,7 @@ class GenerativePseudoinverseConfig(CodeSettings):
     """Read steps, each from the last one's answer."""
 
 
-class GenerativePseudoinverse(AutoencoderMixin, AssociativeMemory):
+class GenerativePseudoinverse(AutoencoderMemory):
     """Generative pseudo-inverse memory (Pham et al. 2022), the memory of Larimar (Das et al. 2024).
 
     Codes Z of all patterns get addresses by a learned memory R0, and the memory solves for them:
@@ -45,8 +45,7 @@ class GenerativePseudoinverse(AutoencoderMixin, AssociativeMemory):
     def __init__(
         self, spec: PatternSpec, config: GenerativePseudoinverseConfig = GenerativePseudoinverseConfig()
     ) -> None:
-        super().__init__()
-        self.coders = Coders(spec.shape, config.width, config.coders)
+        super().__init__(spec, config.width, config.coders)
         self.iterations, self.steps = config.iterations, config.steps
         self.prior = nn.Parameter(nn.init.trunc_normal_(torch.empty(config.slots, self.coders.width)))  # R0
 

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.func import grad
 from torch.nn import functional as F
 
-from baselines.coders import AutoencoderMixin, Coders, CodeSettings, identity, near_identity
-from lightning_ebm.memory import AssociativeMemory, Keep, PatternSpec, State, as_is, check_patterns, reading_error
+from baselines.coders import AutoencoderMemory, CodeSettings, identity, near_identity
+from lightning_ebm.memory import Keep, PatternSpec, State, as_is, reading_error
 from lightning_ebm.settings import setting
 
 
@@ -35,7 +35,7 @@ class GradMemConfig(CodeSettings):
     """Whether meta-training also reads what each gradient step but the last has written."""
 
 
-class GradMem(AutoencoderMixin, AssociativeMemory):
+class GradMem(AutoencoderMemory):
     """Memory vectors M that are fitted to the patterns by gradient descent through a net whose weights stay.
 
     A query with code u passes blocks of attention to the memory vectors and of a perceptron,
@@ -65,8 +65,7 @@ class GradMem(AutoencoderMixin, AssociativeMemory):
     views: Tensor
 
     def __init__(self, spec: PatternSpec, config: GradMemConfig = GradMemConfig()) -> None:
-        super().__init__()
-        self.coders = Coders(spec.shape, config.width, config.coders)
+        super().__init__(spec, config.width, config.coders)
         width = self.coders.width
         if config.parts > spec.size:
             raise ValueError(f"memory.parts must be at most {spec.size}, the values of a pattern, got {config.parts}")
@@ -88,7 +87,6 @@ class GradMem(AutoencoderMixin, AssociativeMemory):
 
     def written(self, state: State, patterns: Tensor) -> list[State]:
         """The states after each gradient step from a state."""
-        check_patterns(patterns, "patterns", self.coders.shape)
         blanked = torch.where(self.views, self.coders.mean_pattern, patterns[:, None]).clamp(0, 1)
         codes = self.coders.encode(blanked.flatten(1, 2))  # of (episodes, parts · items, *shape)
         memory, states = state["memory"].to(codes), []

@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, check_patterns, keep_known
+from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, keep_known
 from lightning_ebm.settings import Settings, setting
 
 
@@ -98,9 +98,8 @@ def settle(sweep: Callable[[Tensor], Tensor], units: Tensor, most: int) -> Tenso
     return units
 
 
-def to_units(values: Tensor, what: str, shape: tuple[int, ...]) -> Tensor:
-    """Units (episodes, items, d), +1 where a value is at least 0.5 and -1 elsewhere; the values are checked."""
-    check_patterns(values, what, shape)
+def to_units(values: Tensor) -> Tensor:
+    """Units (episodes, items, d), +1 where a value is at least 0.5 and -1 elsewhere."""
     return torch.where(values.flatten(2) >= 0.5, 1.0, -1.0).to(values)
 
 
@@ -164,7 +163,7 @@ class Hopfield(AssociativeMemory):
             ValueError: also if the weights overflow, as storkey_second_order's do with about d patterns, and
                 storkey_exact's with many more.
         """
-        x = to_units(patterns, "patterns", self.shape)
+        x = to_units(patterns)
         mean = x.mean(1) if self.center else x.new_zeros(len(x), self.size)
         weights = self.learn(x.new_zeros(len(x), self.size, self.size), x - mean[:, None])
         state = {"weights": above_diagonal(weights)}
@@ -186,13 +185,13 @@ class Hopfield(AssociativeMemory):
         if self.center:
             raise NotImplementedError("center=true writes all patterns at once: new ones would move the mean")
         weights, _ = self.unpack(state)
-        return {"weights": above_diagonal(self.learn(weights, to_units(patterns, "patterns", self.shape)))}
+        return {"weights": above_diagonal(self.learn(weights, to_units(patterns)))}
 
     @torch.no_grad()
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
         """Runs the dynamics until a sweep changes nothing, or for `max_sweeps`, and gives the last one's bits alone."""
         weights, thresholds = self.unpack(state)
-        units = to_units(queries, "queries", self.shape).to(weights).mT.contiguous()  # (episodes, d, items)
+        units = to_units(queries).to(weights).mT.contiguous()  # (episodes, d, items)
         free = torch.ones_like(units, dtype=torch.bool) if mask is None else mask.flatten(2).mT
         # Fields are often exactly zero (Hebb), and the unit then keeps its value: rounding must not decide.
         tie = 64 * torch.finfo(weights.dtype).eps * weights.abs().sum(-1).clamp_min(1)
@@ -216,7 +215,7 @@ class Hopfield(AssociativeMemory):
     def energy(self, state: State, patterns: Tensor) -> Tensor:
         """E = -½ s'W s - b's of the patterns as units s = ±1 (Hopfield 1982, eq. 7)."""
         weights, thresholds = self.unpack(state)
-        s = to_units(patterns, "patterns", self.shape).to(weights)
+        s = to_units(patterns).to(weights)
         field = s @ weights / 2 + thresholds[:, None]
         return -(s * field).sum(-1).to(patterns)
 

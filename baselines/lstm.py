@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from baselines.coders import AutoencoderMixin, Coders, CodeSettings
-from lightning_ebm.memory import AssociativeMemory, PatternSpec, State
+from baselines.coders import AutoencoderMemory, CodeSettings
+from lightning_ebm.memory import PatternSpec, State
 from lightning_ebm.settings import setting
 
 
@@ -49,7 +49,7 @@ class LSTMConfig(CodeSettings):
     """Rank of the recurrent matrix (4 · H, H), which is the product of two smaller ones; None: full."""
 
 
-class LSTM(AutoencoderMixin, AssociativeMemory):
+class LSTM(AutoencoderMemory):
     """A recurrent net whose hidden state and cell are the memory.
 
     Each pattern's code, with a flag for writing, is one step of the cell. Each query, with a flag for reading,
@@ -69,8 +69,7 @@ class LSTM(AutoencoderMixin, AssociativeMemory):
     )
 
     def __init__(self, spec: PatternSpec, config: LSTMConfig = LSTMConfig()) -> None:
-        super().__init__()
-        self.coders = Coders(spec.shape, config.width, config.coders)
+        super().__init__(spec, config.width, config.coders)
         self.hidden = config.hidden
         self.lstm = LSTMCell(self.coders.width + 1, config.hidden, config.rank)
         self.output = nn.Linear(config.hidden, self.coders.width)

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from baselines.coders import AutoencoderMixin, Coders, CodeSettings, identity
+from baselines.coders import AutoencoderMemory, CodeSettings, identity
 from baselines.lstm import LSTMCell, flagged
-from lightning_ebm.memory import AssociativeMemory, PatternSpec, State
+from lightning_ebm.memory import PatternSpec, State
 from lightning_ebm.settings import setting
 
 GATE = -4.0
@@ -30,7 +30,7 @@ class MANNConfig(CodeSettings):
     """Factor of the cosines in the softmax of reading, at the start of training."""
 
 
-class MANN(AutoencoderMixin, AssociativeMemory):
+class MANN(AutoencoderMemory):
     """Slots M, written by least recently used access and read by content (Santoro et al. 2016, section 3).
 
     A step with the code x of a pattern passes [x, flag, r] to an LSTM, r being the vector read last, and from
@@ -63,8 +63,7 @@ class MANN(AutoencoderMixin, AssociativeMemory):
     bookkeeping = frozenset({"usage", "read_weights"})
 
     def __init__(self, spec: PatternSpec, config: MANNConfig = MANNConfig()) -> None:
-        super().__init__()
-        self.coders = Coders(spec.shape, config.width, config.coders)
+        super().__init__(spec, config.width, config.coders)
         self.slots, self.hidden, self.decay = config.slots, config.hidden, config.decay
         self.width = width = self.coders.width
         hidden = config.hidden

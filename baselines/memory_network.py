@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from baselines.coders import AutoencoderMixin, Coders, CodeSettings, identity
+from baselines.coders import AutoencoderMemory, Coders, CodeSettings, identity
 from baselines.slots import SlotMemory
 from lightning_ebm.memory import PatternSpec, State
 from lightning_ebm.settings import setting
@@ -27,7 +27,7 @@ class MemoryNetworkConfig(CodeSettings):
     """The inverse temperature of attention at the start of training, for scores between -1 and 1."""
 
 
-class MemoryNetwork(AutoencoderMixin, SlotMemory):
+class MemoryNetwork(AutoencoderMemory, SlotMemory):
     """Key-value memory with one slot c = enc(x) for each pattern x.
 
     Reading starts with u = B enc(query), and each of K hops computes
@@ -53,7 +53,7 @@ class MemoryNetwork(AutoencoderMixin, SlotMemory):
     def __init__(self, spec: PatternSpec, config: MemoryNetworkConfig = MemoryNetworkConfig()) -> None:
         coders = Coders(spec.shape, config.width, config.coders)
         width = coders.width
-        super().__init__(spec, config.slots, width, config.overwrite)
+        SlotMemory.__init__(self, spec, config.slots, width, config.overwrite)
         self.coders, self.hops = coders, config.hops
         self.to_key, self.to_value, self.to_query = (identity(width, width) for _ in range(3))  # A, C and B
         self.carry = identity(width, width) if self.hops > 1 else nn.Identity()  # H

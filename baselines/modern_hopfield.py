@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.slots import SIMILARITIES, SlotMemory
-from lightning_ebm.memory import PatternSpec, State, check_patterns, informative
+from lightning_ebm.memory import PatternSpec, State, informative
 from lightning_ebm.restoration import SURE, Restoration, RestorationConfig, answer
 from lightning_ebm.settings import setting
 
@@ -83,7 +83,6 @@ class ModernHopfield(SlotMemory):
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
         """Updates the queries `steps` times. Where nothing was written, they stay."""
-        check_patterns(queries, "queries", self.shape)
         mean = self.mean(state)
         stored, q = state["slots"] - mean, self.rows(queries).to(mean) - mean
         soft_mask = self.restoration.soft_mask(queries, mask)
@@ -129,7 +128,6 @@ class ModernHopfield(SlotMemory):
         """
         if self.separation != "softmax" or self.similarity not in ("dot", "euclidean"):
             raise NotImplementedError("an energy is known for separation=softmax with similarity=dot or euclidean only")
-        check_patterns(patterns, "patterns", self.shape)
         mean, filled, beta = self.mean(state), self.filled(state), self.log_beta.exp()
         stored, q = state["slots"] - mean, self.rows(patterns).to(mean) - mean
         scores = beta * SIMILARITIES[self.similarity](q, stored)

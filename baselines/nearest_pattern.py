@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from baselines.slots import SlotMemory, nearest
-from lightning_ebm.memory import PatternSpec, State, check_patterns, keep_known
+from lightning_ebm.memory import PatternSpec, State, keep_known
 from lightning_ebm.settings import Settings
 
 
@@ -25,7 +25,6 @@ class NearestPattern(SlotMemory):
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
         """Finds the nearest pattern. Where nothing was written, the query is the answer."""
-        check_patterns(queries, "queries", self.shape)
         slots, filled = state["slots"].to(queries), self.filled(state)
         found = slots.take_along_dim(nearest(queries, slots, filled, mask), 1)
         answer = torch.where(filled.any(-1, keepdim=True), found, queries.flatten(2)).view_as(queries)

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.func import vmap
 from torch.nn import functional as F
 
-from baselines.coders import AutoencoderMixin, Coders, CodeSettings, identity
-from lightning_ebm.memory import AssociativeMemory, PatternSpec, State
+from baselines.coders import AutoencoderMemory, CodeSettings, identity
+from lightning_ebm.memory import PatternSpec, State
 from lightning_ebm.settings import setting
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -46,7 +46,7 @@ class NetMemoryConfig(CodeSettings):
     """How often the answer's code is put back as the query's; each hop is a step of the trajectory."""
 
 
-class NetMemory(AutoencoderMixin, AssociativeMemory):
+class NetMemory(AutoencoderMemory):
     """A net f from keys to values whose weights φ are the state; a subclass says how they are written.
 
     A pattern x has the key k = A enc(x) / |A enc(x)| and the value v = C enc(x), and a hidden layer more than the first
@@ -65,8 +65,7 @@ class NetMemory(AutoencoderMixin, AssociativeMemory):
     """
 
     def __init__(self, spec: PatternSpec, config: NetMemoryConfig) -> None:
-        super().__init__()
-        self.coders = Coders(spec.shape, config.width, config.coders)
+        super().__init__(spec, config.width, config.coders)
         value = self.coders.width if config.value is None else config.value
         self.activation, self.hops = ACTIVATIONS[config.activation], config.hops
         self.to_key = identity(self.coders.width, config.key)  # A

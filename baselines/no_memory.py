@@ -2,11 +2,11 @@
 
 from torch import Tensor
 
-from baselines.coders import AutoencoderMixin, Coders, CodeSettings
-from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, check_patterns
+from baselines.coders import AutoencoderMemory, CodeSettings
+from lightning_ebm.memory import PatternSpec, State
 
 
-class NoMemory(AutoencoderMixin, AssociativeMemory):
+class NoMemory(AutoencoderMemory):
     """A denoising autoencoder (Vincent et al. 2008): answer = σ(dec(enc(query))).
 
     It knows what patterns look like in general and nothing of an episode: what a memory with the same coders recalls
@@ -23,8 +23,7 @@ class NoMemory(AutoencoderMixin, AssociativeMemory):
     order_invariant = True
 
     def __init__(self, spec: PatternSpec, config: CodeSettings = CodeSettings()) -> None:
-        super().__init__()
-        self.coders = Coders(spec.shape, config.width, config.coders)
+        super().__init__(spec, config.width, config.coders)
 
     def initial_state(self, episodes: int) -> State:
         """Nothing."""
@@ -32,7 +31,6 @@ class NoMemory(AutoencoderMixin, AssociativeMemory):
 
     def write(self, patterns: Tensor) -> State:
         """Checks the patterns and keeps nothing."""
-        check_patterns(patterns, "patterns", self.coders.shape)
         return {}
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from baselines.coders import AutoencoderMixin, Coders, CodersConfig
+from baselines.coders import AutoencoderMemory, CodersConfig
 from baselines.hopfield import above_diagonal, symmetric
-from lightning_ebm.memory import AssociativeMemory, PatternSpec, State
+from lightning_ebm.memory import PatternSpec, State
 from lightning_ebm.settings import Settings, setting
 
 
@@ -40,7 +40,7 @@ class PlasticityConfig(Settings):
     """Sizes of encoder and decoder."""
 
 
-class Plasticity(AutoencoderMixin, AssociativeMemory):
+class Plasticity(AutoencoderMemory):
     """A fully recurrent net of one neuron for each value of a code, and one that is always on.
 
     A step is (Miconi, Clune and Stanley 2018, section 3, equations 1 and 2)
@@ -71,9 +71,8 @@ class Plasticity(AutoencoderMixin, AssociativeMemory):
     bookkeeping = frozenset({"activity"})
 
     def __init__(self, spec: PatternSpec, config: PlasticityConfig = PlasticityConfig()) -> None:
-        super().__init__()
+        super().__init__(spec, config.neurons - 1, config.coders)
         self.settings, self.neurons = config, config.neurons
-        self.coders = Coders(spec.shape, config.neurons - 1, config.coders)
         self.weight = nn.Parameter(0.01 * torch.randn(self.neurons, self.neurons))
         self.plasticity = nn.Parameter(config.alpha + 0.01 * torch.randn(self.neurons, self.neurons))
         self.eta = nn.Parameter(torch.tensor(config.eta))

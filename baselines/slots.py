@@ -12,7 +12,6 @@ from lightning_ebm.memory import (
     PatternSpec,
     State,
     as_is,
-    check_patterns,
     informative,
     keep_known,
 )
@@ -53,7 +52,6 @@ class SlotMemory(AssociativeMemory):
 
     def update(self, state: State, patterns: Tensor) -> State:
         """Writes patterns into the next slots, over others by the rule of `overwrite`."""
-        check_patterns(patterns, "patterns", self.shape)
         rows = self.rows(patterns)
         slots = self.slots or int(state["written"].max()) + rows.shape[1]
         old = F.pad(state["slots"], (0, 0, 0, slots - state["slots"].shape[1]))
@@ -88,14 +86,12 @@ class CodeMemory(SlotMemory):
 
     def read(self, state: State, queries: Tensor, mask: Tensor | None = None) -> Tensor:
         """Decodes all slots and finds the nearest. Empty slots hold the pattern of code 0."""
-        check_patterns(queries, "queries", self.shape)
         decoded = self.decode(state["slots"].to(queries))
         found = decoded.take_along_dim(nearest(queries, decoded, self.filled(state), mask), 1).view_as(queries)
         return keep_known(found.clamp(0, 1), queries, mask)[None]
 
     def meta_loss(self, patterns: Tensor, queries: Tensor, mask: Tensor | None = None, keep: Keep = as_is) -> Tensor:
         """The squared error of the patterns as their codes have them, summed over values."""
-        check_patterns(patterns, "patterns", self.shape)
         decoded = self.decode(keep({"slots": self.rows(patterns)})["slots"])
         return (decoded - patterns.flatten(2)).square().sum(-1).mean()
 

@@ -60,6 +60,7 @@ class AssociativeMemory(nn.Module, ABC):
         config: dataclass of the settings, a subclass of `settings.Settings`; its fields are the keys of a config file.
         citation: the publication that the class implements.
         order_invariant: whether the order in which patterns are written leaves what is read unchanged.
+        shape: shape of a pattern, if the memory takes no other; then it is checked.
         bookkeeping: names of state entries that the literature's way of counting leaves out (usage counters
             and the like). The strict count includes them.
     """
@@ -67,6 +68,7 @@ class AssociativeMemory(nn.Module, ABC):
     config: ClassVar[type]
     citation: ClassVar[str]
     order_invariant: bool = False
+    shape: tuple[int, ...] | None = None
     bookkeeping: ClassVar[frozenset[str]] = frozenset()
 
     def __init_subclass__(cls, **arguments: Any) -> None:
@@ -190,39 +192,42 @@ def checked(method: Callable[..., Any]) -> Callable[..., Any]:
             raise ValueError(f"{where}: {error}") from None
         state = {} if name == "write" else arguments.pop(0)
         x, mask = arguments[0], arguments[1] if name == "read" and len(arguments) > 1 else None
+        check_patterns(x, "queries" if name == "read" else "patterns", memory.shape)
         check_arguments(state, x, mask)
         version = 0 if x.is_inference() else x._version
         found = method(memory, *given, **named)
         if version != (0 if x.is_inference() else x._version):
             raise ValueError(f"{where} must not change the patterns or queries that it is given: take a copy")
-        if name in ("write", "update"):
-            if not isinstance(found, dict) or any(shape_of(one)[:1] != x.shape[:1] for one in found.values()):
-                got = {key: shape_of(one) for key, one in found.items()} if isinstance(found, dict) else shape_of(found)
-                raise ValueError(f"{where} must return a dict of tensors of {len(x)} episodes each, got {got}")
-        elif name == "energy" and shape_of(found) != x.shape[:2]:
-            raise ValueError(f"{where} must return energies of shape {tuple(x.shape[:2])}, got {shape_of(found)}")
-        elif name == "read" and (shape_of(found)[1:] != x.shape or not len(found)):
-            wanted = ", ".join(map(str, x.shape))
-            raise ValueError(f"{where} must return a trajectory of shape (steps, {wanted}), got {shape_of(found)}")
+        check_result(where, name, x, found)
         return found
 
     return call
 
 
-def check_arguments(state: State, x: Any, mask: Any) -> None:
-    """Refuses patterns or queries x that are no tensor, and a state or mask that is not theirs.
+def check_result(where: str, name: str, x: Tensor, found: Any) -> None:
+    """Refuses what a method of this name may not return for patterns or queries x."""
+    if name in ("write", "update"):
+        if not isinstance(found, dict) or any(shape_of(one)[:1] != x.shape[:1] for one in found.values()):
+            got = {key: shape_of(one) for key, one in found.items()} if isinstance(found, dict) else shape_of(found)
+            raise ValueError(f"{where} must return a dict of tensors of {len(x)} episodes each, got {got}")
+    elif name == "energy" and shape_of(found) != x.shape[:2]:
+        raise ValueError(f"{where} must return energies of shape {tuple(x.shape[:2])}, got {shape_of(found)}")
+    elif name == "read" and (shape_of(found)[1:] != x.shape or not len(found)):
+        wanted = ", ".join(map(str, x.shape))
+        raise ValueError(f"{where} must return a trajectory of shape (steps, {wanted}), got {shape_of(found)}")
+
+
+def check_arguments(state: State, x: Tensor, mask: Any) -> None:
+    """Refuses a state of more or fewer episodes than patterns or queries x, and a mask that is not theirs.
 
     A state of one episode would be taken for that of each, and a mask of bytes inverted bit by bit.
     """
-    if not isinstance(x, Tensor):
-        raise ValueError(f"patterns and queries must be tensors, got {type(x).__name__}: use torch.as_tensor")
-    for one in (x, *([mask] if isinstance(mask, Tensor) else [])):
-        for written in state.values():
-            if one.shape[:1] != written.shape[:1]:
-                raise ValueError(
-                    "patterns, queries and mask must have shape (episodes, items, *shape) with the episodes of the"
-                    f" state, {len(written)}, got {tuple(one.shape)}"
-                )
+    for written in state.values():
+        if x.shape[:1] != written.shape[:1]:
+            raise ValueError(
+                "patterns and queries must have shape (episodes, items, *shape) with the episodes of the state,"
+                f" {len(written)}, got {tuple(x.shape)}"
+            )
     if mask is not None and not (isinstance(mask, Tensor) and mask.dtype == torch.bool and mask.shape == x.shape):
         got = f"{getattr(mask, 'dtype', '')} {shape_of(mask)}".strip()
         raise ValueError(f"mask must be torch.bool of the queries' shape, {tuple(x.shape)}, got {got}")
@@ -242,7 +247,7 @@ def reading_error(trajectory: Tensor, patterns: Tensor) -> Tensor:
 
 
 def check_patterns(patterns: Tensor, what: str = "patterns", shape: tuple[int, ...] | None = None) -> None:
-    """Refuses what no memory can store; a first line for `write` and `read`.
+    """Refuses what no memory can store.
 
     Args:
         patterns: (episodes, items, *shape).
@@ -250,8 +255,10 @@ def check_patterns(patterns: Tensor, what: str = "patterns", shape: tuple[int, .
         shape: the only shape of a pattern that will do; None: any.
 
     Raises:
-        ValueError: if the shape or the dtype is wrong, or a value is NaN or outside [0, 1].
+        ValueError: if it is no tensor, the shape or the dtype is wrong, or a value is NaN or outside [0, 1].
     """
+    if not isinstance(patterns, Tensor):
+        raise ValueError(f"{what} must be a tensor, got {type(patterns).__name__}: use torch.as_tensor")
     if patterns.ndim < 3 or (shape is not None and patterns.shape[2:] != shape):
         wanted = ", ".join(("episodes", "items", *(map(str, shape) if shape else ["*shape"])))
         raise ValueError(f"{what} must have shape ({wanted}), got {tuple(patterns.shape)}")

@@ -17,7 +17,6 @@ from lightning_ebm.memory import (
     AssociativeMemory,
     PatternSpec,
     State,
-    check_patterns,
     covers_everything,
     is_to_be_estimated,
     keep_known,
@@ -73,8 +72,6 @@ class EBMM(AssociativeMemory):
     config = EBMMConfig
     citation = "Bartunov, Rae, Osindero, Lillicrap: Meta-Learning Deep Energy-Based Memory Models. ICLR 2020."
     order_invariant = True
-    shape: tuple[int, ...] | None = None
-    """Shape of a pattern; None, which any fits, for a memory around an energy that was passed in."""
     writing_net: Method
     mask_net: Method
 
@@ -122,18 +119,17 @@ class EBMM(AssociativeMemory):
         self.check(state, patterns)
         return self.write_steps(patterns, None, state, self.writing.rates())
 
-    def check(self, state: State, x: Tensor, what: str = "patterns") -> None:
-        """A ValueError if patterns or queries are not of this memory's kind, or a state is not of this memory.
+    def check(self, state: State, x: Tensor) -> None:
+        """A ValueError if a state is not of this memory, whose prior weights would replace those that it lacks.
 
-        Weights that a state lacks would be the prior's.
+        Or if patterns or queries x are of another dtype.
         """
-        check_patterns(x, what, self.shape)
         if set(state) != set(self.written):
             found = ", ".join(state) or "nothing"
             raise ValueError(f"the state must hold {', '.join(self.written)}, as write() returns it; it holds {found}")
         dtype = next(iter(state.values())).dtype
         if x.dtype != dtype and not torch.is_autocast_enabled(x.device.type):
-            raise ValueError(f"{what} must be {dtype}, as the state is, got {x.dtype}")
+            raise ValueError(f"patterns and queries must be {dtype}, as the state is, got {x.dtype}")
 
     def write_steps(
         self, patterns: Tensor, features: Any, state: State, rates: Tensor, counted: Tensor | None = None
@@ -160,7 +156,7 @@ class EBMM(AssociativeMemory):
         An energy with a mean pattern starts from it where a query is masked; where the mask is not given, the energy
         may predict it from the query and the state. What an energy completes is one more step, the last.
         """
-        self.check(state, queries, "queries")
+        self.check(state, queries)
         start, context = self.read_start(queries, mask, state)
         iterates, _ = self.read_steps(start, torch.zeros_like(start), mask, context, state, *self.reading.schedule())
         return self.completed(iterates, mask, context)

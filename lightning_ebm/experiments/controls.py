@@ -7,7 +7,7 @@ from torch.func import vmap
 
 from lightning_ebm.ebmm import EBMM
 from lightning_ebm.ebmm.rows import RowMixture
-from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, check_patterns
+from lightning_ebm.memory import AssociativeMemory, PatternSpec, State
 from lightning_ebm.settings import Settings
 
 
@@ -62,7 +62,6 @@ class ExactSlots(AssociativeMemory):
 
     def write(self, patterns: Tensor) -> State:
         """Puts the codes of patterns (episodes, items, *shape) into rows; see the base class."""
-        check_patterns(patterns)
         state: State = vmap(lambda x: self.energy_net.filled(self.energy_net.features(x)))(patterns)
         return state
 

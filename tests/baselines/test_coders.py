@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from baselines.coders import AutoencoderMixin, Coders, CodersConfig
+from baselines.coders import AutoencoderMemory, Coders, CodersConfig
 from baselines.mann import MANN
 from baselines.no_memory import NoMemory
 from baselines.plasticity import Plasticity
@@ -150,7 +150,7 @@ class TestAuxiliaryLoss:
 
     def test_every_memory_with_coders_is_here(self):
         assert len(WITH_CODERS) >= 9
-        assert all(issubclass(memories.load(name), AutoencoderMixin) for name in WITH_CODERS)
+        assert all(issubclass(memories.load(name), AutoencoderMemory) for name in WITH_CODERS)
 
     @pytest.mark.parametrize("channels", [[], [2, 3]])
     @pytest.mark.parametrize("name", WITH_CODERS)
