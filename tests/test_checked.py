@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from lightning_ebm.config import ConfigError, build, resolve
-from lightning_ebm.data.episodes import Distortion, EpisodeDataset, PatternSource
+from lightning_ebm.data.episodes import Distortion, Episode, EpisodeDataset, PatternSource
 from lightning_ebm.ebmm import EBMM, EBMMConfig
 from lightning_ebm.experiments.experiment import Experiment, run_experiments
 from lightning_ebm.experiments.measure import measure, recall_first
@@ -96,6 +96,12 @@ class Cheat(Last):
 class Raises(Last):
     def read(self, state, queries, mask=None):
         raise KeyError("oops")
+
+
+class NoGradient(Last):
+    @torch.no_grad()
+    def read(self, state, queries, mask=None):
+        return super().read(state, queries, mask).clone()
 
 
 class Drops(Last):
@@ -263,6 +269,12 @@ def test_no_learning_rate_is_negative():
     optimiser = module.configure_optimizers()
     share = optimiser["lr_scheduler"]["scheduler"].lr_lambdas[0]
     assert share(2) > share(3) > 0 == share(4) == share(9)
+
+
+def test_a_loss_without_a_gradient_is_told():
+    module = MetaTraining(NoGradient(), SPEC, TrainingConfig())
+    with pytest.raises(ValueError, match=r"^NoGradient: the loss depends on no parameter"):
+        module.training_step(Episode(PATTERNS, PATTERNS, PATTERNS > 1), 0)
 
 
 def test_a_memory_without_parameters_cannot_be_trained():

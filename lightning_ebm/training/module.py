@@ -129,8 +129,16 @@ class MetaTraining(pl.LightningModule):
         return self.memory if isinstance(self.memory, EBMM) else None
 
     def training_step(self, batch: Episode, batch_index: int) -> Tensor:
-        """The loss of a batch of episodes; see `meta_loss`. A NonFiniteLossError if it is NaN or infinite."""
+        """The loss of a batch of episodes; see `meta_loss`.
+
+        Raises:
+            ValueError: if it depends on no parameter.
+            NonFiniteLossError: if it is NaN or infinite.
+        """
         loss = self.meta_loss(batch.patterns, batch.queries, batch.mask)
+        if not loss.requires_grad:
+            kind = type(self.memory).__name__
+            raise ValueError(f"{kind}: the loss depends on no parameter; is it written or read without gradients?")
         if not loss.isfinite():
             raise NonFiniteLossError(
                 f"the meta-loss became {loss.item()} at update {self.global_step}; the last checkpoint is kept."
