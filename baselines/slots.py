@@ -6,15 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lightning_ebm.memory import (
-    AssociativeMemory,
-    Keep,
-    PatternSpec,
-    State,
-    as_is,
-    informative,
-    keep_known,
-)
+from lightning_ebm.memory import AssociativeMemory, Keep, PatternSpec, State, as_is, informative, keep_known
 
 
 class SlotMemory(AssociativeMemory):

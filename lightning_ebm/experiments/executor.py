@@ -98,11 +98,7 @@ class Running:
 
 
 def run_jobs(
-    executor: Local | Slurm,
-    jobs: Iterator[Job],
-    total: int,
-    ended: Callable[[Job, str], str],
-    console: Console = QUIET,
+    executor: Local | Slurm, jobs: Iterator[Job], total: int, ended: Callable[[Job, str], str], console: Console = QUIET
 ) -> None:
     """Runs jobs, `total` of them, until there are none left; a ConfigError if a command or SLURM cannot be started.
 

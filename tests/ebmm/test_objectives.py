@@ -10,13 +10,7 @@ from torch import nn
 
 from lightning_ebm.ebmm import EBMM, EBMMConfig, ReadingConfig, WritingConfig
 from lightning_ebm.ebmm.energies.base import Energy
-from lightning_ebm.ebmm.objectives import (
-    OBJECTIVES,
-    alignment_loss,
-    inputs_and_keys,
-    key_loss,
-    recall_loss,
-)
+from lightning_ebm.ebmm.objectives import OBJECTIVES, alignment_loss, inputs_and_keys, key_loss, recall_loss
 from lightning_ebm.ebmm.rate_search import grid_errors, set_best, step_unit
 from tests.ebmm.energies import SMALL, small_energy
 

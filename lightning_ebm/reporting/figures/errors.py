@@ -29,16 +29,7 @@ from lightning_ebm.reporting.figures.style import (
     write_out_ticks,
 )
 from lightning_ebm.reporting.published import Point
-from lightning_ebm.reporting.record import (
-    EXACT,
-    MEASURES,
-    Comparison,
-    Measure,
-    Record,
-    by_setting,
-    grouped,
-    size_lines,
-)
+from lightning_ebm.reporting.record import EXACT, MEASURES, Comparison, Measure, Record, by_setting, grouped, size_lines
 
 MANY = 12
 """Lines that one figure may hold before nobody can follow them; labels that fit below it, and markers on a line."""
