@@ -11,7 +11,7 @@ print(f"started as process {os.getpid()}", flush=True)  # before imports, which 
 from pathlib import Path  # noqa: E402
 
 from lightning_ebm.config import load_yaml, resolve  # noqa: E402
-from lightning_ebm.experiments.experiment import Experiment, run_experiment, told  # noqa: E402
+from lightning_ebm.experiments.experiment import Experiment, message_of, run_experiment  # noqa: E402
 from lightning_ebm.signals import Exit, stops_on_signal  # noqa: E402
 
 print("imported everything", flush=True)
@@ -22,7 +22,7 @@ try:
             try:
                 run_experiment(Experiment(**values | {"config": resolve(values["config"])}), print)
             except Exception as error:  # the others may succeed
-                errors[told(error)] = None
+                errors[message_of(error)] = None
 except Exit as end:
     print(end.words, flush=True)
     sys.exit(end.code)

@@ -221,7 +221,8 @@ def analyse(source: Source, overrides: Overrides = (), console: Console = QUIET)
     """
     experiments = grid(source, overrides)
     config = experiments[0].config
-    if len({datasets.build(one.config.data).spec for one in experiments}) > 1:
+    sources = {str(one.config.data): one.config.data for one in experiments}
+    if len({datasets.build(data).spec for data in sources.values()}) > 1:
         raise ConfigError("compare.vary: the patterns of an analysis must be of one shape and kind")
     folder = Path(config.output) / f"analysis-{name_of_source(source)}-{config.analysis.name}"
     for place, error in run_experiments(experiments, console).items():

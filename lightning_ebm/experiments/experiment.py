@@ -192,7 +192,7 @@ def run_experiments(experiments: Sequence[Experiment], console: Console = QUIET)
                 try:
                     run_experiment(one, console.print)
                 except Exception as error:  # one's own class may raise any
-                    failed[place] = told(error)
+                    failed[place] = message_of(error)
                     console.print(Text(f"{one.label}: failed: {failed[place]}", style="red"))
         return failed
     places = grouped(waiting, lambda place: waiting[place].folder)
@@ -208,7 +208,7 @@ def run_experiments(experiments: Sequence[Experiment], console: Console = QUIET)
     return failed
 
 
-def told(error: Exception) -> str:
+def message_of(error: Exception) -> str:
     """An error in one line, with its kind, and a traceback on stderr, where it is a mistake of the code."""
     if isinstance(error, FAILURES):
         return reason(error)

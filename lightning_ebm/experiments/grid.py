@@ -85,11 +85,7 @@ def sizes(series: str, row: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
 def variations(vary: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """The name and the changes of each combination of the axes; one without a name if there are no axes."""
     for axis, values in vary.items():
-        if (
-            not isinstance(values, Mapping)
-            or not all(isinstance(one, Mapping) for one in values.values())
-            or not values
-        ):
+        if not (isinstance(values, Mapping) and values and all(isinstance(one, Mapping) for one in values.values())):
             raise ConfigError(f"compare.vary.{axis} must map labels to keys and values, got {values!r}")
         if any("analysis" in changes for changes in values.values()):
             raise ConfigError(f"compare.vary.{axis} must not hold analysis, which is the same for all tables")

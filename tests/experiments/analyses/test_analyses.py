@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lightning_ebm.cli import main
-from lightning_ebm.config import read_file, resolve
+from lightning_ebm.config import ConfigError, read_file, resolve
 from lightning_ebm.data.episodes import EpisodeDataset, Sampling
 from lightning_ebm.experiments.analyses.basin import Basin
 from lightning_ebm.experiments.analyses.capacity import Capacity
@@ -23,6 +23,7 @@ from lightning_ebm.experiments.analyses.repetition import Repetition
 from lightning_ebm.experiments.analyses.robustness import Robustness
 from lightning_ebm.experiments.analyses.steps import Steps, with_write_steps
 from lightning_ebm.experiments.analyses.transfer import Transfer
+from lightning_ebm.experiments.analysis import analyse
 from lightning_ebm.experiments.experiment import test_loader as loader
 from lightning_ebm.experiments.measure import measure
 from lightning_ebm.registry import Choice, analyses, datasets, distortions
@@ -241,6 +242,14 @@ def test_writing_digs_a_minimum_at_the_pattern():
     assert after[4] < -1
     assert abs(after[2]) < 0.7 and abs(after[3]) < 0.7
     assert len(answer.figure.axes) == 4  # two planes, two scales
+
+
+def test_patterns_of_two_kinds_have_no_common_unit(tmp_path):
+    bits, glyphs = {"data": {"name": "bits", "size": "32"}, "distortion": {"name": "pixels", "amount": "8"}}, {}
+    task = {"output": str(tmp_path), "memory": "hopfield", "compare": {"vary": {"data": {"a": bits, "b": glyphs}}}}
+    with pytest.raises(ConfigError, match=r"^compare\.vary: the patterns of an analysis must be of one shape and kind"):
+        analyse(task, {"analysis": "basin"})
+    assert not list(tmp_path.iterdir())
 
 
 def test_rates_count_bits_and_their_bound_is_shannons():
