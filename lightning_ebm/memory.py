@@ -169,6 +169,11 @@ class AssociativeMemory(nn.Module, ABC):
         raise NotImplementedError(f"{type(self).__name__} has no objective of single patterns")
 
 
+def is_trainable(memory: AssociativeMemory) -> bool:
+    """Whether a memory has parameters to meta-train."""
+    return any(parameter.requires_grad for parameter in memory.parameters())
+
+
 def checked(method: Callable[..., Any]) -> Callable[..., Any]:
     """A memory's `write`, `update`, `read` or `energy` that refuses arguments and results that it may not have.
 

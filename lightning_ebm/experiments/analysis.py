@@ -15,13 +15,13 @@ from rich.console import Console
 from lightning_ebm.config import ConfigError, Overrides, Source, to_yaml
 from lightning_ebm.data.episodes import Episode
 from lightning_ebm.experiments.experiment import name_of, run_experiments, test_loader
-from lightning_ebm.experiments.grid import grid, name_of_source
+from lightning_ebm.experiments.grid import grid, name_of_source, specs
 from lightning_ebm.experiments.measure import measure, per_episode, placed
 from lightning_ebm.launcher import rank
 from lightning_ebm.memory import PatternSpec, State
 from lightning_ebm.metrics import pattern_errors
 from lightning_ebm.metrics import unit as error_unit
-from lightning_ebm.registry import analyses, datasets
+from lightning_ebm.registry import analyses
 from lightning_ebm.reporting.figures.errors import Lines, error_bars, error_lines
 from lightning_ebm.reporting.record import Record, mean_and_band
 from lightning_ebm.reporting.report import write_finding
@@ -221,8 +221,7 @@ def analyse(source: Source, overrides: Overrides = (), console: Console = QUIET)
     """
     experiments = grid(source, overrides)
     config = experiments[0].config
-    sources = {str(one.config.data): one.config.data for one in experiments}
-    if len({datasets.build(data).spec for data in sources.values()}) > 1:
+    if config.compare.vary and len(specs(experiments)) > 1:
         raise ConfigError("compare.vary: the patterns of an analysis must be of one shape and kind")
     folder = Path(config.output) / f"analysis-{name_of_source(source)}-{config.analysis.name}"
     for place, error in run_experiments(experiments, console).items():

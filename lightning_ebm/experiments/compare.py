@@ -10,10 +10,9 @@ from lightning_ebm import launcher
 from lightning_ebm.config import ConfigError, Overrides, Source, distortion_in_test, naming, read, resolve, to_yaml
 from lightning_ebm.experiments.executor import UnfinishedError
 from lightning_ebm.experiments.experiment import Experiment, measured, name_of, named, run_experiments
-from lightning_ebm.experiments.grid import grid, name_of_source
+from lightning_ebm.experiments.grid import grid, name_of_source, specs
 from lightning_ebm.files import slug
 from lightning_ebm.metrics import unit
-from lightning_ebm.registry import datasets
 from lightning_ebm.reporting.comparison_tables import terminal_tables
 from lightning_ebm.reporting.figures.curves import read_curve
 from lightning_ebm.reporting.published import published
@@ -42,9 +41,10 @@ def compare(source: Source, overrides: Overrides = (), console: Console = QUIET)
     experiments = grid(source, overrides)
     first = experiments[0].config
     if first.compare.paper_results:
-        for config in {one.variation: one.config for one in experiments}.values():  # before anything is trained
-            with naming("compare.paper_results"):
-                published(first.compare.paper_results).check(unit(datasets.build(config.data).spec))
+        with naming("compare.paper_results"):  # before anything is trained
+            laid_over = published(first.compare.paper_results)
+            for spec in specs(experiments):
+                laid_over.check(unit(spec))
     failed = run_experiments(experiments, console)
     if launcher.rank():
         return []

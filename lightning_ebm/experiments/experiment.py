@@ -37,7 +37,7 @@ from lightning_ebm.experiments.controls import ExactSlots, QueryItself
 from lightning_ebm.experiments.executor import Job, make_executor, run_jobs
 from lightning_ebm.experiments.measure import Written, measure, recall_first
 from lightning_ebm.files import atomic_write
-from lightning_ebm.memory import AssociativeMemory
+from lightning_ebm.memory import AssociativeMemory, is_trainable
 from lightning_ebm.reporting.comparison_tables import mask_name, setting_name
 from lightning_ebm.reporting.record import CONTROL, EXACT, PRIOR, QUERY, Recall, Record, grouped
 from lightning_ebm.reporting.terminal import QUIET
@@ -49,7 +49,6 @@ from lightning_ebm.training.trainer import (
     build,
     commit,
     held,
-    is_trainable,
     train,
     training_record,
     updates_left,
@@ -179,10 +178,12 @@ def run_experiments(experiments: Sequence[Experiment], console: Console = QUIET)
     Returns the error of each experiment that failed, by its place in `experiments`; it does not stop the others.
     """
     config = experiments[0].config.compare
-    for one in experiments:
-        if one.is_done():  # else training says it
-            warn_of_changed_code(one.config, one.folder)
-    waiting = {place: one for place, one in enumerate(experiments) if not one.is_done()}
+    waiting: dict[int, Experiment] = {}
+    for place, one in enumerate(experiments):
+        if one.is_done():
+            warn_of_changed_code(one.config, one.folder)  # of the others, training does
+        else:
+            waiting[place] = one
     # training on several devices restarts its command, which must then run this experiment only
     several = any(one.config.trainer.devices > 1 for one in waiting.values())
     failed: dict[int, str] = {}

@@ -22,7 +22,8 @@ from lightning_ebm.config import (
 )
 from lightning_ebm.experiments.experiment import Experiment
 from lightning_ebm.files import slug
-from lightning_ebm.registry import Choice
+from lightning_ebm.memory import PatternSpec
+from lightning_ebm.registry import Choice, datasets
 from lightning_ebm.reporting.record import EXACT, PRIOR, QUERY
 from lightning_ebm.schema import RunConfig
 
@@ -125,6 +126,12 @@ def tested(config: RunConfig) -> dict[str, Any]:
         data = Choice(data.name, dataclasses.replace(data.config, augment=False))
     same = {"data": data, "episodes.seed": episodes.seed, "episodes.test": episodes.test}
     return same | {"test_distortion (if empty, distortion)": distortion}
+
+
+def specs(found: list[Experiment]) -> set[PatternSpec]:
+    """The kinds of patterns in the tables of a grid."""
+    sources = {str(one.config.data): one.config.data for one in found}
+    return {datasets.build(data).spec for data in sources.values()}
 
 
 def name_of_source(source: Source) -> str:

@@ -17,13 +17,14 @@ from lightning_ebm.experiments.compare import comparison_of
 from lightning_ebm.experiments.experiment import Experiment, Setting, measured, name_of, named
 from lightning_ebm.experiments.grid import grid
 from lightning_ebm.files import atomic_write
+from lightning_ebm.memory import is_trainable
 from lightning_ebm.pretrained import FOLDER, NAME, SUFFIX, Pretrained, PretrainedError
 from lightning_ebm.registry import did_you_mean
 from lightning_ebm.reporting.record import MEASURES, Comparison, Record
 from lightning_ebm.reporting.terminal import QUIET
 from lightning_ebm.schema import DTYPES, RunConfig
 from lightning_ebm.training.checkpoints import load
-from lightning_ebm.training.trainer import Run, build, is_trainable, provenance, training_record
+from lightning_ebm.training.trainer import Run, build, provenance, training_record
 
 ELSEWHERE = (
     *("output", "resume", "checkpoint", "wandb", "compare", "analysis", "trainer.threads", "trainer.timeout"),

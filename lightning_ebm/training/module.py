@@ -16,7 +16,7 @@ from lightning_ebm.data.episodes import Episode
 from lightning_ebm.ebmm.memory import EBMM
 from lightning_ebm.ebmm.objectives import OBJECTIVES, UncalledLayerError, start_loss
 from lightning_ebm.ebmm.rate_search import STEPS, WRITE_RATES, grid_errors, set_best, step_unit
-from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, as_is, reading_error
+from lightning_ebm.memory import AssociativeMemory, PatternSpec, State, as_is, is_trainable, reading_error
 from lightning_ebm.metrics import RecallError
 from lightning_ebm.pretrained import built, refuse_imports
 from lightning_ebm.quantization import straight_through
@@ -319,7 +319,7 @@ class MetaTraining(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """AdamW, warmed up for each loss; the rate of the first falls to that of the second, then to zero."""
         config = self.config
-        if not any(parameter.requires_grad for parameter in self.memory.parameters()):
+        if not is_trainable(self.memory):
             raise ConfigError(f"{type(self.memory).__name__} has no parameters to train")
         first = (config.pretrain_steps and config.pretrain_learning_rate) or config.learning_rate
         highest = max(first, config.learning_rate)

@@ -21,6 +21,7 @@ from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 from lightning_ebm.data.datamodule import end_workers
 from lightning_ebm.schema import RunConfig
 from lightning_ebm.signals import REQUEUE, STOP_SIGNALS, Stopped, reason
+from lightning_ebm.training.checkpoints import CHECKPOINTS
 
 GRACE = 3.0
 """Seconds that a process has to end by its own error after another one died."""
@@ -156,7 +157,7 @@ def explained(config: RunConfig, folder: Path) -> Iterator[None]:
         yield
     except Exception as error:
         if why := known_failure(error, config, folder):
-            kept = any(folder.glob("checkpoints/last*.ckpt"))
+            kept = any((folder / CHECKPOINTS).glob("last*.ckpt"))
             resumes = "; the last checkpoint is kept, and the same command resumes from it" if kept else ""
             raise TrainingFailureError(why + resumes) from error
         raise

@@ -6,6 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from lightning_ebm.config import Overrides, Source, read, resolve
+from lightning_ebm.memory import is_trainable
 from lightning_ebm.reporting.figures.curves import read_curve
 from lightning_ebm.reporting.terminal import QUIET
 from lightning_ebm.schema import RunConfig
@@ -35,7 +36,7 @@ def restore(config: RunConfig, checkpoint: str = "") -> trainer.Run:
         ConfigError: if it was not trained, or its checkpoint is damaged.
     """
     run = trainer.build(config)
-    if trainer.is_trainable(run.memory) and (checkpoint or config.training.max_steps):
+    if is_trainable(run.memory) and (checkpoint or config.training.max_steps):
         load(run.memory.eval(), Path(checkpoint or run.checkpoints / "best.ckpt"))
     return run
 
@@ -63,7 +64,7 @@ def train(source: Source, overrides: Overrides = (), console: Console = QUIET) -
         best = trainer.train(run)
     done = f"best checkpoint: {best}"
     if best is None:
-        what = ": training.max_steps=0" if trainer.is_trainable(run.memory) else " has no parameters to train"
+        what = ": training.max_steps=0" if is_trainable(run.memory) else " has no parameters to train"
         done = f"{run.config.memory.name}{what}; use evaluate or compare"
     console.print(done, markup=False, soft_wrap=True)
     record, curve = trainer.training_record(run), read_curve(run.folder)

@@ -27,7 +27,7 @@ from lightning_ebm.data.datamodule import EpisodeDataModule
 from lightning_ebm.data.episodes import DataError
 from lightning_ebm.files import LockedError, atomic_write, lock
 from lightning_ebm.launcher import check, launched, rank
-from lightning_ebm.memory import AssociativeMemory
+from lightning_ebm.memory import AssociativeMemory, is_trainable
 from lightning_ebm.registry import datasets, digest_of_file, distortions, memories
 from lightning_ebm.schema import RunConfig
 from lightning_ebm.signals import Exit, reason
@@ -99,11 +99,6 @@ def build(config: RunConfig) -> Run:
     if config.training.max_steps == 0 and is_trainable(memory):  # else `fit` does, unless it resumes
         begin(memory, config.training.start_from)
     return Run(config, run_folder(config), data, memory)
-
-
-def is_trainable(memory: AssociativeMemory) -> bool:
-    """Whether a memory has parameters to meta-train."""
-    return any(parameter.requires_grad for parameter in memory.parameters())
 
 
 def train(run: Run) -> Path | None:

@@ -7,12 +7,11 @@ from torch._dynamo.utils import counters
 
 from lightning_ebm.config import ConfigError
 from lightning_ebm.ebmm.stepwise import Stepwise
-from lightning_ebm.memory import PatternSpec
+from lightning_ebm.memory import PatternSpec, is_trainable
 from lightning_ebm.registry import memories
 from lightning_ebm.training import compilation
 from lightning_ebm.training import trainer as training
 from lightning_ebm.training.compilation import CompiledLoss, compiler, is_compiled
-from lightning_ebm.training.trainer import is_trainable
 from tests.ebmm.energies import SMALL
 from tests.ebmm.test_exactness import episode, small
 from tests.marks import fast, slow
