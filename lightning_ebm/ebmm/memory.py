@@ -181,6 +181,7 @@ class EBMM(AssociativeMemory):
         mean_pattern = self.energy_net.mean_pattern
         if mean_pattern is None:
             return queries, None
+        mean_pattern = mean_pattern.clamp(0, 1)  # it may be learned, and learning may take it out of the range
         predicts = is_to_be_estimated(mask)
 
         def start_of_episode(queries: Tensor, mask: Tensor | None, weights: Weights) -> tuple[Tensor, ...]:

@@ -112,32 +112,41 @@ def test_evidence_against_a_value_that_is_told_to_be_right_is_finite():
 
 
 def test_energy_of_a_partly_known_pattern_is_the_formula():
-    net = energy(detector=0)
+    """An image is recovered from each of the twelve likeliest rows of 14, one at a time, and their mean completes x."""
+    net = energy(slots=14, detector=0)
     for parameter in net.recovery.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
-    net.memory.bias.data = torch.tensor([0.0, -9.0, -100.0, -8.0]).double()
+    net.memory.bias.data = torch.tensor([0.0, -9.0, -100.0, -8.0, *[-50.0] * 10]).double()
     x, queries, missing = torch.rand(3, 3, *SHAPE, dtype=torch.float64)
-    logits = net.decode(net.memory.rows()).detach()
+    rows, logits = net.memory.rows().detach(), net.decode(net.memory.rows()).detach()
     evidence = net.evidence(logits, queries, missing).numpy() - np.log1p(np.exp(8 + net.memory.bias.detach().numpy()))
-    likely = np.exp(evidence - evidence.max(1, keepdims=True))
-    recalled = torch.from_numpy(likely @ logits.numpy() / likely.sum(1, keepdims=True)).view_as(x)
     ink = 0.02 + 0.96 * queries
     odds = ((1 - missing) * ink + missing / 2) / ((1 - missing) * (1 - ink) + missing / 2)
-    codes = torch.from_numpy(likely @ net.memory.rows().detach().numpy() / likely.sum(1, keepdims=True))
-    logits = recalled
-    for convolutions in net.recovery.nets:
-        image = ((1 - missing) * queries + missing * logits.sigmoid()).detach().requires_grad_()
-        off = codes - net.features(image)
-        (slope,) = torch.autograd.grad((net.recovery.gain * off.square()).sum() / 2, image)
-        seen = torch.cat([logits.tanh(), (2 * queries - 1) * (1 - missing), missing, -slope], 1)
-        logits = (logits + convolved(convolutions.layers, seen)).detach()
-    completed = (logits + odds.log()).sigmoid().flatten(1).numpy()
-    squares = ((x.flatten(1).numpy() - completed) ** 2).sum(1)
+    completed = torch.zeros_like(x)
+    for n in range(len(x)):
+        likeliest = np.argsort(-evidence[n])[:12]
+        likely = np.exp(evidence[n, likeliest] - evidence[n].max())
+        assert 0.1 < likely.max() / likely.sum() < 0.9
+        for row, weight in zip(likeliest, likely / likely.sum(), strict=True):
+            completed[n] += weight * recovered(net, rows[row], logits[row], queries[n], missing[n], odds[n])
+    squares = ((x - completed) ** 2).flatten(1).sum(1).numpy()
     expected = -np.log(np.exp(evidence).sum(1)) + squares / 2
     found = net(x.requires_grad_(), missing, queries)
     np.testing.assert_allclose(found.detach().numpy(), expected, rtol=1e-5)
     (slope,) = torch.autograd.grad(found.sum(), x)
-    np.testing.assert_allclose(slope.flatten(1).numpy(), x.detach().flatten(1).numpy() - completed, atol=1e-6)
+    np.testing.assert_allclose(slope.numpy(), (x - completed).detach().numpy(), atol=1e-6)
+
+
+def recovered(net, row, logits, query, missing, odds):
+    """The image (*shape) that one query recovers from one row, step by step."""
+    logits, query, missing = logits.view(1, *SHAPE), query[None], missing[None]
+    for convolutions in net.recovery.nets:
+        image = ((1 - missing) * query + missing * logits.sigmoid()).detach().requires_grad_()
+        off = row - net.features(image)
+        (slope,) = torch.autograd.grad((net.recovery.gain * off.square()).sum() / 2, image)
+        seen = torch.cat([logits.tanh(), (2 * query - 1) * (1 - missing), missing, -slope], 1)
+        logits = (logits + convolved(convolutions.layers, seen)).detach()
+    return (logits[0] + odds.log()).sigmoid()
 
 
 def flipped_bits(generator):
@@ -185,10 +194,10 @@ def test_flipped_pixels_are_found_by_what_is_recalled():
 @pytest.mark.parametrize("shape", [SHAPE, COLOUR])
 def test_each_of_the_likeliest_rows_has_a_mask_of_its_own(shape):
     """Written anew, one query and one row at a time."""
-    net = energy(shape, slots=8, revision=3)
+    net = energy(shape, slots=14, revision=3)
     for parameter in net.revision.parameters():
         parameter.data += 0.3 * torch.randn_like(parameter)
-    net.memory.bias.data = torch.tensor([0.0, -100, -100, -100, -8, -100, -9, -7]).double()
+    net.memory.bias.data = torch.tensor([0.0, -100, -100, -100, -8, -100, -9, -7, *[-100] * 6]).double()
     queries = torch.randint(2, (3, *shape), generator=torch.Generator().manual_seed(0)).double()
     first = net.detector.logits(queries)
     logits = net.decode(net.memory.rows())
@@ -196,7 +205,7 @@ def test_each_of_the_likeliest_rows_has_a_mask_of_its_own(shape):
     evidence = net.evidence(logits, queries, first.sigmoid().expand_as(queries)) + written
     for n, query in enumerate(queries):
         masks, likely = [], []
-        for row in sorted(range(8), key=lambda row: -evidence[n, row])[:6]:
+        for row in sorted(range(14), key=lambda row: -evidence[n, row])[:12]:
             image = logits[row].view(1, *shape)
             signs, called = 2 * query[None] - 1, image.tanh()
             seen = torch.cat([signs, called, signs * called, first[n : n + 1].tanh()], 1)

@@ -140,6 +140,18 @@ def test_known_values_do_not_move():
     assert (trajectory[-1][mask] != queries[mask]).any()
 
 
+def test_reading_starts_in_the_range_of_patterns_whatever_mean_pattern_was_learned():
+    net = build(ResNetConv, (1, 8, 8), written_units=2, channels=[3], inner=3, width=5, head=4, strides=[1], detector=2)
+    memory = EBMM(net)
+    net.typical.data[0, :2] = torch.tensor([[-0.1], [1.2]])
+    mask = torch.ones(1, 1, 1, 8, 8, dtype=torch.bool)
+    mask[..., 7] = False
+    start, _ = memory.read_start(torch.full(mask.shape, 0.25), mask, memory.initial_state(1))
+    assert start[0, 0, 0, :3, 0].tolist() == [0.0, 1.0, 0.5]
+    assert (start[..., 7] == 0.25).all()
+    assert memory.energy(memory.initial_state(1), start).isfinite().all()
+
+
 def test_what_the_query_had_at_corrupted_values_does_not_matter_to_the_gated_rnn_with_the_mask():
     """There it reads from 0.5, which the net sees as zero; without the mask, it reads from the query."""
     memory = EBMM(small_energy("gated_rnn"), EBMMConfig(reading=ReadingConfig(steps=3)))

@@ -20,8 +20,6 @@ COMPARED = 4
 NOISE = 0.08
 """Greatest standard deviation of the noise on codes in the auxiliary loss. Rows that hold 64 patterns are within 0.01,
 with 4 bits a value they err by 0.1 to 0.2."""
-OTHER = 0.15
-"""Share of patterns for which the auxiliary loss recalls the likeliest other row, so that no row is trusted blindly."""
 FOUND = 10.0
 """Weight of finding the right row."""
 EMPHASIS = 2.0
@@ -36,8 +34,8 @@ SURPRISE = 1e-4
 """How likely a value between 0 and 1 is random, at least: the density of one far off its mean may round to 0."""
 BELIEF = 0.05
 """How likely such a value is not random, at least: noise may make all values unreliable, yet they tell rows apart."""
-CANDIDATES = 6
-"""The likeliest rows, for each of which a query's mask is estimated again."""
+CANDIDATES = 12
+"""The likeliest rows, for each of which a query's mask is estimated again and an image is recovered."""
 UNWRITTEN = 8.0
 """How much less likely a query belongs to a row that was never written, in nats."""
 
@@ -84,8 +82,8 @@ class DecodedMixture(RowMixture):
     A negative bias rate makes an occupied slot less attractive, as in `Mixture`, so patterns spread over
     slots. Encoder and decoder may be pretrained as an autoencoder (`training.pretrain_steps`).
 
-    Which values of a query are corrupted and which row it belongs to are estimated in turn; see `predict_mask`. The
-    image is then recovered from the row and from the query; see `recover`. This energy is not in the paper, whose
+    Which values of a query are corrupted and which row it belongs to are estimated in turn; see `predict_mask`. An
+    image is then recovered from each of the likeliest rows and the query; see `recover`. This energy is not in the paper, whose
     writing loss (eq. 3) has E as its main term. Amortised inference: D. P. Kingma and M. Welling, Auto-encoding
     variational Bayes, ICLR 2014.
     """
@@ -142,8 +140,12 @@ class DecodedMixture(RowMixture):
             return -torch.logsumexp(-beta / 2 * distances, 1) / beta
         queries = x if queries is None else queries
         evidence = self.evidence(logits, queries, soft_mask) + self.written()
-        responsible = evidence.softmax(1)
-        end = self.recover((responsible @ logits).view_as(x), responsible @ rows, queries, soft_mask)[-1].sigmoid()
+        likeliest = evidence.topk(min(CANDIDATES, len(rows)), 1)
+        several = [one.repeat_interleave(likeliest.values.shape[1], 0) for one in (queries, soft_mask)]
+        chosen = likeliest.indices.flatten()
+        images = self.recover(logits[chosen].view_as(several[0]), rows[chosen], *several)[-1].sigmoid()
+        responsible = likeliest.values.softmax(1)
+        end = torch.einsum("nk,nk...->n...", responsible, images.view(*responsible.shape, *x.shape[1:]))
         if not self.binary:
             end = torch.lerp(queries, end, soft_mask)
         return (x - end).flatten(1).square().sum(1) / 2 - torch.logsumexp(evidence, 1)
@@ -259,9 +261,8 @@ class DecodedMixture(RowMixture):
         if self.detector is not None:
             estimate = self.detector.logits(queries)
             loss = loss + (told_apart * mask_loss(estimate, mask)).mean()
-            rivals = self.rivals(logits, queries, estimate.sigmoid().expand_as(queries), rows)
-            wrong = torch.rand(len(rows), device=logits.device) < OTHER
             if self.revision is not None:
+                rivals = self.rivals(logits, queries, estimate.sigmoid().expand_as(queries), rows)
                 pair = torch.stack([rows, rivals])
                 first, recalled = estimate.detach().repeat(2, 1, 1, 1), logits[pair].detach()
                 estimates, evidence = self.revision(first, queries.repeat(2, 1, 1, 1), recalled.flatten(0, 1))
@@ -271,8 +272,7 @@ class DecodedMixture(RowMixture):
                     2, -1
                 )
                 loss = loss + FOUND * F.softplus(likely[1] - likely[0]).mean()
-                estimate = estimates.view(2, *estimate.shape)[wrong.long(), torch.arange(len(wrong))]
-            rows = torch.where(wrong, rivals, rows)
+                estimate = estimates[: len(rows)]
             known = (torch.rand_like(everywhere.to(patterns)) < 0.5) & ~everywhere
             soft_mask = torch.where(known, soft_mask, estimate.detach().sigmoid().expand_as(patterns))
         if self.recovery is not None:

@@ -38,8 +38,8 @@ class RestoredEnergy(Energy):
 
     @property
     def mean_pattern(self) -> Tensor | None:
-        """t, (*shape), if there is any."""
-        return None if self.typical is None else self.typical.clamp(0, 1)  # learned, so it may leave the range
+        """t, (*shape), which is learned; None with neither net."""
+        return self.typical
 
     def predict_mask(self, queries: Tensor) -> Tensor | None:
         """How likely each value of queries (items, *shape) is corrupted, in [0, 1]; None without a detector."""
