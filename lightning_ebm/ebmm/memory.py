@@ -181,7 +181,6 @@ class EBMM(AssociativeMemory):
         mean_pattern = self.energy_net.mean_pattern
         if mean_pattern is None:
             return queries, None
-        mean_pattern = mean_pattern.clamp(0, 1)  # it may be learned, and learning may take it out of the range
         predicts = is_to_be_estimated(mask)
 
         def start_of_episode(queries: Tensor, mask: Tensor | None, weights: Weights) -> tuple[Tensor, ...]:
@@ -191,7 +190,8 @@ class EBMM(AssociativeMemory):
                 soft_mask = torch.where(everywhere, torch.zeros_like(given) if soft_mask is None else soft_mask, given)
             if soft_mask is None:
                 return (queries,)
-            return torch.lerp(queries, mean_pattern.expand_as(queries), soft_mask), soft_mask
+            start = torch.lerp(queries, mean_pattern.expand_as(queries), soft_mask)
+            return start.clamp(0, 1), soft_mask  # learning may take the mean pattern out of the range, and rounding too
 
         start, *found = vmap(start_of_episode, (0, None if mask is None else 0, 0))(queries, mask, state)
         return (start, (found[0], queries)) if found else (start, None)

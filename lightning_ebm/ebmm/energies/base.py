@@ -55,7 +55,7 @@ class Energy(ABC, nn.Module):  # in this order, which libraries that derive from
 
     @property
     def mean_pattern(self) -> Tensor | None:
-        """Where reading starts for masked values, (*shape), cut off at 0 and 1; None: at the query, without masks."""
+        """Where reading starts for masked values, (*shape), clipped to [0, 1]; None: at the query, without masks."""
         return None
 
     def predict_mask(self, queries: Tensor) -> Tensor | None:
