@@ -70,17 +70,6 @@ def test_a_write_step_is_expectation_maximisation():
     )
 
 
-def test_with_a_sum_foreign_patterns_do_not_weaken_what_is_written():
-    """Two patterns of different components: each row moves as far as if its pattern were written alone."""
-    memory = mixture(steps=1)
-    memory.energy_net.log_beta.data.fill_(math.log(5.0))  # responsibilities all but one or nothing
-    patterns = bits(1, 2)[0]
-    together = memory.write(patterns)["memory.weight"]
-    alone = [memory.write(patterns[:, i : i + 1])["memory.weight"] for i in range(2)]
-    start = memory.energy_net.memory.weight
-    torch.testing.assert_close(together - start, alone[0] - start + alone[1] - start, rtol=0, atol=1e-9)
-
-
 def test_recalls_sixteen_patterns_before_any_training():
     memory = mixture(bias_rate=-0.5)
     patterns, queries = bits(8, 16)
