@@ -194,6 +194,7 @@ def test_a_sheet_is_one_file_with_one_header(format, header):
 
 
 def test_a_format_that_pillow_lacks_is_refused(monkeypatch):
+    Image.init()
     monkeypatch.delitem(Image.SAVE, "AVIF")
     with pytest.raises(ValueError, match=r"format: avif needs a Pillow built with it"):
         build(ImageCodec, (1, 16, 16), format="avif")
