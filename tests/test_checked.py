@@ -16,12 +16,13 @@ from lightning_ebm.experiments.experiment import Experiment, run_experiments
 from lightning_ebm.experiments.measure import measure, recall_first
 from lightning_ebm.memory import AssociativeMemory, PatternSpec
 from lightning_ebm.metrics import RecallError, pattern_errors
-from lightning_ebm.registry import memories
+from lightning_ebm.registry import Choice, memories
 from lightning_ebm.schema import TrainingConfig
 from lightning_ebm.settings import Settings
 from lightning_ebm.training.module import MetaTraining
 
 SPEC = PatternSpec((4,), binary=True)
+MIXTURE = Choice("ebmm", EBMMConfig(energy="mixture"))
 PATTERNS = torch.tensor([[[0.0, 1, 1, 0], [1, 1, 0, 0], [0, 0, 0, 1]]] * 2)  # 2 episodes of 3 patterns
 
 
@@ -52,47 +53,6 @@ class Last(AssociativeMemory):
         return (patterns - state["kept"]).square().sum(-1)
 
 
-class NoSteps(Last):
-    def read(self, state, queries, mask=None):
-        return super().read(state, queries, mask)[0]
-
-
-class Broadcast(Last):
-    def read(self, state, queries, mask=None):
-        return super().read(state, queries, mask)[:, :, :1]
-
-
-class Nothing(Last):
-    def read(self, state, queries, mask=None):
-        return None
-
-
-class NoMask(Last):
-    def read(self, state, queries):
-        return super().read(state, queries)
-
-
-class ListState(Last):
-    def update(self, state, patterns):
-        return [patterns]
-
-
-class OneEpisode(Last):
-    def write(self, patterns):
-        return {"kept": patterns[:1, -1:]}
-
-
-class OneEnergy(Last):
-    def energy(self, state, patterns):
-        return super().energy(state, patterns).sum()
-
-
-class Cheat(Last):
-    def write(self, patterns):
-        patterns.zero_()
-        return self.initial_state(len(patterns))
-
-
 class Raises(Last):
     def read(self, state, queries, mask=None):
         raise KeyError("oops")
@@ -111,27 +71,42 @@ class Drops(Last):
         return nn.functional.dropout(torch.ones_like(queries), 0.5, self.training)[None].clamp(max=1)
 
 
-WRONG = [
-    (NoSteps, r"NoSteps.read must return a trajectory of shape \(steps, 2, 3, 4\), got \(2, 3, 4\)"),
-    (Broadcast, r"Broadcast.read must return .* got \(1, 2, 1, 4\)"),
-    (Nothing, r"Nothing.read must return .* got \('NoneType',\)"),
-    (NoMask, r"NoMask.read: too many positional arguments"),
-    (ListState, r"ListState.update must return a dict of tensors of 2 episodes each, got \('list',\)"),
-    (OneEpisode, r"OneEpisode.write must return .* got \{'kept': \(1, 1, 4\)\}"),
-    (OneEnergy, r"OneEnergy.energy must return energies of shape \(2, 3\), got \(\)"),
-    (Cheat, r"Cheat.write must not change the patterns"),
-]
+def cheat(self, patterns):
+    patterns.zero_()
+    return self.initial_state(len(patterns))
 
 
-@pytest.mark.parametrize(("kind", "message"), WRONG)
-def test_what_a_method_may_not_return(kind, message):
+@pytest.mark.parametrize(
+    ("name", "method", "message"),
+    [
+        (
+            "read",
+            lambda self, state, queries, mask=None: queries,
+            r"must return a trajectory of shape \(steps, 2, 3, 4\), got \(2, 3, 4\)",
+        ),
+        ("read", lambda self, state, queries, mask=None: queries[None, :, :1], r"must return .* got \(1, 2, 1, 4\)"),
+        ("read", lambda self, state, queries, mask=None: None, r"must return .* got \('NoneType',\)"),
+        ("read", lambda self, state, queries: queries[None], "too many positional arguments"),
+        (
+            "update",
+            lambda self, state, patterns: [patterns],
+            r"must return a dict of tensors of 2 episodes each, got \('list',\)",
+        ),
+        ("write", lambda self, patterns: {"kept": patterns[:1, -1:]}, r"must return .* got \{'kept': \(1, 1, 4\)\}"),
+        ("energy", lambda self, state, patterns: patterns.sum(), r"must return energies of shape \(2, 3\), got \(\)"),
+        ("write", cheat, "must not change the patterns"),
+    ],
+)
+def test_what_a_method_may_not_return(name, method, message):
     def use(memory):
         state = memory.write(PATTERNS.clone())
         return memory.read(state, PATTERNS, None), memory.energy(state, PATTERNS)
 
+    method.__name__ = name
+    wrong = type("Wrong", (Last,), {name: method})
     use(Last())
-    with pytest.raises(ValueError, match=message):
-        use(kind())
+    with pytest.raises(ValueError, match=rf"Wrong\.{name}:? {message}"):
+        use(wrong())
 
 
 @pytest.mark.parametrize(
@@ -150,10 +125,17 @@ def test_patterns_are_tensors():
         Last().write(PATTERNS.numpy())
 
 
-def test_a_memory_of_patterns_of_a_kind_refuses_others():
-    memory = EBMM.from_config(EBMMConfig(energy="mixture"), SPEC)
+@pytest.mark.parametrize("name", [MIXTURE, "hopfield", "memory_network"])
+def test_a_memory_of_patterns_of_a_kind_refuses_others(name):
+    memory = memories.build(name, SPEC)
     with pytest.raises(ValueError, match=r"patterns must have shape \(episodes, items, 4\), got \(2, 3, 2\)"):
         memory.write(PATTERNS[..., :2])
+    with pytest.raises(ValueError, match=r"queries must have shape \(episodes, items, 4\), got \(2, 3, 2\)"):
+        memory.read(memory.write(PATTERNS), PATTERNS[..., :2])
+
+
+def test_patterns_are_of_the_states_type():
+    memory = memories.build(MIXTURE, SPEC)
     with pytest.raises(ValueError, match=r"patterns and queries must be torch.float32, as the state is, got"):
         memory.write(PATTERNS.double())
 

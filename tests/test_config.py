@@ -41,16 +41,8 @@ from tests.marks import fast
 CONFIGS, RESULTS = (Path(__file__).parent.parent / folder for folder in ("configs", "results"))
 
 
-def resolved(*overrides, text="", tmp_path=None):
-    if tmp_path is None:
-        return resolve(read_text(text, overrides))
-    path = tmp_path / "c.yaml"
-    path.write_text(text)
-    return resolve(read(path, overrides))
-
-
-def read_text(text, overrides):
-    return merge(yaml.safe_load(text) or {}, parse_overrides(overrides))
+def resolved(*overrides, text=""):
+    return resolve(merge(yaml.safe_load(text) or {}, parse_overrides(overrides)))
 
 
 def test_precedence_is_defaults_file_command_line(tmp_path):
@@ -61,11 +53,7 @@ def test_precedence_is_defaults_file_command_line(tmp_path):
     config = resolve(read(tmp_path / "run.yaml", ["training.clip=2", "memory.center=true"]))
     assert (config.training.max_steps, config.training.learning_rate, config.training.clip) == (1, 0.25, 2.0)
     assert config.training.validate_every == 500  # the default
-    assert (config.memory.name, config.memory.config.rule, config.memory.config.center) == (
-        "hopfield",
-        "storkey",
-        True,
-    )
+    assert (config.memory.name, config.memory.config.rule, config.memory.config.center) == ("hopfield", "storkey", True)
 
 
 def test_a_recipe_lies_under_what_its_layer_says_and_over_the_layers_below(tmp_path):
@@ -255,15 +243,10 @@ def test_text_needs_no_quotes_in_a_file_and_labels_are_text(tmp_path, text):
 def test_numbers_and_words_share_a_setting_by_what_the_text_spells():
     assert resolved("distortion.size=[4, 16]").distortion.config.size == [4, 16]
     assert resolved("distortion=pixels", "distortion.amount=2.5e-1").distortion.config.amount == 0.25
-    assert [resolved("distortion=half", f"distortion.fill={one}").distortion.config.fill for one in ("0", "noise")] == [
-        0,
-        "noise",
-    ]
-    assert [resolved("memory=pca", f"memory.slots={one}").memory.config.slots for one in ("3", "null", "None")] == [
-        3,
-        None,
-        None,
-    ]
+    fills = [resolved("distortion=half", f"distortion.fill={one}").distortion.config.fill for one in ("0", "noise")]
+    assert fills == [0, "noise"]
+    slots = [resolved("memory=pca", f"memory.slots={one}").memory.config.slots for one in ("3", "null", "None")]
+    assert slots == [3, None, None]
 
 
 @pytest.mark.parametrize(("glob", "kept"), [("*network", ["Memory network"]), ("[!E]*y", ["Pseudo-inverse memory"])])

@@ -8,7 +8,7 @@ import yaml
 from jsonschema import Draft7Validator
 
 from lightning_ebm.cli import main
-from lightning_ebm.config import ConfigError, read, resolve
+from lightning_ebm.config import ConfigError, plain, read, resolve
 from lightning_ebm.json_schema import json_schema, meanings
 from lightning_ebm.registry import analyses, datasets, distortions, memories
 from lightning_ebm.schema import TrainingConfig
@@ -87,31 +87,25 @@ RIGHT = [
 @pytest.mark.parametrize("text", WRONG)
 def test_what_is_wrong_is_wrong_in_the_schema_too(text):
     """The second judge is the configuration itself, which knows nothing of the schema; rows are read by the grid."""
-    plain = yaml.safe_load(text)
-    assert list(CHECK.iter_errors(plain))
+    settings = yaml.safe_load(text)
+    assert list(CHECK.iter_errors(settings))
     if not text.startswith("compare: {rows") and "vary" not in text:
         with pytest.raises(ConfigError):
-            resolve(read(plain))
+            resolve(read(settings))
 
 
 @pytest.mark.parametrize("text", RIGHT)
 def test_what_is_right_is_right_in_the_schema_too(text):
-    plain = yaml.safe_load(text)
-    assert not list(CHECK.iter_errors(plain))
+    settings = yaml.safe_load(text)
+    assert not list(CHECK.iter_errors(settings))
     if "mine:" not in text:
-        resolve(read(plain))
+        resolve(read(settings))
 
 
 def test_every_resolved_default_is_valid():
     """Each class with all of its settings written out, as `show` prints them."""
-    from lightning_ebm.config import plain
-
-    for key, registry in {
-        "memory": memories,
-        "data": datasets,
-        "distortion": distortions,
-        "analysis": analyses,
-    }.items():
+    registries = {"memory": memories, "data": datasets, "distortion": distortions, "analysis": analyses}
+    for key, registry in registries.items():
         for name in registry.names():
             if name == "any_of":  # needs a list
                 continue

@@ -41,12 +41,6 @@ def test_commands_name_verbs_and_files_that_exist():
         assert (ROOT / config).is_file()
 
 
-def test_make_targets_exist():
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for target in re.findall(r"make (\w+) ", "\n".join(blocks("bash"))):
-        assert f"\n{target}:" in makefile
-
-
 def test_links_lead_somewhere():
     found = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/*.md"), *ROOT.glob("results/**/README.md")]
     assert len(found) > 6

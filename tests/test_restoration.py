@@ -10,7 +10,7 @@ from baselines.modern_hopfield import ModernHopfield, ModernHopfieldConfig
 from lightning_ebm.memory import PatternSpec
 from lightning_ebm.registry import memories
 from lightning_ebm.restoration import Completion
-from tests.contract import MemoryContract, build, check_meta_gradient
+from tests.contract import MemoryContract, build, check_meta_gradient, descend
 from tests.ebmm.energies import convolved
 
 SHAPE = (1, 8, 8)
@@ -140,11 +140,7 @@ def test_without_nets_there_is_nothing_to_train():
 @pytest.mark.parametrize(
     ("kind", "settings", "message"),
     [
-        (
-            MemoryNetwork,
-            {"coders": CodersConfig(detector=3)},
-            r"coders\.detector needs images with sides divisible by",
-        ),
+        (MemoryNetwork, {"coders": CodersConfig(detector=3)}, r"coders\.detector needs images with sides divisible by"),
         (ModernHopfield, {"completion": 3}, r"memory\.completion needs images with sides divisible by"),
     ],
 )
@@ -166,7 +162,6 @@ def test_completion_learns_to_carry_a_stroke_across_the_border():
     """From half a picture of lines that cross it, and nothing recalled."""
     generator = torch.Generator().manual_seed(0)
     net = Completion(SHAPE, 8)
-    optimizer = torch.optim.Adam(net.parameters(), 0.01)
     missing = torch.zeros(32, *SHAPE)
     missing[..., 4:] = 1
 
@@ -174,12 +169,12 @@ def test_completion_learns_to_carry_a_stroke_across_the_border():
         drawn = torch.rand(32, 1, 8, 1, generator=generator) < 0.3
         return drawn.expand(32, *SHAPE).float()
 
-    for _ in range(150):
+    def loss(_step):
         patterns = lines()
-        optimizer.zero_grad()
         logits = net(torch.zeros(32, *SHAPE), patterns, missing)
-        F.binary_cross_entropy_with_logits(logits, patterns, weight=missing).backward()
-        optimizer.step()
+        return F.binary_cross_entropy_with_logits(logits, patterns, weight=missing)
+
+    descend(net, loss, steps=150, rate=0.01)
     patterns = lines()
     wrong = (net(torch.zeros(32, *SHAPE), patterns, missing) > 0) != patterns.bool()
     assert wrong[..., 4:].float().mean() < 0.05  # blank paper: 0.3

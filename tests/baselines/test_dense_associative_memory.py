@@ -16,14 +16,12 @@ SETTINGS = [("rectified", 3), ("polynomial", 4), ("exponential", 2)]
 
 
 class TestBits(MemoryContract):
-    spec = PatternSpec((24,), binary=True)
     kind = DenseAssociativeMemory
     config = DenseAssociativeMemoryConfig(slots=6)
 
 
-class TestExponentialOnImages(MemoryContract):
+class TestExponentialOnImages(TestBits):
     spec = PatternSpec((1, 4, 4), binary=True)
-    kind = DenseAssociativeMemory
     config = DenseAssociativeMemoryConfig(function="exponential", slots=4)
 
 

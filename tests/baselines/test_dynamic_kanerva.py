@@ -7,22 +7,18 @@ from torch.distributions import MultivariateNormal
 
 from baselines.coders import CodersConfig
 from baselines.dynamic_kanerva import DynamicKanervaConfig, DynamicKanervaMachine
-from lightning_ebm.memory import PatternSpec
 from tests.baselines.test_kanerva import bits, distorted
-from tests.baselines.test_memory_network import wrong_bits
-from tests.contract import MemoryContract, build
+from tests.contract import IMAGES, MemoryContract, build, wrong_bits
 
 
 class TestBits(MemoryContract):
-    spec = PatternSpec((24,), binary=True)
     kind = DynamicKanervaMachine
     config = DynamicKanervaConfig(slots=6, iterations=2, coders=CodersConfig(hidden=16))
 
 
-class TestImages(MemoryContract):
-    spec = PatternSpec((1, 8, 8), binary=False)
+class TestImages(TestBits):
+    spec = IMAGES
     learns_first = 60  # untrained image coders recall nothing
-    kind = DynamicKanervaMachine
     config = DynamicKanervaConfig(
         **{"slots": 5, "width": 12, "steps": 2, "objective": "elbo"}, coders=CodersConfig(channels=[4, 8], code_dim=16)
     )
@@ -31,7 +27,6 @@ class TestImages(MemoryContract):
 @pytest.mark.parametrize("iterations", [1, 3])
 def test_writing_is_the_loop_with_inverses(iterations):
     """One episode, in NumPy: weights from the memory as it then is, always written into the old one."""
-    torch.manual_seed(0)
     memory = build(DynamicKanervaMachine, (6,), slots=3, prior=0.5, noise=0.4, iterations=iterations).double()
     patterns = bits(2, 5, 6, dtype=torch.float64)
     state = {name: tensor[1].detach().numpy() for name, tensor in memory.write(patterns).items()}
@@ -50,11 +45,8 @@ def test_writing_is_the_loop_with_inverses(iterations):
 
 def test_energy_is_the_negative_log_density_of_a_code():
     """Weights integrated out, z ~ N(0, R'R + σ² I): for Gaussians the best weight gives the same but for a constant."""
-    torch.manual_seed(0)
-    memory, patterns = (
-        build(DynamicKanervaMachine, (6,), slots=3, prior=1.0).double(),
-        bits(2, 5, 6, dtype=torch.float64),
-    )
+    memory = build(DynamicKanervaMachine, (6,), slots=3, prior=1.0).double()
+    patterns = bits(2, 5, 6, dtype=torch.float64)
     state = memory.write(patterns)
     noise = memory.log_noise.exp() ** 2 + 1e-6
     density = MultivariateNormal(
@@ -66,7 +58,6 @@ def test_energy_is_the_negative_log_density_of_a_code():
 
 
 def test_stored_patterns_lie_lower_than_their_distortions():
-    torch.manual_seed(0)
     memory, patterns = build(DynamicKanervaMachine, (128,)), bits(4, 16, 128)
     state = memory.write(patterns)
     assert (memory.energy(state, patterns) < memory.energy(state, distorted(patterns)) - 1).all()
@@ -74,7 +65,6 @@ def test_stored_patterns_lie_lower_than_their_distortions():
 
 def test_untrained_it_is_an_attractor_on_the_span_of_few_patterns():
     """Half of the bits re-drawn: 16 of 128 patterns come back; the more, the worse; the mask helps."""
-    torch.manual_seed(0)
     memory, patterns = build(DynamicKanervaMachine, (128,)), bits(4, 64, 128)
     mask = torch.rand(patterns.shape).argsort(-1) < 64
     queries = torch.where(mask, torch.rand(patterns.shape).round(), patterns)
@@ -89,7 +79,6 @@ def test_untrained_it_is_an_attractor_on_the_span_of_few_patterns():
 
 def test_rows_that_were_not_written_are_silent_if_the_prior_is_small():
     """With the published prior N(0, 1) a query is projected on the random rows, too, and does not come back."""
-    torch.manual_seed(0)
     patterns = bits(4, 16, 128)
     queries = distorted(patterns)
     assert wrong_bits(build(DynamicKanervaMachine, (128,)), patterns, queries) < 0.1

@@ -5,15 +5,14 @@ import torch
 
 from baselines.coders import CodersConfig
 from baselines.fast_weights import FastWeights, FastWeightsConfig
-from lightning_ebm.memory import PatternSpec
 from tests.baselines.test_memory_network import bits
-from tests.contract import MemoryContract, build, check_meta_gradient, train
+from tests.contract import IMAGES, MemoryContract, build, check_meta_gradient, train
 
 
 class TestBits(MemoryContract):
-    spec = PatternSpec((24,), binary=True)
     kind = FastWeights
     config = FastWeightsConfig(key=16, coders=CodersConfig(hidden=16))
+    incremental = False
 
     def test_untrained_it_recalls_few_patterns(self, memory, episode):
         patterns, queries, _ = episode
@@ -22,24 +21,18 @@ class TestBits(MemoryContract):
 
 
 class TestSoftmax(MemoryContract):
-    spec = PatternSpec((24,), binary=True)
     kind = FastWeights
+    incremental = False
     config = FastWeightsConfig(
         key=24, hidden=8, activation="softmax", rate=0.25, hops=2, coders=CodersConfig(hidden=16)
     )
 
 
-class TestImages(MemoryContract):
-    spec = PatternSpec((1, 8, 8), binary=False)
+class TestImages(TestSoftmax):
+    spec = IMAGES
     learns_first = 60  # untrained image coders recall nothing
-    kind = FastWeights
     config = FastWeightsConfig(
-        key=12,
-        hidden=10,
-        activation="gelu",
-        steps=2,
-        hops=2,
-        width=14,
+        **{"key": 12, "hidden": 10, "activation": "gelu", "steps": 2, "hops": 2, "width": 14},
         coders=CodersConfig(channels=[4, 8], code_dim=16),
     )
 
@@ -78,16 +71,9 @@ def test_the_meta_gradient_is_that_of_finite_differences(hidden, activation):
     check_meta_gradient(memory, (patterns, queries), step=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize(("settings", "floats"), [({}, 128 * 32 + 32 + 32 * 128), ({"key": 64, "hidden": 0}, 64 * 128)])
-def test_the_state_is_all_fast_weights(settings, floats):
-    state = build(FastWeights, (128,), **settings).initial_state(2)
-    assert sum(x[0].numel() for x in state.values()) == floats
-
-
 @pytest.mark.parametrize(("items", "share"), [(16, 1.0), (32, 0.9)])
 def test_at_the_defaults_training_reduces_the_loss_of_new_episodes(items, share):
     """With half as many patterns as bits, and as many. With a few, the start is good and training adds noise."""
-    torch.manual_seed(0)
     memory = build(FastWeights, (32,))
     with torch.no_grad():
         before = memory.meta_loss(*bits(16, items, 32, 1000)[:2])
@@ -99,10 +85,8 @@ def test_at_the_defaults_training_reduces_the_loss_of_new_episodes(items, share)
 def test_writing_is_stable_for_any_number_of_patterns():
     """The error of what is written falls with the first step, however many patterns share a key's 16 values."""
     for items in (2, 16, 64, 256):
-        memory, patterns = (
-            build(FastWeights, (16,), key=16, hidden=0, steps=1).double(),
-            bits(2, items, 16)[0].double(),
-        )
+        memory = build(FastWeights, (16,), key=16, hidden=0, steps=1).double()
+        patterns = bits(2, items, 16)[0].double()
         codes = memory.coders.encode(patterns)
         keys, values = memory.key(codes), memory.to_value(codes)
         before, after = (
@@ -114,7 +98,6 @@ def test_writing_is_stable_for_any_number_of_patterns():
 
 def test_a_fit_that_diverges_stays_finite():
     """Rates a hundred times the largest stable one, ten steps: unbounded, weights would overflow."""
-    torch.manual_seed(0)
     memory = build(FastWeights, (32,), key=32, hidden=8, steps=10, rate=1e6)
     state = memory.write(torch.rand(2, 20, 32).round())
     assert max(x.abs().max() for x in state.values()) == 1e4

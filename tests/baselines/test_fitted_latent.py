@@ -1,27 +1,25 @@
 """Fitted latents against the equations, finite differences, and principal components."""
 
 import numpy as np
-import pytest
 import torch
 
 from baselines.fitted_latent import FittedLatent, FittedLatentConfig
 from lightning_ebm.data.episodes import episode_random
 from lightning_ebm.data.glyphs import Glyphs, GlyphsConfig
 from lightning_ebm.memory import PatternSpec
-from tests.contract import MemoryContract, build, check_meta_gradient
+from tests.contract import IMAGES, MemoryContract, build, check_meta_gradient
 
 SMALL = {"latent_dim": 5, "hidden": 6, "layers": 2}
 
 
 class TestFittedLatent(MemoryContract):
-    spec = PatternSpec((1, 8, 8), binary=False)
+    spec = IMAGES
     kind = FittedLatent
     config = FittedLatentConfig(slots=5, **SMALL)
 
 
-class TestColour(MemoryContract):
+class TestColour(TestFittedLatent):
     spec = PatternSpec((3, 4, 6), binary=False)
-    kind = FittedLatent
     config = FittedLatentConfig(slots=4, steps=1, **SMALL)
 
 
@@ -39,7 +37,6 @@ def painted(memory, latent, height, width):
 
 
 def test_the_decoder_is_that_of_the_equations():
-    torch.manual_seed(0)
     memory = build(FittedLatent, (3, 3, 5), real=True, **SMALL).double()
     latents = torch.randn(2, 5, dtype=torch.float64)  # positions on this grid are exact in single precision
     decoded = memory.decode(latents).view(2, 3, 3, 5).detach()
@@ -49,7 +46,6 @@ def test_the_decoder_is_that_of_the_equations():
 
 def test_a_fit_takes_steps_against_the_gradient():
     """With finite differences of the mean squared error in place of the gradient."""
-    torch.manual_seed(0)
     memory = build(FittedLatent, (1, 4, 4), real=True, steps=2, frequency=3.0, **SMALL).double()
     with torch.no_grad():
         memory.rates.copy_(torch.rand(5))
@@ -66,7 +62,6 @@ def test_a_fit_takes_steps_against_the_gradient():
 
 
 def test_the_meta_gradient_passes_through_the_fit():
-    torch.manual_seed(0)
     memory = build(FittedLatent, (1, 4, 4), real=True, frequency=3.0, **SMALL).double()
     patterns = torch.rand(2, 3, 1, 4, 4, dtype=torch.float64)
     check_meta_gradient(memory, (patterns, patterns), step=1e-6, atol=1e-6)
@@ -82,7 +77,6 @@ def test_a_few_steps_are_learned_to_suffice():
     def glyphs(split, index, count):
         return torch.from_numpy(source.draw(split, count, episode_random(0, split, index)))[None]
 
-    torch.manual_seed(0)
     memory = build(FittedLatent, (1, 16, 16), latent_dim=32, hidden=32, layers=2)
     unseen = glyphs("test", 0, 128)
     with torch.no_grad():
@@ -105,8 +99,3 @@ def test_a_few_steps_are_learned_to_suffice():
     assert error < 0.5 * untrained
     assert error < 0.55 * off.square().sum(1).mean()  # the mean glyph's
     assert error < 1.5 * linear
-
-
-def test_vectors_are_refused():
-    with pytest.raises(ValueError, match=r"needs images .* got patterns of shape \(8,\)"):
-        build(FittedLatent, (8,))

@@ -45,10 +45,7 @@ def test_one_after_the_other_is_all_at_once_is_the_information_form(belief):
     """U = (U0⁻¹ + W'W/σ²)⁻¹, R = U (U0⁻¹ R0 + W'Z/σ²): the inverses that the code never makes."""
     mean, covariance, weights, codes = belief
     precision = covariance.inverse() + weights.mT @ weights / NOISE
-    expected = (
-        precision.inverse() @ (covariance.inverse() @ mean + weights.mT @ codes / NOISE),
-        precision.inverse(),
-    )
+    expected = (precision.inverse() @ (covariance.inverse() @ mean + weights.mT @ codes / NOISE), precision.inverse())
     for result in (one_after_the_other(*belief)[-1], observe_all(*belief, NOISE)):
         for got, wanted in zip(result, expected, strict=True):
             torch.testing.assert_close(got, wanted, rtol=0, atol=1e-10)

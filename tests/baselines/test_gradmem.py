@@ -6,26 +6,20 @@ from torch.nn import functional as F
 
 from baselines.coders import CodersConfig
 from baselines.gradmem import GradMem, GradMemConfig
-from lightning_ebm.experiments.measure import count_floats
-from lightning_ebm.memory import PatternSpec
 from tests.baselines.test_memory_network import bits
-from tests.contract import MemoryContract, build, check_meta_gradient
+from tests.contract import IMAGES, MemoryContract, build, check_meta_gradient
 
 
 class TestBits(MemoryContract):
-    spec = PatternSpec((24,), binary=True)
     kind = GradMem
+    incremental = False
     config = GradMemConfig(vectors=6, hidden=5, blocks=2, steps=3, coders=CodersConfig(hidden=16))
 
 
-class TestImages(MemoryContract):
-    spec = PatternSpec((1, 8, 8), binary=False)
-    kind = GradMem
+class TestImages(TestBits):
+    spec = IMAGES
     config = GradMemConfig(
-        vectors=5,
-        hidden=6,
-        parts=3,
-        steps=2,
+        **{"vectors": 5, "hidden": 6, "parts": 3, "steps": 2},
         coders=CodersConfig(channels=[], hidden=16, code_dim=20, detector=3, completion=4),
     )
 
@@ -112,7 +106,6 @@ def test_the_meta_loss_averages_over_what_each_step_has_written():
 
 def test_more_steps_store_more():
     """Untrained: 8 pairs of 16 bits in 8 vectors, recalled from the first half. Chance is 8 wrong bits."""
-    torch.manual_seed(0)
     memory = build(GradMem, (32,), vectors=8, steps=6)
     patterns, queries, mask = halves(8, 8, 32)
     with torch.no_grad():
@@ -123,13 +116,3 @@ def test_more_steps_store_more():
         ]
     assert errors == sorted(errors, reverse=True)
     assert errors[-1] < 0.3 * errors[0]
-
-
-def test_the_state_is_the_memory_vectors():
-    memory = build(GradMem, (128,), vectors=8)
-    assert count_floats(memory, memory.initial_state(2)) == (1024, 1024)
-
-
-def test_more_parts_than_values_are_refused():
-    with pytest.raises(ValueError, match=r"memory\.parts must be at most 6, the values of a pattern, got 7"):
-        small(parts=7)

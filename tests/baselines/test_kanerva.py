@@ -10,21 +10,19 @@ from baselines.coders import CodersConfig
 from baselines.dynamic_kanerva import DynamicKanervaMachine
 from baselines.gaussian_memory import divergence
 from baselines.kanerva import KanervaConfig, KanervaMachine
-from lightning_ebm.memory import PatternSpec
-from tests.contract import MemoryContract, build, train
+from tests.contract import IMAGES, MemoryContract, build, train
 
 MACHINES = [KanervaMachine, DynamicKanervaMachine]
 
 
 class TestBits(MemoryContract):
-    spec = PatternSpec((24,), binary=True)
     learns_first = 60  # random addresses recall badly from any query
     kind = KanervaMachine
     config = KanervaConfig(slots=6, address_dim=12, noise=0.1, coders=CodersConfig(hidden=16))
 
 
 class TestImages(TestBits):
-    spec = PatternSpec((1, 8, 8), binary=False)
+    spec = IMAGES
     learns_first = 100  # a random encoder need not put a corrupted query farther away
     config = KanervaConfig(
         **{"slots": 5, "width": 12, "address_dim": 6, "steps": 2, "objective": "elbo"},
@@ -41,18 +39,7 @@ def bits(*shape, seed=0, dtype=torch.float32):
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_the_state_is_what_the_literature_counts(machine):
-    state = build(machine, (1, 32, 32), slots=32, width=100).initial_state(2)
-    assert {name: tuple(tensor.shape) for name, tensor in state.items()} == {
-        "mean": (2, 32, 100),
-        "covariance": (2, 32, 32),
-    }
-    assert machine.bookkeeping == {"covariance"}
-
-
-@pytest.mark.parametrize("machine", MACHINES)
 def test_reading_needs_the_mean_alone(machine):
-    torch.manual_seed(0)
     memory, patterns = build(machine, (12,), slots=5), bits(2, 4, 12)
     state = memory.write(patterns)
     torch.testing.assert_close(
@@ -61,21 +48,9 @@ def test_reading_needs_the_mean_alone(machine):
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_one_pattern_after_the_other_is_all_of_them(machine):
-    torch.manual_seed(0)
-    memory, patterns = build(machine, (12,), slots=5).double(), bits(2, 7, 12, dtype=torch.float64)
-    state = memory.initial_state(2)
-    for pattern in patterns.split(1, dim=1):
-        state = memory.update(state, pattern)
-    for name, tensor in memory.write(patterns).items():
-        torch.testing.assert_close(state[name], tensor, rtol=0, atol=1e-10)
-
-
-@pytest.mark.parametrize("machine", MACHINES)
 @pytest.mark.parametrize("objective", ["reconstruction", "elbo", "conditional"])
 def test_equal_patterns_and_many_more_than_rows_do_no_harm(machine, objective):
     """In float32, in values and gradients, with next to no noise."""
-    torch.manual_seed(0)
     memory = build(machine, (12,), slots=4, noise=1e-6, prior=1.0, objective=objective)
     for patterns in (torch.ones(2, 6, 12), torch.zeros(2, 6, 12), bits(2, 60, 12)):
         memory.zero_grad()
@@ -87,7 +62,6 @@ def test_equal_patterns_and_many_more_than_rows_do_no_harm(machine, objective):
 
 
 def test_addresses_are_made_from_codes_by_the_learned_net():
-    torch.manual_seed(0)
     memory = build(KanervaMachine, (6,), slots=3, address_dim=4, coders=CodersConfig(hidden=5)).double()
     patterns = bits(2, 3, 6, dtype=torch.float64)
     codes = memory.coders.encode(patterns)
@@ -108,7 +82,6 @@ def test_addresses_are_made_from_codes_by_the_learned_net():
 @pytest.mark.parametrize("machine", MACHINES)
 @pytest.mark.parametrize("binary", [True, False])
 def test_terms_of_the_bound_are_those_of_torch_distributions(machine, binary):
-    torch.manual_seed(0)
     memory = build(machine, (6,), slots=3, objective="elbo", real=not binary, coders=CodersConfig(hidden=4)).double()
     patterns = bits(2, 4, 6, dtype=torch.float64) if binary else torch.rand(2, 4, 6, dtype=torch.float64)
     bound, codes, state = memory.bound(patterns), memory.coders.encode(patterns), memory.write(patterns)
@@ -133,7 +106,6 @@ def test_the_bound_lies_below_the_exact_likelihood(written, bit):
 
     The code M w is N(R0 w, v w²) if there is a memory to be drawn, and R0 w if there is none.
     """
-    torch.manual_seed(0)
     memory = build(
         DynamicKanervaMachine, (1,), slots=1, prior=1.0, noise=0.5, objective="elbo", written=written
     ).double()
@@ -154,7 +126,6 @@ def test_the_bound_lies_below_the_exact_likelihood(written, bit):
 @pytest.mark.parametrize("machine", MACHINES)
 def test_training_raises_the_bound(machine):
     """Above that of the best guess of bits one by one, for episodes of four patterns that repeat."""
-    torch.manual_seed(0)
     basis = bits(4, 20, seed=9)
     memory = build(machine, (20,), slots=6, objective="elbo", prior=1.0, noise=0.3, coders=CodersConfig(hidden=32))
 
@@ -170,7 +141,6 @@ def test_training_raises_the_bound(machine):
 
 def test_given_the_memory_it_beats_every_model_without_one():
     """Of 64 random bits no model without memory has a log-likelihood above -64 ln 2; nor has the full bound."""
-    torch.manual_seed(0)
     memory = build(
         DynamicKanervaMachine,
         (64,),
@@ -188,7 +158,6 @@ def test_given_the_memory_it_beats_every_model_without_one():
 
 @pytest.mark.parametrize("machine", MACHINES)
 def test_without_writing_it_is_a_variational_autoencoder(machine):
-    torch.manual_seed(0)
     memory, patterns = build(machine, (12,), slots=5, objective="elbo", written=False), bits(2, 4, 12)
     torch.testing.assert_close(memory.write(patterns), memory.initial_state(2))
     bound = memory.bound(patterns)

@@ -7,32 +7,23 @@ from torch import nn
 from baselines.coders import CodersConfig
 from baselines.lstm import LSTM, LSTMCell, LSTMConfig, flagged
 from baselines.mann import MANN
-from lightning_ebm.memory import PatternSpec
 from tests.baselines.test_memory_network import bits
-from tests.contract import MemoryContract, build, train
+from tests.contract import IMAGES, MemoryContract, build, train, wrong_bits
 
 
-class Trained(MemoryContract):
+class TestBits(MemoryContract):
     kind = LSTM
     learns_first = 60  # an untrained net recalls nothing
-
-
-class TestBits(Trained):
-    spec = PatternSpec((24,), binary=True)
     config = LSTMConfig(hidden=32, coders=CodersConfig(hidden=16))
 
 
-class TestImages(Trained):
-    spec = PatternSpec((1, 8, 8), binary=False)
+class TestImages(TestBits):
+    spec = IMAGES
     config = LSTMConfig(hidden=20, rank=6, width=12, coders=CodersConfig(channels=[4, 8], code_dim=16))
-
-
-del Trained  # it is not a test of its own
 
 
 @pytest.mark.parametrize("rank", [None, 3])
 def test_the_cell_is_torchs_with_one_more_on_the_forget_gate(rank):
-    torch.manual_seed(0)
     ours, torchs = LSTMCell(4, 5, rank).double(), nn.LSTMCell(4, 5).double()
     with torch.no_grad():
         torchs.weight_ih.copy_(ours.inputs.weight)
@@ -56,7 +47,6 @@ def test_each_gate_starts_with_an_orthogonal_recurrent_matrix(rank):
 
 def test_patterns_are_steps_and_each_query_is_one_step_from_the_written_state():
     """One episode and one query at a time, through torch's cell."""
-    torch.manual_seed(0)
     memory = build(LSTM, (6,), hidden=5, coders=CodersConfig(hidden=3)).double()
     torchs = nn.LSTMCell(7, 5).double()
     with torch.no_grad():
@@ -75,12 +65,6 @@ def test_patterns_are_steps_and_each_query_is_one_step_from_the_written_state():
             hidden, _ = torchs(flagged(memory.coders.encode(query[None, None]), -1.0)[0], state)
             expected = memory.coders.logits(memory.output(hidden)[None]).sigmoid()
             torch.testing.assert_close(answer[0, episode, item], expected[0, 0])
-
-
-def test_the_state_is_twice_the_hidden_size():
-    """8,256 floats as in the EBMM paper's table 1, at any rank."""
-    assert sum(tensor.numel() for tensor in build(LSTM, (8,), hidden=4128, rank=2).initial_state(1).values()) == 8256
-    assert not LSTM.bookkeeping
 
 
 def pairs(episodes, items, keys, values, seed):
@@ -104,14 +88,8 @@ def test_associative_recall_is_learned(memory, items, keys, values, steps):
 
     Equal keys with different values cannot be told apart; that is about 0.05 bits of the LSTM's 1.5.
     """
-    torch.manual_seed(0)
     memory = memory()
     patterns, queries = pairs(200, items, keys, values, seed=10**6)
-
-    def wrong():
-        with torch.no_grad():
-            return (memory.read(memory.write(patterns), queries)[-1].round() != patterns).float().sum(-1).mean()
-
-    before = wrong()
+    before = wrong_bits(memory, patterns, queries)
     train(memory, lambda step: pairs(32, items, keys, values, seed=step), steps, rate=1e-2)
-    assert wrong() < 0.25 < 0.5 * before
+    assert wrong_bits(memory, patterns, queries) < 0.25 < 0.5 * before

@@ -9,26 +9,21 @@ import torch
 from baselines.dense_associative_memory import DenseAssociativeMemory
 from baselines.hopfield import Hopfield
 from baselines.modern_hopfield import ModernHopfield, ModernHopfieldConfig
-from lightning_ebm.memory import PatternSpec
 from tests.baselines.test_hopfield import bits, redrawn
-from tests.contract import MemoryContract, build, train
+from tests.contract import IMAGES, MemoryContract, build, train
 
 
 class TestBits(MemoryContract):
-    spec = PatternSpec((24,), binary=True)
     kind = ModernHopfield
     config = ModernHopfieldConfig(slots=6, learned=True)
 
 
-class TestCentredDistancesOfImages(MemoryContract):
-    spec = PatternSpec((1, 8, 8), binary=False)
-    kind = ModernHopfield
+class TestCentredDistancesOfImages(TestBits):
+    spec = IMAGES
     config = ModernHopfieldConfig(similarity="manhattan", separation="max", center=True, slots=4)
 
 
-class TestGrowing(MemoryContract):
-    spec = PatternSpec((24,), binary=True)
-    kind = ModernHopfield
+class TestGrowing(TestBits):
     config = ModernHopfieldConfig(similarity="cosine", separation="power")
 
     def test_initial_state_has_the_shape_of_a_written_one(self, memory, episode):
@@ -36,9 +31,6 @@ class TestGrowing(MemoryContract):
         assert memory.write(episode[0])["slots"].shape == (3, 4, 24)
         assert memory.initial_state(3)["slots"].shape == (3, 1, 24)
         assert torch.equal(memory.read(memory.initial_state(3), episode[1])[-1], episode[1])
-
-    def test_updating_adds_to_the_state(self, memory, episode):
-        """By new rows: see below."""
 
 
 def real(episodes, items, size, seed=0):
@@ -164,26 +156,7 @@ def test_centring_removes_what_all_patterns_have_in_common():
     assert wrong.double().mean() > 0.3
 
 
-def test_the_oldest_pattern_is_overwritten():
-    memory, patterns = build(ModernHopfield, (8,), slots=3), real(2, 8, 8)
-    x = 2 * patterns - 1
-    state = memory.double().write(patterns[:, :5])
-    torch.testing.assert_close(state["slots"], x[:, [3, 4, 2]])
-    state = memory.update(state, patterns[:, 5:7])
-    torch.testing.assert_close(state["slots"], x[:, [6, 4, 5]])
-    torch.testing.assert_close(state, memory.write(patterns[:, :7]))
-    assert state["written"].tolist() == [7, 7]
-
-
-def test_a_growing_state_grows_by_what_is_written():
-    memory, patterns = build(ModernHopfield, (8,)).double(), real(2, 8, 8)
-    state = memory.update(memory.update(memory.initial_state(2), patterns[:, :3]), patterns[:, 3:])
-    torch.testing.assert_close(state, memory.write(patterns))
-    assert state["slots"].shape == (2, 8, 8)
-
-
 def test_beta_is_learned():
-    torch.manual_seed(0)
     memory = build(ModernHopfield, (64,), beta=0.005, learned=True)
     patterns = bits(4, 16, 64, dtype=torch.float32)
     queries, _ = redrawn(patterns, 32)

@@ -7,18 +7,13 @@ import torch
 from baselines.coders import CodersConfig
 from baselines.hopfield import Hopfield
 from baselines.plasticity import Plasticity, PlasticityConfig
-from lightning_ebm.memory import PatternSpec
-from tests.baselines.test_memory_network import bits, wrong_bits
-from tests.contract import MemoryContract, build, train
+from tests.baselines.test_memory_network import bits
+from tests.contract import IMAGES, MemoryContract, build, train, wrong_bits
 
 
-class Trained(MemoryContract):
+class TestBits(MemoryContract):
     kind = Plasticity
     learns_first = 100  # an untrained net recalls nothing
-
-
-class TestBits(Trained):
-    spec = PatternSpec((24,), binary=True)
     config = PlasticityConfig(neurons=21, coders=CodersConfig(hidden=16))
 
 
@@ -26,8 +21,8 @@ class TestSymmetric(TestBits):
     config = PlasticityConfig(neurons=25, symmetric=True, alpha=0.5, coders=CodersConfig(hidden=16))
 
 
-class TestImages(Trained):
-    spec = PatternSpec((1, 8, 8), binary=False)
+class TestImages(TestBits):
+    spec = IMAGES
     config = PlasticityConfig(
         neurons=15, rule="oja", off_steps=1, gain=1.0, coders=CodersConfig(channels=[4, 8], code_dim=16)
     )
@@ -37,9 +32,8 @@ class TestImages(Trained):
 @pytest.mark.parametrize("symmetric", [False, True])
 def test_writing_is_the_published_recurrence(rule, symmetric):
     """One episode and one connection at a time, in NumPy."""
-    torch.manual_seed(0)
-    settings = PlasticityConfig(neurons=4, symmetric=symmetric, rule=rule, off_steps=1, gain=0.7, eta=0.25)
-    memory = Plasticity(PatternSpec((3,), True), settings).double()
+    settings = {"neurons": 4, "symmetric": symmetric, "rule": rule, "off_steps": 1, "gain": 0.7, "eta": 0.25}
+    memory = build(Plasticity, (3,), **settings).double()
     with torch.no_grad():
         for parameter in (memory.weight, memory.plasticity):
             parameter.normal_()
@@ -75,7 +69,6 @@ def test_two_patterns_of_50_bits_are_completed_after_2000_episodes():
         patterns, mask = (ranks[0] < 25).float(), ranks[1] < 25
         return patterns, torch.where(mask, 0.5, patterns)
 
-    torch.manual_seed(0)
     memory = build(Plasticity, (50,), neurons=51, on_steps=3, off_steps=1, read_steps=3, coders=CodersConfig(hidden=8))
     train(memory, lambda step: erased(25, step), steps=80, rate=0.01)
     patterns, queries = erased(200, 1000)
@@ -86,18 +79,10 @@ def test_two_patterns_of_50_bits_are_completed_after_2000_episodes():
     assert (without != patterns).float().mean() > 0.2
 
 
-def test_the_state_holds_one_trace_for_each_connection_or_pair_of_neurons():
-    state = build(Plasticity, (128,)).initial_state(2)
-    assert {name: tuple(x.shape) for name, x in state.items()} == {"traces": (2, 90, 90), "activity": (2, 90)}
-    state = build(Plasticity, (128,), neurons=129, symmetric=True).initial_state(2)
-    assert {name: tuple(x.shape) for name, x in state.items()} == {"traces": (2, 8256), "activity": (2, 129)}
-
-
 def test_traces_of_long_presentations_at_a_small_rate_are_the_weights_of_a_hopfield_net():
-    torch.manual_seed(0)
-    settings = PlasticityConfig(neurons=13, symmetric=True, on_steps=200, gain=6.0, eta=1e-7)
+    memory = build(Plasticity, (12,), neurons=13, symmetric=True, on_steps=200, gain=6.0, eta=1e-7)
     patterns = bits(2, 3, 12)[0]
-    traces = Plasticity(PatternSpec((12,), True), settings).write(patterns)["traces"] / (200 * 1e-7)
+    traces = memory.write(patterns)["traces"] / (200 * 1e-7)
     weights = 12 * build(Hopfield, (12,), rule="hebb").write(patterns)["weights"]
     i, j = torch.triu_indices(13, 13, 1)
     # The first of a pattern's 200 steps ties the pattern before to it: three products that are off by at most 2.
@@ -109,13 +94,12 @@ def test_only_with_a_large_plasticity_is_there_recall_before_training():
     errors = []
     for alpha in (0.0, 0.5):
         torch.manual_seed(0)
-        settings = PlasticityConfig(neurons=129, symmetric=True, on_steps=8, alpha=alpha, eta=0.002)
-        errors.append(wrong_bits(Plasticity(PatternSpec((128,), True), settings), patterns, queries, mask))
+        memory = build(Plasticity, (128,), neurons=129, symmetric=True, on_steps=8, alpha=alpha, eta=0.002)
+        errors.append(wrong_bits(memory, patterns, queries, mask))
     assert errors[0] > 28 and errors[1] < 4  # a query has 32 wrong bits
 
 
 def test_values_known_to_be_distorted_are_not_presented():
-    torch.manual_seed(0)
     memory = build(Plasticity, (12,), neurons=13)
     patterns, queries, mask = bits(2, 3, 12)
     state, others = memory.write(patterns), torch.where(mask, 1 - queries, queries)

@@ -15,12 +15,12 @@ from baselines.pca import PCA, PCAConfig
 from baselines.perfect_slots import PerfectSlots, PerfectSlotsConfig
 from lightning_ebm.memory import PatternSpec
 from lightning_ebm.settings import Settings
-from tests.baselines.test_hopfield import bits, redrawn, wrong_bits
-from tests.contract import MemoryContract, build, train
+from tests.baselines.test_hopfield import bits, redrawn
+from tests.contract import IMAGES, MemoryContract, build, train, wrong_bits
 
 
 class TestNoMemory(MemoryContract):
-    spec = PatternSpec((1, 8, 8), binary=False)
+    spec = IMAGES
     has_state = False
     kind = NoMemory
     config = CodeSettings(coders=CodersConfig(channels=[2, 2], code_dim=8))
@@ -30,7 +30,6 @@ class TestNoMemory(MemoryContract):
 
 
 class TestNearestPattern(MemoryContract):
-    spec = PatternSpec((24,), binary=True)
     kind = NearestPattern
     config = Settings()
 
@@ -39,15 +38,8 @@ class TestNearestPattern(MemoryContract):
         assert memory.write(episode[0])["slots"].shape == (3, 4, 24)
         assert torch.equal(memory.read(memory.initial_state(3), episode[1])[-1], episode[1])
 
-    def test_updating_adds_to_the_state(self, memory, episode):
-        """By new rows."""
-        patterns = episode[0]
-        state = memory.update(memory.update(memory.initial_state(3), patterns[:, :2]), patterns[:, 2:])
-        torch.testing.assert_close(state, memory.write(patterns))
-
 
 class TestPerfectSlots(MemoryContract):
-    spec = PatternSpec((24,), binary=True)
     kind = PerfectSlots
     config = PerfectSlotsConfig(slots=5)
 
@@ -56,16 +48,9 @@ class TestPerfectSlots(MemoryContract):
         assert memory.write(episode[0])["slots"].shape == memory.initial_state(3)["slots"].shape == (3, 5, 24)
         assert torch.equal(memory.read(memory.initial_state(3), episode[1])[-1], episode[1])
 
-    def test_updating_adds_to_the_state(self, memory, episode):
-        """One pattern after the other, as all at once."""
-        patterns, state = episode[0], memory.initial_state(3)
-        for item in range(4):
-            state = memory.update(state, patterns[:, item : item + 1])
-        torch.testing.assert_close(state, memory.write(patterns))
-
 
 class TestPCA(MemoryContract):
-    spec = PatternSpec((1, 8, 8), binary=False)
+    spec = IMAGES
     kind = PCA
     config = PCAConfig(components=20, slots=5)
 
@@ -89,7 +74,6 @@ class TestWebPSheet(TestWebP):
 
 def test_no_memory_learns_what_patterns_have_in_common():
     """Every pattern is twice the same half: the one that was lost follows from the other."""
-    torch.manual_seed(0)
     memory = build(NoMemory, (16,), coders=CodersConfig(hidden=32))
 
     def episode(seed):
@@ -100,12 +84,8 @@ def test_no_memory_learns_what_patterns_have_in_common():
 
     train(memory, episode, steps=150)
     patterns, queries = episode(5000)
-    state = memory.write(patterns)
-    assert state == memory.initial_state(8) == {}
-    wrong = (memory.read(state, queries)[-1].round() != patterns).float().sum(-1).mean()
-    assert wrong < 0.5
-    intact = (memory.read(state, patterns)[-1].round() != patterns).float().sum(-1).mean()
-    assert intact <= wrong
+    assert memory.write(patterns) == memory.initial_state(8) == {}
+    assert wrong_bits(memory, patterns, patterns) <= wrong_bits(memory, patterns, queries) < 0.5
 
 
 @pytest.mark.parametrize("told", [False, True])
@@ -126,13 +106,6 @@ def test_images_that_are_nearly_alike_are_told_apart():
     patterns = torch.stack([first, first], 1)
     patterns[:, 1, 0, 0, :3] += 2 / 255
     assert torch.equal(memory.read(memory.write(patterns), patterns)[-1], patterns)
-
-
-def test_nearest_of_random_bits_is_the_right_one():
-    patterns = bits(20, 96, 128, dtype=torch.float32)
-    queries, mask = redrawn(patterns, 64)
-    assert wrong_bits(build(NearestPattern, (128,)), patterns, queries, mask) == 0
-    assert wrong_bits(build(NearestPattern, (128,)), patterns, queries) < 0.2
 
 
 @pytest.mark.parametrize("told", [False, True])
@@ -156,7 +129,6 @@ def test_pca_learns_the_principal_components():
     patterns = (0.4 + (torch.randn(4, 100, 8, generator=generator) * scales) @ rotation).clamp(0, 1)
     flat = patterns.flatten(0, 1).double()
     spectrum = torch.linalg.eigvalsh(flat.T.cov(correction=0))
-    torch.manual_seed(0)
     memory = build(PCA, (8,), components=3, slots=None)
     train(memory, lambda _step: (patterns, patterns), steps=300, rate=0.02)
     assert memory.meta_loss(patterns, patterns).item() == pytest.approx(spectrum[:5].sum().item(), rel=0.01)
@@ -168,7 +140,6 @@ def test_pca_learns_the_principal_components():
 
 
 def test_pca_with_all_components_forgets_nothing():
-    torch.manual_seed(0)
     patterns = bits(5, 32, 64, dtype=torch.float32)
     queries, mask = redrawn(patterns, 16)
     memory = build(PCA, (64,), components=64, slots=32)
@@ -223,6 +194,7 @@ def test_a_sheet_is_one_file_with_one_header(format, header):
 
 
 def test_a_format_that_pillow_lacks_is_refused(monkeypatch):
+    Image.init()
     monkeypatch.delitem(Image.SAVE, "AVIF")
     with pytest.raises(ValueError, match=r"format: avif needs a Pillow built with it"):
         build(ImageCodec, (1, 16, 16), format="avif")
@@ -250,16 +222,3 @@ def test_a_damaged_file_is_refused():
     other = build(ImageCodec, (1, 8, 8), size=4000).write(torch.rand(1, 2, 1, 8, 8))
     with pytest.raises(ValueError, match=r"an image of shape \(1, 8, 8\)"):
         memory.read(other, patterns)
-
-
-@pytest.mark.parametrize(
-    ("kind", "shape", "settings", "message"),
-    [
-        (PCA, (8,), {"components": 9}, "components must be at most the 8 values of a pattern, got 9"),
-        (ImageCodec, (8,), {}, r"needs images .* got patterns of shape \(8,\)"),
-        (ImageCodec, (2, 8, 8), {}, "1 or 3 channels"),
-    ],
-)
-def test_what_does_not_suit_the_patterns_is_refused(kind, shape, settings, message):
-    with pytest.raises(ValueError, match=message):
-        build(kind, shape, **settings)

@@ -6,21 +6,17 @@ from torch.nn import functional as F
 
 from baselines.coders import CodersConfig
 from baselines.titans import Titans, TitansConfig
-from lightning_ebm.experiments.measure import count_floats
-from lightning_ebm.memory import PatternSpec
 from tests.baselines.test_memory_network import bits
-from tests.contract import MemoryContract, build, check_meta_gradient
+from tests.contract import IMAGES, MemoryContract, build, check_meta_gradient
 
 
 class TestBits(MemoryContract):
-    spec = PatternSpec((24,), binary=True)
     kind = Titans
     config = TitansConfig(key=16, hidden=12, layers=2, coders=CodersConfig(hidden=16))
 
 
-class TestLinearInChunks(MemoryContract):
-    spec = PatternSpec((24,), binary=True)
-    kind = Titans
+class TestLinearInChunks(TestBits):
+    incremental = False
     config = TitansConfig(key=16, hidden=0, chunk=3, passes=2, coders=CodersConfig(hidden=16))
 
     def test_untrained_it_recalls_few_patterns(self, memory, episode):
@@ -29,9 +25,8 @@ class TestLinearInChunks(MemoryContract):
         assert errors < 0.5 * (queries != patterns).float().mean()
 
 
-class TestImages(MemoryContract):
-    spec = PatternSpec((1, 8, 8), binary=False)
-    kind = Titans
+class TestImages(TestBits):
+    spec = IMAGES
     config = TitansConfig(key=12, hidden=10, value=8, width=14, coders=CodersConfig(channels=[], hidden=16))
 
 
@@ -52,7 +47,6 @@ def pairs(memory, patterns):
 
 
 def test_a_linear_net_without_momentum_and_forgetting_is_the_delta_rule():
-    torch.manual_seed(0)
     memory, patterns = build(Titans, (6,), hidden=0, key=5, momentum=0, decay=0).double(), bits(2, 4, 6)[0].double()
     _, keys, values = pairs(memory, patterns)
     weights = memory.initial["layer0"].expand(2, -1, -1)
@@ -99,23 +93,8 @@ def test_writing_is_the_recurrence_of_the_paper(chunk):
         torch.testing.assert_close(written["surprise"][episode], pushed, rtol=1e-9, atol=1e-9)
 
 
-def test_portions_are_written_as_all_at_once():
-    """The surprise is part of the state: writing continues where it stopped."""
-    memory, patterns = small(key=5, hidden=4), bits(2, 6, 6)[0].double()
-    whole = memory.write(patterns)
-    portions = memory.update(memory.write(patterns[:, :4]), patterns[:, 4:])
-    for name, x in whole.items():
-        torch.testing.assert_close(portions[name], x, rtol=1e-12, atol=1e-12)
-
-
 @pytest.mark.parametrize("settings", [{"hidden": 0, "momentum": 0.0}, {"hidden": 4, "layers": 2, "chunk": 2}])
 def test_the_meta_gradient_is_that_of_finite_differences(settings):
     memory = small(key=5, hops=2, **settings)
     patterns, queries, _ = (x.double() for x in bits(2, 3, 6))
     check_meta_gradient(memory, (patterns, queries), step=1e-5, atol=1e-7)
-
-
-def test_the_state_is_the_net_and_the_surprise():
-    memory = build(Titans, (128,), layers=2)
-    net = 128 * 32 + 32 + 32 * 32 + 32 + 32 * 128
-    assert count_floats(memory, memory.initial_state(2)) == (net, 2 * net)

@@ -45,15 +45,8 @@ def read(path):
 @slow
 def test_the_verb_writes_all_files(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(growth, "VALUES", {"items": (16, 32)})
-    words = [
-        "cases=[mlp]",
-        "settings=[second_order]",
-        "contenders=[ours,autograd_loop]",
-        "rounds=2",
-        "growth=true",
-        f"output={tmp_path}",
-    ]
-    assert main(words) == 0
+    words = ["cases=[mlp]", "settings=[second_order]", "contenders=[ours,autograd_loop]", "rounds=2", "growth=true"]
+    assert main([*words, f"output={tmp_path}"]) == 0
     out = capsys.readouterr().out
     assert "mlp, second order" in out
     assert "slope" in out
@@ -61,11 +54,8 @@ def test_the_verb_writes_all_files(tmp_path, capsys, monkeypatch):
     assert [row["contender"] for row in rows] == ["ours", "autograd_loop"]
     for row in rows:
         assert (row["status"], row["reason"], row["rounds"]) == ("ok", "", "2")
-        numbers = {
-            key: float(value)
-            for key, value in row.items()
-            if key not in ("case", "setting", "contender", "status", "reason")
-        }
+        texts = ("case", "setting", "contender", "status", "reason")
+        numbers = {key: float(value) for key, value in row.items() if key not in texts}
         assert all(math.isfinite(value) for value in numbers.values()), numbers
         assert 0 < numbers["low_s"] <= numbers["median_s"] <= numbers["high_s"]
         assert 0 < numbers["share_of_peak"] < 1

@@ -10,61 +10,38 @@ from torch import nn
 from torch.func import grad
 
 from lightning_ebm.ebmm import EBMM, EBMMConfig, Reading, ReadingConfig, WritingConfig
-from lightning_ebm.ebmm.energies import GatedRNN, Reconstruction, ResNetConv, ResNetFC
+from lightning_ebm.ebmm.energies import (
+    DecodedMixture,
+    GatedRNN,
+    MeasuredMixture,
+    Mixture,
+    PhaseMixture,
+    Reconstruction,
+    ResNetConv,
+    ResNetFC,
+)
 from lightning_ebm.experiments.measure import count_floats
 from lightning_ebm.layers import cosines
 from lightning_ebm.memory import PatternSpec
 from tests.contract import MemoryContract, build
-from tests.ebmm.energies import SMALL, small_energy
+from tests.ebmm.energies import MEASURED, SMALL, small_energy
 
 
-class EBMMContract(MemoryContract):
-    energy: str
+class TestEnergies(MemoryContract):
+    incremental = False
 
-    @property
-    def spec(self):
-        return PatternSpec(SMALL[self.energy][0], binary=False)
+    @pytest.fixture(autouse=True, params=SMALL)
+    def energy(self, request):
+        self.name = request.param
+        self.spec = PatternSpec(SMALL[self.name][0], binary=False)
 
     def build(self):
         writing = WritingConfig(steps=3, write_rate=0.01, gradient_rate=1e-3, gradient_term=True)
         rules = EBMMConfig(writing=writing, reading=ReadingConfig(steps=3, step_size=0.01))
-        return EBMM(small_energy(self.energy), rules)
+        return EBMM(small_energy(self.name), rules)
 
 
-class TestGatedRNN(EBMMContract):
-    energy = "gated_rnn"
-
-
-class TestResNetFC(EBMMContract):
-    energy = "resnet_fc"
-
-
-class TestResNetConv(EBMMContract):
-    energy = "resnet_conv"
-
-
-class TestMixture(EBMMContract):
-    energy = "mixture"
-
-
-class TestPhaseMixture(EBMMContract):
-    energy = "phase_mixture"
-
-
-class TestDecodedMixture(EBMMContract):
-    energy = "decoded_mixture"
-
-
-class TestMeasuredMixture(EBMMContract):
-    energy = "measured_mixture"
-
-
-class TestReconstructionOfVectors(EBMMContract):
-    energy = "reconstruction_vector"
-
-
-class TestReconstructionOfImages(EBMMContract):
-    energy = "reconstruction_image"
+CODES = (35, 71, 143, 251)  # of 2,304, 4,608, 9,216 and 16,128 floats in 64 rows
 
 
 @pytest.mark.parametrize(
@@ -75,6 +52,10 @@ class TestReconstructionOfImages(EBMMContract):
         *((ResNetConv, (3, 32, 32), {"written_units": d}, 1154 * d) for d in (2, 14)),
         (ResNetConv, (3, 64, 64), dict(channels=[64, 128], inner=128, width=256, strides=[2, 2]), 2306 * 8),
         (Reconstruction, (1, 32, 32), dict(keys=63, code_dim=128), 64 * 128),
+        (Mixture, (128,), {}, 8256),
+        (PhaseMixture, (128,), {"slots": 63}, 8190),  # from here on not more than the papers
+        *((DecodedMixture, (1, 32, 32), dict(code_dim=c, hidden=0, detector=0), 64 * (c + 1)) for c in CODES),
+        *((MeasuredMixture, (1, 32, 32), dict(code_dim=c, detector=0), 64 * (c + 1)) for c in CODES),
     ],
 )
 def test_state_has_exactly_the_published_size(energy, shape, settings, floats):
@@ -280,6 +261,10 @@ def test_a_sum_over_patterns_is_the_mean_at_as_many_times_the_rates(gradient_ter
         torch.testing.assert_close(value, mean.write(patterns)[name], rtol=1e-6, atol=1e-9)
 
 
+def measured(**settings):
+    return build(MeasuredMixture, (1, 8, 8), **MEASURED | settings)
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [
@@ -302,6 +287,11 @@ def test_a_sum_over_patterns_is_the_mean_at_as_many_times_the_rates(gradient_ter
         (lambda: build(ResNetConv, (1, 36, 36)), "divisible by 8"),
         (lambda: build(Reconstruction, (6,), code_dim=7), "energy.code_dim must be at most the 6 values"),
         (lambda: build(Reconstruction, (1, 6, 6), code_dim=7), "divisible by 4"),
+        (lambda: build(DecodedMixture, (1, 8, 8), code_dim=64), "energy.code_dim must be below 64"),
+        (lambda: build(DecodedMixture, (6,), code_dim=5), r"energy\.detector needs images"),
+        (lambda: measured(code_dim=20), "energy.code_dim must be at most 19"),
+        (lambda: measured(code_dim=3), "address_dim must be below code_dim - 1 = 2"),
+        (lambda: build(MeasuredMixture, (6,)), "energy needs images"),
     ],
 )
 def test_mistakes_name_the_key(build, message):

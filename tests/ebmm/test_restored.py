@@ -9,7 +9,7 @@ from lightning_ebm.ebmm import EBMM, EBMMConfig, ReadingConfig, WritingConfig
 from lightning_ebm.ebmm.energies import Reconstruction, ResNetConv, ResNetFC
 from lightning_ebm.ebmm.objectives import OBJECTIVES, start_loss
 from tests.contract import build
-from tests.ebmm.energies import small_energy
+from tests.ebmm.energies import SMALL, small_energy
 
 SHAPE = (1, 8, 8)
 SMALLER = dict(written_units=2, channels=[3], head=4)
@@ -68,6 +68,17 @@ def test_reading_moves_what_is_corrupted_and_completes_it(name, known):
     assert (trajectory[-1] - trajectory[-2]).abs().max() > 1e-3
     if known:
         assert (trajectory[:, ~mask] == queries[~mask]).all()
+
+
+@pytest.mark.parametrize("detector", [0, 3])
+@pytest.mark.parametrize("name", ["decoded_mixture", "measured_mixture"])
+def test_reading_erases_what_is_masked_and_keeps_the_rest(name, detector):
+    shape, kind, settings = SMALL[name]
+    memory, patterns, _, mask = small(build(kind, shape, **settings | {"detector": detector}))
+    state = memory.write(patterns)
+    first, second = (memory.read(state, torch.where(mask, noise, patterns), mask) for noise in (0.2, 0.9))
+    torch.testing.assert_close(first, second)  # nothing of what was there is left
+    torch.testing.assert_close(first[-1][~mask], patterns[~mask])
 
 
 @pytest.mark.parametrize("name", NETS)
