@@ -142,7 +142,7 @@ def recall(words: Sequence[str], memory: str = "") -> None:
 
 
 def list_names(words: Sequence[str]) -> None:
-    """List what can be chosen by name: memories, energies, data, distortions, analyses, files of the package."""
+    """List memories, energies, data, distortions, analyses, pretrained memories, configurations and sweeps by name."""
     for kind in words or listing.KINDS:
         console.print(listing.table(kind), width=min(80, console.width))
 
@@ -222,7 +222,7 @@ OPTIONS = {
     "recall": {"memory": f"{MEMORY}; default: omniglot-4608-any for drawings, cifar10-9216-any for photographs"},
     "export": {
         "as_": "its name in the package, or a path that ends in .safetensors",
-        "dtype": f"how its parameters are stored: {', '.join(DTYPES)} (default: {DTYPES[0]}); its row is measured from these",
+        "dtype": f"how its parameters are stored: {', '.join(DTYPES)} (default: {DTYPES[0]}), and then measured",
         "row": "export this row of the comparison in CONFIG; default: the memory that train makes",
     },
 }
