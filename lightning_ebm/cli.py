@@ -142,7 +142,7 @@ def recall(words: Sequence[str], memory: str = "") -> None:
 
 
 def list_names(words: Sequence[str]) -> None:
-    """List what can be chosen by name: memories, energies, data, distortions, analyses, files of the package."""
+    """List memories, energies, data, distortions, analyses, pretrained memories, configurations and sweeps by name."""
     for kind in words or listing.KINDS:
         console.print(listing.table(kind), width=min(80, console.width))
 
@@ -191,13 +191,13 @@ is needed. Settings and their defaults:
 RECALL_EPILOG = """\
 WORDS are PNG, JPEG, WebP, GIF, TIFF or BMP files, then settings. The memory stores the central squares of all images
 together, and reads each from a corrupted copy. Settings and their defaults:
-  distortion=...       how copies are corrupted; default: as in the memory's test; distortion.size=8 changes its size
+  distortion=...       how copies are corrupted; default: as in the memory's test; distortion.size=8 changes the size
   company=...          data set of patterns that are added if you pass few images; default: glyphs for binary memories,
                        otherwise the memory's own data set; empty: none
   mask=                known or unknown: whether the memory gets the mask of corrupted values; default: as published
   invert=false         true: store negatives, for bright ink on dark paper
   seed=0               seed of the random numbers
-  output=runs          folder of the report's folder
+  output=runs          the report goes to <output>/recall-<memory>-<hash>
 """
 SCHEMA_EPILOG = """\
 Editors with YAML support complete and check a configuration that begins with the line
@@ -219,10 +219,10 @@ TOOLS = {
 MEMORY = "a pretrained memory: {names}, or an exported file"
 OPTIONS = {
     "evaluate": {"memory": f"{MEMORY}; replaces CONFIG"},
-    "recall": {"memory": f"{MEMORY}; default: one of any damage, of drawings or of photographs, as the images are"},
+    "recall": {"memory": f"{MEMORY}; default: omniglot-4608-any for drawings, cifar10-9216-any for photographs"},
     "export": {
         "as_": "its name in the package, or a path that ends in .safetensors",
-        "dtype": f"how its parameters are stored: {', '.join(DTYPES)} (default: {DTYPES[0]}); the row is measured so",
+        "dtype": f"how its parameters are stored: {', '.join(DTYPES)} (default: {DTYPES[0]}), and then measured",
         "row": "export this row of the comparison in CONFIG; default: the memory that train makes",
     },
 }
