@@ -69,7 +69,7 @@ def test_evidence_is_the_likelihood_of_a_query_with_an_unknown_mask():
     queries = (torch.rand(3, 1, 2, 2, generator=generator) < 0.5).double()
     missing = torch.rand(3, 1, 2, 2, generator=generator).double()
     logits = 3 * torch.randn(5, 4, generator=generator).double()
-    means = 0.02 + 0.96 / (1 + np.exp(-logits.numpy()))
+    means = 0.005 + 0.99 / (1 + np.exp(-logits.numpy()))
     expected = likelihoods(queries.flatten(1).numpy(), means, missing.flatten(1).numpy())
     np.testing.assert_allclose(net.evidence(logits, queries, missing).exp().numpy(), expected)
 
@@ -113,7 +113,7 @@ def test_energy_of_a_partly_known_pattern_is_the_formula():
     x, queries, missing = torch.rand(3, 3, *SHAPE, dtype=torch.float64)
     rows, logits = net.memory.rows().detach(), net.decode(net.memory.rows()).detach()
     evidence = net.evidence(logits, queries, missing).numpy() - np.log1p(np.exp(8 + net.memory.bias.detach().numpy()))
-    ink = 0.02 + 0.96 * queries
+    ink = 0.005 + 0.99 * queries
     odds = ((1 - missing) * ink + missing / 2) / ((1 - missing) * (1 - ink) + missing / 2)
     completed = torch.zeros_like(x)
     for n in range(len(x)):

@@ -28,7 +28,7 @@ ANSWER = 10.0
 """Weight of the answer's squared error, by which masks of images that are not binary are trained as well."""
 EARLIER = 0.2
 """Weight of all estimates but the last in the loss of recovery."""
-DOUBT = 0.02
+DOUBT = 0.005
 """How likely any decoded value is taken to be wrong, at least."""
 SURPRISE = 1e-4
 """How likely a value between 0 and 1 is random, at least: the density of one far off its mean may round to 0."""
