@@ -67,11 +67,7 @@ def test_experiments_are_rows_times_sizes_times_variations_times_seeds(tmp_path)
 def test_rows_sizes_and_variations_may_name_a_recipe(tmp_path):
     paper = resolve(read({"recipe": "paper"})).training.learning_rate
     recipe = {"recipe": "paper"}
-    for row, vary in (
-        (recipe, {}),
-        ({"sizes": {"a": recipe}}, {}),
-        ({}, {"schedule": {"paper": recipe}}),
-    ):
+    for row, vary in ((recipe, {}), ({"sizes": {"a": recipe}}, {}), ({}, {"schedule": {"paper": recipe}})):
         (found,) = grid(small(tmp_path, rows={"row": row}, vary=vary, seeds=[]))
         assert found.config.training.learning_rate == paper != resolve({}).training.learning_rate
 
