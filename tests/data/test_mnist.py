@@ -27,6 +27,10 @@ def labels(root, kind="t10k"):
     return root / "mnist" / f"{kind}-labels-idx1-ubyte"
 
 
+def training_digits(root):
+    return np.frombuffer(gzip.decompress(images(root, "train").read_bytes())[16:], np.uint8).reshape(60, 28, 28)
+
+
 class TestReading:
     @pytest.mark.parametrize("folder", ["mnist", ".", "MNIST/raw", "mnist/raw"])
     @pytest.mark.parametrize("dot", [False, True])
@@ -51,7 +55,7 @@ class TestReading:
 
     def test_official_splits(self, root):
         source = MNIST(MNISTConfig(str(root), binary=False))
-        raw = np.frombuffer(gzip.decompress(images(root, "train").read_bytes())[16:], np.uint8).reshape(60, 28, 28)
+        raw = training_digits(root)
         assert (source.splits["train"].images[:, 0, 2:30, 2:30] == raw[:50]).all()
         assert (source.splits["val"].images[:, 0, 2:30, 2:30] == raw[50:]).all()
         assert source.splits["test"].images.shape == (40, 1, 32, 32)
@@ -80,7 +84,7 @@ class TestReading:
         assert (np.concatenate(parts) == whole.splits["test"].images).all()
 
     def test_the_same_digit_in_two_splits_stays_in_test(self, root):
-        digits = np.frombuffer(gzip.decompress(images(root, "train").read_bytes())[16:], np.uint8).reshape(60, 28, 28)
+        digits = training_digits(root)
         test = np.concatenate([digits[:5], digits[58:], np.zeros((33, 28, 28), np.uint8)])
         images(root).write_bytes(idx(test))
         splits = MNIST(MNISTConfig(str(root))).splits

@@ -146,11 +146,6 @@ class TestErrors:
             Omniglot(OmniglotConfig(str(root), validation=["Koraen"]))
         assert "\n" not in str(caught.value)
 
-    @pytest.mark.parametrize("size", [27, 106])
-    def test_the_size_is_checked(self, size):
-        with pytest.raises(ValueError, match=rf"size must be at least 28 and at most 105, got {size}"):
-            OmniglotConfig(size=size)
-
 
 @pytest.fixture(scope="module")
 def omniglot():
