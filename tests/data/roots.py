@@ -115,9 +115,8 @@ def tiny_imagenet_files() -> dict[str, bytes]:
         for kind in range(12)
         for number in range(4)
     }
-    files |= {
-        f"{top}/val/images/val_{number}.JPEG": encoded(picture(999 + number, 64, 64), "JPEG") for number in range(9)
-    }
+    for number in range(9):
+        files[f"{top}/val/images/val_{number}.JPEG"] = encoded(picture(999 + number, 64, 64), "JPEG")
     lines = [f"val_{number}.JPEG\tn{number:02}\t0\t0\t62\t62\n" for number in range(9)]
     return files | {f"{top}/val/val_annotations.txt": "".join(lines).encode(), f"{top}/wnids.txt": b"n00\n"}
 

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import resource
 import time
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -13,20 +14,12 @@ import pytest
 from lightning_ebm.data import cache
 from lightning_ebm.data.cache import cached, filled, folder, opened
 
-
-@pytest.fixture
-def home(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("root")
 
 
-class Builder:
-    def __init__(self):
-        self.calls = 0
-
-    def __call__(self):
-        self.calls += 1
-        return {"numbers": np.arange(1000, dtype=np.uint8), "names": np.array(["a", "bcd"])}
+def builder():
+    """Makes two arrays, and counts how often."""
+    return Mock(side_effect=lambda: {"numbers": np.arange(1000, dtype=np.uint8), "names": np.array(["a", "bcd"])})
 
 
 def read(build, **key):
@@ -46,15 +39,15 @@ def only_folder():
     return found
 
 
-def test_the_second_time_nothing_is_built(home):
-    build = Builder()
+def test_the_second_time_nothing_is_built():
+    build = builder()
     read(build)
     read(build)
-    assert build.calls == 1
+    assert build.call_count == 1
     assert sorted(file.name for file in only_folder().iterdir()) == ["manifest.json", "names.npy", "numbers.npy"]
 
 
-def test_what_is_read_is_mapped_and_cannot_be_changed(home):
+def test_what_is_read_is_mapped_and_cannot_be_changed():
     for _ in range(2):
         numbers = cached("thing", {}, lambda: {"numbers": np.arange(1000)})["numbers"]
         assert isinstance(numbers, np.memmap)
@@ -62,20 +55,20 @@ def test_what_is_read_is_mapped_and_cannot_be_changed(home):
             numbers[0] = 1
 
 
-def test_no_rows_at_all(home):
-    build = Builder()
+def test_no_rows_at_all():
+    build = Mock(return_value={"none": np.empty((0, 3), np.uint8)})
     for _ in range(2):
-        arrays = cached("thing", {}, lambda: (build(), {"none": np.empty((0, 3), np.uint8)})[1])
+        arrays = cached("thing", {}, build)
         assert arrays["none"].shape == (0, 3)
-    assert build.calls == 1
+    assert build.call_count == 1
 
 
-def test_another_key_is_another_folder(home):
-    build = Builder()
+def test_another_key_is_another_folder():
+    build = builder()
     read(build)
     read(build, size=4)
     read(build, format=2)
-    assert build.calls == len(entries()) == 3
+    assert build.call_count == len(entries()) == 3
 
 
 def flip(path):
@@ -89,18 +82,17 @@ def cut(path):
     file.write_bytes(file.read_bytes()[:-100])
 
 
+def tell(path, **changes):
+    """Changes what the manifest says of the numbers."""
+    manifest = json.loads((path / "manifest.json").read_text())
+    manifest["numbers"] |= changes
+    (path / "manifest.json").write_text(json.dumps(manifest))
+
+
 def pickled(path):
-    np.save(path / "numbers.npy", np.array([{}], dtype=object))
-    manifest = json.loads((path / "manifest.json").read_text())
     file = path / "numbers.npy"
-    manifest["numbers"] |= {"bytes": file.stat().st_size, "sha256": cache.digest(file), "shape": [1], "dtype": "|O"}
-    (path / "manifest.json").write_text(json.dumps(manifest))
-
-
-def other_shape(path):
-    manifest = json.loads((path / "manifest.json").read_text())
-    manifest["numbers"]["shape"] = [10, 100]
-    (path / "manifest.json").write_text(json.dumps(manifest))
+    np.save(file, np.array([{}], dtype=object))
+    tell(path, bytes=file.stat().st_size, sha256=cache.digest(file), shape=[1], dtype="|O")
 
 
 def to_file(path):
@@ -117,7 +109,7 @@ DAMAGE = {
     "gone": lambda path: (path / "names.npy").unlink(),
     "text": lambda path: (path / "numbers.npy").write_text("<html>not found</html>"),
     "pickle": pickled,
-    "another shape": other_shape,
+    "another shape": lambda path: tell(path, shape=[10, 100]),
     "no manifest": lambda path: (path / "manifest.json").unlink(),
     "broken manifest": lambda path: (path / "manifest.json").write_text('{"numbers": {"sha'),
     "a file": to_file,
@@ -125,21 +117,21 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_what_is_damaged_is_built_anew(home, damage):
-    build = Builder()
+def test_what_is_damaged_is_built_anew(damage):
+    build = builder()
     read(build)
     path = only_folder()
     DAMAGE[damage](path)
     read(build)
-    assert build.calls == 2
+    assert build.call_count == 2
     read(build)
-    assert build.calls == 2
+    assert build.call_count == 2
     assert only_folder() == path
 
 
-def test_checksums_of_large_files_are_not_verified(home, monkeypatch):
+def test_checksums_of_large_files_are_not_verified(monkeypatch):
     monkeypatch.setattr(cache, "CHECKED", 100)
-    read(Builder())
+    read(builder())
     flip(only_folder())
     assert opened(only_folder())["numbers"].shape == (1000,)
 
@@ -148,13 +140,13 @@ class TestNoPlace:
     """Everything works from memory then, with one warning that says what to do, and nothing is left."""
 
     def check(self):
-        build = Builder()
+        build = builder()
         with pytest.warns(UserWarning, match="cannot be written .* XDG_CACHE_HOME") as warned:
             read(build)
-        assert len(warned) == build.calls == 1
+        assert len(warned) == build.call_count == 1
         with pytest.warns(UserWarning):
             read(build)
-        assert build.calls == 2
+        assert build.call_count == 2
 
     def test_a_folder_that_cannot_be_made(self, tmp_path, monkeypatch):
         (tmp_path / "file").touch()
@@ -162,7 +154,7 @@ class TestNoPlace:
         self.check()
 
     @pytest.mark.parametrize(("place", "step"), [(os, "posix_fallocate"), (cache, "record")], ids=["start", "end"])
-    def test_a_disk_that_is_full_from_the_start_or_fills_up_at_the_end(self, home, monkeypatch, place, step):
+    def test_a_disk_that_is_full_from_the_start_or_fills_up_at_the_end(self, monkeypatch, place, step):
         def full(*_):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -170,12 +162,14 @@ class TestNoPlace:
         self.check()
         assert entries() == []
 
-    def test_a_limit_that_the_system_sets(self, home):
+    def test_a_limit_that_the_system_sets(self):
         """The second array is larger than any file may be: a true error of the system, in a process of its own."""
 
         def limited():
             resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, 2**16))
-            self.check_large()
+            with pytest.warns(UserWarning, match="cannot be written"):
+                arrays = cached("thing", {}, lambda: {"a": np.arange(10), "b": np.arange(10_000), "c": np.arange(3)})
+            assert [arrays[label].sum() for label in "abc"] == [45, 49_995_000, 3]
 
         process = multiprocessing.get_context("fork").Process(target=limited)
         process.start()
@@ -183,22 +177,17 @@ class TestNoPlace:
         assert process.exitcode == 0
         assert entries() == []
 
-    def check_large(self):
-        with pytest.warns(UserWarning, match="cannot be written"):
-            arrays = cached("thing", {}, lambda: {"a": np.arange(10), "b": np.arange(10_000), "c": np.arange(3)})
-        assert [arrays[label].sum() for label in "abc"] == [45, 49_995_000, 3]
 
+def test_errors_of_the_builder_are_not_hidden_and_leave_nothing():
+    def fail(allocate):
+        allocate("numbers", (3,), np.uint8)
+        raise OSError("a damaged file of the data set")
 
-def test_errors_of_the_builder_are_not_hidden_and_leave_nothing(home):
     with pytest.raises(ZeroDivisionError):
         cached("thing", {}, lambda: {"numbers": np.array(1 // 0)})
     with pytest.raises(OSError, match="of the data set"):
-        filled("thing", {}, lambda allocate: (allocate("numbers", (3,), np.uint8), fail())[0])
+        filled("thing", {}, fail)
     assert entries() == []
-
-
-def fail():
-    raise OSError("a damaged file of the data set")
 
 
 def killed_while_building(barrier):
@@ -210,7 +199,7 @@ def killed_while_building(barrier):
     filled("thing", {}, fill)
 
 
-def test_another_process_takes_over_from_a_killed_one(home):
+def test_another_process_takes_over_from_a_killed_one():
     context = multiprocessing.get_context("fork")
     barrier = context.Barrier(2)
     process = context.Process(target=killed_while_building, args=(barrier,))
@@ -237,7 +226,7 @@ def build_together(barrier, queue, number):
     queue.put((len(built), int(arrays["numbers"].sum()), str(arrays["numbers"].filename)))
 
 
-def test_of_several_processes_together_one_builds(home):
+def test_of_several_processes_together_one_builds():
     context = multiprocessing.get_context("fork")
     barrier, queue = context.Barrier(4), context.Queue()
     processes = [context.Process(target=build_together, args=(barrier, queue, number)) for number in range(4)]

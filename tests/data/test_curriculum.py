@@ -25,16 +25,8 @@ class Process:
 def module(rank=0, world=1, position=0, workers=0, **settings):
     """Bits of which a range is re-drawn, 3 to 9 patterns, rising for 8 updates."""
     source = RandomBits(RandomBitsConfig(size=24))
-    settings = {
-        "train_patterns_per_episode": [3, 9],
-        "curriculum": 8,
-        "patterns_per_episode": 5,
-        "batch": 4,
-        "val": 4,
-        "test": 4,
-        **settings,
-    }
-    config = EpisodesConfig(workers=workers, **settings)
+    settings = {"train_patterns_per_episode": [3, 9], "curriculum": 8, **settings}
+    config = EpisodesConfig(patterns_per_episode=5, batch=4, val=4, test=4, workers=workers, **settings)
     data = EpisodeDataModule(source, Pixels(source.spec, PixelsConfig([4, 12])), config)
     data.trainer = Process(rank, world)
     data.load_state_dict({"position": position})

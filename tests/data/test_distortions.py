@@ -103,6 +103,12 @@ def patterns_of(spec: PatternSpec, items: int) -> np.ndarray:
     return np.round(values) if spec.binary else values
 
 
+def distorted(made, items):
+    """Queries and mask that a distortion makes of random patterns of its spec."""
+    distort, spec = made
+    return distort(patterns_of(spec, items), np.random.default_rng(0))
+
+
 @pytest.mark.parametrize("case", CASES)
 class TestAll:
     def test_values_outside_the_mask_are_untouched(self, case):
@@ -158,34 +164,41 @@ def test_the_bytes_are_those_that_were_recorded(settings, spec, expected):
 class TestCounts:
     def test_the_count_is_exact(self):
         for count in (2, 64, 127, 128):
-            _, mask = pixels(BITS, count)[0](patterns_of(BITS, 200), np.random.default_rng(0))
+            _, mask = distorted(pixels(BITS, count), 200)
             assert (mask.sum(1) == count).all()
 
     def test_counts_of_a_range_are_equally_likely(self):
-        _, mask = pixels(BITS, [32, 64])[0](patterns_of(BITS, 6600), np.random.default_rng(0))
+        _, mask = distorted(pixels(BITS, [32, 64]), 6600)
         counts = np.bincount(mask.sum(1))
         assert counts[:32].sum() == 0 and len(counts) == 65
         assert 32 - 5 * 8 < ((counts[32:] - 200) ** 2 / 200).sum() < 32 + 5 * 8  # chi square, 32 degrees of freedom
 
     @pytest.mark.parametrize("count", [64, [64, 65]])
     def test_every_position_is_as_likely_as_any_other(self, count):
-        _, mask = pixels(BITS, count)[0](patterns_of(BITS, 4000), np.random.default_rng(0))
+        _, mask = distorted(pixels(BITS, count), 4000)
         assert np.abs(mask.mean(0) - np.mean(count) / 128).max() < 5 * 0.5 / np.sqrt(4000)
 
     def test_every_pattern_has_its_own_positions(self):
-        _, mask = pixels(BITS, 64)[0](patterns_of(BITS, 4000), np.random.default_rng(0))
+        _, mask = distorted(pixels(BITS, 64), 4000)
         shared = (mask[1:] & mask[:-1]).sum(1)  # hypergeometric: mean 64 * 64 / 128, variance 8.06
         assert abs(shared.mean() - 32) < 5 * np.sqrt(8.06 / 4000)
         assert abs(shared.var() - 8.06) < 1
 
     @pytest.mark.parametrize(
+        "amount", ["much", None, 1.5, 2.5, math.nan, math.inf, [3], [1, 2, 3], [0.5, 64], [0, math.nan]]
+    )
+    def test_the_amount_is_a_whole_number_or_a_range(self, amount):
+        with pytest.raises(ValueError) as caught:
+            pixels(BITS, amount)
+        expected = f"distortion.amount must be a whole number or a range [low, high] of them, got {amount!r}"
+        assert str(caught.value) == expected
+
+    @pytest.mark.parametrize(
         ("amount", "message"),
         [
             (-1, "lie between 0 and 1, got -1"), (129, "lie between 1 and the 128 pixels there are, got 129"),
-            (1.5, "be a whole number or a range"), ([0.5, 64], "be a whole number or a range"),
-            (math.nan, "be a whole number or a range"), ([0, math.nan], "be a whole number or a range"),
-            (math.inf, "be a whole number or a range"), ([9, 3], "be a range [low, high] that rises"),
-            (True, "be a number"), ("much", "be a whole number"), (None, "be a whole number"), ([], "be a number"),
+            ([0, 3], "lie between 1 and the 128 pixels there are, got [0, 3]"), (True, "be a number"),
+            ([9, 3], "be a range [low, high] that rises, got [9, 3]"), ([], "be a number"),
         ],
     )  # fmt: skip
     def test_the_amount_is_checked(self, amount, message):
@@ -198,7 +211,7 @@ class TestCounts:
 class TestBlocks:
     @pytest.mark.parametrize(("spec", "size"), [(DRAWING, 16), (PHOTO, 7), (PHOTO, 20), (PHOTO, 1), (PHOTO, [2, 9])])
     def test_the_mask_is_one_square_in_all_channels(self, fill, spec, size):
-        _, mask = block(spec, size, fill)[0](patterns_of(spec, 100), np.random.default_rng(0))
+        _, mask = distorted(block(spec, size, fill), 100)
         sides = set()
         for item in mask:
             assert (item == item[0]).all()
@@ -209,14 +222,14 @@ class TestBlocks:
         assert sides == ({*range(2, 10)} if size == [2, 9] else {size})
 
     def test_every_place_is_as_likely_as_any_other(self, fill):
-        _, mask = block(PHOTO, 16, fill)[0](patterns_of(PHOTO, 6500), np.random.default_rng(0))
+        _, mask = distorted(block(PHOTO, 16, fill), 6500)
         top, left = mask[:, 0].any(2).argmax(1), mask[:, 0].any(1).argmax(1)
         places = np.bincount(top * 13 + left)  # 5 x 13 of them
         assert len(places) == 65
         assert 65 - 5 * np.sqrt(130) < ((places - 100) ** 2 / 100).sum() < 65 + 5 * np.sqrt(130)  # chi square
 
     def test_of_a_vector_it_is_a_stretch(self, fill):
-        _, mask = block(BITS, 100, fill)[0](patterns_of(BITS, 2900), np.random.default_rng(0))
+        _, mask = distorted(block(BITS, 100, fill), 2900)
         assert (mask.sum(1) == 100).all()
         assert (np.diff(mask.astype(int), axis=1) == 1).sum(1).max() <= 1
         places = np.bincount(mask.argmax(1), minlength=29)
@@ -233,14 +246,14 @@ class TestBlocks:
 
 
 def test_channels_have_noise_of_their_own():
-    queries, mask = block(PHOTO, 20)[0](patterns_of(PHOTO, 1), np.random.default_rng(0))
+    queries, mask = distorted(block(PHOTO, 20), 1)
     red, green, _ = (channel[mask[0, 0]] for channel in queries[0])
     assert abs(np.corrcoef(red, green)[0, 1]) < 5 / np.sqrt(400)
 
 
 @pytest.mark.parametrize("value", [0, 0.5, 1])
 def test_an_erased_block_has_one_value(value):
-    queries, mask = block(PHOTO, 5, value)[0](patterns_of(PHOTO, 20), np.random.default_rng(0))
+    queries, mask = distorted(block(PHOTO, 5, value), 20)
     assert (queries[mask] == value).all()
     with pytest.raises(ValueError, match=r"fill must be one of noise, salt_and_pepper, pattern, 0, 0\.5, 1, got 0\.3"):
         BlockConfig(5, 0.3)
@@ -249,26 +262,26 @@ def test_an_erased_block_has_one_value(value):
 @pytest.mark.parametrize("fill", ["noise", "salt_and_pepper"])
 class TestPixels:
     def test_the_share_is_that_of_whole_pixels_and_places_are_equally_likely(self, fill):
-        _, mask = pixels(PHOTO, 0.3, fill)[0](patterns_of(PHOTO, 2000), np.random.default_rng(0))
+        _, mask = distorted(pixels(PHOTO, 0.3, fill), 2000)
         assert (mask == mask[:, :1]).all()
         assert (mask[:, 0].sum((1, 2)) == 0.3 * 20 * 28).all()
         assert np.abs(mask[:, 0].mean(0) - 0.3).max() < 5 * np.sqrt(0.3 * 0.7 / 2000)
 
     def test_none_and_all(self, fill):
         for share in (0, 1):
-            queries, mask = pixels(DRAWING, share, fill)[0](patterns_of(DRAWING, 9), np.random.default_rng(0))
+            queries, mask = distorted(pixels(DRAWING, share, fill), 9)
             assert (mask == bool(share)).all()
         assert (queries != patterns_of(DRAWING, 9)).any()
 
     def test_any_shape(self, fill):
         spec = PatternSpec((5, 4), binary=True)
-        queries, mask = pixels(spec, 0.5, fill)[0](patterns_of(spec, 400), np.random.default_rng(0))
+        queries, mask = distorted(pixels(spec, 0.5, fill), 400)
         assert (mask.sum((1, 2)) == 10).all()
         assert abs((queries != patterns_of(spec, 400)).mean() - 0.25) < 5 * np.sqrt(0.1875 / 8000)
 
 
 def test_salt_and_pepper_are_white_and_black_pixels():
-    queries, mask = pixels(PHOTO, 0.5, "salt_and_pepper")[0](patterns_of(PHOTO, 100), np.random.default_rng(0))
+    queries, mask = distorted(pixels(PHOTO, 0.5, "salt_and_pepper"), 100)
     values = queries[mask].reshape(100, 3, -1)
     assert (values == values[:, :1]).all()
     assert set(np.unique(values)) == {0, 1}
@@ -301,20 +314,18 @@ class TestGaussian:
 class TestHalf:
     @pytest.mark.parametrize("side", SIDES)
     def test_it_is_that_half(self, side):
-        queries, mask = half(PHOTO, side, 1)[0](patterns_of(PHOTO, 5), np.random.default_rng(0))
+        queries, mask = distorted(half(PHOTO, side, 1), 5)
         expected = np.zeros(mask.shape, bool)
         expected[SIDES[side]] = True
         assert (mask == expected).all() and (queries[mask] == 1).all()
 
     def test_a_random_half_is_each_as_often(self):
-        _, mask = Half(PHOTO)(patterns_of(PHOTO, 2000), np.random.default_rng(0))
+        _, mask = distorted(half(PHOTO), 2000)
         counts = [mask[:, 0][where].all((1, 2)).sum() for where in SIDES.values()]
         assert sum(counts) == 2000 and np.abs(np.array(counts) - 500).max() < 5 * np.sqrt(2000 * 0.25 * 0.75)
 
     def test_of_a_vector_it_is_the_first_or_second(self):
-        _, mask = half(PatternSpec((7,), binary=False))[0](
-            patterns_of(PatternSpec((7,), False), 50), np.random.default_rng(0)
-        )
+        _, mask = distorted(half(PatternSpec((7,), binary=False)), 50)
         assert {tuple(map(int, item)) for item in mask} == {(1, 1, 1, 0, 0, 0, 0), (0, 0, 0, 0, 1, 1, 1)}
 
     @pytest.mark.parametrize(
@@ -351,7 +362,7 @@ class TestOcclusion:
 
     def test_it_needs_another_pattern(self):
         with pytest.raises(ValueError, match=r"episodes\.patterns_per_episode must be at least 2"):
-            block(PHOTO, 6, "pattern")[0](patterns_of(PHOTO, 1), np.random.default_rng(0))
+            distorted(block(PHOTO, 6, "pattern"), 1)
 
 
 class TestAnyOf:
@@ -408,34 +419,7 @@ def test_a_number_is_the_same_for_all_and_leaves_the_generator_alone():
     assert random.random() == np.random.default_rng(0).random()
 
 
-def test_whole_numbers_of_a_range_are_equally_likely_both_ends_included():
-    drawn = Strength.of([2, 6], "size", 1, 9, whole=True).draw(5000, np.random.default_rng(0))
-    counts = np.bincount(drawn, minlength=7)
-    assert counts[:2].sum() == 0 and len(counts) == 7
-    assert np.abs(counts[2:] - 1000).max() < 5 * math.sqrt(5000 * 0.2 * 0.8)
-
-
 def test_numbers_of_a_range_are_uniform():
     drawn = Strength.of([0.25, 0.75], "share", 0, 1).draw(5000, np.random.default_rng(0))
     assert 0.25 <= drawn.min() < 0.26 and 0.74 < drawn.max() <= 0.75
     assert abs(drawn.mean() - 0.5) < 5 * 0.5 / math.sqrt(12 * 5000)
-
-
-@pytest.mark.parametrize(
-    ("setting", "message"),
-    [
-        ("much", "must be a whole number or a range [low, high] of them, got 'much'"),
-        (True, "must be a whole number"),
-        (2.5, "must be a whole number"),
-        (None, "must be a whole number"),
-        ([3], "must be a whole number"),
-        ([1, 2, 3], "must be a whole number"),
-        ([5, 3], "must be a range [low, high] that rises, got [5, 3]"),
-        ([0, 3], "must lie between 1 and the 9 there are, got [0, 3]"),
-        (10, "must lie between 1 and the 9 there are, got 10"),
-    ],
-)
-def test_anything_else_is_refused(setting, message):
-    with pytest.raises(ValueError) as caught:
-        Strength.of(setting, "size", 1, 9, "the 9 there are", whole=True)
-    assert str(caught.value).startswith(f"distortion.size {message}")

@@ -1,11 +1,10 @@
 """Episodes depend on (seed, split, index) and on nothing else: not on order, workers or processes."""
 
-from itertools import islice
+from itertools import combinations, islice
 
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader, default_convert
 
 from lightning_ebm.data.bits import RandomBits, RandomBitsConfig
 from lightning_ebm.data.distortions import Pixels, PixelsConfig
@@ -24,10 +23,11 @@ class TestPurity:
         assert [tuple(part.shape) for part in episode] == [(3, 5, 24)] * 3
         assert [part.dtype for part in episode] == [torch.float32, torch.float32, torch.bool]
 
-    @pytest.mark.parametrize("other", [{"seed": 1}, {"split": "val"}, {"split": "test"}])
-    def test_seed_and_split_make_a_difference(self, other):
+    def test_seed_and_split_make_a_difference(self):
         assert same(episodes()[7], episodes()[7])
-        assert not torch.equal(episodes()[7].patterns, episodes(**other)[7].patterns)
+        drawn = [episodes(split)[7].patterns for split in ("train", "val", "test")] + [episodes(seed=1)[7].patterns]
+        for one, other in combinations(drawn, 2):
+            assert 30 < (one != other).sum() < 90  # of 120 bits, 60 are expected, give or take 5.5
 
     def test_no_two_episodes_are_alike(self):
         patterns = episodes().batch(range(200)).patterns.flatten(1)
@@ -59,15 +59,6 @@ class TestPurity:
 
 
 class TestLoading:
-    @pytest.mark.parametrize("workers", [0, 2])
-    def test_workers_make_no_difference(self, workers):
-        sampler = EpisodeSampler(batch=4, stop=16)
-        loader = DataLoader(episodes(), batch_sampler=sampler, collate_fn=default_convert, num_workers=workers)
-        loaded = list(loader)
-        assert len(loaded) == 4
-        for step, episode in enumerate(loaded):
-            assert same(episode, episodes().batch(range(4 * step, 4 * step + 4)))
-
     @pytest.mark.parametrize("world", [2, 4])
     def test_processes_together_equal_one(self, world):
         one = EpisodeSampler(batch=8, stop=28)

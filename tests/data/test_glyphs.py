@@ -112,13 +112,6 @@ class TestDraw:
         counts = np.bincount([hand[image.tobytes()] for image in drawn], minlength=8)
         assert np.abs(counts - 250).max() < 5 * np.sqrt(2000 * 1 / 8 * 7 / 8)
 
-    def test_more_than_there_are(self, glyphs):
-        there = len(glyphs.splits["val"].characters)
-        with pytest.raises(
-            ValueError, match=rf"episodes\.patterns_per_episode .* {there}, the val images of Glyphs, got {there + 1}"
-        ):
-            glyphs.draw("val", there + 1, np.random.default_rng(0))
-
 
 class TestDrawing:
     @pytest.mark.slow
@@ -169,9 +162,3 @@ class TestDrawing:
         monkeypatch.setattr(matplotlib, "get_data_path", lambda: str(tmp_path))
         with pytest.raises(DataError, match=r"DejaVuSans\.ttf is missing: reinstall matplotlib"):
             draw_glyphs.__wrapped__(32, 1)
-
-
-@pytest.mark.parametrize(("key", "value"), [("size", 15), ("size", 65), ("hands", 0), ("hands", 101)])
-def test_settings_are_checked(key, value):
-    with pytest.raises(ValueError, match=rf"{key} must be at least .* and at most .*, got {value}"):
-        GlyphsConfig(**{key: value})

@@ -1,21 +1,16 @@
 """Pairs of tokens: a key has one value in an episode, and another in the next."""
 
 from hashlib import sha256
-from itertools import islice
 
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader, default_convert
 
 from baselines.nearest_pattern import NearestPattern
-from lightning_ebm.data.datamodule import EpisodeDataModule
 from lightning_ebm.data.distortions import Half, HalfConfig
-from lightning_ebm.data.episodes import EpisodeDataset, EpisodeSampler, Sampling, episode_random
+from lightning_ebm.data.episodes import EpisodeDataset, Sampling, episode_random
 from lightning_ebm.data.key_value import KeyValue, KeyValueConfig
 from lightning_ebm.experiments.measure import measure
-from lightning_ebm.schema import EpisodesConfig
-from tests.data.roots import same
 
 
 def small(**settings):
@@ -81,25 +76,6 @@ def test_contents_are_those_that_were_recorded():
         drawn = [source.draw(split, 16, episode_random(0, split, index)) for index in (0, 1, 7)]
         hashes.append(sha256(np.stack(drawn)).hexdigest()[:16])
     assert hashes == ["ad9e23dc35aa9422", "df29fa178cfad511", "f19c80e95129e0d4"]
-
-
-def test_workers_processes_and_restarts_make_no_difference():
-    source = small()
-    sampler = EpisodeSampler(batch=4, stop=8)
-    loaded = [
-        list(DataLoader(dataset(source), batch_sampler=sampler, collate_fn=default_convert, num_workers=workers))
-        for workers in (0, 2)
-    ]
-    assert len(loaded[0]) == 2
-    assert all(same(*pair) for pair in zip(*loaded, strict=True))
-    whole = dataset(source).batch(range(8))
-    (indices,) = EpisodeSampler(batch=8, stop=8, rank=1, world=2)
-    assert same(dataset(source).batch(indices), [part[1::2] for part in whole])
-    config = EpisodesConfig(patterns_per_episode=4, batch=2)
-    through, resumed = (EpisodeDataModule(source, dataset(source).distortion, config) for _ in range(2))
-    resumed.load_state_dict({"position": 6})
-    after = islice(iter(through.train_dataloader()), 3, 5)
-    assert all(same(a, b) for a, b in zip(after, resumed.train_dataloader(), strict=False))
 
 
 def test_exact_recall_is_the_accuracy_of_values():

@@ -50,9 +50,3 @@ def test_a_missing_package(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(DataError, match=r"photographs of scikit-\w+ are missing: pip install 'lightning-ebm\[photo"):
         Photographs()
-
-
-@pytest.mark.parametrize("size", [7, 97])
-def test_the_size_is_checked(size):
-    with pytest.raises(ValueError, match=rf"size must be at least 8 and at most 96, got {size}"):
-        PhotographsConfig(size)

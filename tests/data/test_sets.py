@@ -52,12 +52,11 @@ def dataset(source, items=4, sampling=Sampling(classes=2, with_replacement=True)
 class TestExactness:
     def test_workers_make_no_difference(self, source):
         sampler = EpisodeSampler(batch=4, stop=16)
-        loaded = [
-            list(DataLoader(dataset(source), batch_sampler=sampler, collate_fn=default_convert, num_workers=workers))
-            for workers in (0, 4)
-        ]
-        assert len(loaded[0]) == 4
-        assert all(same(*pair) for pair in zip(*loaded, strict=True))
+        loader = DataLoader(dataset(source), batch_sampler=sampler, collate_fn=default_convert, num_workers=4)
+        loaded = list(loader)
+        assert len(loaded) == 4
+        for step, episode in enumerate(loaded):
+            assert same(episode, dataset(source).batch(range(4 * step, 4 * step + 4)))
 
     def test_processes_make_no_difference(self, source):
         whole = dataset(source).batch(range(8))
@@ -117,15 +116,30 @@ class TestCorrelated:
         assert len(set(rows)) < count
 
     def test_more_than_there_are(self, source):
-        part = source.splits["test"]
-        with pytest.raises(
-            ValueError, match=rf"episodes\.patterns_per_episode must be at most {len(part)}, .*with_replacement=true"
-        ):
+        part, name = source.splits["test"], type(source).__name__
+        most = rf"at most {len(part)}, the test images of {name}, got {len(part) + 1} .*with_replacement=true"
+        with pytest.raises(ValueError, match=rf"episodes\.patterns_per_episode must be {most}"):
             source.draw("test", len(part) + 1, np.random.default_rng(0))
         with pytest.raises(ValueError, match=rf"episodes\.classes must be at most {len(part.members)}"):
             source.draw("test", 1, np.random.default_rng(0), Sampling(len(part.members) + 1))
         with pytest.raises(ValueError, match=r"episodes\.patterns_per_episode must be at most .* episodes\.classes=1"):
             source.draw("test", min(map(len, part.members)) + 1, np.random.default_rng(0), Sampling(1))
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "wrong", "bounds"),
+    [
+        ("bits", "size", [0], "at least 1"),
+        ("glyphs", "hands", [0, 101], "at least 1 and at most 100"),
+        ("glyphs", "size", [15, 65], "at least 16 and at most 64"),
+        ("omniglot", "size", [27, 106], "at least 28 and at most 105"),
+        ("photographs", "size", [7, 97], "at least 8 and at most 96"),
+    ],
+)
+def test_settings_are_checked(name, key, wrong, bounds):
+    for value in wrong:
+        with pytest.raises(ValueError, match=rf"{key} must be {bounds}, got {value}"):
+            datasets.load(name).config(**{key: value})
 
 
 def test_bits_have_no_classes():

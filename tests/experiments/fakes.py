@@ -43,19 +43,11 @@ def gallery(channels: int = 1, items: int = 3, steps: int = 4) -> dict[str, Reca
 
 
 def comparison(results: list[Record], pictures: dict[str, Recall] | None = None) -> Comparison:
+    origin = {"command": f"lightning-ebm compare {NASTY}", "commit": "abc", "date": "2026-01-02"}
     return Comparison(
-        title=f"Fakes {NASTY}",
-        unit="wrong <bits> of 128",
-        results=results,
-        gallery=pictures or {},
-        config=f"name: {NASTY}\n",
-        provenance={
-            "command": f"lightning-ebm compare {NASTY}",
-            "commit": "abc",
-            "date": "2026-01-02",
-            f"key {NASTY}": f"value {NASTY}",
-        },
-    )
+        title=f"Fakes {NASTY}", unit="wrong <bits> of 128", results=results, gallery=pictures or {},
+        config=f"name: {NASTY}\n", provenance={**origin, f"key {NASTY}": f"value {NASTY}"},
+    )  # fmt: skip
 
 
 def sizes() -> list[Record]:

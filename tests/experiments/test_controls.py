@@ -1,7 +1,5 @@
 """Exact slots: the codes themselves in the rows, read as the EBMM reads them."""
 
-import csv
-
 import pytest
 import torch
 
@@ -12,6 +10,7 @@ from lightning_ebm.experiments.controls import ExactSlots
 from lightning_ebm.memory import PatternSpec
 from tests.contract import MemoryContract, build
 from tests.ebmm.energies import SMALL, small_energy
+from tests.tables import rows_of
 
 
 def ebmm(name, **writing):
@@ -67,7 +66,6 @@ def test_a_comparison_has_them_as_a_control(tmp_path):
     energy = "{name: measured_mixture, slots: 4, code_dim: 8, hidden: 4, detector: 2, recovery: 2, steps: 1}"
     rows = f"compare.rows={{EBMM: {{memory: {{energy: {energy}}}}}}}"
     assert main(["compare", "configs/debug.yaml", f"output={tmp_path}", rows, "memory=EBMM"]) == 0
-    with (tmp_path / "compare-debug" / "results.csv").open() as file:
-        rows = {row["label"]: row for row in csv.DictReader(file)}
+    rows = {row["label"]: row for row in rows_of(tmp_path / "compare-debug" / "results.csv")}
     assert rows["EBMM, exact slots"]["memory"] == "control"
     assert rows["EBMM, exact slots"]["floats"] == rows["EBMM"]["floats"] == str(4 * (8 + 1))

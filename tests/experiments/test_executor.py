@@ -138,14 +138,6 @@ def test_an_experiment_says_that_it_started_before_it_imports_what_may_hang(tmp_
     assert started.startswith("started as process ") and imports == "imports torch"
 
 
-def test_a_job_that_gives_up_is_asked_to_stop(tmp_path):
-    ready = tmp_path / "job" / "ready"
-    code = f"import time; open({str(ready)!r}, 'w').close(); time.sleep(600)"
-    assert run([python(tmp_path, code, gives_up=ready.exists)]) == {
-        "job": "killed by SIGTERM; last line: it printed nothing"
-    }
-
-
 def test_a_signal_to_this_process_reaches_all_jobs(tmp_path):
     code = """
 import pathlib, signal, sys, time

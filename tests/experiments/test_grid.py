@@ -1,6 +1,5 @@
 """The grid of a comparison: its experiments, and that each is done once, whatever happens to the process."""
 
-import csv
 import itertools
 import os
 import re
@@ -20,6 +19,7 @@ from lightning_ebm.experiments.compare import compare
 from lightning_ebm.experiments.executor import UnfinishedError
 from lightning_ebm.experiments.experiment import run_experiments
 from lightning_ebm.experiments.grid import grid
+from tests.tables import rows_of
 
 BROKEN = {"memory": {"name": "ebmm", "energy": "resnet_conv"}}
 """A row that fails only when its memory is built: its net takes images, and the patterns are bits."""
@@ -67,11 +67,7 @@ def test_experiments_are_rows_times_sizes_times_variations_times_seeds(tmp_path)
 def test_rows_sizes_and_variations_may_name_a_recipe(tmp_path):
     paper = resolve(read({"recipe": "paper"})).training.learning_rate
     recipe = {"recipe": "paper"}
-    for row, vary in (
-        (recipe, {}),
-        ({"sizes": {"a": recipe}}, {}),
-        ({}, {"schedule": {"paper": recipe}}),
-    ):
+    for row, vary in ((recipe, {}), ({"sizes": {"a": recipe}}, {}), ({}, {"schedule": {"paper": recipe}})):
         (found,) = grid(small(tmp_path, rows={"row": row}, vary=vary, seeds=[]))
         assert found.config.training.learning_rate == paper != resolve({}).training.learning_rate
 
@@ -153,8 +149,7 @@ def test_records_floats_equal_a_recount_and_bits_know_the_precision(tmp_path, ca
     assert by_label["Hopfield", 0].floats == 16 * 15 // 2
     state = experiment.build(grid(small(tmp_path))[0].config).memory.write(torch.rand(3, 2, 16).round())
     assert by_label["Mixture, 2 rows", 0].floats == sum(tensor[0].numel() for tensor in state.values())
-    with (tmp_path / "compare-a-grid" / "results.csv").open() as file:
-        rows = [row["label"] for row in csv.DictReader(file)]
+    rows = [row["label"] for row in rows_of(tmp_path / "compare-a-grid" / "results.csv")]
     assert rows.count("query itself") == 1 and rows.count("Mixture, 2 rows") == 1  # seeds pooled
 
 
@@ -174,8 +169,7 @@ def test_an_experiment_that_fails_does_not_stop_the_others(tmp_path, capsys):
     assert f"broken: failed: {FAILURE}" in printed
     assert printed.endswith("error: not finished, see above and log.txt in the run's folder: broken")
     folder = tmp_path / "compare-grid"
-    with (folder / "cells.csv").open() as file:
-        assert {row["memory"] for row in csv.DictReader(file)} == {"ebmm", "hopfield", "control"}
+    assert {row["memory"] for row in rows_of(folder / "cells.csv")} == {"ebmm", "hopfield", "control"}
     with pytest.raises(UnfinishedError, match="broken") as error:
         compare(path)
     assert {record.memory for record in error.value.found} == {"ebmm", "hopfield", "control"}
@@ -183,9 +177,8 @@ def test_an_experiment_that_fails_does_not_stop_the_others(tmp_path, capsys):
 
 
 def test_in_a_file_each_experiment_that_ends_in_its_own_process_is_a_line(tmp_path, capsys):
-    plain = small(tmp_path, seeds=[], precisions=["float32"])
-    rows = plain["compare"]["rows"]
-    plain["compare"]["rows"] = {"Hopfield": rows["Hopfield"], "broken": BROKEN}
+    rows = {"Hopfield": {"memory": {"name": "hopfield"}}, "broken": BROKEN}
+    plain = small(tmp_path, seeds=[], precisions=["float32"], rows=rows)
     path = tmp_path / "grid.yaml"
     path.write_text(yaml.safe_dump(plain))
     assert main(["compare", str(path), "compare.jobs=2"]) == 1
@@ -224,8 +217,8 @@ def test_experiments_that_share_a_training_share_a_process(tmp_path):
     """Variations of the test's distortion: one folder, one training. One that fails does not stop the others."""
     amounts = {"few": 2, "too many": 99, "many": 12}
     vary = {"noise": {n: {"test_distortion": {"name": "pixels", "amount": k}} for n, k in amounts.items()}}
-    plain = small(tmp_path, seeds=[], precisions=["float32"], vary=vary, jobs=2)
-    plain["compare"]["rows"] = {"Mixture": {"memory": {"name": "ebmm", "energy": {"name": "mixture", "slots": 2}}}}
+    rows = {"Mixture": {"memory": {"name": "ebmm", "energy": {"name": "mixture", "slots": 2}}}}
+    plain = small(tmp_path, seeds=[], precisions=["float32"], vary=vary, jobs=2, rows=rows)
     experiments = grid(plain)
     assert len({one.folder for one in experiments}) == 1
     failed = run_experiments(experiments)
@@ -238,10 +231,6 @@ def test_experiments_that_share_a_training_share_a_process(tmp_path):
 
 
 def test_rows_may_differ_in_how_training_images_are_augmented(tmp_path):
-    config = small(tmp_path) | {"data": {"name": "glyphs"}, "distortion": {"name": "block"}}
-    config["compare"]["rows"] = {
-        name: {"memory": {"name": "no_memory"}, "data": {"augment": augment}}
-        for name, augment in {"plain": False, "augmented": True}.items()
-    }
-    found = grid(config)
-    assert {one.config.data.config.augment for one in found} == {False, True}
+    rows = {str(augment): {"memory": {"name": "no_memory"}, "data": {"augment": augment}} for augment in (False, True)}
+    config = small(tmp_path, rows=rows) | {"data": {"name": "glyphs"}, "distortion": {"name": "block"}}
+    assert {one.config.data.config.augment for one in grid(config)} == {False, True}

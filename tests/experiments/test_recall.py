@@ -1,7 +1,6 @@
 """A user's own images in a pretrained memory: what is shown and counted is what was recalled."""
 
 import base64
-import csv
 import dataclasses
 import io
 import re
@@ -18,6 +17,7 @@ from lightning_ebm.data.episodes import DataError
 from lightning_ebm.experiments.recall import DRAWINGS, PHOTOGRAPHS, default_memory, recall
 from tests.experiments.fakes import NASTY
 from tests.reporting.test_report import Page
+from tests.tables import rows_of
 from tests.test_pretrained import tiny
 
 NAME = "glyphs-4096"  # its data need no files
@@ -70,8 +70,7 @@ def test_the_numbers_are_those_of_the_pictures(reported):
     shown = strips(page)
     assert shown.shape == (3, 2 + 5, 32, 32)
     pattern, query, answer = shown[:, 0] > 127, shown[:, 1] > 127, shown[:, -1] > 127
-    with (reported / "table.csv").open(newline="") as file:
-        table = list(csv.DictReader(file))
+    table = rows_of(reported / "table.csv")
     assert [row["image"] for row in table] == ["1. ring.png", "2. box.jpg", "3. a <b> & c.png"]
     for place, row in enumerate(table):
         assert float(row["error of the query"]) == (pattern[place] != query[place]).sum()
@@ -151,8 +150,7 @@ def test_mistakes_are_one_line(tmp_path, drawings, refused):
 def test_without_a_name_drawings_are_recalled_from_half_of_them(drawings, tmp_path):
     files = [str(path) for path in drawings]
     assert main(["recall", *files, "distortion={name: half, side: top}", f"output={tmp_path}"]) == 0
-    with (only(tmp_path, DRAWINGS) / "table.csv").open(newline="") as file:
-        table = list(csv.DictReader(file))
+    table = rows_of(only(tmp_path, DRAWINGS) / "table.csv")
     assert len(table) == 3
     for row in table:
         assert float(row["error on all values"]) < 0.2 * float(row["error of the query"])

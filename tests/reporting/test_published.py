@@ -1,4 +1,3 @@
-import csv
 import dataclasses
 import math
 from pathlib import Path
@@ -15,6 +14,7 @@ from lightning_ebm.reporting.figures.errors import error_against_items, error_ag
 from lightning_ebm.reporting.published import FOLDER, NAMES, published
 from tests.experiments import fakes
 from tests.reporting.test_report import Page
+from tests.tables import rows_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")  # a memory diverged
 
@@ -34,10 +34,8 @@ def test_the_paper_s_numbers():
     first = figure.lines["MANN"][0]
     assert first[0] == 1152 and math.isnan(first[1])  # the mean lies outside of the plot
     assert set(published("figure3-cifar").lines) == {"EBMM conv", "MANN", "MemNet"}
-    with (FOLDER / "figure3.csv").open(newline="") as file:
-        rows = len(list(csv.DictReader(file)))
-    names = ("figure3-omniglot", "figure3-cifar")
-    assert rows == sum(len(points) for name in names for points in published(name).lines.values())
+    points = [one for name in ("figure3-omniglot", "figure3-cifar") for one in published(name).lines.values()]
+    assert len(rows_of(FOLDER / "figure3.csv")) == sum(map(len, points))
 
 
 def test_numbers_of_one_s_own(tmp_path):
@@ -149,24 +147,17 @@ def test_rows_of_the_html_tables():
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("name", "message"),
     [
-        ({"paper_results": "figure4"}, "^compare.paper_results: must be one of figure3-omniglot"),
-        (
-            {"paper_results": "figure3-omniglot"},
-            "^compare.paper_results: its errors are wrong pixels of 1024, and these are wrong bits of 16$",
-        ),
+        ("figure4", "must be one of figure3-omniglot"),
+        ("figure3-omniglot", "its errors are wrong pixels of 1024, and these are wrong bits of 16$"),
     ],
 )
-def test_numbers_of_other_patterns_are_not_laid_over(tmp_path, changes, message):
+def test_numbers_of_other_patterns_are_not_laid_over(tmp_path, name, message):
     """A mistake, found before anything is trained."""
-    task = {
-        "output": str(tmp_path),
-        "data": {"name": "bits", "size": "16"},
-        "distortion": {"name": "pixels", "amount": "8"},
-    }
-    with pytest.raises(ConfigError, match=message):
-        compare({**task, "memory": "hopfield", "compare": changes})
+    task = {"data": {"name": "bits", "size": "16"}, "distortion": {"name": "pixels", "amount": "8"}}
+    with pytest.raises(ConfigError, match=f"^compare.paper_results: {message}"):
+        compare({**task, "output": str(tmp_path), "memory": "hopfield", "compare": {"paper_results": name}})
     assert not list(tmp_path.iterdir())
 
 

@@ -28,6 +28,7 @@ from lightning_ebm.reporting.record import (
     write_csv,
 )
 from tests.experiments import fakes
+from tests.tables import rows_of
 
 RESULTS = Path(__file__).parents[2] / "results"
 
@@ -74,8 +75,7 @@ def test_a_file_holds_every_field_and_what_is_derived():
 def test_csv_round_trip(tmp_path):
     records = fakes.sizes()
     write_cells(records, tmp_path)
-    with (tmp_path / "cells.csv").open(newline="", encoding="utf-8") as file:
-        lines = list(csv.DictReader(file))
+    lines = rows_of(tmp_path / "cells.csv")
     for line, back, record in zip(lines, read_csv(tmp_path / "cells.csv"), records, strict=True):
         expected = [np.mean(record.error_corrupted), *np.percentile(record.error_corrupted, [5, 95])]
         found = [float(line[f"corrupted_{name}"]) for name in ("mean", "p5", "p95")]
@@ -106,10 +106,9 @@ def test_all_published_results_can_be_read():
     for path in files:
         records = read_csv(path)
         assert {record.role for record in records} == {"", PRIOR, QUERY}
-        with path.open(newline="", encoding="utf-8") as file:
-            for line, record in zip(csv.DictReader(file), records, strict=True):
-                assert (record.label, str(record.mask_known)) == (line["label"], line["mask_known"])
-                assert [record.mean("error")] == [float(line["error_mean"])]
+        for line, record in zip(rows_of(path), records, strict=True):
+            assert (record.label, str(record.mask_known)) == (line["label"], line["mask_known"])
+            assert [record.mean("error")] == [float(line["error_mean"])]
 
 
 @pytest.mark.parametrize(
@@ -142,7 +141,7 @@ def test_files_that_are_none_are_named(tmp_path, content, message):
 
 def change(path, column, text):
     """Writes text into a column of the second record."""
-    lines = list(csv.DictReader(path.read_text().splitlines()))
+    lines = rows_of(path)
     lines[1][column] = text
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)

@@ -1,5 +1,4 @@
 import base64
-import csv
 import dataclasses
 import io
 import re
@@ -11,6 +10,7 @@ from PIL import Image
 
 from lightning_ebm.reporting.report import save_strips, write_report
 from tests.experiments import fakes
+from tests.tables import rows_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")  # a memory diverged
 FIGURES = ("error_against_size", "recall_gallery", "read_path_ebmm", "read_path_script-alert-1-script-co")
@@ -80,8 +80,7 @@ def test_the_folder_holds_page_numbers_and_figures(one_setting):
     files |= {f"{name}.png" for name in FIGURES}
     assert {path.name for path in folder.iterdir()} == files
     assert all(path.stat().st_size > 20 for path in folder.iterdir())
-    with (folder / "results.csv").open(newline="", encoding="utf-8") as file:
-        assert len(list(csv.DictReader(file))) == len(fakes.sizes())
+    assert len(rows_of(folder / "results.csv")) == len(fakes.sizes())
 
 
 def test_the_page_needs_nothing_from_outside(one_setting, several_settings):

@@ -23,19 +23,9 @@ from tests.reporting.test_report import Page
 pytestmark = pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")  # a memory diverged
 
 LABELS = (
-    *(
-        "EBMM [/no mask]",
-        "[bold]",
-        "[link=x]y[/link]",
-        ":smile:",
-        "<b>bold</b>",
-        "a | b",
-        "$x_1$",
-        "100 %",
-        "back\\slash",
-    ),
-    *("*stars*", "~~struck~~", "# head", "&amp;", "{brace}", "^", '"quoted"', "_hidden", "ångström 記憶", "`code`"),
-)
+    "EBMM [/no mask]", "[bold]", "[link=x]y[/link]", ":smile:", "<b>bold</b>", "a | b", "$x_1$", "100 %", "back\\slash",
+    "*stars*", "~~struck~~", "# head", "&amp;", "{brace}", "^", '"quoted"', "_hidden", "ångström 記憶", "`code`",
+)  # fmt: skip
 
 
 def printed(table: Table, width: int = 200, **settings) -> str:

@@ -1,6 +1,5 @@
 """A sweep: what is proposed, kept, resumed, stopped and reported."""
 
-import csv
 import itertools
 import json
 import math
@@ -23,6 +22,7 @@ from lightning_ebm.signals import REQUEUE
 from lightning_ebm.sweeping import sweep
 from lightning_ebm.sweeping.file import Hyperband, checked
 from lightning_ebm.sweeping.trials import grid_values, is_hopeless, job, propose, read_trials, values_at
+from tests.tables import rows_of
 
 FAKE = str(Path(__file__).parent / "fake_run.py")
 
@@ -60,7 +60,7 @@ def test_table_and_best_command(tmp_path, capsys):
     assert main(["sweep", str(file), f"output={tmp_path / 'out'}", "workers=2"]) == 0
     printed = capsys.readouterr().out
     folder = tmp_path / "out" / "sweep-mine"
-    rows = list(csv.DictReader((folder / "sweep.csv").open()))
+    rows = rows_of(folder / "sweep.csv")
     assert [row["x"] for row in rows] == ["1.0", "2.0", "3.0"]
     assert [row["run"] for row in rows] == ["run-001", "run-002", "run-000"]
     assert float(rows[0]["error"]) == pytest.approx(4 / 3)
@@ -140,8 +140,7 @@ def test_a_nan_is_the_worst_of_all_errors(tmp_path):
     assert any(math.isnan(x) for x, _ in outcomes)
     for x, outcome in outcomes:
         assert outcome.error == (math.inf if math.isnan(x) else pytest.approx(x + 1 / 3))
-    with (tmp_path / "out" / "sweep-mine" / "sweep.csv").open() as file:
-        errors = [float(row["error"]) for row in csv.DictReader(file)]
+    errors = [float(row["error"]) for row in rows_of(tmp_path / "out" / "sweep-mine" / "sweep.csv")]
     assert errors == sorted(errors)
 
 

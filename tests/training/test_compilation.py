@@ -10,12 +10,11 @@ from lightning_ebm.ebmm.stepwise import Stepwise
 from lightning_ebm.memory import PatternSpec, is_trainable
 from lightning_ebm.registry import memories
 from lightning_ebm.training import compilation
-from lightning_ebm.training import trainer as training
 from lightning_ebm.training.compilation import CompiledLoss, compiler, is_compiled
 from tests.ebmm.energies import SMALL
 from tests.ebmm.test_exactness import episode, small
 from tests.marks import fast, slow
-from tests.training.tiny import assert_same_state, config, cut_at, last, metrics
+from tests.training.tiny import assert_same_state, config, cut_at, last, metrics, trained
 
 MIXTURE = (
     "memory={name: ebmm, energy: {name: mixture, slots: 4}}", "training.max_steps=4", "trainer.threads=1",
@@ -173,17 +172,15 @@ def test_a_loss_whose_compiled_gradients_are_wrong_runs_eagerly(error):
 def test_resuming_a_compiled_run_changes_nothing_and_compiles_nothing_anew(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
     counters.clear()
-    whole = training.build(config(tmp_path / "whole", *MIXTURE))
-    training.train(whole)
+    whole = trained(config(tmp_path / "whole", *MIXTURE))
     assert counters["inductor"]["fxgraph_cache_miss"] >= 2  # a write step and a read step
     assert "compiled meta_loss for 4 patterns in" in capsys.readouterr().out
     assert yaml.safe_load((whole.folder / "provenance.yaml").read_text())["compiled"] == "yes"
-    cut_at(3, lambda: training.train(training.build(config(tmp_path / "cut", *MIXTURE))))
+    cut_at(3, config(tmp_path / "cut", *MIXTURE))
     torch._dynamo.reset()  # as in a new process
     counters.clear()
     monkeypatch.setattr(compilation, "agree", None)  # the checkpoint says that the gradients are right
-    cut = training.build(config(tmp_path / "cut", *MIXTURE))
-    training.train(cut)
+    cut = trained(config(tmp_path / "cut", *MIXTURE))
     assert counters["aot_autograd"]["autograd_cache_hit"] >= 2
     assert not counters["inductor"]["fxgraph_cache_miss"]
     assert_same_state(last(whole.folder), last(cut.folder))
@@ -198,20 +195,19 @@ def test_what_cannot_be_compiled_says_so_and_runs_eagerly(tmp_path, monkeypatch,
         return compiled
 
     monkeypatch.setattr(compilation, "compiler", lambda **_: refused)
-    training.train(training.build(config(tmp_path / "compiled", *MIXTURE)))
+    trained(config(tmp_path / "compiled", *MIXTURE))
     said = "meta_loss cannot be compiled and runs eagerly: RuntimeError: no compiler was found\n"
     assert said in capsys.readouterr().out
-    eager = training.build(config(tmp_path / "eager", *MIXTURE, "trainer.compile=false"))
-    training.train(eager)
+    eager = trained(config(tmp_path / "eager", *MIXTURE, "trainer.compile=false"))
     (folder,) = (tmp_path / "compiled").glob("debug-*")
     assert_same_state(last(folder), last(eager.folder))
 
 
 def test_long_loops_and_varying_numbers_run_eagerly(tmp_path, capsys):
     lstm = "memory={name: lstm, hidden: 6}", "training.max_steps=1", "trainer.compile=true"
-    training.train(training.build(config(tmp_path, *lstm, "episodes.patterns_per_episode=17")))
+    trained(config(tmp_path, *lstm, "episodes.patterns_per_episode=17"))
     assert "runs eagerly: only loops over up to 16 patterns are compiled, and it has 17" in capsys.readouterr().out
-    training.train(training.build(config(tmp_path, *lstm, "episodes.train_patterns_per_episode=[2,5]")))
+    trained(config(tmp_path, *lstm, "episodes.train_patterns_per_episode=[2,5]"))
     assert "for a fixed number of patterns, not for [2, 5]" in capsys.readouterr().out
 
 

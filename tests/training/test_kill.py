@@ -17,7 +17,7 @@ import pytest
 
 from lightning_ebm.reporting.figures.curves import read_curve
 from lightning_ebm.training import trainer as training
-from tests.training.tiny import assert_same_state, config, last, metrics
+from tests.training.tiny import assert_same_state, config, last, metrics, trained
 
 OVERRIDES = ("training.max_steps=60", "training.validate_every=4", "training.ema_decay=0.9", "episodes.val=2")
 
@@ -31,7 +31,7 @@ def start(folder):
         try:
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, 1)
-            training.train(training.build(config(folder, *OVERRIDES)))
+            trained(config(folder, *OVERRIDES))
             code = 0
         finally:
             os._exit(code)

@@ -1,6 +1,5 @@
 """Weights & Biases is a view: the real package, offline or against a server on this machine, never stops a run."""
 
-import csv
 import json
 import os
 import pwd
@@ -20,6 +19,7 @@ from lightning_ebm.experiments.grid import grid
 from lightning_ebm.training import loggers
 from lightning_ebm.training.trainer import build, train
 from tests.marks import fast, slow
+from tests.tables import rows_of
 from tests.training.tiny import DEBUG, TINY
 
 wandb = pytest.importorskip("wandb")
@@ -109,8 +109,8 @@ def inspected(folder, *options):
 
 
 def recorded(folder):
-    with (folder / "metrics" / "version_0" / "metrics.csv").open() as file:
-        return [{k: v for k, v in row.items() if k != "train/seconds"} for row in csv.DictReader(file)]
+    rows = rows_of(folder / "metrics" / "version_0" / "metrics.csv")
+    return [{k: v for k, v in row.items() if k != "train/seconds"} for row in rows]
 
 
 def test_an_offline_run_holds_everything_and_changes_nothing(tmp_path):

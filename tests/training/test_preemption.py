@@ -23,7 +23,7 @@ from lightning_ebm.training import trainer as training
 from lightning_ebm.training.module import MetaTraining
 from lightning_ebm.training.preemption import wait_for_child
 from tests.marks import slow
-from tests.training.tiny import DEBUG, TINY, assert_same_state, config, last, metrics
+from tests.training.tiny import DEBUG, TINY, assert_same_state, config, last, metrics, trained
 
 OVERRIDES = ("training.max_steps=53", "training.validate_every=20", "training.ema_decay=0.5", "episodes.val=2")
 
@@ -51,11 +51,9 @@ def at_update(monkeypatch, update, work):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    run = training.build(config(tmp_path_factory.mktemp("whole"), *OVERRIDES))
     with pytest.MonkeyPatch.context() as patch:
         at_update(patch, 0, None)
-        training.train(run)
-    return run.folder
+        return trained(config(tmp_path_factory.mktemp("whole"), *OVERRIDES)).folder
 
 
 @pytest.mark.parametrize(
@@ -306,8 +304,7 @@ def test_data_that_vanished_stops_before_anything_is_touched(tmp_path, monkeypat
 
 
 def test_updates_after_the_last_validation_are_kept(tmp_path):
-    run = training.build(config(tmp_path, "training.max_steps=5", "training.validate_every=2"))
-    training.train(run)
+    run = trained(config(tmp_path, "training.max_steps=5", "training.validate_every=2"))
     assert training.training_record(run)[0] == last(run.folder)["global_step"] == 5
 
 

@@ -9,16 +9,14 @@ from lightning_ebm.memory import AssociativeMemory, PatternSpec
 from lightning_ebm.registry import Choice, memories
 from lightning_ebm.schema import TrainingConfig
 from lightning_ebm.training.module import MetaTraining
-from lightning_ebm.training.trainer import train
-from tests.training.tiny import DECODED, assert_same_state, built, cut_at, last
+from lightning_ebm.training.trainer import build
+from tests.training.tiny import DECODED, assert_same_state, cut_at, last, on_glyphs, trained
 
 SPEC = PatternSpec((6,), binary=True)
 
 
 def run(folder, *words):
-    made = built(folder, *words)
-    train(made)
-    return made
+    return trained(on_glyphs(folder, *words))
 
 
 def test_the_loss_is_the_auxiliary_one_then_the_meta_loss_plus_its_share(tmp_path, monkeypatch):
@@ -44,7 +42,7 @@ def test_the_loss_is_the_auxiliary_one_then_the_meta_loss_plus_its_share(tmp_pat
 
 def test_writing_learns_only_afterwards(tmp_path):
     words = (DECODED, "training.max_steps=3", "training.weight_decay=0")
-    fresh = built(tmp_path, *words).memory.writing.learned_rates
+    fresh = build(on_glyphs(tmp_path, *words)).memory.writing.learned_rates
     coded, learned = (
         run(tmp_path, *words, f"training.pretrain_steps={count}").memory.writing.learned_rates for count in (3, 0)
     )
@@ -56,7 +54,7 @@ def test_writing_learns_only_afterwards(tmp_path):
 def test_a_run_interrupted_in_either_part_goes_on_as_if_it_had_not_been(tmp_path, at):
     words = (DECODED, "training.max_steps=4", "training.pretrain_steps=2", "training.validate_every=1")
     whole = run(tmp_path / "whole", *words)
-    cut_at(at, lambda: run(tmp_path / "broken", *words))
+    cut_at(at, on_glyphs(tmp_path / "broken", *words))
     resumed = run(tmp_path / "broken", *words)
     assert_same_state(last(resumed.folder), last(whole.folder), finished=True)
 
@@ -82,15 +80,8 @@ def test_a_memory_of_ones_own_may_have_none(tmp_path):
     ],
 )
 def test_learning_rates(first, rate, expected):
-    config = TrainingConfig(
-        max_steps=8,
-        pretrain_steps=4,
-        pretrain_learning_rate=first,
-        learning_rate=rate,
-        warmup_steps=2,
-        cooldown_fraction=0.25,
-        weight_decay=0,
-    )
+    schedule = {"max_steps": 8, "pretrain_steps": 4, "warmup_steps": 2, "cooldown_fraction": 0.25, "weight_decay": 0}
+    config = TrainingConfig(pretrain_learning_rate=first, learning_rate=rate, **schedule)
     module = MetaTraining(memories.build(Choice("no_memory", CodeSettings()), SPEC), SPEC, config)
     made = module.configure_optimizers()
     optimizer, scheduler, rates = made["optimizer"], made["lr_scheduler"]["scheduler"], []

@@ -25,7 +25,7 @@ from lightning_ebm.training.module import MetaTraining, NonFiniteLossError
 from lightning_ebm.training.preemption import TrainingFailureError
 from tests.marks import fast
 from tests.test_files import Other
-from tests.training.tiny import DEBUG, TINY, assert_same_state, config, cut_at, last, metrics
+from tests.training.tiny import DEBUG, TINY, assert_same_state, config, cut_at, last, metrics, trained
 
 SHORT = ("training.max_steps=6", "training.validate_every=2", "trainer.threads=1")
 KANERVA = ("memory={name: kanerva, slots: 4, address_dim: 4, objective: elbo}", *SHORT)
@@ -42,7 +42,7 @@ def test_the_best_so_far_stays_wherever_the_folder_lies(tmp_path, monkeypatch, w
         MetaTraining, "validation_step", lambda self, *_: self.log("val/error", self.global_step / 2, batch_size=1)
     )
     monkeypatch.chdir(tmp_path)
-    cut_at(3, lambda: training.train(training.build(config(tmp_path / "old", *SHORT))))
+    cut_at(3, config(tmp_path / "old", *SHORT))
     (old,) = (tmp_path / "old").glob("debug-*")
     assert str(tmp_path) not in str(last(old)["callbacks"])
     output = tmp_path / "new"
@@ -68,9 +68,8 @@ def test_a_memory_that_draws_while_training_resumes_bit_for_bit(tmp_path):
     drawn = torch.get_rng_state()
     training.train(whole)
     assert not torch.equal(torch.get_rng_state(), drawn)
-    cut_at(3, lambda: training.train(training.build(config(tmp_path / "cut", *KANERVA))))
-    cut = training.build(config(tmp_path / "cut", *KANERVA))
-    training.train(cut)
+    cut_at(3, config(tmp_path / "cut", *KANERVA))
+    cut = trained(config(tmp_path / "cut", *KANERVA))
     assert_same_state(last(whole.folder), last(cut.folder))
     assert metrics(cut.folder) == metrics(whole.folder)
 
@@ -135,7 +134,7 @@ def test_of_a_launched_group_none_goes_on_where_another_process_trains(tmp_path,
 
 
 def test_a_failure_before_the_first_update_is_told_from_a_checkpoint_that_cannot_be_resumed(tmp_path, monkeypatch):
-    cut_at(3, lambda: training.train(training.build(config(tmp_path, *SHORT))))
+    cut_at(3, config(tmp_path, *SHORT))
     for error, kind, message in (
         (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), TrainingFailureError, "the disk is full.* resumes from it"),
         (KeyError("state"), ConfigError, r"cannot resume from the checkpoint .*last\.ckpt: KeyError: 'state'"),
@@ -147,12 +146,12 @@ def test_a_failure_before_the_first_update_is_told_from_a_checkpoint_that_cannot
         with monkeypatch.context() as patch:
             patch.setattr(MetaTraining, "on_fit_start", fails)
             with pytest.raises(kind, match=message):
-                training.train(training.build(config(tmp_path, *SHORT)))
+                trained(config(tmp_path, *SHORT))
 
 
 def test_files_that_a_kill_cut_off_do_not_disturb(tmp_path):
     run = training.build(config(tmp_path, *SHORT))
-    cut_at(5, lambda: training.train(run))
+    cut_at(5, run.config)
     (rows,) = run.folder.glob("metrics/*/metrics.csv")
     content = rows.read_bytes()
     rows.write_bytes(content[:-9])
@@ -201,10 +200,10 @@ def test_every_precision_trains_and_draws(tmp_path, precision):
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def stopped(tmp_path_factory):
     """A run that was stopped after four of six updates."""
-    run = training.build(config(tmp_path_factory.mktemp("trained"), *SHORT))
-    cut_at(5, lambda: training.train(run))
+    run = training.build(config(tmp_path_factory.mktemp("stopped"), *SHORT))
+    cut_at(5, run.config)
     return run
 
 
@@ -250,10 +249,10 @@ def same(one, other):
 @settings(max_examples=80, derandomize=True, database=None, deadline=None,
           suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
 @given(some=damages())
-def test_damaged_files_are_refused_or_the_one_before_is_taken(trained, tmp_path, some):
+def test_damaged_files_are_refused_or_the_one_before_is_taken(stopped, tmp_path, some):
     folder = tmp_path / "checkpoints"
     shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(trained.folder / "checkpoints", folder)
+    shutil.copytree(stopped.folder / "checkpoints", folder)
     whole = {
         file: read_checkpoint(folder / file) for file in FILES if file.endswith("ckpt") and (folder / file).exists()
     }
@@ -262,7 +261,7 @@ def test_damaged_files_are_refused_or_the_one_before_is_taken(trained, tmp_path,
         damage(folder, *one)
     for name, read in {
         "last": lambda: newest(folder / "last.ckpt"),
-        "best": lambda: load(trained.memory, folder / "best.ckpt"),
+        "best": lambda: load(stopped.memory, folder / "best.ckpt"),
     }.items():
         with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")
@@ -274,7 +273,7 @@ def test_damaged_files_are_refused_or_the_one_before_is_taken(trained, tmp_path,
                 continue
         path, saved = found if name == "last" and found else (None, None)
         if name == "best":
-            saved = {"state_dict": {f"memory.{key}": value for key, value in trained.memory.state_dict().items()}}
+            saved = {"state_dict": {f"memory.{key}": value for key, value in stopped.memory.state_dict().items()}}
         if saved is None:  # neither is there
             assert not list(folder.glob("last*.ckpt"))
             continue
@@ -287,19 +286,9 @@ def test_damaged_files_are_refused_or_the_one_before_is_taken(trained, tmp_path,
 PARTS = ["callbacks", "loops", "optimizer_states", "lr_schedulers", "state_dict", "EpisodeDataModule",
          "global_step", "epoch", "training_seconds", "meta_loss_since", "hyper_parameters"]  # fmt: skip
 JUNK = [
-    None,
-    "text",
-    -1,
-    10**30,
-    0.5,
-    float("nan"),
-    [],
-    {},
-    [1],
-    {"a": 1},
-    torch.zeros(3),
+    None, "text", -1, 10**30, 0.5, float("nan"), [], {}, [1], {"a": 1}, torch.zeros(3),
     torch.full((2, 2), float("nan")),
-]
+]  # fmt: skip
 
 
 def replace(draw, value, depth):
@@ -319,11 +308,11 @@ def replace(draw, value, depth):
 @settings(max_examples=int(os.environ.get("LIGHTNING_EBM_FUZZ", "12")), derandomize=True, database=None, deadline=None,
           suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])  # fmt: skip
 @given(data=st.data())
-def test_wrong_values_in_a_checkpoint_with_the_right_hash_are_one_line(trained, tmp_path, data):
+def test_wrong_values_in_a_checkpoint_with_the_right_hash_are_one_line(stopped, tmp_path, data):
     output = tmp_path / "runs"
     shutil.rmtree(output, ignore_errors=True)
-    shutil.copytree(trained.folder, output / trained.folder.name)
-    path = output / trained.folder.name / "checkpoints" / "last.ckpt"
+    shutil.copytree(stopped.folder, output / stopped.folder.name)
+    path = output / stopped.folder.name / "checkpoints" / "last.ckpt"
     part = data.draw(st.sampled_from(PARTS))
     saved = read_checkpoint(path)
     saved[part] = replace(data.draw, saved[part], data.draw(st.integers(0, 6)))
@@ -332,7 +321,7 @@ def test_wrong_values_in_a_checkpoint_with_the_right_hash_are_one_line(trained, 
     torch.save(saved, tmp_path / "changed")
     write(path, (tmp_path / "changed").read_bytes())
     try:
-        training.train(training.build(config(output, *SHORT)))
+        trained(config(output, *SHORT))
     except (ConfigError, DataError, NonFiniteLossError, TrainingFailureError) as error:
         assert str(error)
         assert str(path) in str(error) or isinstance(error, NonFiniteLossError)

@@ -10,15 +10,13 @@ from lightning_ebm.config import ConfigError, resolve
 from lightning_ebm.experiments.experiment import Experiment, run_experiment
 from lightning_ebm.schema import TrainingConfig
 from lightning_ebm.training import module as training
-from lightning_ebm.training.trainer import train, training_record, updates_left
-from tests.training.tiny import DECODED, built, config, cut_at, last
+from lightning_ebm.training.trainer import build, train, training_record, updates_left
+from tests.training.tiny import DECODED, config, cut_at, last, on_glyphs, trained
 
 SCHEDULE = (
-    "training.pretrain_steps=8",
-    "training.pretrain_learning_rate=0.008",
-    "training.learning_rate=0.004",
+    DECODED, "training.pretrain_steps=8", "training.pretrain_learning_rate=0.008", "training.learning_rate=0.004",
     "training.warmup_steps=0",
-)
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -49,15 +47,8 @@ def seen(monkeypatch):
 def test_the_schedule_goes_by_the_share_of_seconds_that_is_spent(tmp_path, each_update_takes_a_second, seen):
     # five seconds for 20 updates: each counts for four of them. The rate is set when the seconds of the update before
     # are not known yet, so it lags behind by one.
-    run = built(
-        tmp_path,
-        DECODED,
-        *SCHEDULE,
-        "training.max_steps=20",
-        "training.max_seconds=5",
-        "training.cooldown_fraction=0.5",
-    )
-    train(run)
+    words = ("training.max_steps=20", "training.max_seconds=5", "training.cooldown_fraction=0.5")
+    run = trained(on_glyphs(tmp_path, *SCHEDULE, *words))
     assert training_record(run) == (5, 5.0)
     assert [meta for _, meta in seen] == [False, False, True, True, True]
     # positions 0, 1 (no second known), 8 (the meta-loss begins, and the rate is set anew), 8, 12: from 0.008 to 0.004
@@ -66,15 +57,8 @@ def test_the_schedule_goes_by_the_share_of_seconds_that_is_spent(tmp_path, each_
 
 
 def test_updates_end_it_where_they_are_done_first(tmp_path, each_update_takes_a_second, seen):
-    run = built(
-        tmp_path,
-        DECODED,
-        *SCHEDULE,
-        "training.max_steps=10",
-        "training.max_seconds=1000",
-        "training.cooldown_fraction=0.5",
-    )
-    train(run)
+    words = ("training.max_steps=10", "training.max_seconds=1000", "training.cooldown_fraction=0.5")
+    run = trained(on_glyphs(tmp_path, *SCHEDULE, *words))
     assert training_record(run) == (10, 10.0)
     assert [meta for _, meta in seen] == [False] * 8 + [True] * 2
     falling = [1, 1, 1, 1, 1, 1, 0.8, 0.6, 0.4, 0.2]
@@ -84,21 +68,21 @@ def test_updates_end_it_where_they_are_done_first(tmp_path, each_update_takes_a_
 
 def test_the_last_parameters_are_validated_and_kept_and_training_is_over(tmp_path, each_update_takes_a_second):
     words = ("training.max_steps=100", "training.max_seconds=3", "training.validate_every=50")
-    run = built(tmp_path, *words)
+    run = build(on_glyphs(tmp_path, *words))
     assert updates_left(run) == 100
     train(run)
     assert updates_left(run) == 0
     best = torch.load(run.folder / "checkpoints" / "best.ckpt", weights_only=True)
     assert best["global_step"] == last(run.folder)["global_step"] == 3
-    train(built(tmp_path, *words))  # as a comparison that goes on would
+    trained(on_glyphs(tmp_path, *words))  # as a comparison that goes on would
     assert last(run.folder)["global_step"] == 3
 
 
 def test_a_run_that_was_stopped_has_only_the_rest_of_its_seconds(tmp_path, each_update_takes_a_second, capsys):
-    words = (DECODED, *SCHEDULE, "training.max_steps=20", "training.max_seconds=5", "training.validate_every=1")
-    cut_at(3, lambda: train(built(tmp_path, *words)))
-    assert last(built(tmp_path, *words).folder)["meta_loss_since"] == 2
-    run = built(tmp_path, *words)
+    words = ("training.max_steps=20", "training.max_seconds=5", "training.validate_every=1")
+    run = build(on_glyphs(tmp_path, *SCHEDULE, *words))
+    cut_at(3, run.config)
+    assert last(run.folder)["meta_loss_since"] == 2
     train(run)
     assert training_record(run) == (5, 5.0)
     assert last(run.folder)["meta_loss_since"] == 2

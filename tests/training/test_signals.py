@@ -1,7 +1,6 @@
 """Several processes and Lightning's own loops: the same numbers as one process, no hang, no inference-mode trap."""
 
 import contextlib
-import csv
 import os
 import signal
 import subprocess
@@ -17,7 +16,8 @@ from lightning_ebm.config import read, resolve
 from lightning_ebm.signals import REQUEUE
 from lightning_ebm.training import trainer as training
 from lightning_ebm.training.module import MetaTraining
-from tests.training.tiny import DEBUG, config
+from tests.tables import rows_of
+from tests.training.tiny import DEBUG, config, metrics
 
 COMMAND = ("-m", "lightning_ebm")
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *COMMAND)
@@ -30,9 +30,8 @@ def launch(launcher, verb, folder, *overrides, **options):
 
 
 def rows(folder):
-    with (folder / "compare-debug" / "results.csv").open() as file:
-        timed = ("write_ms", "read_ms", "train_seconds")
-        return [{key: parsed(value) for key, value in row.items() if key not in timed} for row in csv.DictReader(file)]
+    timed, table = ("write_ms", "read_ms", "train_seconds"), rows_of(folder / "compare-debug" / "results.csv")
+    return [{key: parsed(value) for key, value in row.items() if key not in timed} for row in table]
 
 
 def parsed(cell):
@@ -44,8 +43,7 @@ def parsed(cell):
 
 
 def errors(run):
-    with (run / "metrics" / "version_0" / "metrics.csv").open() as file:
-        return [float(row["val/error"]) for row in csv.DictReader(file) if row["val/error"]]
+    return {step: error for (step, key), error in metrics(run).items() if key == "val/error"}
 
 
 def is_running(process):

@@ -17,9 +17,9 @@ from lightning_ebm.schema import TrainingConfig
 from lightning_ebm.training import module as module_of_training
 from lightning_ebm.training.diagnosis import diagnose, has_started
 from lightning_ebm.training.module import MetaTraining
-from lightning_ebm.training.trainer import build, train
+from lightning_ebm.training.trainer import build
 from tests.marks import fast
-from tests.training.tiny import assert_same_state, config, cut_at, last, metrics
+from tests.training.tiny import assert_same_state, before_each_update, config, cut_at, last, metrics, trained
 
 STARTED = (
     "training.max_steps=6", "training.pretrain_steps=2", "training.pretrain_objective=keys",
@@ -32,28 +32,24 @@ RECORDED = (10.194994, 8.507181, 8.599526, 10.194994, 8.527884, 8.535259)
 
 
 def run(folder, *words):
-    made = build(config(folder, *words))
-    train(made)
-    return made
+    return trained(config(folder, *words))
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """A run through all phases, the raw write rates and first step size before each update, and the unit of steps."""
-    seen, units = [], []
-    original = MetaTraining.training_step
+    units = []
 
-    def step(self, batch, batch_index):
-        inner = self.memory.writing.learned_rates.detach().clone(), self.memory.reading.schedule()[0][0].item()
-        seen.append((*inner, self.memory.writing.gradient_term))
-        return original(self, batch, batch_index)
+    def learned(module, _):
+        writing, reading = module.memory.writing, module.memory.reading
+        return writing.learned_rates.detach().clone(), reading.schedule()[0][0].item(), writing.gradient_term
 
     def unit(*arguments):
         units.append(step_unit(*arguments))
         return units[-1]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(MetaTraining, "training_step", step)
+        seen = before_each_update(patch, learned)
         patch.setattr(module_of_training, "step_unit", unit)
         made = run(tmp_path_factory.mktemp("whole"), *STARTED)
     return made, seen, units
@@ -79,7 +75,7 @@ def test_phases(whole):
 
 @pytest.mark.parametrize("at", fast([2, 5], [1, 2, 3, 4, 5]))
 def test_a_run_interrupted_in_any_phase_goes_on_as_if_it_had_not_been(whole, tmp_path, at):
-    cut_at(at, lambda: run(tmp_path, *STARTED))
+    cut_at(at, config(tmp_path, *STARTED))
     assert_same_state(last(run(tmp_path, *STARTED).folder), last(whole[0].folder), finished=True)
 
 
@@ -104,20 +100,17 @@ def found_from_third_validation(monkeypatch):
 
 
 def test_pretraining_ends_when_patterns_are_found(tmp_path, monkeypatch, found_from_third_validation):
-    seen, original = [], MetaTraining.training_step
+    def phase(module, _):
+        optimizer, meta = module.optimizers(), module.global_step >= module.meta_loss_since
+        return meta, optimizer.param_groups[0]["lr"], len(optimizer.optimizer.state)
 
-    def step(self, batch, batch_index):
-        meta = self.global_step >= self.meta_loss_since
-        seen.append((meta, self.optimizers().param_groups[0]["lr"], len(self.optimizers().optimizer.state)))
-        return original(self, batch, batch_index)
-
-    monkeypatch.setattr(MetaTraining, "training_step", step)
+    seen = before_each_update(monkeypatch, phase)
     run(tmp_path / "whole", *FOUND_LATER)
     metas, rates, states = zip(*seen, strict=True)
     assert metas == (False, False, False, True, True, True)  # 40, 45 and 50 % were found
     assert rates == pytest.approx([0.01, 0.018, 0.016, 0.005, 0.01, 0.01])  # both losses are warmed up over two updates
     assert states[2] and not states[3]  # and the second begins with a fresh optimiser
-    cut_at(3, lambda: run(tmp_path / "cut", *FOUND_LATER))
+    cut_at(3, config(tmp_path / "cut", *FOUND_LATER))
     assert last(build(config(tmp_path / "cut", *FOUND_LATER)).folder)["meta_loss_since"] == 3
     again = run(tmp_path / "cut", *FOUND_LATER)
     assert_same_state(last(again.folder), last(tmp_path / "whole" / again.folder.name), finished=True)
@@ -131,11 +124,8 @@ def test_pretraining_that_did_not_find_enough_says_so(tmp_path):
 
 def test_rates_learn_at_a_multiple(tmp_path):
     memory = build(config(tmp_path)).memory
-    spec, settings = (
-        PatternSpec((12,), binary=True),
-        TrainingConfig(learning_rate=0.002, inner_rate_factor=5, warmup_steps=0),
-    )
-    optimizer = MetaTraining(memory, spec, settings).configure_optimizers()["optimizer"]
+    settings = TrainingConfig(learning_rate=0.002, inner_rate_factor=5, warmup_steps=0)
+    optimizer = MetaTraining(memory, PatternSpec((12,), binary=True), settings).configure_optimizers()["optimizer"]
     rate_of = {parameter: group["lr"] for group in optimizer.param_groups for parameter in group["params"]}
     inner = {*memory.writing.parameters(), *memory.reading.parameters()}
     assert rate_of.keys() == set(memory.parameters())
@@ -243,11 +233,9 @@ def test_what_counts_as_started(values, started):
 def test_a_run_that_does_not_start_says_so_once(tmp_path, monkeypatch):
     monkeypatch.setattr(module_of_training, "PATIENCE", 2)
     words = (
-        "training.max_steps=4",
-        "training.validate_every=1",
-        "training.learning_rate=0",
+        "training.max_steps=4", "training.validate_every=1", "training.learning_rate=0",
         "memory.writing.write_rate=1e-9",
-    )
+    )  # fmt: skip
     with pytest.warns(UserWarning, match="after 2 updates of the meta-loss .* not started.*own_energy") as said:
         run(tmp_path / "stalled", *words)
     assert sum("has not started" in str(one.message) for one in said) == 1

@@ -1,6 +1,6 @@
 """Training: resuming is not noticed, NaN stops it and loses nothing, checkpoints hold plain values only."""
 
-import csv
+import itertools
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ from lightning_ebm.training import trainer as training
 from lightning_ebm.training.checkpoints import load, read_checkpoint
 from lightning_ebm.training.module import MetaTraining, NonFiniteLossError
 from tests.training import tiny
-from tests.training.tiny import interrupt_at
+from tests.training.tiny import assert_same_state, before_each_update, interrupt_at, metrics, trained
 from tests.training.tiny import last as final
 
 
@@ -26,24 +26,17 @@ def config(folder, *overrides):
 )  # right after a checkpoint, and between two
 def test_resuming_changes_nothing(tmp_path, monkeypatch, update, workers, average):
     curriculum = ["episodes.train_patterns_per_episode=[2, 9]", "episodes.curriculum=3"]
-    whole = training.build(config(tmp_path / "whole", *curriculum, f"training.ema_decay={average}"))
-    training.train(whole)
+    whole = trained(config(tmp_path / "whole", *curriculum, f"training.ema_decay={average}"))
     calls = interrupt_at(monkeypatch, update)
     overrides = [*curriculum, f"episodes.workers={workers}", f"training.ema_decay={average}"]
     with pytest.raises(RuntimeError, match="power cut"):
-        training.train(training.build(config(tmp_path / "cut", *overrides)))
-    cut = training.build(config(tmp_path / "cut", *overrides))
-    training.train(cut)
+        trained(config(tmp_path / "cut", *overrides))
+    cut = trained(config(tmp_path / "cut", *overrides))
     assert calls == [*range(update + 1), *range(update - update % 2, 6)]  # it went on from the last validation
     assert len(list(yaml.safe_load_all((cut.folder / "provenance.yaml").read_text()))) == 2  # one for each start
     one, other = final(whole.folder), final(cut.folder)
-    assert one["global_step"] == other["global_step"] == 6
-    assert one["EpisodeDataModule"] == other["EpisodeDataModule"] == {"position": 12}
-    for name, value in one["state_dict"].items():
-        torch.testing.assert_close(other["state_dict"][name], value, rtol=0, atol=0)
-    for key, moments in one["optimizer_states"][0]["state"].items():
-        for name, value in moments.items():
-            torch.testing.assert_close(other["optimizer_states"][0]["state"][key][name], value, rtol=0, atol=0)
+    assert one["global_step"] == 6 and one["EpisodeDataModule"] == {"position": 12}
+    assert_same_state(one, other)
 
 
 def test_the_average_is_what_is_saved_and_left(tmp_path, monkeypatch):
@@ -55,8 +48,7 @@ def test_the_average_is_what_is_saved_and_left(tmp_path, monkeypatch):
         weights.append([p.detach().clone() for p in module.memory.parameters()])
 
     monkeypatch.setattr(MetaTraining, "on_train_batch_end", keep)
-    run = training.build(config(tmp_path, "training.ema_decay=0.5"))
-    training.train(run)
+    run = trained(config(tmp_path, "training.ema_decay=0.5"))
     average = weights[0]  # the first is taken as it is
     for later in weights[1:]:
         average = [0.5 * old + 0.5 * new for old, new in zip(average, later, strict=True)]
@@ -68,15 +60,10 @@ def test_the_average_is_what_is_saved_and_left(tmp_path, monkeypatch):
 
 
 def test_each_update_sees_new_episodes_and_a_finished_run_is_not_repeated(tmp_path, monkeypatch):
-    seen = []
-    original = MetaTraining.training_step
-    monkeypatch.setattr(
-        MetaTraining, "training_step", lambda s, b, i: seen.append(b.patterns.clone()) or original(s, b, i)
-    )
+    seen = before_each_update(monkeypatch, lambda _, batch: batch.patterns.numpy().tobytes())
     run = training.build(config(tmp_path))
     best = training.train(run)
-    assert len(seen) == 6
-    assert len({patterns.numpy().tobytes() for patterns in seen}) == 6
+    assert len(seen) == len(set(seen)) == 6
     again = training.build(config(tmp_path))
     assert training.train(again) == best
     assert len(seen) == 6
@@ -86,13 +73,12 @@ def test_each_update_sees_new_episodes_and_a_finished_run_is_not_repeated(tmp_pa
 
 def test_a_loss_that_is_not_finite_stops_training_and_keeps_the_last_checkpoint(tmp_path, monkeypatch):
     run = training.build(config(tmp_path))
-    original = type(run.memory).meta_loss
-    monkeypatch.setattr(
-        type(run.memory),
-        "meta_loss",
-        lambda self, *a, **b: original(self, *a, **b) * (float("nan") if len(calls.append(1) or calls) == 4 else 1),
-    )
-    calls = []
+    original, calls = type(run.memory).meta_loss, itertools.count(1)
+
+    def loss(*arguments, **options):
+        return original(*arguments, **options) * (float("nan") if next(calls) == 4 else 1)
+
+    monkeypatch.setattr(type(run.memory), "meta_loss", loss)
     with pytest.raises(NonFiniteLossError, match=r"nan at update 3.*training\.learning_rate.*training\.clip"):
         training.train(run)
     kept = final(run.folder)
@@ -103,16 +89,14 @@ def test_a_loss_that_is_not_finite_stops_training_and_keeps_the_last_checkpoint(
 def test_the_best_checkpoint_is_that_of_least_validation_error(tmp_path):
     run = training.build(config(tmp_path, "training.learning_rate=0.05", "training.max_steps=12"))
     best = training.train(run)
-    with (run.folder / "metrics" / "version_0" / "metrics.csv").open() as file:
-        errors = {int(row["step"]): float(row["val/error"]) for row in csv.DictReader(file) if row["val/error"]}
+    errors = {step: float(error) for (step, key), error in metrics(run.folder).items() if key == "val/error"}
     assert len(errors) == 6
     step = torch.load(best, weights_only=True)["global_step"]
     assert errors[step - 1] == min(errors.values())
 
 
 def test_the_run_folder_says_everything(tmp_path):
-    run = training.build(config(tmp_path, "training.log_images=true"))
-    training.train(run)
+    run = trained(config(tmp_path, "training.log_images=true"))
     assert resolve(read(run.folder / "config.yaml")) == run.config
     record = (run.folder / "provenance.yaml").read_text()
     for key in ("command", "commit", "torch", "device", "date"):
@@ -132,9 +116,9 @@ def test_seeds_decide_parameters_and_nothing_else_does(tmp_path):
 
 
 def test_an_existing_run_is_not_continued_when_told_not_to(tmp_path):
-    training.train(training.build(config(tmp_path)))
+    trained(config(tmp_path))
     with pytest.raises(ConfigError, match="resume=never"):
-        training.train(training.build(config(tmp_path, "resume=never")))
+        trained(config(tmp_path, "resume=never"))
 
 
 def test_damaged_missing_and_foreign_checkpoints_are_named(tmp_path):
@@ -163,9 +147,3 @@ def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"cannot read the checkpoint .*evil\.ckpt"):
         read_checkpoint(tmp_path / "evil.ckpt")
     assert not (tmp_path / "ran").exists()
-
-
-def test_a_memory_without_parameters_is_not_trained(tmp_path):
-    run = training.build(config(tmp_path, "memory=hopfield"))
-    assert training.train(run) is None
-    assert not run.folder.exists()

@@ -1,6 +1,6 @@
 """The smallest training that tests of launching and stopping share, and what is compared of it."""
 
-import csv
+import itertools
 from pathlib import Path
 
 import pytest
@@ -8,7 +8,8 @@ import torch
 
 from lightning_ebm.config import read, resolve
 from lightning_ebm.training.module import MetaTraining
-from lightning_ebm.training.trainer import build
+from lightning_ebm.training.trainer import build, train
+from tests.tables import rows_of
 
 DEBUG = Path(__file__).parents[2] / "configs" / "debug.yaml"
 TINY = (
@@ -19,35 +20,53 @@ DECODED = "memory={name: ebmm, energy: {name: decoded_mixture, slots: 4, code_di
 """A memory whose single patterns can be learned first."""
 
 
-def built(folder, *words):
-    """A small run on the glyphs of configs/debug.yaml."""
-    return build(resolve(read(DEBUG, [f"output={folder}", "training.log_images=false", "trainer.threads=1", *words])))
+def on_glyphs(folder, *words):
+    """Of a small run on the glyphs of configs/debug.yaml."""
+    return resolve(read(DEBUG, [f"output={folder}", "training.log_images=false", "trainer.threads=1", *words]))
 
 
 def config(folder, *overrides):
     return resolve(read(DEBUG, [f"output={folder}", *TINY, *overrides]))
 
 
-def interrupt_at(monkeypatch, update):
-    """Lets training fail once, before the given update; returns the updates that are begun."""
-    original, begun = MetaTraining.training_step, []
+def trained(config):
+    """The run of a configuration, once it is trained."""
+    run = build(config)
+    train(run)
+    return run
+
+
+def before_each_update(monkeypatch, look):
+    """Calls `look(module, batch)` before the loss of each update; returns what it returned."""
+    original, seen = MetaTraining.training_step, []
 
     def step(self, batch, batch_index):
-        begun.append(self.global_step)
-        if self.global_step == update and begun.count(update) == 1:
-            raise RuntimeError("power cut")
+        seen.append(look(self, batch))
         return original(self, batch, batch_index)
 
     monkeypatch.setattr(MetaTraining, "training_step", step)
+    return seen
+
+
+def interrupt_at(monkeypatch, update):
+    """Lets training fail once, before the given update; returns the updates that are begun."""
+    begun = []
+
+    def look(module, _):
+        begun.append(module.global_step)
+        if module.global_step == update and begun.count(update) == 1:
+            raise RuntimeError("power cut")
+
+    before_each_update(monkeypatch, look)
     return begun
 
 
-def cut_at(update, train):
-    """Calls `train()`, which fails before the given update."""
+def cut_at(update, config):
+    """Trains, which fails before the given update."""
     with pytest.MonkeyPatch.context() as patch:
         interrupt_at(patch, update)
         with pytest.raises(RuntimeError, match="power cut"):
-            train()
+            trained(config)
 
 
 def last(folder):
@@ -85,12 +104,7 @@ def metrics(folder):
     """(step, column) -> text, over all starts; the later one counts. Seconds are left out."""
     rows = {}
     starts = sorted(folder.glob("metrics/version_*/metrics.csv"), key=lambda path: int(path.parent.name.split("_")[1]))
-    for path in starts:
-        with path.open(newline="") as file:
-            for row in csv.DictReader(file):
-                rows |= {
-                    (int(row["step"]), key): value
-                    for key, value in row.items()
-                    if value and key not in ("step", "train/seconds")
-                }
+    for row in itertools.chain.from_iterable(map(rows_of, starts)):
+        columns = row.keys() - {"step", "train/seconds"}
+        rows |= {(int(row["step"]), key): row[key] for key in columns if row[key]}
     return rows

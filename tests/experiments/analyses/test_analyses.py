@@ -1,6 +1,5 @@
 """Each analysis on memories whose answers are known: the query itself, and Hebb's rule."""
 
-import csv
 from pathlib import Path
 
 import numpy as np
@@ -29,19 +28,20 @@ from lightning_ebm.experiments.measure import measure
 from lightning_ebm.registry import Choice, analyses, datasets, distortions
 from lightning_ebm.training.trainer import Run, build
 from tests.marks import fast
+from tests.tables import rows_of
 
 ROOT = Path(__file__).parents[3]
 QUERY = "lightning_ebm.experiments.controls:QueryItself"
 MIXTURE = {"name": "ebmm", "energy": {"name": "mixture", "slots": 4}, "writing": {"steps": 3, "write_rate": 0.3}}
 
 
-def bits_run(memory, **changes) -> Run:
+def bits_run(memory, patterns=4, test=8, **changes) -> Run:
     """A memory on 32 random bits, 8 of them re-drawn; eight test episodes of four patterns."""
     plain = {
         "memory": memory,
         "data": {"name": "bits", "size": 32},
         "distortion": {"name": "pixels", "amount": 8},
-        "episodes": {"patterns_per_episode": 4, "test": 8},
+        "episodes": {"patterns_per_episode": patterns, "test": test},
     }
     return build(resolve({**plain, **changes}))
 
@@ -66,25 +66,18 @@ def test_hopfields_error_is_that_of_a_comparison_and_grows():
 
 
 def test_the_command_writes_table_and_figure_of_capacity(tmp_path, capsys):
-    words = [
-        "configs/debug.yaml",
-        f"output={tmp_path}",
-        "memory=hopfield",
-        "analysis=capacity",
-        "analysis.patterns_per_episode=[2,3]",
-    ]
-    assert main(["analyse", *words]) == 0
+    analysis = ["analysis=capacity", "analysis.patterns_per_episode=[2,3]"]
+    assert main(["analyse", "configs/debug.yaml", f"output={tmp_path}", "memory=hopfield", *analysis]) == 0
     assert "More patterns than trained on" in capsys.readouterr().out
     folder = tmp_path / "analysis-debug-capacity"
-    with (folder / "table.csv").open() as file:
-        rows = list(csv.DictReader(file))
+    rows = rows_of(folder / "table.csv")
     assert [(row["memory"], row["trained on"], row["stored"]) for row in rows] == [("Hopfield", "4", n) for n in "23"]
     assert "lightning-ebm" in (folder / "table.md").read_text()
     assert (folder / "figure.png").stat().st_size > 5000 and (folder / "about.json").exists()
 
 
 def test_basin_of_the_query_itself_is_half_of_what_is_redrawn():
-    run = bits_run(QUERY, episodes={"patterns_per_episode": 8, "test": 100})
+    run = bits_run(QUERY, patterns=8, test=100)
     answer = Basin([0.25, 1.0]).result({"query": run})
     assert column(answer, "error") == pytest.approx([0.25 * 32 / 2, 16], abs=0.3)
 
@@ -101,7 +94,7 @@ def test_correlated_episodes_hold_few_classes_only():
 
 
 def test_robustness_tests_with_what_is_asked_for():
-    run = bits_run(QUERY, episodes={"patterns_per_episode": 8, "test": 100})
+    run = bits_run(QUERY, patterns=8, test=100)
     kinds = [chosen(distortions, "pixels", amount=4), chosen(distortions, "half", side="left", fill=0)]
     answer = Robustness(kinds).result({"query": run})
     assert column(answer, "error") == pytest.approx([2, 8], abs=0.2)
@@ -113,23 +106,17 @@ def test_robustness_tests_with_what_is_asked_for():
 def test_robustness_varies_one_setting_at_a_time():
     """Hebb's rule does not mind portions; what is not written is not recalled; known values stay."""
     compare = {"patterns_per_episode": [8, 2], "precisions": ["float32", "int4"], "mask": "both"}
-    run = bits_run("hopfield", episodes={"patterns_per_episode": 8, "test": 8}, compare=compare)
+    run = bits_run("hopfield", patterns=8, compare=compare)
     answer = Robustness([chosen(distortions, "pixels", amount=8)], portions=[4, 0]).result({"Hopfield": run})
     settings = [tuple(row[2:6]) for row in answer.rows]
-    first = (8, 1, "float32", "unknown")
-    assert settings == [
-        first,
-        (8, 1, "float32", "known"),
-        (8, 1, "int4", "unknown"),
-        (2, 1, "float32", "unknown"),
-        (8, 4, "float32", "unknown"),
-        (8, "nothing", "float32", "unknown"),
-    ]
+    first, unwritten = (8, 1, "float32", "unknown"), (8, "nothing", "float32", "unknown")
+    changed = [(8, 1, "float32", "known"), (8, 1, "int4", "unknown"), (2, 1, "float32", "unknown")]
+    assert settings == [first, *changed, (8, 4, "float32", "unknown"), unwritten]
     error = dict(zip(settings, column(answer, "error"), strict=True))
     expected = measure(run.memory, loader(run), run.data.source.spec)
     assert error[first] == pytest.approx(np.mean(expected.error))
     assert error[8, 4, "float32", "unknown"] == pytest.approx(error[first])
-    assert error[2, 1, "float32", "unknown"] < error[first] < error[8, "nothing", "float32", "unknown"]
+    assert error[2, 1, "float32", "unknown"] < error[first] < error[unwritten]
     assert error[8, 1, "float32", "known"] < error[first]
     assert "mask is unknown" not in answer.caption
 
@@ -157,9 +144,7 @@ def test_transfer_tests_on_other_data_beside_its_own():
 
 
 def test_hebbs_rule_does_not_mind_portions():
-    answer = IncrementalWriting([1, 2, 4]).result(
-        {"Hopfield": bits_run("hopfield", episodes={"patterns_per_episode": 8, "test": 8})}
-    )
+    answer = IncrementalWriting([1, 2, 4]).result({"Hopfield": bits_run("hopfield", patterns=8)})
     everything = [row[3] for row in answer.rows if row[2] == "all"]
     assert everything[0] > 0
     assert everything == pytest.approx([everything[0]] * 3)
@@ -168,7 +153,7 @@ def test_hebbs_rule_does_not_mind_portions():
 
 
 def test_repeated_patterns_crowd_out_the_others_of_hebbs_rule():
-    run = bits_run("hopfield", episodes={"patterns_per_episode": 8, "test": 40})
+    run = bits_run("hopfield", patterns=8, test=40)
     answer = Repetition([1, 4], 0.25).result({"Hopfield": run})
     error = {(row[1], row[2]): row[3] for row in answer.rows}
     assert error[4, "repeated"] < error[1, "repeated"]
@@ -176,7 +161,7 @@ def test_repeated_patterns_crowd_out_the_others_of_hebbs_rule():
 
 
 def test_a_fixed_point_is_read_again_without_a_change():
-    answer = Steps(3, [2]).result({"Hopfield": bits_run("hopfield", episodes={"patterns_per_episode": 8, "test": 8})})
+    answer = Steps(3, [2]).result({"Hopfield": bits_run("hopfield", patterns=8)})
     assert column(answer, "kind of step") == ["read"] * 3
     errors = column(answer, "error")
     assert errors == [errors[0]] * 3
@@ -234,9 +219,7 @@ def test_the_error_of_noise_is_where_the_noise_is():
 
 
 def test_writing_digs_a_minimum_at_the_pattern():
-    answer = Landscape(0, 21).result(
-        {"Hopfield": bits_run("hopfield", episodes={"patterns_per_episode": 2, "test": 8})}
-    )
+    answer = Landscape(0, 21).result({"Hopfield": bits_run("hopfield", patterns=2)})
     before, after = answer.rows
     assert before[4] == 0  # without weights there is no energy
     assert after[4] < -1
@@ -291,6 +274,5 @@ def test_every_analysis_runs_from_the_command_line(name, output):
     words = ["configs/debug.yaml", f"output={output}", "memory=EBMM", f"analysis={name}"]
     assert main(["analyse", *words]) == 0
     folder = output / f"analysis-debug-{name}"
-    with (folder / "table.csv").open() as file:
-        assert list(csv.DictReader(file))
+    assert rows_of(folder / "table.csv")
     assert (folder / "figure.png").stat().st_size > 5000
