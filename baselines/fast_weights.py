@@ -20,10 +20,10 @@ class FastWeightsConfig(NetMemoryConfig):
 
 
 class FastWeights(NetMemory):
-    """A net that is fitted to all patterns together; see `NetMemory` for keys, values and reading.
+    """A net that is fitted to all patterns together.
 
-    It is the fair rival of an energy-based memory: the same kind of state, and no energy. With keys k and values v of N
-    patterns, writing takes `steps` steps
+    It is the fair rival of an energy-based memory: the same kind of state, and no energy; see `NetMemory` for keys,
+    values and reading. With keys k and values v of N patterns, writing takes `steps` steps
 
         S ← μ S − η / (1 + √(N / m))² ∇_φ ½ Σ_i |f_φ(k_i) − v_i|²,   φ ← (1 − δ) φ + S
 

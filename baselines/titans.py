@@ -29,9 +29,10 @@ class TitansConfig(NetMemoryConfig):
 
 
 class Titans(NetMemory):
-    """A long-term memory that learns at test time; see `NetMemory` for keys, values and reading.
+    """A long-term memory that learns at test time.
 
-    Pattern t, with code c, key k and value v, is written by one step (Behrouz, Zhong and Mirrokni 2025, section 3.1)
+    See `NetMemory` for keys, values and reading. Pattern t, with code c, key k and value v, is written by one step
+    (Behrouz, Zhong and Mirrokni 2025, section 3.1)
 
         S ← η S − θ ∇_φ ½ |f_φ(k) − v|²,   φ ← (1 − α) φ + S,
 

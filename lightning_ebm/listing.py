@@ -70,11 +70,10 @@ def pretrained_line(name: str) -> str:
 
     saved = read(name)
     row, how = saved.rows[0], saved.memory
-    stored = how.get("energy", how)["name"].replace("_", " ")
     mean = sum(row["error_corrupted"]) / len(row["error_corrupted"])
     return (
-        f"{stored.capitalize()} of {row['floats']:,} floats that stores {row['items']} patterns of"
-        f" {name.partition('-')[0]}: error {mean:.1f} on corrupted values."
+        f"Stores {row['items']} patterns of {name.partition('-')[0]} in {row['floats']:,} floats"
+        f" ({how.get('energy', how)['name']}): error {mean:.1f} on corrupted values."
     )
 
 

@@ -33,7 +33,7 @@ def test_entries_have_a_sentence_and_memories_their_paper():
     assert "Hopfield, Neural networks and physical systems" in hopfield.citation
     mine = next(entry for entry in listing.entries("pretrained") if entry.name == "omniglot-4608")
     assert mine.line == (
-        "Measured mixture of 4,608 floats that stores 64 patterns of omniglot: error 1.6 on corrupted values."
+        "Stores 64 patterns of omniglot in 4,608 floats (measured_mixture): error 1.6 on corrupted values."
     )  # the row of docs/pretrained.md
 
 

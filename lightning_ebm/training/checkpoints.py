@@ -145,7 +145,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         anew = ", or check the path"
         if is_of_a_run(path):
-            anew = " with the same settings, for which the folder's name stands"
+            anew = " (the folder's name stands for its settings: give those that it was trained with)"
             anew = f"; if it was trained, remove {path.parent}" if path.parent.exists() else anew
         raise ConfigError(f"there is no checkpoint {path}: train this configuration first{anew}") from None
     except Exception as error:  # damage can show as almost any
