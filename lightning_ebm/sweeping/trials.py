@@ -5,7 +5,6 @@ judges the best error so far among the trials at a bracket; Optuna's pruners jud
 """
 
 import csv
-import itertools
 import json
 import math
 import os
@@ -119,11 +118,13 @@ class Trial:
         return outcome
 
 
-def grid_values(search: Search) -> list[Values]:
-    """All combinations, as W&B orders them: the last name of the alphabet varies fastest."""
-    ordered = sorted(search.parameters, key=lambda one: one.name)
-    names = [one.name for one in ordered]
-    return [dict(zip(names, values, strict=True)) for values in itertools.product(*(one.values for one in ordered))]
+def grid_at(search: Search, number: int) -> Values:
+    """The combination of this number, as W&B orders them: the last name of the alphabet varies fastest."""
+    found = {}
+    for one in sorted(search.parameters, key=lambda one: one.name, reverse=True):
+        number, rank = divmod(number, len(one.values))
+        found[one.name] = one.values[rank]
+    return found
 
 
 def values_at(search: Search, place: Sequence[float]) -> Values:
@@ -196,7 +197,7 @@ def new_trial(search: Search, seed: int, trials: Sequence[Trial], folder: Path) 
     if len(trials) >= most(search):
         return None
     if search.file.method == "grid":
-        place, values = [], grid_values(search)[len(trials)]
+        place, values = [], grid_at(search, len(trials))
     else:
         outcomes = [(trial.place, trial.outcome()) for trial in trials]
         place = propose(search, seed, [(one, outcome.error if outcome else None) for one, outcome in outcomes])
@@ -211,8 +212,8 @@ def new_trial(search: Search, seed: int, trials: Sequence[Trial], folder: Path) 
 
 def most(search: Search) -> int:
     """Number of all trials."""
-    ends = [search.file.run_cap or math.inf, len(grid_values(search)) if search.file.method == "grid" else math.inf]
-    return int(min(ends))
+    combinations = math.prod(len(one.values) for one in search.parameters) if search.file.method == "grid" else math.inf
+    return int(min(search.file.run_cap or math.inf, combinations))
 
 
 def read_trials(folder: Path) -> list[Trial]:
