@@ -388,15 +388,14 @@ def build_choices(entry: dataclasses.Field[Any], node: Mapping[str, Any], path: 
 def build_choice(registry: Registry, default: str, node: Any, path: str) -> Choice:
     """The choice given by a bare name, or by a mapping with a `name`; without one, the default name."""
     settings = {"name": node} if isinstance(node, str) else node
-    if isinstance(settings, Mapping):
-        settings = {"name": default, **settings}
-    if not isinstance(settings, Mapping) or not isinstance(settings["name"], str) or not settings["name"]:
+    name = settings.get("name", default) if isinstance(settings, Mapping) else ""
+    if not isinstance(name, str) or not name:
         raise ConfigError(f"{path}.name must be one of {', '.join(registry.names())}, or package.module:Class")
     try:
-        schema = registry.load(settings["name"]).config
+        schema = registry.load(name).config
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{path}: {error}") from None
-    return Choice(settings["name"], build(schema, {k: v for k, v in settings.items() if k != "name"}, path))
+    return Choice(name, build(schema, {k: v for k, v in settings.items() if k != "name"}, path))
 
 
 def plain(config: Any) -> Any:
