@@ -179,10 +179,10 @@ def test_each_of_several_trials_has_its_gpus_and_one_alone_has_all(tmp_path):
     plain = yaml.safe_load(file.read_text())
     plain["parameters"]["trainer.devices"] = {"value": 2}
     (trial, *_), search = read_trials(tmp_path / "out/sweep-mine"), checked(file, plain)
-    assert job(search, trial, 1, [], set()).devices == 0
-    assert job(search, trial, 2, [], set()).devices == 1
+    assert job(search, trial, 1, []).devices == 0
+    assert job(search, trial, 2, []).devices == 1
     trial.values["trainer.devices"] = 2
-    assert job(search, trial, 2, [], set()).devices == 2
+    assert job(search, trial, 2, []).devices == 2
 
 
 def search_of(method, **parameters):
