@@ -135,12 +135,11 @@ def layers(source: Source, overrides: Overrides) -> tuple[dict[str, Any], dict[s
 def shipped(word: str, folder: str, key: str, beside: Path = Path()) -> Path:
     """The file that a word names: a path from the folder `beside`, or one of a folder of the package, such as `demo`.
 
-    A path has a suffix or exists. An error calls the word `key`.
+    A path has a suffix or exists; but a folder does not hide a name of the package. An error calls the word `key`.
     """
-    path = beside / expanded(word, key)
-    if path.suffix or path.exists():
+    path, files = beside / expanded(word, key), packaged(folder)
+    if path.suffix or (path.exists() and not (path.is_dir() and word in files)):
         return path
-    files = packaged(folder)
     if word not in files:
         raise ConfigError(f"there is neither a file {word!r} nor a {key} of that name.{did_you_mean(word, files)}")
     return files[word]
