@@ -16,7 +16,7 @@ from lightning_ebm import listing
 from lightning_ebm.completion import complete
 from lightning_ebm.config import ConfigError, check_keys, distortion_in_test, expanded, packaged, read, resolve, to_yaml
 from lightning_ebm.launcher import rank
-from lightning_ebm.registry import analyses, datasets, distortions, energies, memories
+from lightning_ebm.registry import REGISTRIES
 from lightning_ebm.reporting.terminal import print_in_any_encoding, terminal
 from lightning_ebm.schema import DTYPES, RunConfig
 from lightning_ebm.signals import FAILURES, Exit, reason, stops_on_signal
@@ -166,11 +166,7 @@ EPILOG = """\
 Any key of the configuration can be set as key=value, for example
   training.max_steps=500 episodes.patterns_per_episode=32 memory.writing.steps=3 memory=hopfield
 `lightning-ebm show CONFIG` prints all keys with their values. Choices by name:
-  memory: {memories}
-  memory.energy (of ebmm): {energies}
-  data: {datasets}
-  distortion: {distortions}
-  analysis: {analyses}
+{choices}
 or the import path of your own class, package.module:Class.
 """
 SUMMARISE_EPILOG = """\
@@ -242,12 +238,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"lightning-ebm {version('lightning-ebm')}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    names = {
-        registry.group.removeprefix("lightning_ebm."): ", ".join(registry.names())
-        for registry in (memories, energies, datasets, distortions, analyses)
-    }
+    choices = "\n".join(f"  {key}: {', '.join(registry.names())}" for registry, key in REGISTRIES.values())
     for name, work in VERBS.items():
-        verb = add_verb(verbs, name, work, EPILOG.format(**names))
+        verb = add_verb(verbs, name, work, EPILOG.format(choices=choices))
         several = "?" if name == "evaluate" else None  # --memory replaces it
         verb.add_argument("config", nargs=several, metavar="CONFIG", help="a YAML file, or a name, such as demo")
         verb.add_argument("words", nargs="*", default=[], metavar="key=value", help="settings that override the file")

@@ -135,12 +135,11 @@ def layers(source: Source, overrides: Overrides) -> tuple[dict[str, Any], dict[s
 def shipped(word: str, folder: str, key: str, beside: Path = Path()) -> Path:
     """The file that a word names: a path from the folder `beside`, or one of a folder of the package, such as `demo`.
 
-    A path has a suffix or exists. An error calls the word `key`.
+    A path has a suffix or exists; but a folder does not hide a name of the package. An error calls the word `key`.
     """
-    path = beside / expanded(word, key)
-    if path.suffix or path.exists():
+    path, files = beside / expanded(word, key), packaged(folder)
+    if path.suffix or (path.exists() and not (path.is_dir() and word in files)):
         return path
-    files = packaged(folder)
     if word not in files:
         raise ConfigError(f"there is neither a file {word!r} nor a {key} of that name.{did_you_mean(word, files)}")
     return files[word]
@@ -388,15 +387,14 @@ def build_choices(entry: dataclasses.Field[Any], node: Mapping[str, Any], path: 
 def build_choice(registry: Registry, default: str, node: Any, path: str) -> Choice:
     """The choice given by a bare name, or by a mapping with a `name`; without one, the default name."""
     settings = {"name": node} if isinstance(node, str) else node
-    if isinstance(settings, Mapping):
-        settings = {"name": default, **settings}
-    if not isinstance(settings, Mapping) or not isinstance(settings["name"], str) or not settings["name"]:
+    name = settings.get("name", default) if isinstance(settings, Mapping) else ""
+    if not isinstance(name, str) or not name:
         raise ConfigError(f"{path}.name must be one of {', '.join(registry.names())}, or package.module:Class")
     try:
-        schema = registry.load(settings["name"]).config
+        schema = registry.load(name).config
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{path}: {error}") from None
-    return Choice(settings["name"], build(schema, {k: v for k, v in settings.items() if k != "name"}, path))
+    return Choice(name, build(schema, {k: v for k, v in settings.items() if k != "name"}, path))
 
 
 def plain(config: Any) -> Any:

@@ -17,7 +17,7 @@ import types
 import typing
 from typing import Any
 
-from lightning_ebm.registry import Registry, analyses, datasets, distortions, energies, memories
+from lightning_ebm.registry import REGISTRIES, Registry
 from lightning_ebm.schema import RunConfig
 
 DIALECT = "http://json-schema.org/draft-07/schema#"  # the newest that yaml-language-server knows in full
@@ -31,7 +31,6 @@ TYPES: dict[Any, list[str]] = {
 INTERPOLATION = r"\$\{.+\}"
 """The one text that stands for a value of any type."""
 BOUNDS = {"at_least": "minimum", "above": "exclusiveMinimum", "at_most": "maximum", "below": "exclusiveMaximum"}
-REGISTRIES = (memories, energies, datasets, distortions, analyses)
 
 
 def json_schema() -> dict[str, Any]:
@@ -59,7 +58,7 @@ def json_schema() -> dict[str, Any]:
         "definitions": {
             "changes": mapping(changed),
             "row": mapping({**same, "sizes": labelled("/definitions/changes")}),
-            **{name: found for registry in REGISTRIES for name, found in definitions(registry).items()},
+            **{name: found for registry, _ in REGISTRIES.values() for name, found in definitions(registry).items()},
         },
     }
 

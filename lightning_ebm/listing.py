@@ -10,16 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from lightning_ebm.config import ConfigError, packaged
-from lightning_ebm.registry import analyses, datasets, did_you_mean, distortions, energies, memories
+from lightning_ebm.registry import REGISTRIES, did_you_mean
 
-REGISTRIES = {
-    "memories": (memories, "memory="),
-    "energies": (energies, "memory.energy="),
-    "data": (datasets, "data="),
-    "distortions": (distortions, "distortion="),
-    "analyses": (analyses, "analysis="),
-}
-"""Heading of a list -> the classes in it, and the key that takes their names."""
 FILES = {
     "pretrained": ("weights", ".safetensors", "--memory"),
     "configs": ("configs", ".yaml", "train, evaluate, compare, analyse, show"),
@@ -92,7 +84,7 @@ def first_sentence(text: str) -> str:
 
 def table(kind: str) -> Table:
     """The list of a kind, one of `KINDS`: name, sentence and, below it, paper; the title says what takes the names."""
-    found, taken_by = entries(kind), (REGISTRIES.get(kind) or FILES[kind])[-1]
+    found, taken_by = entries(kind), f"{REGISTRIES[kind][1]}=" if kind in REGISTRIES else FILES[kind][-1]
     shown = Table(box=None, show_header=False, padding=(0, 0, 0, 2), title=f"{kind} ({taken_by})", title_style="")
     shown.title_justify = "left"
     shown.add_column(width=min(24, max(len(entry.name) for entry in found)), overflow="fold")

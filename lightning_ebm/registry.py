@@ -168,3 +168,11 @@ analyses = Registry(
     "analyses",
     renamed={"portions": "incremental_writing", "where": "error_map", "path": "read_trajectory"},
 )
+REGISTRIES = {
+    "memories": (memories, "memory"),
+    "energies": (energies, "memory.energy"),
+    "data": (datasets, "data"),
+    "distortions": (distortions, "distortion"),
+    "analyses": (analyses, "analysis"),
+}
+"""What a list of names is called -> the classes in it, and the key of a configuration that takes their names."""

@@ -106,7 +106,7 @@ class TrainingConfig(Settings):
     validate_every: int = setting(500, at_least=1)
     """Steps between validations, each with a checkpoint."""
     log_images: bool = True
-    """Whether each validation saves a picture of patterns, queries and all read steps."""
+    """Whether each validation saves a picture of patterns, queries and read steps."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,12 @@ def test_a_base_by_name(tmp_path):
     assert resolve(read(path)).data.name == "glyphs"
 
 
+def test_a_folder_does_not_hide_a_configuration_of_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "omniglot").mkdir()  # where one keeps the data of that name
+    assert resolve(read("omniglot")).data.name == "omniglot"
+
+
 def test_a_name_that_the_package_does_not_have(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("base: bitz")

@@ -188,8 +188,9 @@ def data_root(root: str, name: str, cure: str) -> Path:
     Raises:
         DataError: if neither does, or it cannot be listed.
     """
-    folder = Path(root or os.path.expanduser(os.environ.get("LIGHTNING_EBM_DATA", "")))  # a shell may leave its ~
-    if folder == Path():
+    given = root or os.path.expanduser(os.environ.get("LIGHTNING_EBM_DATA", ""))  # a shell may leave its ~
+    folder = Path(given)
+    if not given:
         raise DataError(
             f"where is {name}? Set data.root or $LIGHTNING_EBM_DATA to the folder that holds it or is to hold it;"
             f" if it is not there yet, {cure}"

@@ -16,7 +16,7 @@ from lightning_ebm.metrics import unit
 from lightning_ebm.reporting.comparison_tables import terminal_tables
 from lightning_ebm.reporting.figures.curves import read_curve
 from lightning_ebm.reporting.published import published
-from lightning_ebm.reporting.record import COLUMNS, QUERY, Comparison, Record, pooled, row, write_cells
+from lightning_ebm.reporting.record import COLUMNS, QUERY, Comparison, Record, grouped, pooled, row, write_cells
 from lightning_ebm.reporting.report import read_findings, write_index, write_report
 from lightning_ebm.reporting.terminal import QUIET
 from lightning_ebm.schema import RunConfig
@@ -50,19 +50,16 @@ def compare(source: Source, overrides: Overrides = (), console: Console = QUIET)
         return []
     if len(failed) == len(experiments):
         raise ConfigError(f"{experiments[0].label}: {failed[0]}")
-    done = [one for place, one in enumerate(experiments) if place not in failed]
-    lost: dict[str, dict[str, str]] = {one.variation: {} for one in experiments}
-    for place, error in failed.items():
-        lost[experiments[place].variation][experiments[place].label] = error
-    comparisons = {
-        variation: together(members, errors)
-        for variation, errors in lost.items()
-        if (members := [one for one in done if one.variation == variation])
-    }
+    variations = grouped(range(len(experiments)), lambda place: experiments[place].variation)
+    comparisons: dict[str, Comparison] = {}
+    for variation, places in variations.items():
+        errors = {experiments[place].label: failed[place] for place in places if place in failed}
+        if done := [experiments[place] for place in places if place not in failed]:
+            comparisons[variation] = together(done, errors)
+    missing = [variation for variation in variations if variation not in comparisons]
     folder = Path(first.output) / f"compare-{name_of_source(source)}"
-    missing = [variation for variation in lost if variation not in comparisons]
     page = write_reports(comparisons, missing, folder)
-    records = [result for one in done for result in one.results()]
+    records = [result for place, one in enumerate(experiments) if place not in failed for result in one.results()]
     write_cells(records, folder)
     log_table(first, folder.name, COLUMNS, [list(row(result).values()) for result in records])
     for comparison in comparisons.values():  # what is printed is written already, so that no terminal can lose it

@@ -98,7 +98,11 @@ class Running:
 
 
 def run_jobs(
-    executor: Local | Slurm, jobs: Iterator[Job], total: int, ended: Callable[[Job, str], str], console: Console = QUIET
+    executor: Local | Slurm,
+    jobs: Iterator[Job],
+    total: int,
+    ended: Callable[[Running, str], str],
+    console: Console = QUIET,
 ) -> None:
     """Runs jobs, `total` of them, until there are none left; a ConfigError if a command or SLURM cannot be started.
 
@@ -123,7 +127,7 @@ def run_jobs(
                         continue
                     running.remove(one)
                     count += 1
-                    words = ended(one.job, one.hung or why(one.job.log, code))
+                    words = ended(one, one.hung or why(one.job.log, code))
                     line = f"{one.job.name}: {words} ({count} of {total}, {one.seconds():.0f} s)"
                     console.print(Text(line, style="red" if words.startswith("failed") else ""), soft_wrap=True)
                 live.update(table(running, count, total, time.monotonic() - begun), refresh=True)

@@ -34,7 +34,7 @@ from lightning_ebm.data.episodes import Distortion, Episode, PatternSource
 from lightning_ebm.ebmm import EBMM
 from lightning_ebm.ebmm.rows import RowMixture
 from lightning_ebm.experiments.controls import ExactSlots, QueryItself
-from lightning_ebm.experiments.executor import Job, make_executor, run_jobs
+from lightning_ebm.experiments.executor import Job, Running, make_executor, run_jobs
 from lightning_ebm.experiments.measure import Written, measure, recall_first
 from lightning_ebm.files import atomic_write
 from lightning_ebm.memory import AssociativeMemory, is_trainable
@@ -198,9 +198,9 @@ def run_experiments(experiments: Sequence[Experiment], console: Console = QUIET)
         return failed
     places = grouped(waiting, lambda place: waiting[place].folder)
 
-    def ended(job: Job, error: str) -> str:
+    def ended(one: Running, error: str) -> str:
         error = error or "it ended without all of its results"
-        missing = [place for place in places[job.folder] if not experiments[place].is_done()]
+        missing = [place for place in places[one.job.folder] if not experiments[place].is_done()]
         failed.update(dict.fromkeys(missing, error))
         return f"failed: {error}" if missing else "done"
 

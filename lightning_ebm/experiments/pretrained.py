@@ -1,6 +1,5 @@
 """Pretrained memories and their published rows: `export` measures and writes one, `reproduce` measures it again."""
 
-import contextlib
 import math
 import shlex
 from collections.abc import Sequence
@@ -12,7 +11,18 @@ import yaml
 from rich.console import Console
 
 from lightning_ebm import pretrained
-from lightning_ebm.config import ConfigError, Overrides, Source, merge, parse_overrides, plain, read, resolve, without
+from lightning_ebm.config import (
+    ConfigError,
+    Overrides,
+    Source,
+    load_yaml,
+    merge,
+    parse_overrides,
+    plain,
+    read,
+    resolve,
+    without,
+)
 from lightning_ebm.experiments.compare import comparison_of
 from lightning_ebm.experiments.experiment import Experiment, Setting, measured, name_of, named
 from lightning_ebm.experiments.grid import grid
@@ -168,13 +178,12 @@ def run_config(saved: Pretrained, words: Sequence[str] = ()) -> RunConfig:
     """The configuration of the run that trained a memory, with key=value words laid over it.
 
     Raises:
-        PretrainedError: if it is not a YAML mapping, or could lead to an import.
+        ConfigError, PretrainedError: if it is not a YAML mapping, or could lead to an import.
     """
-    found = None
-    with contextlib.suppress(yaml.YAMLError):
-        found = yaml.safe_load(saved.config)
+    where = f"the configuration of the pretrained memory {saved.name}"
+    found = load_yaml(saved.config, where)  # refuses what a few lines of aliases would blow up
     if not isinstance(found, dict):
-        raise PretrainedError(f"the configuration of the pretrained memory {saved.name} is not a YAML mapping")
+        raise PretrainedError(f"{where} is not a YAML mapping")
     pretrained.refuse_imports(found, saved.name)
     return resolve(merge(found, parse_overrides(words)))
 

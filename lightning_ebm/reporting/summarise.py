@@ -42,26 +42,26 @@ def summarise(records: Sequence[Record], config: SummaryConfig) -> list[Table]:
     Raises:
         ConfigError: if published numbers are over the other kind of columns, or two runs of one seed share a label.
     """
+    counts = {one.items for one in records}
+    columns = config.columns or ("floats" if has_size_sweep(records) and len(counts) == 1 else "items")
     laid_over = None
     if config.paper_results:
         with naming("paper_results"):
             laid_over = published(config.paper_results)
-    columns = config.columns or (laid_over.axis if laid_over else "")
-    columns = columns or ("floats" if has_size_sweep(records) and len({one.items for one in records}) == 1 else "items")
-    if laid_over and laid_over.axis != columns:
-        raise ConfigError(f"paper_results={config.paper_results} needs columns={laid_over.axis}, got {columns}")
-    if laid_over:
+        columns = config.columns or laid_over.axis
         with naming(f"paper_results={config.paper_results}"):
+            if laid_over.axis != columns:
+                raise ValueError(f"needs columns={laid_over.axis}, got {columns}")
             for one in records:
                 laid_over.check(one.unit)
+            if laid_over.items and laid_over.items not in counts:
+                raise ValueError(f"needs results of {laid_over.items} patterns")
     measure = ERRORS[config.error or ("all" if laid_over else "corrupted")]
 
     def task(one: Record) -> tuple[str, str, str, bool, int]:
         return one.unit, one.data, one.distortion, one.mask_known, 0 if columns == "items" else one.items
 
     tables = []
-    if laid_over and laid_over.items and laid_over.items not in {one.items for one in records}:
-        raise ConfigError(f"paper_results={config.paper_results} needs results of {laid_over.items} patterns")
     for (unit, data, distortion, mask_known, items), members in grouped(records, task).items():
         rows = pooled_rows(members, columns, measure)
         stored = f", {items:,} patterns" if items else ""

@@ -5,7 +5,6 @@ judges the best error so far among the trials at a bracket; Optuna's pruners jud
 """
 
 import csv
-import itertools
 import json
 import math
 import os
@@ -22,7 +21,7 @@ import yaml
 from rich.console import Console
 
 from lightning_ebm.config import ConfigError, Overrides, build, load_yaml, parse_overrides, shipped
-from lightning_ebm.experiments.executor import Job, UnfinishedError, make_executor, run_jobs
+from lightning_ebm.experiments.executor import Job, Running, UnfinishedError, make_executor, run_jobs
 from lightning_ebm.files import atomic_write
 from lightning_ebm.launcher import launched
 from lightning_ebm.reporting.figures.curves import read_curve
@@ -119,11 +118,13 @@ class Trial:
         return outcome
 
 
-def grid_values(search: Search) -> list[Values]:
-    """All combinations, as W&B orders them: the last name of the alphabet varies fastest."""
-    ordered = sorted(search.parameters, key=lambda one: one.name)
-    names = [one.name for one in ordered]
-    return [dict(zip(names, values, strict=True)) for values in itertools.product(*(one.values for one in ordered))]
+def grid_at(search: Search, number: int) -> Values:
+    """The combination of this number, as W&B orders them: the last name of the alphabet varies fastest."""
+    found = {}
+    for one in sorted(search.parameters, key=lambda one: one.name, reverse=True):
+        number, rank = divmod(number, len(one.values))
+        found[one.name] = one.values[rank]
+    return found
 
 
 def values_at(search: Search, place: Sequence[float]) -> Values:
@@ -196,7 +197,7 @@ def new_trial(search: Search, seed: int, trials: Sequence[Trial], folder: Path) 
     if len(trials) >= most(search):
         return None
     if search.file.method == "grid":
-        place, values = [], grid_values(search)[len(trials)]
+        place, values = [], grid_at(search, len(trials))
     else:
         outcomes = [(trial.place, trial.outcome()) for trial in trials]
         place = propose(search, seed, [(one, outcome.error if outcome else None) for one, outcome in outcomes])
@@ -211,8 +212,8 @@ def new_trial(search: Search, seed: int, trials: Sequence[Trial], folder: Path) 
 
 def most(search: Search) -> int:
     """Number of all trials."""
-    ends = [search.file.run_cap or math.inf, len(grid_values(search)) if search.file.method == "grid" else math.inf]
-    return int(min(ends))
+    combinations = math.prod(len(one.values) for one in search.parameters) if search.file.method == "grid" else math.inf
+    return int(min(search.file.run_cap or math.inf, combinations))
 
 
 def read_trials(folder: Path) -> list[Trial]:
@@ -250,18 +251,17 @@ def sweep(file: Path | str, overrides: Overrides = (), console: Console = QUIET)
     for trial in waiting:
         (trial.folder / "result.json").unlink(missing_ok=True)
     total = most(search) - len(trials) + len(waiting)
-    stopped: set[Path] = set()
 
     def jobs() -> Iterator[Job]:
         for trial in waiting:
-            yield job(search, trial, settings.workers, trials, stopped)
+            yield job(search, trial, settings.workers, trials)
         while new := new_trial(search, settings.seed, trials, folder):
             trials.append(new)
-            yield job(search, new, settings.workers, trials, stopped)
+            yield job(search, new, settings.workers, trials)
 
-    def ended(job: Job, error: str) -> str:
-        trial = next(trial for trial in trials if trial.folder == job.folder)
-        return str(trial.end(error, job.folder in stopped))
+    def ended(one: Running, error: str) -> str:
+        trial = next(trial for trial in trials if trial.folder == one.job.folder)
+        return str(trial.end(error, one.asked))
 
     run_jobs(make_executor(settings.executor, settings.workers, settings.slurm), jobs(), total, ended, console)
     console.print(write_report(search, trials, folder))
@@ -280,8 +280,8 @@ def claim(search: Search, seed: int, folder: Path) -> None:
     atomic_write(kept, content)
 
 
-def job(search: Search, trial: Trial, workers: int, trials: Sequence[Trial], stopped: set[Path]) -> Job:
-    """What runs a trial; once Hyperband stops it, its folder is in `stopped`."""
+def job(search: Search, trial: Trial, workers: int, trials: Sequence[Trial]) -> Job:
+    """What runs a trial, until Hyperband, which compares it with all `trials`, stops it."""
     early, seen = search.file.early_terminate, 0
 
     def gives_up() -> bool:
@@ -289,9 +289,7 @@ def job(search: Search, trial: Trial, workers: int, trials: Sequence[Trial], sto
         if not early.brackets or len(errors := trial.errors()) == seen:
             return False
         seen = len(errors)
-        if is_hopeless(early, errors, [one.errors() for one in trials]):
-            stopped.add(trial.folder)
-        return trial.folder in stopped
+        return is_hopeless(early, errors, [one.errors() for one in trials])
 
     return Job(
         name=f"{trial.folder.name}, {described(search, trial.values)}",
@@ -314,7 +312,7 @@ def ranked(trials: Sequence[Trial]) -> list[tuple[Trial, Outcome]]:
 
 
 def write_report(search: Search, trials: Sequence[Trial], folder: Path) -> Table:
-    """Writes sweep.csv, sweep.md, and sweep.png and .svg, where at least one trial has an error. Returns the table."""
+    """Writes sweep.csv, sweep.md and, if a trial has an error at all, sweep.png. Returns the table."""
     runs, columns = ranked(trials), [*COLUMNS, *(one.name for one in search.varied)]
     rows = [
         [trial.folder.name, *list(asdict(outcome).values())[:-1], *(trial.values[one.name] for one in search.varied)]

@@ -1,7 +1,5 @@
 """What is seen during training: a progress line, and pictures of recall."""
 
-import io
-import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,11 +7,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import rich
 import torch
-from PIL import Image, ImageDraw
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
@@ -21,7 +17,9 @@ from rich.table import Column
 
 from lightning_ebm.files import atomic_write
 from lightning_ebm.metrics import pattern_errors, to_numpy
-from lightning_ebm.reporting.figures.strips import mosaic
+from lightning_ebm.reporting.figures.strips import read_path
+from lightning_ebm.reporting.figures.style import save
+from lightning_ebm.reporting.record import Recall
 from lightning_ebm.training.loggers import Tracker
 
 SHOWN = {"train/loss": "loss", "val/error": "val error", "val/error_corrupted": "on corrupted"}
@@ -30,8 +28,6 @@ EVERY = 60.0
 """Seconds between lines of progress that are not in a terminal; the first one comes sooner."""
 SHOWN_PATTERNS = 6
 """Patterns in a picture of a validation."""
-TILE = 64
-"""Least width of a pattern in it, in pixels."""
 
 
 class Progress(pl.Callback):
@@ -133,7 +129,7 @@ def progress_as_in(console: Console) -> Iterator[None]:
 
 
 class Pictures(pl.Callback):
-    """At each validation, `step-<update>.png`: pattern, query and each read step of a few patterns of one episode."""
+    """At each validation, `step-<update>.png`: pattern, query and read steps of a few patterns of one episode."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -144,10 +140,11 @@ class Pictures(pl.Callback):
         """Draws the first batch."""
         if batch_index or not trainer.is_global_zero:
             return
-        columns = {"pattern": batch.patterns, "query": batch.queries}
-        columns |= {f"read {1 + step}": read for step, read in enumerate(outputs)}
+        some = slice(SHOWN_PATTERNS)
+        patterns, queries, steps = map(to_numpy, (batch.patterns[0, some], batch.queries[0, some], outputs[:, 0, some]))
         path = self.folder / f"step-{trainer.global_step:07d}.png"
-        atomic_write(path, picture({name: to_numpy(values[0, :SHOWN_PATTERNS]) for name, values in columns.items()}))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save(read_path(Recall(patterns, queries, steps)), path.with_suffix(""))
         for tracker in trackers(trainer):
             tracker.log_image("recall/patterns", [str(path)], trainer.global_step - 1)
 
@@ -177,20 +174,3 @@ class ErrorByReadStep(pl.Callback):
 def trackers(trainer: pl.Trainer) -> list[Tracker]:
     """The trainer's loggers that are W&B's."""
     return [logger for logger in trainer.loggers if isinstance(logger, Tracker)]
-
-
-def picture(columns: dict[str, np.ndarray]) -> bytes:
-    """A PNG of columns of patterns (items, *shape), values in [0, 1], with the columns' names above.
-
-    Matplotlib would take too long while training.
-    """
-    pixels = (255 * mosaic(np.stack(list(columns.values()), axis=1))).round().astype(np.uint8)
-    zoom = math.ceil(TILE * len(columns) / pixels.shape[1])
-    table, heads = Image.fromarray(pixels.repeat(zoom, 0).repeat(zoom, 1)), 14
-    sheet = Image.new("RGB", (table.width, table.height + heads), "white")
-    sheet.paste(table, (0, heads), table)
-    for place, name in enumerate(columns):
-        ImageDraw.Draw(sheet).text((place * table.width // len(columns) + 1, 1), name, fill="black")
-    data = io.BytesIO()
-    sheet.save(data, "PNG")
-    return data.getvalue()

@@ -1,5 +1,6 @@
 """From a configuration to a trained memory: build, fit, and a run folder that says all about it."""
 
+import functools
 import json
 import os
 import platform
@@ -308,6 +309,7 @@ def processor() -> str:
     return names[0] if names else platform.machine()
 
 
+@functools.cache  # every row of a table asks for it
 def commit() -> str:
     """The commit of the code, with a mark if files were changed since; "unknown" outside a git checkout."""
     git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from lightning_ebm.data import archive
-from lightning_ebm.data.archive import Folder, MissingError, Zip, find_tree, open_archive, read_whole
+from lightning_ebm.data.archive import Folder, MissingError, Zip, data_root, find_tree, open_archive, read_whole
 from lightning_ebm.data.download import Remote, find_or_fetch
 from lightning_ebm.data.episodes import DataError
 from tests.data.roots import write_tree, write_zip
@@ -218,3 +218,11 @@ class TestFinding:
             read_whole(tmp_path / "x", 2, CURE)
         with pytest.raises(DataError, match=r"cannot be read \(No such file"):
             read_whole(tmp_path / "y", 2, CURE)
+
+
+def test_the_root_may_be_the_working_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LIGHTNING_EBM_DATA", raising=False)
+    assert data_root(".", "x", CURE).samefile(tmp_path)
+    with pytest.raises(DataError, match="where is x"):
+        data_root("", "x", CURE)

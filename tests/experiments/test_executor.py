@@ -28,8 +28,8 @@ def run(jobs, where=None):
     """Runs jobs; returns the error of each, by name."""
     errors = {}
 
-    def ended(job, error):
-        errors[job.name] = error
+    def ended(one, error):
+        errors[one.job.name] = error
         return "done"
 
     run_jobs(where or Local(len(jobs)), iter(jobs), len(jobs), ended)
@@ -167,8 +167,8 @@ def test_the_next_job_may_depend_on_how_others_have_ended(tmp_path):
             order.append(f"ask {name}")
             yield python(tmp_path, "", name)
 
-    def ended(job, error):
-        order.append(f"end {job.name}")
+    def ended(one, error):
+        order.append(f"end {one.job.name}")
         return "done"
 
     run_jobs(Local(1), jobs(), 3, ended)

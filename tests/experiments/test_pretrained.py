@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -174,6 +175,12 @@ def test_mistakes_are_one_line(exported, tmp_path, refused):
         assert message in refused(*arguments), arguments
 
 
+ALIASES = "a: &a [x]\n" + "".join(
+    f"{key}: &{key} [{', '.join([f'*{one}'] * 10)}]\n" for one, key in pairwise("abcdefghi")
+)
+"""Nine lines that hold a hundred million values once their aliases are written out."""
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -181,13 +188,15 @@ def test_mistakes_are_one_line(exported, tmp_path, refused):
         ({"rows": [{"precision": "float32"}]}, "rows of the pretrained memory tiny cannot be read"),
         ({"config": "data: {name: 'os:system'}"}, "could lead to an import"),
         ({"config": "data: {name: '${oc.env:HOME}'}"}, "could lead to an import"),
-        ({"config": "[1, 2"}, "is not a YAML mapping"),
+        ({"config": "[1, 2"}, "the configuration of the pretrained memory tiny, line 1"),
+        ({"config": "[1, 2]"}, "is not a YAML mapping"),
+        ({"config": ALIASES}, "holds more than 100,000 values"),
         ({"config": "data: {name: glyphs, size: 20}"}, "and its data are"),
     ],
 )
 def test_files_that_cannot_be_measured_are_refused(exported, changes, message):
     saved = dataclasses.replace(pretrained.read(exported[1]), **changes)
-    with pytest.raises(PretrainedError, match=message):
+    with pytest.raises((PretrainedError, ConfigError), match=message):
         reproduce(saved, ["episodes.test=1"])
 
 

@@ -148,7 +148,7 @@ def test_wrong_settings_are_named(words, message):
 
 def test_what_cannot_be_summarised_is_named(tmp_path, capsys):
     write_cells(by_items(), tmp_path)
-    with pytest.raises(ConfigError, match="paper_results=figure3-cifar needs columns=floats, got items"):
+    with pytest.raises(ConfigError, match="paper_results=figure3-cifar: needs columns=floats, got items"):
         write_summary([tmp_path], ["paper_results=figure3-cifar", "columns=items"])
     with pytest.raises(ConfigError, match="paper_results=figure3-omniglot: its errors are wrong pixels of 1024, and"):
         write_summary([tmp_path], ["paper_results=figure3-omniglot"])

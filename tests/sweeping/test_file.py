@@ -13,7 +13,7 @@ import yaml
 
 from lightning_ebm.config import ConfigError, parse_overrides, plain, read, resolve, shipped
 from lightning_ebm.sweeping.file import MACROS, arguments, parameter, read_sweep, words
-from lightning_ebm.sweeping.trials import grid_values, values_at
+from lightning_ebm.sweeping.trials import grid_at, values_at
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "sweeps").glob("*.yaml"))
@@ -28,7 +28,7 @@ SMALLEST = {
 def some_values(sweep):
     """Values of one run: the first of a grid, else those in the middle of all distributions."""
     if sweep.file.method == "grid":
-        return grid_values(sweep)[0]
+        return grid_at(sweep, 0)
     return values_at(sweep, [0.5] * len(sweep.varied))
 
 

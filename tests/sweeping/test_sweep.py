@@ -21,7 +21,7 @@ from lightning_ebm.experiments.executor import UnfinishedError
 from lightning_ebm.signals import REQUEUE
 from lightning_ebm.sweeping import sweep
 from lightning_ebm.sweeping.file import Hyperband, checked
-from lightning_ebm.sweeping.trials import grid_values, is_hopeless, job, propose, read_trials, values_at
+from lightning_ebm.sweeping.trials import grid_at, is_hopeless, job, most, propose, read_trials, values_at
 from tests.tables import rows_of
 
 FAKE = str(Path(__file__).parent / "fake_run.py")
@@ -178,10 +178,10 @@ def test_each_of_several_trials_has_its_gpus_and_one_alone_has_all(tmp_path):
     plain = yaml.safe_load(file.read_text())
     plain["parameters"]["trainer.devices"] = {"value": 2}
     (trial, *_), search = read_trials(tmp_path / "out/sweep-mine"), checked(file, plain)
-    assert job(search, trial, 1, [], set()).devices == 0
-    assert job(search, trial, 2, [], set()).devices == 1
+    assert job(search, trial, 1, []).devices == 0
+    assert job(search, trial, 2, []).devices == 1
     trial.values["trainer.devices"] = 2
-    assert job(search, trial, 2, [], set()).devices == 2
+    assert job(search, trial, 2, []).devices == 2
 
 
 def search_of(method, **parameters):
@@ -191,7 +191,13 @@ def search_of(method, **parameters):
 def test_grid_is_the_product_by_name():
     values = {"b": [3, 1], "a": ["x", "y", "z"], "c": [True, False]}
     expected = [dict(zip("abc", one, strict=True)) for one in itertools.product(*(values[name] for name in "abc"))]
-    assert grid_values(search_of("grid", **{name: {"values": values[name]} for name in values})) == expected
+    search = search_of("grid", **{name: {"values": values[name]} for name in values})
+    assert [grid_at(search, number) for number in range(most(search))] == expected
+
+
+def test_a_grid_too_large_for_memory_begins_at_its_first_combination():
+    search = search_of("grid", a={"min": 0, "max": 10**12}, b={"values": [3, 1]})
+    assert most(search) == 99 and grid_at(search, 5) == {"a": 2, "b": 1}
 
 
 def test_random_draws_depend_on_seed_and_number():

@@ -6,9 +6,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from PIL import Image
+import torch
 from rich.console import Console
 
+from lightning_ebm.data.episodes import Episode
+from lightning_ebm.reporting.figures.strips import read_path
 from lightning_ebm.training import callbacks
 from lightning_ebm.training.trainer import build, train
 from tests.training.tiny import config
@@ -40,12 +42,15 @@ def test_progress_is_a_line_every_so_often_in_a_file_and_a_bar_in_a_terminal(tmp
         assert 60 * minutes + seconds == pytest.approx(10 * (30 - updates), abs=1)
 
 
-def test_a_picture_has_a_column_for_each_name_and_a_row_for_each_item():
-    values = np.random.default_rng(0).random((4, 2, 1, 32, 32))
-    columns = {"pattern": values[:, 0], "query": values[:, 1]}
-    picture = np.asarray(Image.open(io.BytesIO(callbacks.picture(columns))))
-    assert picture.shape == (14 + 2 * (4 * 32 + 3 * 2), 2 * (2 * 32 + 2), 3)  # gaps of two pixels; twice as large
-    assert (picture[:14] < 128).any() and (picture[14 + 64 : 14 + 68] == 255).all()
-    for item, column in np.ndindex(4, 2):
-        tile = picture[14 + 68 * item :, 68 * column :][:64:2, :64:2, 0]
-        np.testing.assert_array_equal(tile, (255 * values[item, column, 0]).round())
+def test_a_picture_is_of_the_first_patterns_of_the_first_episode(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(callbacks, "read_path", lambda recall: drawn.append(recall) or read_path(recall))
+    patterns, read = torch.rand(2, 9, 1, 8, 8), torch.rand(3, 2, 9, 1, 8, 8)
+    batch = Episode(patterns, 1 - patterns, torch.ones_like(patterns, dtype=torch.bool))
+    trainer = SimpleNamespace(is_global_zero=True, global_step=20, loggers=[])
+    for index in range(2):  # the second batch is not drawn
+        callbacks.Pictures(tmp_path / "pictures").on_validation_batch_end(trainer, None, read, batch, index)
+    (recall,) = drawn
+    for shown, expected in zip(recall, (patterns[0, :6], 1 - patterns[0, :6], read[:, 0, :6]), strict=False):
+        np.testing.assert_array_equal(shown, expected)
+    assert [path.name for path in tmp_path.rglob("*.png")] == ["step-0000020.png"]

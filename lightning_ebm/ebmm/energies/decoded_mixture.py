@@ -83,9 +83,9 @@ class DecodedMixture(RowMixture):
     slots. Encoder and decoder may be pretrained as an autoencoder (`training.pretrain_steps`).
 
     Which values of a query are corrupted and which row it belongs to are estimated in turn; see `predict_mask`. An
-    image is then recovered from each of the likeliest rows and the query; see `recover`. This energy is not in the paper, whose
-    writing loss (eq. 3) has E as its main term. Amortised inference: D. P. Kingma and M. Welling, Auto-encoding
-    variational Bayes, ICLR 2014.
+    image is then recovered from each of the likeliest rows and the query; see `recover`. This energy is not in the
+    paper, whose writing loss (eq. 3) has E as its main term. Amortised inference: D. P. Kingma and M. Welling,
+    Auto-encoding variational Bayes, ICLR 2014.
     """
 
     config = DecodedMixtureConfig

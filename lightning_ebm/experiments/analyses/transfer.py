@@ -1,5 +1,6 @@
 """Other data than in training: Omniglot to MNIST, CIFAR to ImageNet."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,17 +26,20 @@ class Transfer(ErrorAnalysis):
     columns = ("state", "trained on", "tested on")
 
     @cached_property
-    def sources(self) -> dict[str, PatternSource]:
-        """The data sets, by name, which the analyses of all memories share."""
+    def sources(self) -> list[PatternSource]:
+        """The data sets, which the analyses of all memories share."""
         if not self.data:
             raise ValueError("analysis.data must name at least one data set")
-        return {choice.name: datasets.build(choice) for choice in self.data}
+        return [datasets.build(choice) for choice in self.data]
 
     def conditions(self, run: Run) -> Iterator[Condition]:
-        own, spec = run.config.data.name, run.data.source.spec
-        for name, source in ({own: run.data.source} | self.sources).items():
+        own, spec = run.config.data, run.data.source.spec
+        others = [pair for pair in zip(self.data, self.sources, strict=True) if pair[0] != own]
+        names = Counter([own.name, *(choice.name for choice, _ in others)])
+        for choice, source in [(own, run.data.source), *others]:
             if source.spec != spec:
-                raise ValueError(f"analysis.data: {name} has patterns of {source.spec}, training had {spec}")
+                raise ValueError(f"analysis.data: {choice.name} has patterns of {source.spec}, training had {spec}")
+            name = choice.name if choice == own or names[choice.name] == 1 else str(choice)
             for state, line in (("written", ""), (PRIOR, f", {PRIOR}")):
                 found = measure_run(run, test_loader(run, source=source), nothing_written=state == PRIOR)
-                yield Condition(name, found.error_corrupted, [state, own, name], found.exact, line)
+                yield Condition(name, found.error_corrupted, [state, own.name, name], found.exact, line)

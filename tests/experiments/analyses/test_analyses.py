@@ -143,6 +143,13 @@ def test_transfer_tests_on_other_data_beside_its_own():
         Transfer().result({"Hopfield": run})
 
 
+def test_transfer_tells_data_sets_of_one_name_apart():
+    kinds = [chosen(datasets, "key_value", code_dim=16, vocabulary=tokens) for tokens in (32, 64)]
+    answer = Transfer([*kinds, chosen(datasets, "bits", size=32)]).result({"Hopfield": bits_run("hopfield")})
+    tested = [f"key_value (vocabulary {tokens}, code random, code_dim 16)" for tokens in (32, 64)]
+    assert list(dict.fromkeys(column(answer, "tested on"))) == ["bits", *tested]
+
+
 def test_hebbs_rule_does_not_mind_portions():
     answer = IncrementalWriting([1, 2, 4]).result({"Hopfield": bits_run("hopfield", patterns=8)})
     everything = [row[3] for row in answer.rows if row[2] == "all"]
