@@ -4,8 +4,6 @@ Prints a table, and writes bench.md, bench.csv and a figure. Settings are those 
 The other tools are installed by `pip install -e '.[bench]'`; one that is missing is named in the table.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Settings of `python -m benchmarks`."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 

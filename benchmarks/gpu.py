@@ -9,8 +9,6 @@ Measures, and writes to runs/gpu.json:
 `--device cpu --quick` runs the same in tiny sizes, to test the script. After `--seconds`, nothing more is begun.
 """
 
-from __future__ import annotations
-
 import argparse
 import copy
 import json

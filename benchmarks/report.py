@@ -1,7 +1,5 @@
 """The files of a benchmark."""
 
-from __future__ import annotations
-
 import sys
 import time
 from collections.abc import Sequence

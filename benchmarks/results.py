@@ -1,7 +1,5 @@
 """What a benchmark found, as flat rows."""
 
-from __future__ import annotations
-
 import csv
 import math
 import statistics

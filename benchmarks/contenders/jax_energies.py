@@ -1,7 +1,5 @@
 """The energies of the cases in jax.numpy, on the parameters of the PyTorch modules, by their names."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any
 
