@@ -227,7 +227,7 @@ def test_training_reduces_the_loss_of_new_episodes(shape, settings, episodes):
         (
             {"coders": CodersConfig(channels=[4, 4])},
             (1, 6, 6),
-            r"coders.channels=\[4, 4\] does not suit .*divisible by 4, got 6x6",
+            r"coders.channels=\[4, 4\] needs images with sides divisible by 4, got \(1, 6, 6\)",
         ),
         ({}, (4, 4), r"vectors or images, not patterns of shape \(4, 4\)"),
     ],
