@@ -56,32 +56,31 @@ class Coders(nn.Module):
         self.shape = tuple(shape)
         if len(self.shape) not in (1, 3):
             raise ValueError(f"this memory stores vectors or images, not patterns of shape {self.shape}")
-        as_vectors = len(self.shape) == 1 or not config.channels
-        size = math.prod(self.shape) if as_vectors else config.code_dim
-        default = size if len(self.shape) == 1 else config.code_dim
+        vectors = len(self.shape) == 1
+        images_as_vectors = not vectors and not config.channels
+        size = math.prod(self.shape) if vectors or images_as_vectors else config.code_dim
+        default = size if vectors else config.code_dim
         self.width = default if width is None else width
         self.overlap = min(self.width, size)  # largest product of two codes that start as ±1 in `size` places
-        if not as_vectors and self.width > config.code_dim:  # the rest would stay zero: nothing leads out of it
-            raise ValueError(
-                f"width must be at most coders.code_dim={config.code_dim}, the encoder's output, got {self.width}:"
-                " raise both"
-            )
 
         self.restoration = Restoration(self.shape, config, "coders")
-        self.mean_pattern = nn.Parameter(torch.full(self.shape, 0.5)) if as_vectors and len(self.shape) == 3 else 0.5
+        self.mean_pattern = nn.Parameter(torch.full(self.shape, 0.5)) if images_as_vectors else 0.5
         self.encoder: nn.Module
         self.decoder: nn.Module
-        if len(self.shape) == 1:
+        if vectors:
             self.encoder = near_identity(size, self.width, config.hidden, config.layers)
             self.decoder = near_identity(self.width, size, config.hidden, config.layers, gain=6.0)  # 1 − σ(6) = 0.0025
-        elif as_vectors:
+        elif images_as_vectors:
             self.encoder, self.decoder = wave_coders(self.shape, self.width, config.hidden, config.layers)
         else:
-            try:
-                image_encoder = ImageEncoder(self.shape, config.channels, config.code_dim)
-                image_decoder = ImageDecoder(self.shape, config.channels, config.code_dim)
-            except (ValueError, IndexError) as error:
-                raise ValueError(f"coders.channels={config.channels} does not suit {self.shape}: {error}") from error
+            if self.width > config.code_dim:  # the rest would stay zero: nothing leads out of it
+                raise ValueError(
+                    f"width must be at most coders.code_dim={config.code_dim}, the encoder's output, got {self.width}:"
+                    " raise both"
+                )
+            key = f"coders.channels={config.channels}"
+            image_encoder = ImageEncoder(self.shape, config.channels, config.code_dim, key)
+            image_decoder = ImageDecoder(self.shape, config.channels, config.code_dim)
             he_init(image_encoder)
             he_init(image_decoder)
             with torch.no_grad():  # else σ is saturated at the start: logits would have a deviation of about 5

@@ -124,9 +124,9 @@ class GaussianMemory(AutoencoderMemory):
 
         In float32, writing in portions is exact to 2e-4 down to σ = 0.1; at 0.01 it is off by some percent.
         """
-        codes = self.coders.encode(patterns)
         if not self.written:
             return state
+        codes = self.coders.encode(patterns)
         mean, covariance = self.posterior(state["mean"].double(), state["covariance"].double(), codes.double())
         return {"mean": mean.to(state["mean"]), "covariance": covariance.to(state["covariance"])}
 

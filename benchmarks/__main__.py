@@ -4,8 +4,6 @@ Prints a table, and writes bench.md, bench.csv and a figure. Settings are those 
 The other tools are installed by `pip install -e '.[bench]'`; one that is missing is named in the table.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,7 +35,8 @@ def main(words: Sequence[str]) -> int:
 
             def show(rows: list[Row]) -> None:
                 live.update(rich_tables(rows), refresh=True)
-                write_csv(rows, folder / "bench.csv")  # nothing measured is lost if the benchmark is stopped
+                # nothing measured is lost if the benchmark is stopped
+                write_csv([row.flat() for row in rows], folder / "bench.csv")
 
             rows = run(config, show)
         write_report(config, rows, [])

@@ -1,10 +1,8 @@
 """Cases: an energy, its data and its steps, the same numbers for every contender."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -109,7 +107,7 @@ class Case:
         queries = torch.where(chance < 0.3, fresh, patterns)
         return patterns.to(device, getattr(torch, dtype)), queries.to(device, getattr(torch, dtype))
 
-    def small(self) -> Case:
+    def small(self) -> Self:
         """The same with few episodes, patterns and steps, for checks in double precision.
 
         Two steps are enough to tell a total derivative from a partial one: the weights depend on the patterns

@@ -1,7 +1,5 @@
 """The figure of a benchmark: times relative to ours, as bars."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from matplotlib.figure import Figure

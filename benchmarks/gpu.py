@@ -9,8 +9,6 @@ Measures, and writes to runs/gpu.json:
 `--device cpu --quick` runs the same in tiny sizes, to test the script. After `--seconds`, nothing more is begun.
 """
 
-from __future__ import annotations
-
 import argparse
 import copy
 import json
@@ -20,7 +18,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,24 +39,6 @@ BITS, IMAGE = (128,), (1, 32, 32)
 SHAPES = {"gated_rnn": BITS, "mixture": BITS, "phase_mixture": BITS}
 """Energies of vectors; all others are measured on images."""
 SIDE_BY_SIDE = (1, 4, 16)
-
-
-@dataclass
-class Clock:
-    """The seconds that a script may take.
-
-    Attributes:
-        seconds: in all.
-    """
-
-    seconds: float
-
-    def __post_init__(self) -> None:
-        self.began = time.monotonic()
-
-    def left(self) -> float:
-        """Seconds left."""
-        return self.seconds - (time.monotonic() - self.began)
 
 
 def memory_of(name: str, quick: bool) -> tuple[EBMM, Tensor, Tensor]:
@@ -162,15 +141,18 @@ def side_by_side(count: int, device: torch.device, quick: bool, seconds: float) 
     return {"experiments": count, "updates a second": count * updates / taken, "seconds": taken}
 
 
-def measured(device: torch.device, names: list[str], clock: Clock, quick: bool) -> Iterator[tuple[str, dict[str, Any]]]:
+def measured(
+    device: torch.device, names: list[str], seconds: float, quick: bool
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """The rows of both tables, as they are ready; those that fail or run out of time say so."""
+    end = time.monotonic() + seconds
     for count in SIDE_BY_SIDE[:1] if quick else SIDE_BY_SIDE:
         try:
-            yield "compare", side_by_side(count, device, quick, clock.seconds / 6)
+            yield "compare", side_by_side(count, device, quick, seconds / 6)
         except subprocess.TimeoutExpired:
             yield "compare", {"experiments": count, "failed": "out of time"}
     for name in names:
-        if clock.left() < 0:
+        if time.monotonic() > end:
             yield "energies", {"energy": name, "failed": "out of time"}
             continue
         try:
@@ -206,9 +188,9 @@ def main(words: list[str] | None = None) -> int:
     options = parser.parse_args(words)
     if options.device == "cuda" and not torch.cuda.is_available():
         parser.error("there is no CUDA device here; --device cpu --quick tests the script")
-    device, clock = torch.device(options.device), Clock(options.seconds)
+    device = torch.device(options.device)
     found: dict[str, list[dict[str, Any]]] = {"compare": [], "energies": []}
-    for kind, row in measured(device, options.energies, clock, options.quick):
+    for kind, row in measured(device, options.energies, options.seconds, options.quick):
         found[kind].append(row)
         options.output.parent.mkdir(parents=True, exist_ok=True)
         # after each row, so that nothing is lost if the device is taken away

@@ -1,7 +1,5 @@
 """How the time of a meta-step grows with the numbers of patterns, steps and episodes."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack

@@ -1,7 +1,5 @@
 """A contender's process, seen from the parent."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 from collections.abc import Iterator, Mapping

@@ -1,10 +1,9 @@
 """The files of a benchmark."""
 
-from __future__ import annotations
-
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -12,7 +11,7 @@ import torch
 from benchmarks.chart import time_bars
 from benchmarks.config import BenchConfig
 from benchmarks.contenders import REFERENCE
-from benchmarks.results import GrowthRow, Row, write_csv, write_growth
+from benchmarks.results import GrowthRow, Row, write_csv
 from benchmarks.run import TOLERANCES
 from benchmarks.tables import growth_table, markdown_tables
 from lightning_ebm.reporting.figures.style import save
@@ -31,29 +30,24 @@ its first meta-step: compilation is included. *GFLOP* counts the matrix products
 """
 
 
-def write_report(config: BenchConfig, rows: Sequence[Row], growth: Sequence[GrowthRow]) -> Path:
+def write_report(config: BenchConfig, rows: Sequence[Row], growth: Sequence[GrowthRow]) -> None:
     """Writes bench.md, bench.csv and bench.png, and growth.csv where growth was measured.
 
     Args:
-        config: names the folder, which is made if it is not there; files of these names are replaced.
+        config: names the folder, which exists; files of these names are replaced.
         rows: at least one.
         growth: may be empty.
-
-    Returns:
-        The folder.
     """
     folder = Path(config.output)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_csv(rows, folder / "bench.csv")
+    write_csv([row.flat() for row in rows], folder / "bench.csv")
     save(time_bars(rows), folder / "bench")
     text = f"# Time of a meta-step\n\n{EXPLANATION}{markdown_tables(rows)}"
     if growth:
-        write_growth(growth, folder / "growth.csv")
+        write_csv([asdict(row) for row in growth], folder / "growth.csv")
         text += f"\n## Growth, {config.growth_case}, third order\n\n{growth_table(growth)}"
     made = {**provenance(config), "matrix products": f"{rows[0].gemm_flops_s / 1e9:,.0f} GFLOP/s in float32"}
     text += "\n## How it was made\n\n" + "".join(f"- {name}: {value}\n" for name, value in made.items())
     (folder / "bench.md").write_text(text, encoding="utf-8")
-    return folder
 
 
 def provenance(config: BenchConfig) -> dict[str, str]:

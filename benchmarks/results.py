@@ -1,12 +1,10 @@
 """What a benchmark found, as flat rows."""
 
-from __future__ import annotations
-
 import csv
 import math
 import statistics
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -113,20 +111,10 @@ def compare_peers(rows: Sequence[Row]) -> None:
         row.best_peer_s = min((r.median_s for r in peers if r.times), default=math.nan)
 
 
-def write_csv(rows: Sequence[Row], path: Path) -> None:
-    """Writes one line for each case, setting and contender; what was not measured is empty."""
-    write_table([row.flat() for row in rows], path)
-
-
-def write_growth(rows: Sequence[GrowthRow], path: Path) -> None:
-    """Writes one line for each contender, size and value."""
-    write_table([asdict(row) for row in rows], path, [entry.name for entry in fields(GrowthRow)])
-
-
-def write_table(rows: Sequence[dict[str, Any]], path: Path, columns: Sequence[str] | None = None) -> None:
-    """Writes rows of equal keys as CSV."""
+def write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Writes rows of equal keys, at least one; what was not measured is empty."""
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns or list(rows[0]))
+        writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         for row in rows:
             writer.writerow({key: cell(value) for key, value in row.items()})

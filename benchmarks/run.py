@@ -1,7 +1,5 @@
 """Checks that all contenders compute the same, then times them in turn."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager

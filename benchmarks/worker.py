@@ -1,7 +1,5 @@
 """The inside of a contender's process: it does what the parent asks for, and answers."""
 
-from __future__ import annotations
-
 import resource
 import sys
 import time

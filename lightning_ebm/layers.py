@@ -173,14 +173,16 @@ class ImageEncoder(nn.Module):
         shape: (channels, height, width) of an image; a ValueError unless both sides are divisible by 2 ** len(widths).
         widths: output channels of the ResBlocks; each halves height and width.
         code: size of the code.
+        key: where the configuration has the widths, for the error message.
     """
 
-    def __init__(self, shape: Sequence[int], widths: Sequence[int] = (32, 64, 96), code: int = 256) -> None:
+    def __init__(
+        self, shape: Sequence[int], widths: Sequence[int] = (32, 64, 96), code: int = 256, key: str = "channels"
+    ) -> None:
         super().__init__()
-        channels, height, width = shape
-        grid_height, grid_width = image_grid(height, width, len(widths))
-        self.blocks = nn.Sequential(*(ResBlock(a, b) for a, b in pairwise([channels, *widths])))
-        self.project = nn.Linear(widths[-1] * grid_height * grid_width, code)
+        height, width = image_grid(shape, len(widths), key)
+        self.blocks = nn.Sequential(*(ResBlock(a, b) for a, b in pairwise([shape[0], *widths])))
+        self.project = nn.Linear(widths[-1] * height * width, code)
         self.norm = LayerNorm(code)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -189,16 +191,15 @@ class ImageEncoder(nn.Module):
 
 
 class ImageDecoder(nn.Module):
-    """The transpose of `ImageEncoder`, with the same arguments: code vector to the logits of an image."""
+    """The transpose of `ImageEncoder`, with the same arguments but the key: code vector to the logits of an image."""
 
     def __init__(self, shape: Sequence[int], widths: Sequence[int] = (32, 64, 96), code: int = 256) -> None:
         super().__init__()
-        channels, height, width = shape
-        self.grid = (widths[-1], *image_grid(height, width, len(widths)))
+        self.grid = (widths[-1], *image_grid(shape, len(widths)))
         self.project = nn.Linear(code, torch.Size(self.grid).numel())
         sizes = [*reversed(widths), widths[0]]
         self.blocks = nn.Sequential(*(UpBlock(a, b) for a, b in pairwise(sizes)))
-        self.logits = nn.Conv2d(widths[0], channels, 3, padding=1)
+        self.logits = nn.Conv2d(widths[0], shape[0], 3, padding=1)
 
     def forward(self, code: Tensor) -> Tensor:
         """code: (items, code); returns logits (items, channels, height, width)."""
@@ -224,12 +225,11 @@ def gated_hops(
     return state
 
 
-def image_grid(height: int, width: int, halvings: int) -> tuple[int, int]:
-    """Height and width after a number of halvings; a ValueError if one of them cannot be halved that often."""
+def image_grid(shape: Sequence[int], halvings: int, key: str = "channels") -> tuple[int, int]:
+    """Height and width of an image (channels, height, width) after a number of halvings; see `check_sides`."""
     factor = 2**halvings
-    if height % factor or width % factor:
-        raise ValueError(f"image sides must be divisible by {factor}, got {height}x{width}")
-    return height // factor, width // factor
+    check_sides(shape, factor, key)
+    return shape[1] // factor, shape[2] // factor
 
 
 def check_sides(shape: Sequence[int], factor: int, key: str) -> None:

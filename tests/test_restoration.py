@@ -9,7 +9,7 @@ from baselines.memory_network import MemoryNetwork, MemoryNetworkConfig
 from baselines.modern_hopfield import ModernHopfield, ModernHopfieldConfig
 from lightning_ebm.memory import PatternSpec
 from lightning_ebm.registry import memories
-from lightning_ebm.restoration import Completion
+from lightning_ebm.restoration import SURE, Completion
 from tests.contract import MemoryContract, build, check_meta_gradient, descend
 from tests.ebmm.energies import convolved
 
@@ -69,6 +69,20 @@ def test_a_sure_detector_is_as_good_as_the_mask(name, episode):
     state = memory.write(patterns)
     with torch.no_grad():
         torch.testing.assert_close(memory.read(state, queries), memory.read(state, queries, mask), atol=1e-9, rtol=1e-9)
+
+
+def test_a_mask_of_everything_leaves_recall_to_the_hopfield_network(episode):
+    """A completion that changes nothing is as none: all values are updated, though the mask tells none apart."""
+    patterns, queries, _ = episode
+    memory, restoration = restored("modern_hopfield", detector=0)
+    with torch.no_grad():
+        for parameter in restoration.completion.parameters():
+            parameter.zero_()
+    plain = build(ModernHopfield, SHAPE, slots=4).double()
+    everything = torch.ones_like(queries, dtype=torch.bool)
+    expected = plain.read(plain.write(patterns), queries, everything)
+    found = memory.read(memory.write(patterns), queries, everything)
+    torch.testing.assert_close(found, expected, atol=2 * SURE, rtol=0)
 
 
 @pytest.mark.parametrize("name", RESTORED)

@@ -1,7 +1,5 @@
 """Contenders: one tool's way to a meta-step a file. They are imported in their own processes only."""
 
-from __future__ import annotations
-
 import importlib
 from abc import ABC, abstractmethod
 from typing import Any

@@ -1,7 +1,5 @@
 """Plain `torch.autograd.grad` in a Python loop over episodes: the reference, and the base of other loops."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

@@ -1,7 +1,5 @@
 """`higher`: its patched stateless module and its differentiable SGD (https://github.com/facebookresearch/higher)."""
 
-from __future__ import annotations
-
 import higher
 import torch
 from torch import Tensor

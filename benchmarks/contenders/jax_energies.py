@@ -1,7 +1,5 @@
 """The energies of the cases in jax.numpy, on the parameters of the PyTorch modules, by their names."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -57,7 +55,7 @@ def resnet_conv(p: Parameters, x: Any, strides: tuple[int, ...], hops: int) -> A
     for block in (f"blocks.{i}." for i in range(blocks)):
         y = jnp.tanh(layer_norm(p, block + "norm1", conv(p, block + "conv1", x, stride=2)))
         y = jnp.tanh(layer_norm(p, block + "norm2", conv(p, block + "conv2", y)))
-        x = y + conv(p, block + "shortcut.conv", average_pool(x, 2))
+        x = y + conv(p, block + "shortcut", x, stride=2)
     for i, stride in enumerate(strides):
         block = f"bottlenecks.{i}."
         y = jnp.tanh(layer_norm(p, block + "norm1", conv(p, block + "reduce", x)))
@@ -80,9 +78,9 @@ def linear(p: Parameters, name: str, x: Any) -> Any:
 
 
 def conv(p: Parameters, name: str, x: Any, stride: int = 1) -> Any:
-    """`nn.Conv2d` with an odd kernel and padding that keeps the size at stride 1."""
+    """`nn.Conv2d` with padding that keeps the size at stride 1, or without padding if the kernel is even."""
     kernel = p[f"{name}.weight"]
-    margin = kernel.shape[-1] // 2
+    margin = (kernel.shape[-1] - 1) // 2
     dimensions = ("NCHW", "OIHW", "NCHW")
     y = lax.conv_general_dilated(x, kernel, (stride, stride), [(margin, margin)] * 2, dimension_numbers=dimensions)
     return y + p[f"{name}.bias"][:, None, None]

@@ -1,7 +1,5 @@
 """JAX: the meta-step under `jit`, episodes under `vmap`, the loops over steps unrolled or scanned."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, ClassVar
 

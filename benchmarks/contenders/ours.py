@@ -1,7 +1,5 @@
 """EBMM as this package has it: all episodes together, one by one, and compiled."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

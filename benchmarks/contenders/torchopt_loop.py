@@ -1,7 +1,5 @@
 """TorchOpt: its functional differentiable optimiser (https://github.com/metaopt/torchopt)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torchopt

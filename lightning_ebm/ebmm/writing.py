@@ -14,8 +14,6 @@ from torch.func import grad
 from lightning_ebm.settings import Settings, setting
 
 Weights = dict[str, Tensor]
-WritingLoss = Callable[[Weights, Any], Tensor]
-Pullback = Callable[[Any], Tensor]
 
 LOG_ZERO = -120.0
 """A number whose exponential is 0 in float32."""
@@ -108,12 +106,12 @@ class Writing(nn.Module):
 
     def forward(
         self,
-        energy: WritingLoss,
+        energy: Callable[[Weights, Any], Tensor],
         start: Weights,
         prior: Weights,
         features: Any,
         items: int,
-        pullback: Pullback,
+        pullback: Callable[[Any], Tensor],
         rates: Tensor,
         counted: Tensor | None = None,
     ) -> Weights:

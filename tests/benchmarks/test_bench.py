@@ -100,7 +100,7 @@ def test_a_silent_or_dead_process_is_given_up(fakes):
         ("cases=[mpl]", "cases: there is no 'mpl'. Did you mean 'mlp'? Known: gated_rnn, mlp, resnet_conv"),
         ("contenders=[jaxx_scan]", "Did you mean 'jax_scan'? Known: autograd_loop, higher, jax_scan"),
         ("settings=[first_order]", "Known: second_order, third_order"),
-        ("device=tpu", "device: there is no 'tpu'"),
+        ("device=tpu", "device must be one of cpu, cuda, got 'tpu'"),
         ("rounds=0", "rounds must be at least 1, got 0"),
         ("timeout=0", "timeout must be above 0"),
         ("round=3", "unknown key 'round'. Did you mean 'rounds'?"),

@@ -283,7 +283,10 @@ def measured(**settings):
         ),
         (lambda: ResNetConv.config(strides=[1, 3]), r"strides must be one of 1, 2, got \[1, 3\]"),
         (lambda: ResNetFC.config(channels=[]), "channels must have at least 1"),
-        (lambda: build(ResNetFC, (1, 30, 32)), "divisible by 8, got 30x32"),
+        (
+            lambda: build(ResNetFC, (1, 30, 32)),
+            r"energy.channels needs images with sides divisible by 8, got \(1, 30, 32\)",
+        ),
         (lambda: build(ResNetConv, (1, 36, 36)), "divisible by 8"),
         (lambda: build(Reconstruction, (6,), code_dim=7), "energy.code_dim must be at most the 6 values"),
         (lambda: build(Reconstruction, (1, 6, 6), code_dim=7), "divisible by 4"),

@@ -23,7 +23,7 @@ from tests.tables import rows_of
 
 BROKEN = {"memory": {"name": "ebmm", "energy": "resnet_conv"}}
 """A row that fails only when its memory is built: its net takes images, and the patterns are bits."""
-FAILURE = "memory: needs images (channels, height, width), got patterns of shape (16,)"
+FAILURE = "memory: energy.channels needs images with sides divisible by 8, got (16,)"
 
 
 def small(tmp_path, **compare):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_ebm.ebmm.energies.restored import RestoredEnergy
-from lightning_ebm.layers import LayerNorm, cosines
+from lightning_ebm.layers import LayerNorm, check_sides, cosines
 from lightning_ebm.memory import PatternSpec
 from lightning_ebm.restoration import RestorationConfig
 from lightning_ebm.settings import setting
@@ -84,8 +84,7 @@ def vector_features(size: int, hidden: int) -> nn.Sequential:
 
 def image_features(shape: Sequence[int], channels: int) -> nn.Sequential:
     """One tanh layer of overlapping 8x8 windows, 4 apart: (items, *shape) to (items, channels · windows)."""
-    if shape[1] % 4 or shape[2] % 4:
-        raise ValueError(f"image sides must be divisible by 4, got {shape[1]}x{shape[2]}")
+    check_sides(shape, 4, "energy")
     return nn.Sequential(Windows(shape[0], channels, 8, stride=4, padding=2), nn.Tanh(), nn.Flatten(1))
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lightning_ebm.ebmm.energies.restored import RestoredEnergy
 from lightning_ebm.layers import LayerNorm, ResBlock, gated_hops, he_init, image_grid
-from lightning_ebm.memory import PatternSpec, image_shape
+from lightning_ebm.memory import PatternSpec
 from lightning_ebm.restoration import RestorationConfig
 from lightning_ebm.settings import setting
 
@@ -84,9 +84,8 @@ class ResNetConv(RestoredEnergy):
     def __init__(self, spec: PatternSpec, config: ResNetConvConfig = ResNetConvConfig()) -> None:
         super().__init__()
         self.hops, width, strides = config.hops, config.width, config.strides
-        channels, height, width_in = image_shape(spec)
-        grid = image_grid(height, width_in, len(config.channels) + strides.count(2))
-        self.blocks = nn.Sequential(*(ResBlock(a, b) for a, b in pairwise([channels, *config.channels])))
+        grid = image_grid(spec.shape, len(config.channels) + strides.count(2), "energy.channels")
+        self.blocks = nn.Sequential(*(ResBlock(a, b) for a, b in pairwise([spec.shape[0], *config.channels])))
         inputs = [config.channels[-1]] + [width] * (len(strides) - 1)
         self.bottlenecks = nn.Sequential(
             *(Bottleneck(a, config.inner, width, config.written_units, b) for a, b in zip(inputs, strides, strict=True))

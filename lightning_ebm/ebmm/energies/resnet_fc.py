@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from lightning_ebm.ebmm.energies.restored import RestoredEnergy
 from lightning_ebm.layers import ImageEncoder, LayerNorm, gated_hops, he_init
-from lightning_ebm.memory import PatternSpec, image_shape
+from lightning_ebm.memory import PatternSpec
 from lightning_ebm.restoration import RestorationConfig
 from lightning_ebm.settings import setting
 
@@ -46,7 +46,7 @@ class ResNetFC(RestoredEnergy):
     def __init__(self, spec: PatternSpec, config: ResNetFCConfig = ResNetFCConfig()) -> None:
         super().__init__()
         self.hops, hidden = config.hops, config.hidden
-        self.encoder = ImageEncoder(image_shape(spec), config.channels, config.code_dim)
+        self.encoder = ImageEncoder(spec.shape, config.channels, config.code_dim, "energy.channels")
         self.memory = nn.Linear(config.code_dim, config.written_units)
         self.static = nn.Linear(config.code_dim, hidden - config.written_units)
         self.candidate = nn.Linear(2 * hidden, hidden)
