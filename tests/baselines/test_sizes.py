@@ -49,7 +49,7 @@ def test_the_state_is_as_large_as_the_literature_counts(kind, shape, settings, f
         (MemoryNetwork, (4, 4), {}, r"vectors or images, not patterns of shape \(4, 4\)"),
         (
             *(MemoryNetwork, (1, 6, 6), {"coders": CodersConfig(channels=[4, 4])}),
-            r"coders.channels=\[4, 4\] does not suit .*divisible by 4, got 6x6",
+            r"coders.channels=\[4, 4\] needs images with sides divisible by 4, got \(1, 6, 6\)",
         ),
         (
             *(MemoryNetwork, (1, 8, 8), {"width": 17, "coders": CodersConfig(code_dim=16)}),
