@@ -8,9 +8,11 @@ import torch
 import yaml
 
 from lightning_ebm.config import ConfigError, read, resolve
+from lightning_ebm.experiments.measure import measure
 from lightning_ebm.training import trainer as training
 from lightning_ebm.training.checkpoints import load, read_checkpoint
 from lightning_ebm.training.module import MetaTraining, NonFiniteLossError
+from lightning_ebm.training.train import restore
 from tests.training import tiny
 from tests.training.tiny import interrupt_at
 from tests.training.tiny import last as final
@@ -98,6 +100,20 @@ def test_a_loss_that_is_not_finite_stops_training_and_keeps_the_last_checkpoint(
     kept = final(run.folder)
     assert kept["global_step"] == 2
     assert all(value.isfinite().all() for value in kept["state_dict"].values())
+
+
+@pytest.mark.parametrize("kind", ["Causal"])
+def test_a_memory_of_ones_own_is_after_training_what_it_was_built_as(tmp_path, kind):
+    run = training.build(config(tmp_path, f"memory=tests.training.own:{kind}", "training.ema_decay=0.9"))
+    built = {name: (one.dtype, one.clone()) for name, one in run.memory.state_dict().items()}
+    training.train(run)
+    trained = run.memory.state_dict()
+    assert {name: one.dtype for name, one in trained.items()} == {name: dtype for name, (dtype, _) in built.items()}
+    for name, buffer in run.memory.named_buffers():
+        assert torch.equal(buffer, built[name][1])
+    answer = measure(run.memory, run.data.test_dataloader(), run.data.source.spec)
+    restored = measure(restore(run.config).memory, run.data.test_dataloader(), run.data.source.spec)
+    assert answer.error == restored.error
 
 
 def test_the_best_checkpoint_is_that_of_least_validation_error(tmp_path):
