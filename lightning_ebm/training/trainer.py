@@ -127,8 +127,9 @@ def train(run: Run) -> Path | None:
             if updates_left(run):  # else another process has made them meanwhile
                 record_run(run)
                 fit(run, last[0] if last else None)
-    run.memory.eval().float()  # 64-true and bf16-true have changed it; patterns are float32
-    load(run.memory, run.checkpoints / "best.ckpt")
+    if run.config.trainer.precision in ("64-true", "bf16-true"):
+        run.memory.float()  # these have changed it; patterns are float32
+    load(run.memory.eval(), run.checkpoints / "best.ckpt")
     return run.checkpoints / "best.ckpt"
 
 

@@ -31,6 +31,12 @@ class Matrix(AssociativeMemory):
         return torch.tanh(self.to_key(2 * x.flatten(2).to(self.dtype) - 1))
 
 
+class DoublePrecision(Matrix):
+    """It computes in float64, and takes and returns float32."""
+
+    dtype = torch.float64
+
+
 class Causal(Matrix):
     """It has a buffer of zeros and minus infinity, as masks of attention are made."""
 

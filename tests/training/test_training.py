@@ -102,7 +102,7 @@ def test_a_loss_that_is_not_finite_stops_training_and_keeps_the_last_checkpoint(
     assert all(value.isfinite().all() for value in kept["state_dict"].values())
 
 
-@pytest.mark.parametrize("kind", ["Causal"])
+@pytest.mark.parametrize("kind", ["Causal", "DoublePrecision"])
 def test_a_memory_of_ones_own_is_after_training_what_it_was_built_as(tmp_path, kind):
     run = training.build(config(tmp_path, f"memory=tests.training.own:{kind}", "training.ema_decay=0.9"))
     built = {name: (one.dtype, one.clone()) for name, one in run.memory.state_dict().items()}
