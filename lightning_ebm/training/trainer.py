@@ -18,7 +18,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 import yaml
-from pytorch_lightning.callbacks import Callback, EMAWeightAveraging
+from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
@@ -31,7 +31,7 @@ from lightning_ebm.memory import AssociativeMemory, is_trainable
 from lightning_ebm.registry import datasets, digest_of_file, distortions, memories
 from lightning_ebm.schema import RunConfig
 from lightning_ebm.signals import Exit, reason
-from lightning_ebm.training.callbacks import ErrorByReadStep, Pictures, Progress
+from lightning_ebm.training.callbacks import ErrorByReadStep, MovingAverage, Pictures, Progress
 from lightning_ebm.training.checkpoints import (
     CHECKPOINTS,
     DurableCheckpoints,
@@ -194,7 +194,7 @@ def make_trainer(run: Run) -> pl.Trainer:
     if is_compiled(config):
         callbacks.append(Compilation(config))
     if training.ema_decay:
-        callbacks.append(EMAWeightAveraging(decay=training.ema_decay))
+        callbacks.append(MovingAverage(training.ema_decay))
     check(config.trainer.devices, config.trainer.num_nodes)
     strategy: Any = "auto"
     if config.trainer.devices * config.trainer.num_nodes > 1:

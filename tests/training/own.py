@@ -43,3 +43,11 @@ class Causal(Matrix):
     def __init__(self, spec, config=None):
         super().__init__(spec)
         self.register_buffer("hidden", torch.full((4, 4), -torch.inf).triu(1))
+
+
+class Indexed(Matrix):
+    """It has a buffer of whole numbers."""
+
+    def __init__(self, spec, config=None):
+        super().__init__(spec)
+        self.register_buffer("order", torch.arange(self.size))

@@ -69,6 +69,15 @@ def test_the_average_is_what_is_saved_and_left(tmp_path, monkeypatch):
         torch.testing.assert_close(saved["current_model_state"][name], last, rtol=0, atol=0)
 
 
+def test_the_average_begins_anew_where_rates_are_set(tmp_path):
+    """The gradient term is added before the third update, at its initial rate; until then its rate is zero."""
+    words = ("training.ema_decay=0.99", "training.gradient_term_from=2", "memory.writing.gradient_term=true")
+    run = training.build(config(tmp_path, *words, "memory.writing.gradient_rate=0.01", "training.learning_rate=1e-4"))
+    training.train(run)
+    saved = final(run.folder)["state_dict"]["memory.writing.learned_rates"]
+    assert saved[:, :, 2].exp().flatten().tolist() == pytest.approx([0.01] * saved[:, :, 2].numel(), rel=0.01)
+
+
 def test_each_update_sees_new_episodes_and_a_finished_run_is_not_repeated(tmp_path, monkeypatch):
     seen = []
     original = MetaTraining.training_step
@@ -102,7 +111,7 @@ def test_a_loss_that_is_not_finite_stops_training_and_keeps_the_last_checkpoint(
     assert all(value.isfinite().all() for value in kept["state_dict"].values())
 
 
-@pytest.mark.parametrize("kind", ["Causal", "DoublePrecision"])
+@pytest.mark.parametrize("kind", ["Causal", "DoublePrecision", "Indexed"])
 def test_a_memory_of_ones_own_is_after_training_what_it_was_built_as(tmp_path, kind):
     run = training.build(config(tmp_path, f"memory=tests.training.own:{kind}", "training.ema_decay=0.9"))
     built = {name: (one.dtype, one.clone()) for name, one in run.memory.state_dict().items()}
