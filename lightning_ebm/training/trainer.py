@@ -198,7 +198,10 @@ def make_trainer(run: Run) -> pl.Trainer:
     check(config.trainer.devices, config.trainer.num_nodes)
     strategy: Any = "auto"
     if config.trainer.devices * config.trainer.num_nodes > 1:
-        unused = training.pretrain_steps > 0  # while single patterns are coded, what writes and reads gets no gradient
+        # while single patterns are coded, what writes and reads gets no gradient, and a detector that a known mask
+        # replaces gets none; what a class of the user's own leaves without one is not known
+        own = any(":" in one.name for one in chosen(config))
+        unused = training.pretrain_steps > 0 or training.mask or own
         strategy = DDPStrategy(timeout=timedelta(seconds=config.trainer.timeout), find_unused_parameters=unused)
     trainer = pl.Trainer(
         strategy=strategy,

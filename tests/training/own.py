@@ -51,3 +51,11 @@ class Indexed(Matrix):
     def __init__(self, spec, config=None):
         super().__init__(spec)
         self.register_buffer("order", torch.arange(self.size))
+
+
+class Partial(Matrix):
+    """One of its parameters has no part in the loss."""
+
+    def __init__(self, spec, config=None):
+        super().__init__(spec)
+        self.spare = torch.nn.Linear(2, 2)

@@ -194,3 +194,18 @@ def test_a_memory_without_parameters_is_not_trained(tmp_path):
     run = training.build(config(tmp_path, "memory=hopfield"))
     assert training.train(run) is None
     assert not run.folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "looks"),
+    [
+        ((), False),
+        (("training.pretrain_steps=2",), True),
+        ((tiny.DECODED, "data=glyphs", "training.mask=true"), True),  # whose detector is not asked
+        (("memory=tests.training.own:Partial",), True),
+    ],
+)
+def test_processes_look_for_parameters_without_a_gradient_where_there_may_be_some(tmp_path, words, looks):
+    """Otherwise the second update fails."""
+    run = training.build(config(tmp_path, "trainer.devices=2", *words))
+    assert training.make_trainer(run).strategy._ddp_kwargs["find_unused_parameters"] is looks
