@@ -156,6 +156,15 @@ def test_transfer_tests_on_other_data_beside_its_own():
         Transfer().result({"Hopfield": run})
 
 
+def test_transfer_to_two_sets_of_one_name_tests_both_and_tells_them_apart():
+    pairs = [chosen(datasets, "key_value", code_dim=16, vocabulary=count) for count in (8, 16, 8)]
+    answer = Transfer(pairs).result({"Hopfield": bits_run("hopfield")})
+    sets = column(answer, "tested on")
+    assert sets[::2] == ["bits", *map(str, pairs[:2])] and sets[::2] == sets[1::2]
+    own = Transfer([chosen(datasets, "bits", size=32), pairs[0]]).result({"Hopfield": bits_run("hopfield")})
+    assert column(own, "tested on")[::2] == ["bits", "key_value"]
+
+
 def test_hebbs_rule_does_not_mind_portions():
     answer = IncrementalWriting([1, 2, 4]).result(
         {"Hopfield": bits_run("hopfield", episodes={"patterns_per_episode": 8, "test": 8})}
