@@ -86,7 +86,7 @@ class ModernHopfield(SlotMemory):
         mean = self.mean(state)
         stored, q = state["slots"] - mean, self.rows(queries).to(mean) - mean
         soft_mask = self.restoration.soft_mask(queries, mask)
-        wrong = mask if soft_mask is None else soft_mask > 0.5
+        wrong = mask if soft_mask is None or self.restoration.detector is None else soft_mask > 0.5
         known = None if wrong is None else ~wrong.flatten(2)
         compared = None if wrong is None else ~informative(wrong, 2).flatten(2)
         trajectory = []

@@ -174,6 +174,8 @@ def test_hebbs_rule_does_not_mind_portions():
     assert everything == pytest.approx([everything[0]] * 3)
     with pytest.raises(ValueError, match="none of these memories can add to a state"):
         IncrementalWriting([2]).result({"a": bits_run({"name": "hopfield", "rule": "pseudo_inverse"})})
+    with pytest.raises(ValueError, match=r"analysis\.portions must be at most 4, the patterns stored, got \[8\]"):
+        IncrementalWriting([8]).result({"Hopfield": bits_run("hopfield")})
 
 
 def test_repeated_patterns_crowd_out_the_others_of_hebbs_rule():
@@ -182,6 +184,8 @@ def test_repeated_patterns_crowd_out_the_others_of_hebbs_rule():
     error = {(row[1], row[2]): row[3] for row in answer.rows}
     assert error[4, "repeated"] < error[1, "repeated"]
     assert error[4, "once"] > error[1, "once"]
+    with pytest.raises(ValueError, match=r"analysis\.share=0\.9 leaves none of 4 patterns that is stored once"):
+        Repetition([1], 0.9).result({"Hopfield": bits_run("hopfield")})
 
 
 def test_a_fixed_point_is_read_again_without_a_change():
