@@ -40,10 +40,10 @@ class Detector(nn.Module):
         return self.logits(queries).sigmoid().expand_as(queries)
 
     def logits(self, queries: Tensor) -> Tensor:
-        """The likelihoods' logits (items, 1, height, width)."""
+        """The likelihoods' logits (items, 1, height, width), of the queries' type, in mixed precision too."""
         local: Tensor = self.local(2 * queries - 1)
         whole = self.outer(F.gelu(self.inner(local.flatten(1))))
-        return local + whole.view_as(local)
+        return (local + whole.view_as(local)).to(queries)
 
     def loss(self, queries: Tensor, mask: Tensor) -> Tensor:
         """Cross-entropy (items,), in nats, with which pixels were corrupted, even if they came out right."""

@@ -69,7 +69,8 @@ def levels(rows: Tensor, most: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]
 
 def straight_through(state: State, precision: str) -> State:
     """The rounded state, whose gradient is that of the state itself (Bengio, Léonard and Courville, 2013)."""
-    return {name: state[name] + (kept - state[name]).detach() for name, kept in rounded(state, precision).items()}
+    kept, floats = rounded(state, precision), {name: one for name, one in state.items() if one.is_floating_point()}
+    return kept | {name: one + (kept[name] - one).detach() for name, one in floats.items()}
 
 
 def state_bits(memory: AssociativeMemory, state: State, precision: str) -> int:

@@ -145,7 +145,7 @@ class Sum(nn.Module):
         return x.sum()
 
 
-@pytest.mark.parametrize("layer", [nn.BatchNorm1d(4), nn.LayerNorm(4)])
+@pytest.mark.parametrize("layer", [nn.BatchNorm1d(4), nn.LayerNorm(4), nn.Dropout(0.1)])
 def test_an_energy_without_the_layers_that_break_it(layer):
     net = nn.Sequential(nn.Linear(4, 4), layer, nn.Linear(4, 1), nn.Flatten(0))
     with pytest.raises(ValueError, match=f"energy: 1 is a {type(layer).__name__}"):

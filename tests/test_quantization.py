@@ -122,6 +122,13 @@ def test_training_with_rounding_passes_gradients_through_it():
     torch.testing.assert_close(weight.grad, 2 * (torch.tensor([[7.0, 3.0, -4.0]]) - target))
 
 
+def test_training_with_rounding_leaves_what_are_no_floats_as_they_are():
+    state = {"w": torch.tensor([[1 / 3]]), "used": torch.tensor([[True, False]]), "n": torch.tensor([2**40 + 1])}
+    kept = straight_through(state, "float16")
+    assert kept["used"].tolist() == [[True, False]] and kept["n"].item() == 2**40 + 1
+    assert kept["w"].item() == 0.333251953125  # 1365 / 4096
+
+
 def test_the_meta_loss_is_that_of_the_kept_state():
     memory, (patterns, queries, _) = Mean(), batch()
     loss = memory.meta_loss(patterns, queries, keep=lambda state: rounded(state, "int4"))

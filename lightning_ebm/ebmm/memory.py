@@ -24,7 +24,7 @@ from lightning_ebm.memory import (
 from lightning_ebm.registry import choice, energies
 from lightning_ebm.settings import Settings, setting
 
-UNFIT = (nn.modules.batchnorm._NormBase, nn.LayerNorm)
+UNFIT = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.modules.dropout._DropoutNd)
 """Layers that no energy can have."""
 Context = tuple[Tensor, Tensor]
 """What reading knows beyond the point it has reached: the soft mask and the queries."""
@@ -80,8 +80,9 @@ class EBMM(AssociativeMemory):
         for name, module in energy.named_modules():
             if isinstance(module, UNFIT):
                 raise ValueError(
-                    f"energy: {name} is a {type(module).__name__}; batch normalisation mixes patterns, and torch's"
-                    " LayerNorm has wrong third derivatives: use lightning_ebm.layers.LayerNorm"
+                    f"energy: {name} is a {type(module).__name__}; batch normalisation mixes patterns, dropout makes"
+                    " another energy of each step, and torch's LayerNorm has wrong third derivatives: use"
+                    " lightning_ebm.layers.LayerNorm"
                 )
         named = memory_layers or config.memory_layers or getattr(energy, "memory_layers", ())
         layers = written_parameters(energy, named)

@@ -42,7 +42,7 @@ TINY = 1e-12
 
 
 class UncalledLayerError(ValueError):
-    """An energy uses a memory layer's weights without calling the layer."""
+    """An energy uses a memory layer's weights without calling the layer, or calls it on other than patterns."""
 
 
 def key_loss(memory: EBMM, patterns: Tensor, queries: Tensor, mask: Tensor) -> Tensor:
@@ -150,7 +150,8 @@ def inputs_and_keys(memory: EBMM, x: Tensor) -> tuple[list[Tensor], Tensor]:
         the energy's gradient in the outputs of all layers, side by side: (episodes, items, values), differentiable.
 
     Raises:
-        UncalledLayerError: if a memory layer is used without being called, so that its output is not seen.
+        UncalledLayerError: if a memory layer is used without being called, so that its output is not seen, or called on
+            a tensor whose first axis is not that of patterns, so that it is not seen which are whose.
     """
     calls: list[tuple[Any, Tensor, Tensor]] = []
     net: Any = memory.energy_net
@@ -169,6 +170,12 @@ def inputs_and_keys(memory: EBMM, x: Tensor) -> tuple[list[Tensor], Tensor]:
         raise UncalledLayerError(
             f"{type(net).__name__} reads its memory layers' weights without calling the layers, so they have no output"
             " to take keys from: choose the objective alignment"
+        )
+    items = x.shape[:2].numel()
+    if other := {part.shape[:1].numel() for _, *both in calls for part in both} - {items}:
+        raise UncalledLayerError(
+            f"{type(net).__name__} calls a memory layer on {other.pop()} rows for {items} patterns, so no pattern has a"
+            " key of its own: keep patterns the first axis, or choose the objective alignment"
         )
     gradients = torch.autograd.grad(energy, [output for *_, output in calls], create_graph=True)
     keys = torch.cat([gradient.flatten(1) for gradient in gradients], 1)

@@ -42,7 +42,7 @@ class Recovery(nn.Module):
         self.nets = nn.ModuleList(SquareConvolutions(4 * shape[0], channels, shape[0], LAYERS) for _ in range(steps))
 
     def forward(self, lacking: Lacking, start: Tensor, queries: Tensor, soft_mask: Tensor) -> Tensor:
-        """The logits after each step, (steps, items, *shape).
+        """The logits after each step, (steps, items, *shape), of the queries' type, in mixed precision too.
 
         Args:
             lacking: what the code of an image lacks, pulled back to pixels.
@@ -50,10 +50,10 @@ class Recovery(nn.Module):
             queries: q, the same shape, in [0, 1].
             soft_mask: m, the same shape, in [0, 1], how little each value of a query is to be trusted.
         """
-        logits, steps = start, []
+        logits, steps = start.to(queries), []
         context = torch.cat([(2 * queries - 1) * (1 - soft_mask), soft_mask], 1)
         for net in self.nets:
-            image = queries + soft_mask * (logits.sigmoid() - queries)  # in bfloat16, logits are of another type
+            image = queries + soft_mask * (logits.sigmoid() - queries)
             lacks = lacking(image, self.gain)
             logits = logits + net(torch.cat([logits.tanh(), context, lacks], 1))
             steps.append(logits)

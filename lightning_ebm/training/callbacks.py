@@ -10,6 +10,7 @@ from typing import Any
 import pytorch_lightning as pl
 import rich
 import torch
+from pytorch_lightning.callbacks import EMAWeightAveraging
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
@@ -169,6 +170,23 @@ class ErrorByReadStep(pl.Callback):
         points = [(step, value / patterns) for step, value in enumerate(sums)]
         for tracker in trackers(trainer):
             tracker.log_line("recall/error_by_read_step", "read step", "error", points, trainer.global_step - 1)
+
+
+class MovingAverage(EMAWeightAveraging):
+    """Lightning's, of parameters only, which begins anew where training sets some of them instead of learning them.
+
+    An average that had to follow what is set, such as a rate that was zero, would be far from it for many updates.
+    Buffers are what they are in the module: an average of whole numbers would be cut off to whole numbers.
+    """
+
+    def __init__(self, decay: float) -> None:
+        super().__init__(decay=decay, use_buffers=False)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: Any, *rest: Any) -> None:
+        """Adds the parameters after an update to the average, or takes them for it."""
+        if module.parameters_set and self._average_model is not None:
+            self._average_model.n_averaged.zero_()
+        super().on_train_batch_end(trainer, module, *rest)
 
 
 def trackers(trainer: pl.Trainer) -> list[Tracker]:

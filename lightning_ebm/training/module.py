@@ -68,6 +68,7 @@ class MetaTraining(pl.LightningModule):
                 self.losses[objective] = partial(start_loss, OBJECTIVES[objective], self.ebmm, config.mask)  # type: ignore[arg-type]
         self.seconds = 0.0
         self.updated = self.said_not_started = False  # whether this start has made an update, and has warned
+        self.parameters_set = False  # whether this update has begun from parameters that were not learned
         self.meta_loss_since = config.pretrain_steps
         self.errors = nn.ModuleDict(
             {
@@ -248,7 +249,7 @@ class MetaTraining(pl.LightningModule):
         The meta-loss begins with an optimiser that knows nothing of the objective before it:
         Adam's running squares of the auxiliary loss's gradients would make its first steps up to thirty times too long.
         """
-        self.started = time.perf_counter()
+        self.started, self.parameters_set = time.perf_counter(), False
         config, update, state = self.config, self.global_step, self.optimizers().optimizer.state  # type: ignore[union-attr]
         if self.position(update) >= config.pretrain_steps:
             self.meta_loss_since = min(self.meta_loss_since, update)
@@ -262,10 +263,12 @@ class MetaTraining(pl.LightningModule):
                 )
             if config.pretrain_objective != "auxiliary":
                 self.search_rates(batch)
+                self.parameters_set = True
         if self.ebmm and config.gradient_term_from:
             if update == config.gradient_term_from:
                 self.ebmm.writing.add_gradient_term()
                 state.pop(self.ebmm.writing.learned_rates, None)
+                self.parameters_set = True
             self.ebmm.writing.gradient_term = update >= config.gradient_term_from
 
     def set_learning_rate(self, update: int) -> None:

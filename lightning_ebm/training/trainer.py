@@ -19,7 +19,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 import yaml
-from pytorch_lightning.callbacks import Callback, EMAWeightAveraging
+from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
@@ -32,7 +32,7 @@ from lightning_ebm.memory import AssociativeMemory, is_trainable
 from lightning_ebm.registry import datasets, digest_of_file, distortions, memories
 from lightning_ebm.schema import RunConfig
 from lightning_ebm.signals import Exit, reason
-from lightning_ebm.training.callbacks import ErrorByReadStep, Pictures, Progress
+from lightning_ebm.training.callbacks import ErrorByReadStep, MovingAverage, Pictures, Progress
 from lightning_ebm.training.checkpoints import (
     CHECKPOINTS,
     DurableCheckpoints,
@@ -128,8 +128,9 @@ def train(run: Run) -> Path | None:
             if updates_left(run):  # else another process has made them meanwhile
                 record_run(run)
                 fit(run, last[0] if last else None)
-    run.memory.eval().float()  # 64-true and bf16-true have changed it; patterns are float32
-    load(run.memory, run.checkpoints / "best.ckpt")
+    if run.config.trainer.precision in ("64-true", "bf16-true"):
+        run.memory.float()  # these have changed it; patterns are float32
+    load(run.memory.eval(), run.checkpoints / "best.ckpt")
     return run.checkpoints / "best.ckpt"
 
 
@@ -194,11 +195,14 @@ def make_trainer(run: Run) -> pl.Trainer:
     if is_compiled(config):
         callbacks.append(Compilation(config))
     if training.ema_decay:
-        callbacks.append(EMAWeightAveraging(decay=training.ema_decay))
+        callbacks.append(MovingAverage(training.ema_decay))
     check(config.trainer.devices, config.trainer.num_nodes)
     strategy: Any = "auto"
     if config.trainer.devices * config.trainer.num_nodes > 1:
-        unused = training.pretrain_steps > 0  # while single patterns are coded, what writes and reads gets no gradient
+        # while single patterns are coded, what writes and reads gets no gradient, and a detector that a known mask
+        # replaces gets none; what a class of the user's own leaves without one is not known
+        own = any(":" in one.name for one in chosen(config))
+        unused = training.pretrain_steps > 0 or training.mask or own
         strategy = DDPStrategy(timeout=timedelta(seconds=config.trainer.timeout), find_unused_parameters=unused)
     trainer = pl.Trainer(
         strategy=strategy,

@@ -211,6 +211,26 @@ def test_a_layer_that_is_called_twice_does_not_count_for_two():
         key_loss(EBMM(CalledTwice()), patterns, patterns, None)
 
 
+class OfPairs(Energy):
+    """The layer sees pairs of values, all side by side."""
+
+    memory_layers = ("memory",)
+
+    def __init__(self):
+        super().__init__()
+        self.memory = nn.Linear(2, 3)
+
+    def writing_energy(self, x):
+        return self.memory(x.reshape(-1, 2)).tanh().view(len(x), -1).sum(1)
+
+
+@pytest.mark.parametrize("loss", [key_loss, recall_loss])
+def test_keys_need_a_layer_that_is_called_on_patterns(loss):
+    patterns = torch.rand(2, 3, 4)
+    with pytest.raises(ValueError, match=r"OfPairs calls a memory layer on 12 rows for 6 patterns, .* alignment"):
+        loss(EBMM(OfPairs()), patterns, patterns, torch.ones(2, 3, 4).bool())
+
+
 class Bias(nn.Module):
     """E = w · (2x − 1), from w = 0: one pattern p written at rate a and read with step γ moves x by 2 a γ (2p − 1)."""
 

@@ -10,6 +10,8 @@ from lightning_ebm.registry import Choice, memories
 from lightning_ebm.schema import TrainingConfig
 from lightning_ebm.training.module import MetaTraining
 from lightning_ebm.training.trainer import build
+from tests import contract
+from tests.ebmm.energies import SMALL
 from tests.training.tiny import DECODED, assert_same_state, cut_at, last, on_glyphs, trained
 
 SPEC = PatternSpec((6,), binary=True)
@@ -66,6 +68,22 @@ def test_a_memory_of_ones_own_may_have_none(tmp_path):
         ConfigError, match=r"training\.pretrain_steps and training\.auxiliary_weight must be 0 for this memory: Recon"
     ):
         run(tmp_path, "training.pretrain_steps=1")
+
+
+@pytest.mark.parametrize("real", [False, True])
+@pytest.mark.parametrize(
+    "name", ["decoded_mixture", "measured_mixture", "reconstruction_restored", "resnet_fc_restored"]
+)
+def test_single_patterns_are_learned_in_mixed_precision(name, real):
+    """As trainer.precision=bf16-mixed has it: products are bfloat16, parameters and patterns float32."""
+    shape, kind, settings = SMALL[name]
+    energy, patterns = contract.build(kind, shape, real=real, **settings), torch.rand(4, *shape).round()
+    mask = torch.rand_like(patterns) < 0.3
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = energy.auxiliary_loss(patterns, torch.where(mask, 1 - patterns, patterns), mask).mean()
+    loss.backward()
+    gradients = [one.grad for one in energy.restoration.parameters()] if "restored" in name else [energy.typical.grad]
+    assert loss.isfinite() and any(one is not None and one.isfinite().all() for one in gradients)
 
 
 @pytest.mark.parametrize(

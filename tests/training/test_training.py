@@ -8,9 +8,11 @@ import torch
 import yaml
 
 from lightning_ebm.config import ConfigError, read, resolve
+from lightning_ebm.experiments.measure import measure
 from lightning_ebm.training import trainer as training
 from lightning_ebm.training.checkpoints import load, read_checkpoint
 from lightning_ebm.training.module import MetaTraining, NonFiniteLossError
+from lightning_ebm.training.train import restore
 from tests.training import tiny
 from tests.training.tiny import assert_same_state, before_each_update, interrupt_at, metrics, trained
 from tests.training.tiny import last as final
@@ -59,6 +61,15 @@ def test_the_average_is_what_is_saved_and_left(tmp_path, monkeypatch):
         torch.testing.assert_close(saved["current_model_state"][name], last, rtol=0, atol=0)
 
 
+def test_the_average_begins_anew_where_rates_are_set(tmp_path):
+    """The gradient term is added before the third update, at its initial rate; until then its rate is zero."""
+    words = ("training.ema_decay=0.99", "training.gradient_term_from=2", "memory.writing.gradient_term=true")
+    run = training.build(config(tmp_path, *words, "memory.writing.gradient_rate=0.01", "training.learning_rate=1e-4"))
+    training.train(run)
+    saved = final(run.folder)["state_dict"]["memory.writing.learned_rates"]
+    assert saved[:, :, 2].exp().flatten().tolist() == pytest.approx([0.01] * saved[:, :, 2].numel(), rel=0.01)
+
+
 def test_each_update_sees_new_episodes_and_a_finished_run_is_not_repeated(tmp_path, monkeypatch):
     seen = before_each_update(monkeypatch, lambda _, batch: batch.patterns.numpy().tobytes())
     run = training.build(config(tmp_path))
@@ -84,6 +95,20 @@ def test_a_loss_that_is_not_finite_stops_training_and_keeps_the_last_checkpoint(
     kept = final(run.folder)
     assert kept["global_step"] == 2
     assert all(value.isfinite().all() for value in kept["state_dict"].values())
+
+
+@pytest.mark.parametrize("kind", ["Causal", "DoublePrecision", "Indexed"])
+def test_a_memory_of_ones_own_is_after_training_what_it_was_built_as(tmp_path, kind):
+    run = training.build(config(tmp_path, f"memory=tests.training.own:{kind}", "training.ema_decay=0.9"))
+    built = {name: (one.dtype, one.clone()) for name, one in run.memory.state_dict().items()}
+    training.train(run)
+    trained = run.memory.state_dict()
+    assert {name: one.dtype for name, one in trained.items()} == {name: dtype for name, (dtype, _) in built.items()}
+    for name, buffer in run.memory.named_buffers():
+        assert torch.equal(buffer, built[name][1])
+    answer = measure(run.memory, run.data.test_dataloader(), run.data.source.spec)
+    restored = measure(restore(run.config).memory, run.data.test_dataloader(), run.data.source.spec)
+    assert answer.error == restored.error
 
 
 def test_the_best_checkpoint_is_that_of_least_validation_error(tmp_path):
@@ -147,3 +172,18 @@ def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"cannot read the checkpoint .*evil\.ckpt"):
         read_checkpoint(tmp_path / "evil.ckpt")
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "looks"),
+    [
+        ((), False),
+        (("training.pretrain_steps=2",), True),
+        ((tiny.DECODED, "data=glyphs", "training.mask=true"), True),  # whose detector is not asked
+        (("memory=tests.training.own:Partial",), True),
+    ],
+)
+def test_processes_look_for_parameters_without_a_gradient_where_there_may_be_some(tmp_path, words, looks):
+    """Otherwise the second update fails."""
+    run = training.build(config(tmp_path, "trainer.devices=2", *words))
+    assert training.make_trainer(run).strategy._ddp_kwargs["find_unused_parameters"] is looks

@@ -12,8 +12,8 @@ from lightning_ebm.memory import PatternSpec
 class Energy(ABC, nn.Module):  # in this order, which libraries that derive from it need: `higher` does
     """An energy, in two parts: `features`, which writing leaves unchanged, and `writing_energy` of these.
 
-    It must be smooth (no ReLU, no `nn.LayerNorm`), treat patterns separately (no batch normalisation), and have no
-    buffers that it changes.
+    It must be smooth (no ReLU, no `nn.LayerNorm`), treat patterns separately (no batch normalisation), be the same in
+    all steps (no dropout), and have no buffers that it changes.
 
     Attributes:
         config: dataclass of the settings that the class takes after the spec of the patterns.

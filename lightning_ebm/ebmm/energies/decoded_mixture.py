@@ -144,8 +144,8 @@ class DecodedMixture(RowMixture):
         several = [one.repeat_interleave(likeliest.values.shape[1], 0) for one in (queries, soft_mask)]
         chosen = likeliest.indices.flatten()
         images = self.recover(logits[chosen].view_as(several[0]), rows[chosen], *several)[-1].sigmoid()
-        responsible = likeliest.values.softmax(1)
-        end = torch.einsum("nk,nk...->n...", responsible, images.view(*responsible.shape, *x.shape[1:]))
+        responsible = likeliest.values.softmax(1)[:, :, None]
+        end = (responsible * images.view(*likeliest.values.shape, -1)).sum(1).view_as(x)
         if not self.binary:
             end = torch.lerp(queries, end, soft_mask)
         return (x - end).flatten(1).square().sum(1) / 2 - torch.logsumexp(evidence, 1)

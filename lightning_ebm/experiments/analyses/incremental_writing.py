@@ -30,6 +30,8 @@ class IncrementalWriting(ErrorAnalysis):
 
     def conditions(self, run: Run) -> Iterator[Condition]:
         items = run.config.episodes.patterns_per_episode
+        if min(self.portions) > items:
+            raise ValueError(f"analysis.portions must be at most {items}, the patterns stored, got {self.portions}")
         for portions in sorted(portions for portions in self.portions if portions <= items):
             # the first of `tensor_split` take what does not divide
             groups = {

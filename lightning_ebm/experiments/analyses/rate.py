@@ -48,7 +48,7 @@ class Rate(ErrorAnalysis):
 def bound(run: Run) -> list[tuple[float, float, float, float]]:
     """Bits for each pattern that its corrupted bits need at least, against how many of them stay wrong."""
     with test_episodes(run, 4) as episodes:
-        counts = [batch.mask.flatten(2).sum(2).float().mean().item() for batch in episodes]
+        counts = np.concatenate([batch.mask.flatten(2).sum(2).flatten().cpu().numpy() for batch in episodes])
     corrupted, share = float(np.mean(counts)), np.linspace(0.001, 0.45, 40)
     entropy = -share * np.log2(share) - (1 - share) * np.log2(1 - share)
     wrong, bits = (corrupted * share).tolist(), (corrupted * (1 - entropy)).tolist()

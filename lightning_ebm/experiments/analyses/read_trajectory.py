@@ -48,20 +48,20 @@ def along(run: Run) -> tuple[np.ndarray, np.ndarray, float]:
 
     Without an energy, energies are NaN.
     """
-    errors: list[torch.Tensor] = []
+    errors: list[torch.Tensor] = []  # of each batch: (1 + steps, episodes)
     energies: list[torch.Tensor] = []
-    originals: list[float] = []
+    originals: list[torch.Tensor] = []
     with test_episodes(run) as episodes:
         for batch in episodes:
             state = run.memory.write(batch.patterns)
             points = torch.cat([batch.queries[None], run.memory.read(state, batch.queries)])
-            each = [pattern_errors(x, batch.patterns, run.data.source.spec, batch.mask).mean() for x in points]
+            each = [pattern_errors(x, batch.patterns, run.data.source.spec, batch.mask).mean(1) for x in points]
             errors.append(torch.stack(each))
             try:
-                energies.append(torch.stack([run.memory.energy(state, x).mean() for x in points]))
-                originals.append(run.memory.energy(state, batch.patterns).mean().item())
+                energies.append(torch.stack([run.memory.energy(state, x).mean(1) for x in points]))
+                originals.append(run.memory.energy(state, batch.patterns).mean(1))
             except NotImplementedError:
                 energies.append(torch.full_like(errors[-1], torch.nan))
-                originals.append(np.nan)
-    curves = [torch.stack(steps).mean(0).cpu().numpy() for steps in (errors, energies)]
-    return curves[0], curves[1], float(np.mean(originals))
+                originals.append(energies[-1][0])
+    curves = [torch.cat(batches, 1).mean(1).cpu().numpy() for batches in (errors, energies)]
+    return curves[0], curves[1], torch.cat(originals).mean().item()

@@ -30,7 +30,10 @@ class Repetition(ErrorAnalysis):
     axis = "times that the repeated patterns are stored"
 
     def conditions(self, run: Run) -> Iterator[Condition]:
-        count = max(1, round(self.share * run.config.episodes.patterns_per_episode))
+        items = run.config.episodes.patterns_per_episode
+        count = max(1, round(self.share * items))
+        if count == items:
+            raise ValueError(f"analysis.share={self.share:g} leaves none of {items} patterns that is stored once")
         groups = {"repeated": slice(count), "once": slice(count, None)}
         for times in sorted(self.times):
             for kind, errors in errors_by_group(run, groups, write_repeated, count, times).items():

@@ -157,6 +157,8 @@ def test_hebbs_rule_does_not_mind_portions():
     assert everything == pytest.approx([everything[0]] * 3)
     with pytest.raises(ValueError, match="none of these memories can add to a state"):
         IncrementalWriting([2]).result({"a": bits_run({"name": "hopfield", "rule": "pseudo_inverse"})})
+    with pytest.raises(ValueError, match=r"analysis\.portions must be at most 4, the patterns stored, got \[8\]"):
+        IncrementalWriting([8]).result({"Hopfield": bits_run("hopfield")})
 
 
 def test_repeated_patterns_crowd_out_the_others_of_hebbs_rule():
@@ -165,6 +167,8 @@ def test_repeated_patterns_crowd_out_the_others_of_hebbs_rule():
     error = {(row[1], row[2]): row[3] for row in answer.rows}
     assert error[4, "repeated"] < error[1, "repeated"]
     assert error[4, "once"] > error[1, "once"]
+    with pytest.raises(ValueError, match=r"analysis\.share=0\.9 leaves none of 4 patterns that is stored once"):
+        Repetition([1], 0.9).result({"Hopfield": bits_run("hopfield")})
 
 
 def test_a_fixed_point_is_read_again_without_a_change():
@@ -207,7 +211,7 @@ def test_stored_patterns_of_hebbs_rule_have_less_energy():
 
 
 def test_the_read_path_begins_at_the_query_and_ends_at_the_answer():
-    run = bits_run("hopfield")
+    run = bits_run("hopfield", episodes={"patterns_per_episode": 4, "test": 9})  # the second batch is of one episode
     answer = ReadTrajectory().result({"Hopfield": run, "query": bits_run(QUERY)})
     start, end, *others = answer.rows
     spec, episodes = run.data.source.spec, loader(run, 4)
@@ -250,6 +254,16 @@ def test_rates_count_bits_and_their_bound_is_shannons():
     assert rates[0.00] > 0.98 * 8
     entropy = -0.45 * np.log2(0.45) - 0.55 * np.log2(0.55)
     assert rates[0.45] == pytest.approx(8 * (1 - entropy))
+
+
+def test_the_bound_of_rates_counts_the_corrupted_bits_of_every_episode_once():
+    run = bits_run(
+        "hopfield",
+        distortion={"name": "pixels", "amount": [1, 32]},
+        episodes={"patterns_per_episode": 4, "test": 9},  # the second batch is of one episode
+    )
+    counts = torch.cat([batch.mask.sum((2, 1)) / 4 for batch in loader(run, 4)])
+    assert bound(run)[-1][1] == pytest.approx(0.45 * counts.mean().item())
 
 
 @pytest.mark.parametrize(
