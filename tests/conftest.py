@@ -3,11 +3,18 @@
 import signal
 
 import pytest
+import torch
 
 from lightning_ebm.cli import main
 
 # A shell that starts the tests in the background has them ignore Ctrl-C, and all processes that they start, too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    """Each test begins with the same random numbers, in whatever order tests run."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture

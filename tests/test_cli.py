@@ -91,7 +91,7 @@ def test_compare_keeps_the_rows_that_are_asked_for(tmp_path, capsys):
         ),
         (["train", DEBUG, "memory.writing.steps=0"], "writing.steps must be at least 1"),
         (["train", DEBUG, "data=bits", "distortion=pixels", "memory.energy=resnet_fc"], "needs images"),
-        (["evaluate", DEBUG, "output=/nowhere"], "train this configuration first with the same settings"),
+        (["evaluate", DEBUG, "output=/nowhere"], "give those that it was trained with"),
         (["evaluate", DEBUG, "checkpoint=/mine.ckpt"], "/mine.ckpt: train this configuration first, or check the path"),
         (
             ["evaluate", DEBUG, "memory=no_memory", "training.max_steps=0", "compare.precisions=[int8]"],

@@ -137,6 +137,7 @@ def test_what_the_query_had_at_corrupted_values_does_not_matter_to_the_gated_rnn
     """There it reads from 0.5, which the net sees as zero; without the mask, it reads from the query."""
     memory = EBMM(small_energy("gated_rnn"), EBMMConfig(reading=ReadingConfig(steps=3)))
     mask = torch.rand(2, 3, 6) < 0.5
+    mask[..., 0] = False  # one of everything would count as unknown
     queries = torch.rand(2, 3, 6)
     others = torch.where(mask, torch.rand(2, 3, 6), queries)
     state = memory.write(torch.rand(2, 3, 6))
