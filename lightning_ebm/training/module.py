@@ -149,13 +149,13 @@ class MetaTraining(pl.LightningModule):
         self.log("train/loss", loss, prog_bar=True, sync_dist=True)
         return loss
 
-    def meta_loss(self, patterns: Tensor, queries: Tensor, distorted: Tensor) -> Tensor:
+    def meta_loss(self, patterns: Tensor, queries: Tensor, corrupted: Tensor) -> Tensor:
         """The memory's, of states that are kept as configured, with or, at first, replaced by `pretrain_loss`."""
         if self.global_step < self.meta_loss_since:
-            return self.pretrain_loss(patterns, queries, distorted)
-        loss = self.loss_of("meta_loss", patterns, queries, distorted if self.config.mask else None)
+            return self.pretrain_loss(patterns, queries, corrupted)
+        loss = self.loss_of("meta_loss", patterns, queries, corrupted if self.config.mask else None)
         if self.config.auxiliary_weight:
-            loss = loss + self.config.auxiliary_weight * self.pretrain_loss(patterns, queries, distorted)
+            loss = loss + self.config.auxiliary_weight * self.pretrain_loss(patterns, queries, corrupted)
         return loss
 
     def loss_of(self, name: str, patterns: Tensor, *more: Tensor | None) -> Tensor:
@@ -168,14 +168,14 @@ class MetaTraining(pl.LightningModule):
             return loss(patterns, *more)
         return chunked(loss, [one for one in self.memory.parameters() if one.requires_grad], chunk, patterns, *more)
 
-    def pretrain_loss(self, patterns: Tensor, queries: Tensor, distorted: Tensor) -> Tensor:
+    def pretrain_loss(self, patterns: Tensor, queries: Tensor, corrupted: Tensor) -> Tensor:
         """`training.pretrain_objective`: the memory's objective of single patterns, or one that starts an EBMM.
 
         A ConfigError if the memory or its energy has none.
         """
         name = self.config.pretrain_objective
         try:
-            return self.loss_of(name, patterns, queries, distorted)
+            return self.loss_of(name, patterns, queries, corrupted)
         except NotImplementedError as error:
             key = "training.pretrain_steps and training.auxiliary_weight must be 0 for this memory"
             raise ConfigError(f"{key}: {error}") from None

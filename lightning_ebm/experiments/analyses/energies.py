@@ -51,7 +51,7 @@ def energies(run: Run) -> dict[str, np.ndarray]:
             noise = torch.rand(batch.patterns.shape, generator=random).to(batch.patterns)
             kinds = {
                 "stored": batch.patterns,
-                "distorted": batch.queries,
+                "corrupted": batch.queries,
                 "unseen": batch.patterns.roll(1, 0),  # those of the episode before; of a lone one there are none
                 "foreign": noise.round() if run.data.source.spec.binary else noise,
             }

@@ -202,7 +202,7 @@ def test_stored_patterns_of_hebbs_rule_have_less_energy():
     answer = Energies().result({"Hopfield": bits_run("hopfield")})
     scores = dict(zip(column(answer, "patterns"), column(answer, "AUROC against stored"), strict=True))
     assert scores["stored"] == 0.5
-    assert scores["unseen"] > 0.95 and scores["foreign"] > 0.95 and scores["distorted"] > 0.8
+    assert scores["unseen"] > 0.95 and scores["foreign"] > 0.95 and scores["corrupted"] > 0.8
     with pytest.raises(ValueError, match="none of these memories has an energy"):
         Energies().result({"query": bits_run(QUERY)})
     with pytest.warns(UserWarning, match="^query is skipped: not every memory has an energy$"):
