@@ -53,7 +53,13 @@ def compare(source: Source, overrides: Overrides = (), console: Console = QUIET)
     variations = grouped(range(len(experiments)), lambda place: experiments[place].variation)
     comparisons: dict[str, Comparison] = {}
     for variation, places in variations.items():
-        errors = {experiments[place].label: failed[place] for place in places if place in failed}
+        members = [experiments[place] for place in places]
+        ending = ", seed {}" if len({one.config.seed for one in members}) > 1 else ""
+        errors = {
+            one.label + ending.format(one.config.seed): failed[place]
+            for place, one in zip(places, members, strict=True)
+            if place in failed
+        }
         if done := [experiments[place] for place in places if place not in failed]:
             comparisons[variation] = together(done, errors)
     missing = [variation for variation in variations if variation not in comparisons]

@@ -194,7 +194,7 @@ def run_experiments(experiments: Sequence[Experiment], console: Console = QUIET)
                     run_experiment(one, console.print)
                 except Exception as error:  # one's own class may raise any
                     failed[place] = message_of(error)
-                    console.print(Text(f"{one.label}: failed: {failed[place]}", style="red"))
+                    console.print(Text(f"{name_of(one)}: failed: {failed[place]}", style="red"))
         return failed
     places = grouped(waiting, lambda place: waiting[place].folder)
 

@@ -166,7 +166,7 @@ def test_an_experiment_that_fails_does_not_stop_the_others(tmp_path, capsys):
     path.write_text(yaml.safe_dump(plain))
     assert main(["compare", str(path)]) == 1
     printed = " ".join(capsys.readouterr().out.split())
-    assert f"broken: failed: {FAILURE}" in printed
+    assert f"broken, seed 0: failed: {FAILURE}" in printed
     assert printed.endswith("error: not finished, see above and log.txt in the run's folder: broken")
     folder = tmp_path / "compare-grid"
     assert {row["memory"] for row in rows_of(folder / "cells.csv")} == {"ebmm", "hopfield", "control"}
@@ -174,6 +174,12 @@ def test_an_experiment_that_fails_does_not_stop_the_others(tmp_path, capsys):
         compare(path)
     assert {record.memory for record in error.value.found} == {"ebmm", "hopfield", "control"}
     assert f"<dt>broken</dt><dd>{FAILURE}" in (folder / "report.html").read_text()
+
+
+def test_of_several_seeds_those_that_fail_are_named(tmp_path):
+    rows = {"Hopfield": {"memory": {"name": "hopfield"}}, "broken": BROKEN}
+    with pytest.raises(UnfinishedError, match="broken, seed 1, broken, seed 2"):
+        compare(small(tmp_path, seeds=[1, 2], precisions=["float32"], rows=rows))
 
 
 def test_in_a_file_each_experiment_that_ends_in_its_own_process_is_a_line(tmp_path, capsys):
