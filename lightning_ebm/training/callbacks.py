@@ -144,7 +144,6 @@ class Pictures(pl.Callback):
         some = slice(SHOWN_PATTERNS)
         patterns, queries, steps = map(to_numpy, (batch.patterns[0, some], batch.queries[0, some], outputs[:, 0, some]))
         path = self.folder / f"step-{trainer.global_step:07d}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
         save(read_path(Recall(patterns, queries, steps)), path.with_suffix(""))
         for tracker in trackers(trainer):
             tracker.log_image("recall/patterns", [str(path)], trainer.global_step - 1)

@@ -124,12 +124,12 @@ class DecodedMixture(RowMixture):
         Args:
             x: patterns, or queries.
             soft_mask: m, (items, *shape), in [0, 1], how unreliable each value of a query q is. The query then selects
-                the rows, and a spring pulls x to the recovered image,
+                the rows, and a spring pulls x to the mean of the images recovered from them,
 
-                    E(x) = −log Σ_s exp(e_s) + 1/2 ‖x − c‖²,   c = σ(recover(Σ_s r_s g(z_s), Σ_s r_s z_s, q, m)),
+                    E(x) = −log Σ_s exp(e_s) + 1/2 ‖x − c‖²,   c = Σ_s r_s σ(recover(g(z_s), z_s, q, m)),
 
-                with `evidence` e, which includes `written`, and responsibilities r = softmax(e). If patterns are not
-                binary, x is pulled to q + m ∘ (c − q).
+                with `evidence` e, to which `written` is added, and responsibilities r = softmax(e) over the
+                `CANDIDATES` likeliest rows. If patterns are not binary, x is pulled to q + m ∘ (c − q).
             queries: q, (items, *shape); None: x itself.
         """
         rows = self.memory.rows()
@@ -268,9 +268,8 @@ class DecodedMixture(RowMixture):
                 estimates, evidence = self.revision(first, queries.repeat(2, 1, 1, 1), recalled.flatten(0, 1))
                 loss = loss + (told_apart.repeat(2) * mask_loss(estimates, mask.repeat(2, 1, 1, 1))).mean()
                 masks = estimates.detach().sigmoid().view(2, *estimate.shape).expand_as(recalled)
-                likely = self.likelihood(recalled.flatten(2), queries.flatten(1), masks.flatten(2)) + evidence.view(
-                    2, -1
-                )
+                likely = self.likelihood(recalled.flatten(2), queries.flatten(1), masks.flatten(2))
+                likely = likely + evidence.view(2, -1)
                 loss = loss + FOUND * F.softplus(likely[1] - likely[0]).mean()
                 estimate = estimates[: len(rows)]
             known = (torch.rand_like(everywhere.to(patterns)) < 0.5) & ~everywhere

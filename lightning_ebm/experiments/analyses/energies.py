@@ -64,7 +64,8 @@ def energies(run: Run) -> dict[str, np.ndarray]:
 
 def auroc(stored: np.ndarray, others: np.ndarray) -> float:
     """The chance that a stored pattern has less energy than another; ties count half (Mann and Whitney, 1947)."""
-    below, up_to = (np.searchsorted(np.sort(stored), others, side) for side in ("left", "right"))
+    ordered = np.sort(stored)
+    below, up_to = (np.searchsorted(ordered, others, side) for side in ("left", "right"))
     return float((below + up_to).mean() / 2 / len(stored))
 
 

@@ -14,6 +14,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, Locator, LogLocator, NullLocator
 
+from lightning_ebm.files import atomic_write
+
 # After Okabe and Ito: distinguishable with any colour vision, and in print.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#aa4499", "#b07d00", "#56a4d9", "#5b5b5b", "#882255")
 BACKGROUND, INK, FAINT = "#ffffff", "#24272c", "#71767f"  # those of the report's page
@@ -90,8 +92,10 @@ def on_dark(image: str) -> str:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Writes the figure as PNG, fine enough for print; `path` is without an ending."""
-    figure.savefig(path.with_name(f"{path.name}.png"), bbox_inches="tight", dpi=220)
+    """Writes the figure as PNG, fine enough for print, whole or not at all; `path` is without an ending."""
+    data = io.BytesIO()
+    figure.savefig(data, format="png", bbox_inches="tight", dpi=220)
+    atomic_write(path.with_name(f"{path.name}.png"), data.getvalue())
 
 
 def write_out_ticks(axis: Axis, ticks: Locator | None = None) -> None:
